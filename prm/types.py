@@ -1,0 +1,194 @@
+"""The nouns of the project, as frozen dataclasses. Read this file first.
+
+- **Problem**: a question and its gold final answer.
+- **Trace**: one attempt at a problem, a tuple of step strings. (*Solution* means a gold solution only.)
+- **rollout**: a continuation sampled from a prefix of a trace, only to label that prefix (`Rollout`).
+- **LabeledTrace**: a trace and, per step, a hard label, a soft value and the raw rollout counts.
+- **Continuation**: what a generator returned for one prefix of token ids.
+- **candidate**: a trace in the pool of a search (`SearchResult.candidates`).
+- **Budget** / **Cost**: what a search may spend and what it did spend, in the same units for every strategy.
+
+Sequences are tuples so that values can be hashed, compared and shared between processes. Suffixes of nested lists
+name their dimensions, outermost first: `_P` problems, `_N` traces per problem, `_S` steps, `_T` tokens.
+
+One labeled trace of the embedded problem set (three steps, the second one wrong; 8 rollouts per step):
+
+>>> trace = Trace(
+...     problem_id="arithmetic/train/7",
+...     steps=("47 + 38 = 85", "85 - 12 = 63", "#### 63"),
+...     answer="63",
+...     correct=False,
+... )
+>>> labeled = LabeledTrace(trace, labels=(True, False, False), values=(0.75, 0.0, 0.0),
+...                        counts=((6, 8), (0, 8), (0, 1)), method="monte_carlo@8", semantics="value")
+>>> labeled.first_error
+1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+Semantics = Literal["value", "correctness", "outcome"]
+"""What a label means: `value` = chance that the trace ends right from here (Monte Carlo); `correctness` = this step is
+right (human, judge); `outcome` = the whole trace ended right (ORM). Loss and default aggregation follow from it."""
+
+Aggregation = Literal["last", "min", "product", "mean"]
+"""How the scores of the steps become one score of the trace."""
+
+StopReason = Literal["answer", "step", "eos", "length"]
+"""Why a continuation ended: at its final answer, at a step end, at the model's end token, or cut at the token limit."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its gold final answer."""
+
+    id: str
+    """Unique, stable name: `source/split/number`."""
+    prompt: str
+    answer: str
+    source: str
+    level: int | None = None
+    """Difficulty as the source states it (arithmetic: the number of operations); None where it states none."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One attempt at a problem."""
+
+    problem_id: str
+    steps: tuple[str, ...]
+    """Step texts without the separator between them."""
+    answer: str | None
+    """Extracted final answer; None if none was found."""
+    correct: bool | None
+    """Outcome of the answer check; None if it was not decided (see `status`)."""
+    generator: str = "unknown"
+    """Fingerprint of the generator that wrote it."""
+    finished: bool = True
+    """False if it was cut at a token limit before it ended."""
+    num_tokens: int = 0
+    """Tokens the generator sampled for it, end tokens included."""
+    seed: int = 0
+    status: str = "ok"
+    """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`."""
+
+    def __post_init__(self) -> None:
+        _check_steps(self.problem_id, self.steps)
+
+    @property
+    def id(self) -> str:
+        """`problem_id#seed`, unique because seeds differ between the samples of one problem."""
+        return f"{self.problem_id}#{self.seed}"
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A continuation sampled from the prefix `trace.steps[:step + 1]`, only to label that prefix."""
+
+    trace_id: str
+    step: int
+    """Index of the last step of the prefix."""
+    index: int
+    """Number of this rollout among those from the same prefix."""
+    seed: int
+    text: str
+    num_tokens: int
+    outcome: str
+    """What `prm.answers` said of its final answer: `correct`, `wrong`, `no_answer`, `timeout` or `error`."""
+
+
+@dataclass(frozen=True)
+class LabeledTrace:
+    """A trace with one label per step."""
+
+    trace: Trace
+    labels: tuple[bool, ...]
+    """True = good. For `value` semantics: some rollout from this prefix succeeded (Math-Shepherd's hard label)."""
+    values: tuple[float, ...] | None
+    """Soft labels in [0, 1], or None where the source has none."""
+    counts: tuple[tuple[int, int], ...] | None
+    """(successes, rollouts) per step, as sampled; hard and soft labels can be derived from them again."""
+    method: str
+    semantics: Semantics
+
+    def __post_init__(self) -> None:
+        n = len(self.trace.steps)
+        for name in ("labels", "values", "counts"):
+            column = getattr(self, name)
+            if column is not None and len(column) != n:
+                raise ValueError(f"{self.trace.id}: {n} steps but {len(column)} {name}; one {name[:-1]} per step is needed")
+        if self.semantics not in get_args(Semantics):
+            raise ValueError(f"{self.trace.id}: semantics {self.semantics!r} is not one of {get_args(Semantics)}")
+
+    @property
+    def first_error(self) -> int:
+        """Index of the first step labeled bad, -1 if there is none (ProcessBench's `label`)."""
+        return self.labels.index(False) if False in self.labels else -1
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What a generator sampled after one prefix of token ids."""
+
+    token_ids: tuple[int, ...]
+    """All sampled ids, the end token included: `len` is the exact number of tokens generated."""
+    text: str
+    """Their text without end tokens; step separators inside are kept."""
+    stop: StopReason
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend on one problem. Equal budgets mean equal generated tokens; `samples` is a cap beside it."""
+
+    samples: int
+    """Largest number of candidates (best-of-N) or beams."""
+    generated_tokens: int | None = None
+    """Largest number of generated tokens; None = bounded by `samples` alone."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What was spent. Adds up with `+`."""
+
+    generated_tokens: int = 0
+    """Tokens sampled by the generator."""
+    prompt_tokens: int = 0
+    """Tokens of prefixes that the generator read (prefilled), counted once per distinct prefix in a batch."""
+    verifier_tokens: int = 0
+    """Tokens that the verifier read."""
+    generator_calls: int = 0
+    """Continuations asked for."""
+    verifier_calls: int = 0
+    """Traces (or prefixes) scored."""
+    flops: float = 0.0
+    """Forward FLOPs of both models, 2 x parameters x tokens (see `prm.costs`)."""
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found for one problem, with everything it looked at."""
+
+    problem_id: str
+    strategy: str
+    candidates: tuple[Trace, ...]
+    scores: tuple[tuple[float, ...], ...]
+    """Verifier score per step of each candidate; empty tuples where no verifier took part."""
+    chosen: int | None
+    """Index of the chosen candidate; None if no candidate had an answer."""
+    answer: str | None
+    correct: bool
+    cost: Cost
+
+
+def _check_steps(name: str, steps: tuple[str, ...]) -> None:
+    for i, step in enumerate(steps):
+        if not isinstance(step, str) or not step.strip():
+            raise ValueError(f"{name}: step {i} of {len(steps)} is empty or not a string ({step!r}); remove it or fix the row")
