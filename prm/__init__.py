@@ -1,1 +1,37 @@
-"""Process reward models: data, training, search."""
+"""Process reward models: label the steps of reasoning traces, train verifiers on them, search with them.
+
+    from prm import load_verifier
+    load_verifier("outputs/quickstart/prm").score(prompt, steps)    # one score per step
+
+Public names load lazily: `import prm` imports neither torch nor transformers.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+_PUBLIC = {
+    "Problem": "prm.types",
+    "Trace": "prm.types",
+    "LabeledTrace": "prm.types",
+    "Budget": "prm.types",
+    "Cost": "prm.types",
+    "SearchResult": "prm.types",
+    "load_problems": "prm.problems",
+    "load_verifier": "prm.verifiers",
+    "load_generator": "prm.generators",
+    "STRATEGIES": "prm.search",
+}
+__all__ = list(_PUBLIC)
+
+if TYPE_CHECKING:
+    from prm.generators import load_generator
+    from prm.problems import load_problems
+    from prm.search import STRATEGIES
+    from prm.types import Budget, Cost, LabeledTrace, Problem, SearchResult, Trace
+    from prm.verifiers import load_verifier
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'prm' has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)

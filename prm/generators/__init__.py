@@ -1,0 +1,49 @@
+"""Generators propose traces and next steps. One protocol, one module per engine.
+
+- `hf.HfGenerator`: any Hugging Face causal language model.
+- `scripted.ScriptedGenerator`: fixed texts, for tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from prm.types import Continuation
+
+
+class Generator(Protocol):
+    """Continues prefixes of token ids. Batch-first; the same seed gives the same text in any batch."""
+
+    name: str
+    """Fingerprint of model and sampling settings: what changes the samples changes the name."""
+    separator: str
+    """The step separator: what ends a step."""
+    num_parameters: int
+    """For FLOPs; 0 if unknown."""
+
+    def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
+        """Token ids of a prompt and the steps written so far."""
+        ...
+
+    def generate(
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Literal["step", "end"] = "end"
+    ) -> list[Continuation]:
+        """One continuation per prefix: up to the end of the next step, or to the end of the trace.
+
+        Repeat a prefix to get several samples from it; every entry has its own seed.
+        """
+        ...
+
+
+def derive_seed(run_seed: int, *place: str | int) -> int:
+    """A 63-bit seed for one sample, from the run's seed and where the sample stands (problem, step, index).
+
+    Any subset of a run can be sampled again and gives the same text, in whatever order and on whatever machine.
+
+    >>> derive_seed(0, "gsm8k/train/17", 2, 5) == derive_seed(0, "gsm8k/train/17", 2, 5) != derive_seed(0, "x", 2, 5)
+    True
+    """
+    digest = hashlib.sha256("\x1f".join(map(str, (run_seed, *place))).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,234 @@
+"""HfGenerator: any Hugging Face causal language model as a generator, on the CPU or one GPU.
+
+Why not `model.generate`: labeling asks for many short continuations of few prefixes, with one seed per sample. Here every
+distinct prefix is prefilled once and its KV cache is forked to its samples; finished sequences leave the batch instead of
+being padded to the slowest; and a sample depends on its own seed only, not on who shares the batch (its uniform numbers
+are a hash of seed and position, and the token is read off the inverse CDF). Equal up to float rounding of the logits,
+which depends on the shape of a batch; `data/label_steps.py` keeps batches fixed for that reason.
+
+Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM for those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from prm.prompts import PromptTemplate
+from prm.steps import DEFAULT_SEPARATOR, complete_steps, is_final
+from prm.types import Continuation, StopReason
+
+
+def load_model_and_tokenizer(
+    path: str, gguf_file: str | None = None, dtype: torch.dtype | str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer from a folder, a hub name, or a GGUF file inside either.
+
+    A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
+    """
+    if gguf_file is None:
+        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        return model, AutoTokenizer.from_pretrained(path)
+    loaded = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32)
+    config = type(loaded.config)(
+        **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
+    )
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+    return model, AutoTokenizer.from_pretrained(path, gguf_file=gguf_file)
+
+
+class HfGenerator:
+    """Samples continuations of token-id prefixes. See `prm.generators.Generator`."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        prompt: PromptTemplate | None = None,
+        separator: str = DEFAULT_SEPARATOR,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_new_tokens: int = 512,
+        batch_size: int = 256,
+    ) -> None:
+        """
+        Args:
+            name: what the weights are called; a hash of them and of the sampling settings is appended.
+            prompt: template that turns a problem into the ids in front of the first step.
+            temperature: 0 = greedy.
+            max_new_tokens: limit of one continuation; what reaches it has `stop == "length"`.
+            batch_size: sequences decoded at once.
+        """
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.prompt = prompt or PromptTemplate()
+        self.separator = separator
+        self.temperature = temperature
+        self.top_p = top_p
+        self.max_new_tokens = max_new_tokens
+        self.batch_size = batch_size
+        self.num_parameters = model.num_parameters()
+        settings = (self.prompt, separator, temperature, top_p, max_new_tokens)
+        self.name = f"{name}-{_fingerprint(model, settings)}"
+
+        self._end_ids = _end_ids(model, tokenizer)
+        # Only tokens that hold the separator's last character can complete it: the others are never decoded.
+        texts = tokenizer.batch_decode([[i] for i in range(model.config.vocab_size)])
+        self._may_end_step = torch.tensor([separator[-1] in text for text in texts])
+        self._context = model.config.max_position_embeddings
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str, *, gguf_file: str | None = None, device: str | None = None, **settings
+    ) -> HfGenerator:
+        """Load a folder, a hub name or a GGUF file in it; fp32 on the CPU, bf16 on a GPU that has it."""
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+        model, tokenizer = load_model_and_tokenizer(path, gguf_file, dtype)
+        return cls(model.to(device=device, dtype=dtype), tokenizer, name=Path(path).name, **settings)
+
+    def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
+        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
+        ids = self.prompt.encode(self.tokenizer, prompt)
+        for step in steps:
+            ids += self.tokenizer(step + self.separator, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def generate(
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Literal["step", "end"] = "end"
+    ) -> list[Continuation]:
+        """One continuation per (prefix, seed).
+
+        Raises:
+            ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
+        """
+        if len(prefixes) != len(seeds):
+            raise ValueError(f"{len(prefixes)} prefixes but {len(seeds)} seeds; every sample needs its own seed")
+        for prefix in prefixes:
+            if len(prefix) >= self._context:
+                raise ValueError(f"a prefix of {len(prefix)} tokens fills the model's context of {self._context}")
+        # Prefixes of like length share a batch, equal prefixes lie next to each other.
+        order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
+        results: list[Continuation | None] = [None] * len(prefixes)
+        for start in range(0, len(order), self.batch_size):
+            rows = order[start : start + self.batch_size]
+            for i, continuation in zip(
+                rows, self._generate_batch([prefixes[i] for i in rows], [seeds[i] for i in rows], until), strict=True
+            ):
+                results[i] = continuation
+        return results  # type: ignore[return-value]
+
+    @torch.inference_mode()
+    def _generate_batch(
+        self, prefixes: list[Sequence[int]], seeds: list[int], until: Literal["step", "end"]
+    ) -> list[Continuation]:
+        device = self.model.device
+        distinct = {tuple(prefix): i for i, prefix in enumerate(dict.fromkeys(map(tuple, prefixes)))}
+        length = max(map(len, distinct))
+        pads = torch.tensor([length - len(prefix) for prefix in distinct], device=device)
+        ids = torch.tensor([[0] * (length - len(prefix)) + list(prefix) for prefix in distinct], device=device)
+        columns = torch.arange(length, device=device)
+
+        cache = DynamicCache(config=self.model.config)
+        output = self.model(
+            input_ids=ids,
+            attention_mask=(columns >= pads[:, None]).long(),
+            position_ids=(columns - pads[:, None]).clamp(min=0),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        fork = torch.tensor([distinct[tuple(prefix)] for prefix in prefixes], device=device)
+        cache.batch_select_indices(fork)
+        logits, pads = output.logits[fork, -1], pads[fork]
+
+        rows = list(range(len(prefixes)))  # position in the batch -> index of the sample
+        tokens: list[list[int]] = [[] for _ in rows]
+        stops: list[StopReason | None] = [None] * len(rows)
+        limit = min(self.max_new_tokens, self._context - length)
+        for t in range(limit):
+            sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
+            may_end = self._may_end_step[sampled.cpu()].tolist()
+            for i, token, check in zip(rows, sampled.tolist(), may_end, strict=True):
+                if stops[i] is None:
+                    tokens[i].append(token)
+                    stops[i] = self._stop(tokens[i], check, until)
+            running = [k for k, i in enumerate(rows) if stops[i] is None]
+            if not running or t + 1 == limit:
+                break
+            if len(running) < 0.95 * len(rows):  # leaving costs a copy of the cache, so leave in groups
+                keep = torch.tensor(running, device=device)
+                cache.batch_select_indices(keep)
+                rows, sampled, pads = [rows[k] for k in running], sampled[keep], pads[keep]
+            columns = torch.arange(length + t + 1, device=device)
+            logits = self.model(
+                input_ids=sampled[:, None],
+                attention_mask=(columns >= pads[:, None]).long(),
+                position_ids=(length + t - pads)[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            ).logits[:, -1]
+        return [
+            Continuation(tuple(ids), self._text(ids), stop or "length")
+            for ids, stop in zip(tokens, stops, strict=True)
+        ]
+
+    def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:
+        """(rows, vocabulary) logits and one uniform number per row -> (rows,) token ids."""
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        probabilities = torch.softmax(logits.float() / self.temperature, -1)
+        if self.top_p < 1:
+            ranked, order = probabilities.sort(-1, descending=True)
+            beyond = ranked.cumsum(-1) - ranked >= self.top_p
+            probabilities = torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(beyond, 0))
+        cumulative = probabilities.double().cumsum(-1)
+        threshold = torch.from_numpy(uniform).to(cumulative.device)[:, None] * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
+
+    def _stop(self, ids: list[int], may_end_step: bool, until: Literal["step", "end"]) -> StopReason | None:
+        if ids[-1] in self._end_ids:
+            return "eos"
+        if not may_end_step:
+            return None
+        closed = complete_steps(self._text(ids), self.separator)
+        if closed and is_final(closed[-1]):
+            return "answer"
+        return "step" if closed and until == "step" else None
+
+    def _text(self, ids: list[int]) -> str:
+        return self.tokenizer.decode([i for i in ids if i not in self._end_ids])
+
+
+def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
+    """One uniform number in [0, 1) per seed: splitmix64 of seed and position (Steele et al. 2014)."""
+    with np.errstate(over="ignore"):
+        z = np.array(seeds, dtype=np.uint64) + np.uint64(position + 1) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    declared = model.generation_config.eos_token_id
+    ids = set(declared) if isinstance(declared, list) else {declared}
+    return {i for i in ids | {tokenizer.eos_token_id} if i is not None}
+
+
+def _fingerprint(model: PreTrainedModel, settings: tuple) -> str:
+    """Eight hex digits of the sampling settings and of the first values of every parameter."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]

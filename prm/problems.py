@@ -1,0 +1,132 @@
+r"""load_problems: a name or a path -> problems.
+
+    load_problems("arithmetic", "test", limit=300)          the embedded set
+    load_problems("gsm8k", "test")                          openai/gsm8k from the hub
+    load_problems("openai/gsm8k", ...)                      any hub data set with such columns
+    load_problems("problems.jsonl", "validation")           any JSON Lines file
+
+A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. In
+GSM8K's form the answer column holds the whole rationale and the gold answer stands behind `####`:
+
+    {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
+
+A file or hub data set without a split of that name is split by a hash of the problem's text (`prm.splits`), so the train
+rows can never be among the test rows; `split="all"` takes every row.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from prm import arithmetic
+from prm.splits import SPLITS, split_of
+from prm.types import Problem
+
+PROMPT_COLUMNS = ("prompt", "problem", "question")
+HUB_NAMES = {"gsm8k": ("openai/gsm8k", "main")}
+
+_CALCULATOR = re.compile(r"<<.*?>>")
+
+
+def load_problems(source: str, split: str = "test", limit: int | None = None) -> list[Problem]:
+    """Problems of one split, in file order (arithmetic: levels in rotation).
+
+    Args:
+        source: `arithmetic`, a hub name, or the path of a JSON Lines file.
+        split: `train`, `validation`, `test` or `all`.
+        limit: first problems only; `arithmetic` needs one, since it is endless.
+
+    Raises:
+        ValueError: a broken line, a missing column, an empty answer; names file, row and value.
+    """
+    if source == "arithmetic":
+        if limit is None:
+            raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
+        return arithmetic.load(split, limit)
+    rows = list(_rows(source, split))
+    return [_problem(where, row, i, source, split) for i, (where, row) in enumerate(rows)][:limit]
+
+
+def load_examples(source: str, split: str = "train") -> list[dict[str, str]]:
+    """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, GSM8K's calculator marks removed."""
+    examples = []
+    for where, row in _rows(source, split):
+        prompt = _column(where, row, PROMPT_COLUMNS)
+        completion = _column(where, row, ("completion", "solution", "answer"))
+        examples.append({"prompt": prompt, "completion": _CALCULATOR.sub("", completion)})
+    return examples
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) for every line of a JSON Lines file; `place` is `file:line`, for errors."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not a JSON line ({error}): {line[:80]!r}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
+            yield f"{path}:{number}", row
+
+
+def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
+    if source.endswith((".jsonl", ".json")) or Path(source).is_file():
+        rows, wanted = read_jsonl(source), None if split == "all" else split
+    else:
+        rows, wanted = _hub_rows(source, split)
+    for where, row in rows:
+        if wanted is None or split_of(_column(where, row, PROMPT_COLUMNS)) == wanted:
+            yield where, row
+
+
+def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, Any]]], str | None]:
+    """Rows of a hub data set, and the hash split still to be cut out of them (None if the data set has the split)."""
+    import datasets
+
+    name, config = HUB_NAMES.get(source, (source, None))
+    try:
+        splits = datasets.load_dataset(name, config)
+    except Exception as error:
+        raise ValueError(
+            f"{source!r} is no file, not `arithmetic`, and could not be loaded from the hub: {error}"
+        ) from error
+    if split == "all":
+        chosen, wanted = list(splits), None
+    elif split in splits:
+        # Without a validation split of its own, validation is cut out of train; then train must not hold it either.
+        chosen, wanted = [split], "train" if split == "train" and "validation" not in splits else None
+    else:
+        chosen, wanted = ["train"], split
+    rows = ((f"{name}/{part}:{i}", row) for part in chosen for i, row in enumerate(splits[part]))
+    return rows, wanted
+
+
+def _problem(where: str, row: dict[str, Any], index: int, source: str, split: str) -> Problem:
+    answer = _column(where, row, ("answer",)).split("####")[-1].strip()
+    if not answer:
+        raise ValueError(f"{where}: no answer behind ####: {row['answer']!r}")
+    name = Path(source).stem if source.endswith((".jsonl", ".json")) else source
+    identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
+    level = row.get("level")
+    return Problem(identifier, _column(where, row, PROMPT_COLUMNS), answer, name, level if isinstance(level, int) else None)
+
+
+def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:
+    for name in names:
+        if name in row:
+            if not isinstance(row[name], str | int | float) or not str(row[name]).strip():
+                raise ValueError(f"{where}: column {name!r} is empty or no text: {row[name]!r}")
+            return str(row[name])
+    raise ValueError(f"{where}: no column {' / '.join(names)}; the row has {', '.join(sorted(row)) or 'none'}")

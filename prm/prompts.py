@@ -1,0 +1,89 @@
+r"""Problem -> prompt: zero-shot and few-shot chain of thought, and chat templates.
+
+A `PromptTemplate` is data, so that it can be saved with a checkpoint and be the same in sampling, training and scoring.
+`"{prompt}"` in its text is replaced literally, so that braces in LaTeX survive.
+
+    >>> PROMPTS["zero_shot_cot"].render("What is 2 + 2?")
+    "Q: What is 2 + 2?\nA: Let's think step by step.\n"
+
+Zero-shot chain of thought is Kojima et al. 2022 (arXiv:2205.11916), few-shot Wei et al. 2022 (arXiv:2201.11903); the
+exemplars below are our own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+_FEW_SHOT = r"""Solve each problem. Write one step per line. End with a line "#### answer".
+
+Q: A baker makes 4 trays of 12 rolls and sells 30 of them. How many rolls are left?
+A: The baker makes 4 * 12 = 48 rolls.
+There are 48 - 30 = 18 rolls left.
+#### 18
+
+Q: Ann is twice as old as Ben. Ben is 3 years older than Carl, who is 7. How old is Ann?
+A: Ben is 7 + 3 = 10 years old.
+Ann is 2 * 10 = 20 years old.
+#### 20
+
+Q: A shirt costs $25. With a discount of 20%, what do 3 shirts cost?
+A: The discount on one shirt is 25 * 0.2 = $5.
+One shirt costs 25 - 5 = $20.
+Three shirts cost 3 * 20 = $60.
+#### 60
+
+Q: {prompt}
+A: """
+
+
+@dataclass(frozen=True)
+class PromptTemplate:
+    """How a problem becomes the token ids in front of the first step."""
+
+    text: str = "{prompt}\n"
+    chat: bool = False
+    """Wrap `text` as a user message with the tokenizer's chat template, opened for the assistant's turn."""
+    system: str | None = None
+    """System message; needs `chat`."""
+
+    def __post_init__(self) -> None:
+        if "{prompt}" not in self.text:
+            raise ValueError(f"prompt template {self.text!r} has no {{prompt}}")
+        if self.system is not None and not self.chat:
+            raise ValueError("a system message needs chat: true")
+
+    def render(self, prompt: str) -> str:
+        """The text with the problem in it, before any chat template."""
+        return self.text.replace("{prompt}", prompt)
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+        """Token ids of the rendered prompt. A BOS token stands in front only if the tokenizer itself puts one there."""
+        text = self.render(prompt)
+        if not self.chat:
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            return [*bos(tokenizer), *ids]
+        if tokenizer.chat_template is None:
+            raise ValueError(f"{tokenizer.name_or_path} has no chat template; use a prompt template without chat")
+        messages = [{"role": "user", "content": text}]
+        if self.system is not None:
+            messages.insert(0, {"role": "system", "content": self.system})
+        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+
+
+def bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """[BOS] if this tokenizer starts its texts with it, else []. Many define a BOS token and never use it."""
+    start = tokenizer("a")["input_ids"][:1]
+    return start if start and start[0] == tokenizer.bos_token_id else []
+
+
+PROMPTS: dict[str, PromptTemplate] = {
+    "plain": PromptTemplate(),
+    "zero_shot_cot": PromptTemplate("Q: {prompt}\nA: Let's think step by step.\n"),
+    "few_shot_cot": PromptTemplate(_FEW_SHOT),
+    "chat": PromptTemplate("{prompt}", chat=True),
+    "chat_cot": PromptTemplate(
+        '{prompt}\nThink step by step, one step per line. End with a line "#### answer".', chat=True
+    ),
+}

@@ -1,0 +1,77 @@
+"""prm_config.json: what a verifier checkpoint says about itself, beside the plain Hugging Face files.
+
+    {"kind": "prm", "head": "linear", "semantics": "value", "aggregation": "last", "labels": ["bad", "good"],
+     "codec": {"prompt": {"text": "{prompt}\\n", "chat": false, "system": null}, "separator": "\\n", "marker": null,
+               "max_length": 256},
+     "base_model": "arithmetic-generator", "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...}}
+
+Training writes it and scoring reads it, so that the two can never differ in prompt, separator or read position.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from prm.encoding import StepCodec
+from prm.types import Aggregation, Semantics
+
+FILE = "prm_config.json"
+
+DEFAULT_AGGREGATION: dict[Semantics, Aggregation] = {"value": "last", "correctness": "product", "outcome": "last"}
+"""What a score means decides how scores add up (Snell et al. 2024 sec. 5; Zhang et al. 2501.07301 sec. 3)."""
+
+
+@dataclass(frozen=True)
+class VerifierConfig:
+    """The contents of `prm_config.json`."""
+
+    kind: Literal["prm", "orm"]
+    codec: StepCodec
+    semantics: Semantics
+    aggregation: Aggregation
+    base_model: str
+    data_hash: str
+    head: Literal["linear"] = "linear"
+    labels: tuple[str, str] = ("bad", "good")
+    versions: dict[str, str] = field(default_factory=lambda: library_versions())
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("kind", self.kind, ("prm", "orm")),
+            ("semantics", self.semantics, get_args(Semantics)),
+            ("aggregation", self.aggregation, get_args(Aggregation)),
+            ("head", self.head, ("linear",)),
+        ):
+            if value not in allowed:
+                raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(allowed)}")
+        if (self.kind == "orm") != (self.semantics == "outcome"):
+            raise ValueError(
+                f"{FILE}: a {self.kind} cannot have {self.semantics!r} labels; an orm learns outcomes, a prm learns steps"
+            )
+
+    def save(self, folder: str | Path) -> None:
+        (Path(folder) / FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> VerifierConfig:
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path} is missing: {folder} is not a verifier saved by this project, and how its prompts, steps and"
+                " scores are laid out is unknown"
+            )
+        values = json.loads(path.read_text(encoding="utf-8"))
+        unknown = set(values) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}; was it written by a newer version?")
+        return cls(**{**values, "codec": StepCodec.from_dict(values["codec"]), "labels": tuple(values["labels"])})
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    names = {"prm": "prm-toolkit", "torch": "torch", "transformers": "transformers", "peft": "peft"}
+    return {name: importlib.metadata.version(package) for name, package in names.items()}

@@ -1,0 +1,116 @@
+"""StepVerifier: a trained PRM or ORM that scores steps.
+
+    verifier = load_verifier("outputs/prm")
+    verifier.score("Start with 47, add 38.", ["47 + 38 = 75", "#### 75"])    # -> [0.03, 0.01]
+
+One forward pass per trace gives the scores of all its steps, because the model is causal. Traces of like length share a
+padded batch; padding stands on the right, behind everything that is read, whatever the tokenizer's own habit is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from prm.encoding import EncodedTrace
+from prm.step_metrics import aggregate
+from prm.types import Aggregation
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.classifier import load_classifier
+
+
+class StepVerifier:
+    """See `prm.verifiers.Verifier`."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        config: VerifierConfig,
+        batch_tokens: int = 16384,
+    ) -> None:
+        """
+        Args:
+            batch_tokens: padded tokens in one forward pass.
+        """
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.config = config
+        self.batch_tokens = batch_tokens
+        self.num_parameters = sum(p.numel() for p in model.parameters())
+        self.tokens_read = 0
+        """Tokens that went through the model so far, padding not counted."""
+
+    @classmethod
+    def from_pretrained(cls, path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        config = VerifierConfig.load(path)
+        return cls(load_classifier(path, base_model).to(device), AutoTokenizer.from_pretrained(path), config)
+
+    @property
+    def aggregation(self) -> Aggregation:
+        """How step scores become a trace score for this verifier, from the meaning of its labels."""
+        return self.config.aggregation
+
+    def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
+        """P(good) for every step of one trace.
+
+        Raises:
+            ValueError: no steps, an empty step, or a trace longer than the model reads.
+        """
+        return self.score_batch([prompt], [steps])[0]
+
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
+        """P(good) for every step of every trace; equal to scoring each alone, up to rounding."""
+        if len(prompts) != len(steps_N):
+            raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
+        encoded_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
+        self.tokens_read += sum(len(encoded.input_ids) for encoded in encoded_N)
+        order = sorted(range(len(encoded_N)), key=lambda i: -len(encoded_N[i].input_ids))
+        scores_N: list[list[float]] = [[] for _ in encoded_N]
+        start = 0
+        while start < len(order):
+            size = max(1, self.batch_tokens // len(encoded_N[order[start]].input_ids))
+            rows = order[start : start + size]
+            for i, scores in zip(rows, self._forward([encoded_N[i] for i in rows]), strict=True):
+                scores_N[i] = scores
+            start += size
+        return scores_N
+
+    def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
+        """One score for a whole trace, aggregated as `aggregation` says."""
+        return aggregate(self.score(prompt, steps), self.aggregation)
+
+    def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
+        encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
+        fitting = self.config.codec.fit(encoded)
+        if fitting < len(steps):
+            raise ValueError(
+                f"a trace of {len(steps)} steps is {len(encoded.input_ids)} tokens long, this verifier reads"
+                f" {self.config.codec.max_length}: only {fitting} steps fit (prompt {prompt[:60]!r})"
+            )
+        return encoded
+
+    @torch.inference_mode()
+    def _forward(self, encoded_N: list[EncodedTrace]) -> list[list[float]]:
+        device = next(self.model.parameters()).device
+        batch = pad_batch(encoded_N, self.tokenizer.pad_token_id or 0)
+        logits = self.model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits
+        good = torch.softmax(logits, -1)[:, 1].tolist()
+        scores = iter(good)
+        return [[next(scores) for _ in encoded.step_ends] for encoded in encoded_N]
+
+
+def pad_batch(encoded_N: Sequence[EncodedTrace], pad_id: int) -> dict[str, torch.Tensor]:
+    """Right-padded `input_ids` and `attention_mask` (rows, tokens) and `step_index` (steps,) into the flattened rows."""
+    width = max(len(encoded.input_ids) for encoded in encoded_N)
+    ids = torch.full((len(encoded_N), width), pad_id)
+    mask = torch.zeros((len(encoded_N), width), dtype=torch.long)
+    index = []
+    for row, encoded in enumerate(encoded_N):
+        ids[row, : len(encoded.input_ids)] = torch.tensor(encoded.input_ids)
+        mask[row, : len(encoded.input_ids)] = 1
+        index += [row * width + end for end in encoded.step_ends]
+    return {"input_ids": ids, "attention_mask": mask, "step_index": torch.tensor(index)}

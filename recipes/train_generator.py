@@ -1,0 +1,111 @@
+r"""Fine-tune a generator on solved problems (TRL `SFTTrainer`), or train the small embedded one from scratch.
+
+The generator is taught the exact token layout that sampling uses: prompt ids as `prm.prompts` builds them, then steps
+joined by the separator, then the end token. Only the steps carry loss. Left out: everything that TRL does not need for
+that (packing, chat fine-tuning of multi-turn data).
+
+Reads   arithmetic       made on the fly by prm.arithmetic (the student's traces), or
+        train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's {"question", "answer"}
+Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes everywhere
+
+    python recipes/train_generator.py --config recipes/configs/generator_arithmetic.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from trl import SFTConfig, SFTTrainer, TrlParser
+
+from prm import arithmetic
+from prm.generators.hf import load_model_and_tokenizer
+from prm.problems import load_examples
+from prm.prompts import PROMPTS, PromptTemplate
+
+
+@dataclass
+class ScriptArguments:
+    """What to train on and from. All other flags are those of `transformers.TrainingArguments` / TRL's `SFTConfig`."""
+
+    data: str = field(metadata={"help": "`arithmetic`, or a JSON Lines file of solved problems"})
+    model: str | None = field(default=None, metadata={"help": "folder or hub name; none = a new Llama (sizes below)"})
+    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    limit: int | None = field(default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)"})
+    hidden_size: int = field(default=128, metadata={"help": "new model: width"})
+    intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP"})
+    num_layers: int = field(default=4, metadata={"help": "new model: layers"})
+    num_heads: int = field(default=4, metadata={"help": "new model: attention heads"})
+    lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+
+
+def main() -> None:
+    parser = TrlParser((ScriptArguments, SFTConfig))
+    script, training = parser.parse_args_and_config()
+    torch.manual_seed(training.seed)
+    model, tokenizer = build_model(script)
+
+    if script.data == "arithmetic":
+        if script.limit is None:
+            sys.exit("--data arithmetic needs --limit: how many traces of the student to make")
+        rows = arithmetic.student_examples(script.limit, training.seed)
+    else:
+        rows = load_examples(script.data)[: script.limit]
+    template = PROMPTS[script.prompt]
+    dataset = Dataset.from_list([encode(tokenizer, template, row, training.max_length) for row in rows])
+    print(f"{len(dataset)} traces, {sum(map(len, dataset['input_ids'])):,} tokens")
+
+    training.dataset_kwargs = {"skip_prepare_dataset": True}
+    trainer = SFTTrainer(
+        model=model,
+        args=training,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        peft_config=LoraConfig(r=script.lora_r, lora_alpha=2 * script.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
+        if script.lora_r
+        else None,
+    )
+    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if script.lora_r:
+        model = model.merge_and_unload()
+    model.save_pretrained(training.output_dir)
+    tokenizer.save_pretrained(training.output_dir)
+    print(f"saved {training.output_dir}: {model.num_parameters():,} parameters")
+
+
+def build_model(script: ScriptArguments):
+    """The model named on the command line, or a new Llama for the embedded problem set."""
+    if script.model is not None:
+        return load_model_and_tokenizer(script.model, script.gguf_file)
+    tokenizer = arithmetic.build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=script.hidden_size,
+        intermediate_size=script.intermediate_size,
+        num_hidden_layers=script.num_layers,
+        num_attention_heads=script.num_heads,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config), tokenizer
+
+
+def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length: int | None) -> dict[str, list[int]]:
+    """Token ids of one solved problem; there is loss on its steps and its end token, none (-100) on its prompt."""
+    prompt = template.encode(tokenizer, row["prompt"])
+    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    labels = [-100] * len(prompt) + completion
+    return {"input_ids": (prompt + completion)[:max_length], "labels": labels[:max_length]}
+
+
+if __name__ == "__main__":
+    main()
