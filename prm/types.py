@@ -72,6 +72,8 @@ class Trace:
     num_tokens: int = 0
     """Tokens the generator sampled for it, end tokens included."""
     seed: int = 0
+    index: int = 0
+    """Number of this trace among those of its problem."""
     status: str = "ok"
     """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`."""
 
@@ -80,17 +82,17 @@ class Trace:
 
     @property
     def id(self) -> str:
-        """`problem_id#seed`, unique because seeds differ between the samples of one problem."""
-        return f"{self.problem_id}#{self.seed}"
+        """`problem_id#index`."""
+        return f"{self.problem_id}#{self.index}"
 
 
 @dataclass(frozen=True)
 class Rollout:
-    """A continuation sampled from the prefix `trace.steps[:step + 1]`, only to label that prefix."""
+    """A continuation sampled from a prefix of a trace, only to label that prefix."""
 
-    trace_id: str
-    step: int
-    """Index of the last step of the prefix."""
+    problem_id: str
+    prefix: str
+    """Hash of the exact token ids it continues; traces that begin alike share their rollouts."""
     index: int
     """Number of this rollout among those from the same prefix."""
     seed: int
@@ -105,8 +107,9 @@ class LabeledTrace:
     """A trace with one label per step."""
 
     trace: Trace
-    labels: tuple[bool, ...]
-    """True = good. For `value` semantics: some rollout from this prefix succeeded (Math-Shepherd's hard label)."""
+    labels: tuple[bool | None, ...]
+    """True = good, None = this step has no label. For `value` semantics: some rollout from this prefix succeeded
+    (Math-Shepherd's hard label)."""
     values: tuple[float, ...] | None
     """Soft labels in [0, 1], or None where the source has none."""
     counts: tuple[tuple[int, int], ...] | None
@@ -119,7 +122,9 @@ class LabeledTrace:
         for name in ("labels", "values", "counts"):
             column = getattr(self, name)
             if column is not None and len(column) != n:
-                raise ValueError(f"{self.trace.id}: {n} steps but {len(column)} {name}; one {name[:-1]} per step is needed")
+                raise ValueError(
+                    f"{self.trace.id}: {n} steps but {len(column)} {name}; one {name[:-1]} per step is needed"
+                )
         if self.semantics not in get_args(Semantics):
             raise ValueError(f"{self.trace.id}: semantics {self.semantics!r} is not one of {get_args(Semantics)}")
 
@@ -191,4 +196,6 @@ class SearchResult:
 def _check_steps(name: str, steps: tuple[str, ...]) -> None:
     for i, step in enumerate(steps):
         if not isinstance(step, str) or not step.strip():
-            raise ValueError(f"{name}: step {i} of {len(steps)} is empty or not a string ({step!r}); remove it or fix the row")
+            raise ValueError(
+                f"{name}: step {i} of {len(steps)} is empty or not a string ({step!r}); remove it or fix the row"
+            )

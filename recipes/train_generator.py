@@ -66,7 +66,9 @@ def main() -> None:
         args=training,
         train_dataset=dataset,
         processing_class=tokenizer,
-        peft_config=LoraConfig(r=script.lora_r, lora_alpha=2 * script.lora_r, target_modules="all-linear", task_type="CAUSAL_LM")
+        peft_config=LoraConfig(
+            r=script.lora_r, lora_alpha=2 * script.lora_r, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
         if script.lora_r
         else None,
     )

@@ -47,3 +47,20 @@ def derive_seed(run_seed: int, *place: str | int) -> int:
     """
     digest = hashlib.sha256("\x1f".join(map(str, (run_seed, *place))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def load_generator(path: str, **settings) -> Generator:
+    """A generator from a Hugging Face folder or hub name, or the embedded one (`path="arithmetic"`).
+
+    Args:
+        settings: sampling settings of `prm.generators.hf.HfGenerator` (`temperature`, `top_p`, `max_new_tokens`,
+            `batch_size`, `prompt`, `separator`), and `gguf_file` / `device`.
+    """
+    from importlib.resources import files
+
+    from prm.generators.hf import HfGenerator
+
+    if path == "arithmetic":
+        settings = {"max_new_tokens": 80, **settings}
+        path = str(files("prm") / "assets" / "arithmetic_generator")
+    return HfGenerator.from_pretrained(path, **settings)

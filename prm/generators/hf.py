@@ -178,8 +178,7 @@ class HfGenerator:
                 use_cache=True,
             ).logits[:, -1]
         return [
-            Continuation(tuple(ids), self._text(ids), stop or "length")
-            for ids, stop in zip(tokens, stops, strict=True)
+            Continuation(tuple(ids), self._text(ids), stop or "length") for ids, stop in zip(tokens, stops, strict=True)
         ]
 
     def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:

@@ -54,7 +54,9 @@ class VerifierConfig:
             )
 
     def save(self, folder: str | Path) -> None:
-        (Path(folder) / FILE).write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (Path(folder) / FILE).write_text(
+            json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
     @classmethod
     def load(cls, folder: str | Path) -> VerifierConfig:

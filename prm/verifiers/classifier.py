@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from peft import PeftConfig, PeftModel
 from torch import nn
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
 LABELS = {0: "bad", 1: "good"}
@@ -47,7 +47,6 @@ class StepClassifier:
         super().__init__(config)  # type: ignore[call-arg]
         head: nn.Linear = self.score  # type: ignore[has-type]
         self.score = Fp32Linear(head.in_features, head.out_features, bias=head.bias is not None)
-        self.post_init()  # type: ignore[attr-defined]
 
     def forward(
         self,
@@ -55,6 +54,7 @@ class StepClassifier:
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         step_index: torch.Tensor | None = None,
+        **peft_defaults: None,
     ) -> TokenClassifierOutput:
         """
         Args:
@@ -62,7 +62,11 @@ class StepClassifier:
             attention_mask: (rows, tokens), 0 at padding.
             position_ids: (rows, tokens), if not 0, 1, 2, ...
             step_index: (steps,) indices into the flattened (rows * tokens) positions; None = every position.
+            peft_defaults: what PEFT's wrapper passes along unset (`labels`, `inputs_embeds`, `return_dict`, ...).
         """
+        unknown = {name: value for name, value in peft_defaults.items() if value is not None}
+        if unknown:
+            raise TypeError(f"StepClassifier.forward does not take {', '.join(unknown)}")
         backbone = self.get_decoder()  # type: ignore[attr-defined]
         hidden = backbone(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
@@ -75,7 +79,7 @@ class StepClassifier:
 def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """The StepClassifier of this architecture, under the name of the stock class, which is what checkpoints record."""
     try:
-        stock = AutoModelForTokenClassification._model_mapping[type(config)]
+        stock = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
     except KeyError as error:
         raise ValueError(
             f"{config.model_type!r} models have no token-classification class in transformers, so no head can be put on"
@@ -99,7 +103,9 @@ def from_base(path: str, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
     model, info = classifier_class(config).from_pretrained(path, config=config, dtype=dtype, output_loading_info=True)
     missing = [key for key in info["missing_keys"] if not key.startswith(f"{HEAD}.")]
     if missing:
-        raise ValueError(f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete")
+        raise ValueError(
+            f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete"
+        )
     return model
 
 

@@ -1,0 +1,95 @@
+"""The command line that `recipes/train_prm.py` and `recipes/train_orm.py` share, and what it is made into.
+
+Flags come from `VerifierArguments` and from `transformers.TrainingArguments`; `--config file.yaml` gives defaults, flags
+override them, an unknown key is an error (TRL's `TrlParser`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+
+from prm.encoding import StepCodec
+from prm.formats import LabeledRow
+from prm.prompts import PROMPTS
+from prm.splits import split_of
+from prm.steps import DEFAULT_SEPARATOR
+from prm.training.trainer import VerifierTrainer, add_lora
+from prm.verifiers.classifier import from_base
+
+
+@dataclass
+class VerifierArguments:
+    """What to train from, on what, and how traces become tokens."""
+
+    model: str = field(metadata={"help": "base model: folder or hub name of a causal language model"})
+    data: str = field(metadata={"help": "JSON Lines file of labeled traces (PRM) or of checked traces (ORM)"})
+    eval_data: str | None = field(
+        default=None,
+        metadata={"help": "the same for validation; none = the validation share of the problems in `data`"},
+    )
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    separator: str = field(default=DEFAULT_SEPARATOR, metadata={"help": "text behind every step"})
+    marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
+    max_length: int = field(
+        default=1024, metadata={"help": "longest trace in tokens; longer ones lose their last steps"}
+    )
+    lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    limit: int | None = field(default=None, metadata={"help": "train on the first rows only"})
+
+    def __post_init__(self) -> None:
+        if self.prompt not in PROMPTS:
+            raise ValueError(f"--prompt {self.prompt!r} is not one of {', '.join(PROMPTS)}")
+
+    def codec(self) -> StepCodec:
+        return StepCodec(PROMPTS[self.prompt], self.separator, self.marker, self.max_length)
+
+    def load_tokenizer(self) -> PreTrainedTokenizerBase:
+        return AutoTokenizer.from_pretrained(self.model)
+
+    def load_model(self) -> PreTrainedModel:
+        """fp32 weights (mixed precision is the Trainer's), a new head, LoRA if asked for."""
+        model = from_base(self.model, dtype=torch.float32)
+        return add_lora(model, self.lora_r) if self.lora_r else model  # type: ignore[return-value]
+
+
+def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:
+    """Rows of nine tenths of the problems to train on and those of the rest to validate on, by a hash of the problem."""
+    by_part: dict[bool, list[LabeledRow]] = {True: [], False: []}
+    for row in rows:
+        by_part[split_of("hold out " + row.problem.prompt) == "validation"].append(row)
+    if not by_part[True] or not by_part[False]:
+        raise ValueError(f"{len(rows)} rows are too few to hold out a tenth of their problems; give --eval_data")
+    return by_part[False], by_part[True]
+
+
+class LogArguments(TrainerCallback):
+    """Puts our own flags beside the Trainer's into the config of a W&B run."""
+
+    def __init__(self, arguments: VerifierArguments) -> None:
+        self.arguments = arguments
+
+    def on_train_begin(self, args: TrainingArguments, state, control, **kwargs) -> None:
+        if "wandb" in args.report_to and state.is_world_process_zero:
+            import wandb
+
+            wandb.config.update(asdict(self.arguments), allow_val_change=True)
+
+
+def run_training(trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow]) -> dict[str, float]:
+    """Train, save, prove that the checkpoint holds what was trained, evaluate. Returns the validation metrics."""
+    args = trainer.args
+    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    trainer.save_model()
+    trainer.save_state()
+    metrics = trainer.evaluate()
+    if trainer.is_world_process_zero():
+        some = eval_rows[:8]
+        steps_N = [row.labeled.trace.steps for row in some]
+        difference = trainer.check_saved([row.problem.prompt for row in some], steps_N)
+        print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
+    trainer.save_metrics("eval", metrics)
+    return metrics

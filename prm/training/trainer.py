@@ -1,0 +1,151 @@
+"""VerifierTrainer: the Hugging Face `Trainer` with our loss, evaluation per step, and complete checkpoints.
+
+Everything else (optimizer, schedules, DDP, FSDP, resume, logging) is the stock `Trainer`. Right after the last save the
+checkpoint is loaded again and its scores are compared with those of the model in memory (`check_saved`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch.utils.data import Dataset, SequentialSampler
+from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+
+from prm.step_metrics import step_report
+from prm.training.data import Example, StepCollator
+from prm.training.losses import cross_entropy
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.classifier import HEAD
+from prm.verifiers.step_verifier import StepVerifier
+
+PADDING = -100.0
+"""Fills the ragged score rows of an evaluation; no score can have this value."""
+
+
+def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
+    """LoRA on all linear layers of the body; the head is trained in full and saved with the adapter.
+
+    `task_type` TOKEN_CLS makes PEFT save the head, and without `exclude_modules` "all-linear" would wrap it (a TypeError
+    in PEFT 0.21; a frozen random head without the task type).
+    """
+    config = LoraConfig(
+        task_type="TOKEN_CLS",
+        r=r,
+        lora_alpha=alpha or 2 * r,
+        lora_dropout=dropout,
+        target_modules="all-linear",
+        exclude_modules=[HEAD],
+        modules_to_save=[HEAD],
+    )
+    return get_peft_model(model, config)  # type: ignore[return-value]
+
+
+class VerifierTrainer(Trainer):
+    """Trains a `StepClassifier` (or its LoRA) on examples of `prm.training.data`."""
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        args: TrainingArguments,
+        config: VerifierConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        train_examples: Sequence[Example],
+        eval_examples: Sequence[Example] | None = None,
+        callbacks: list | None = None,
+    ) -> None:
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"{args.n_gpu} GPUs in one process; start with `accelerate launch` so that each has its own"
+            )
+        args.remove_unused_columns = False
+        args.label_names = ["labels"]
+        self.verifier_config = config
+        super().__init__(
+            model=model,
+            args=args,
+            data_collator=StepCollator(tokenizer.pad_token_id or 0),
+            train_dataset=_ListDataset(train_examples),
+            eval_dataset=_ListDataset(eval_examples) if eval_examples else None,
+            processing_class=tokenizer,
+            compute_loss_func=cross_entropy,
+            compute_metrics=self._metrics if eval_examples else None,
+            callbacks=callbacks,
+        )
+        self.eval_examples = eval_examples or []
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Loss, scores (rows, most steps) and targets of the same shape, filled up with PADDING."""
+        inputs = self._prepare_inputs(inputs)
+        rows = inputs["step_index"] // inputs["input_ids"].shape[1]
+        count, labels = len(inputs["input_ids"]), inputs["labels"]
+        num_items = self._get_num_items_in_batch([inputs], self.args.device)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items)
+        if prediction_loss_only:
+            return loss.detach(), None, None
+        scores = torch.softmax(outputs.logits, -1)[:, 1]
+        return loss.detach(), _ragged(scores, rows, count), _ragged(labels, rows, count)
+
+    def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
+        scores_N = [[float(s) for s in row if s != PADDING] for row in np.asarray(prediction.predictions)]
+        targets_N = [e["targets"] for e in self.eval_examples]
+        report = step_report(
+            scores_N,
+            [e["hard"] for e in self.eval_examples],
+            [e["problem"] for e in self.eval_examples],
+            targets_N=targets_N,
+            aggregation=self.verifier_config.aggregation,
+        )
+        return {name: value for name, value in report.items() if not math.isnan(value)}
+
+    def _get_eval_sampler(self, eval_dataset):
+        """In order, so that scores can be matched with the problems they belong to."""
+        return SequentialSampler(eval_dataset)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            self.verifier_config.save(output_dir or self.args.output_dir)
+
+    def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
+        """Load the saved checkpoint and compare its scores with the model's; the largest difference.
+
+        Raises:
+            RuntimeError: they differ by more than `tolerance`, so the checkpoint does not hold what was trained.
+        """
+        device = str(self.args.device)
+        live = StepVerifier(self.accelerator.unwrap_model(self.model), self.processing_class, self.verifier_config)
+        saved = StepVerifier.from_pretrained(str(self.args.output_dir), device)
+        pairs = zip(live.score_batch(prompts, steps_N), saved.score_batch(prompts, steps_N), strict=True)
+        difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
+        if not difference <= tolerance:
+            raise RuntimeError(
+                f"{Path(self.args.output_dir)} scores differ from the trained model by {difference:.2g} (more than"
+                f" {tolerance:g}): the checkpoint is not what was trained; do not use it"
+            )
+        return difference
+
+
+class _ListDataset(Dataset):
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.examples = examples
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, i: int) -> Example:
+        return self.examples[i]
+
+
+def _ragged(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+    """(steps,) values with their row numbers -> (count, most steps of a row), filled up with PADDING."""
+    per_row = torch.bincount(rows, minlength=count)
+    column = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
+    padded = torch.full((count, int(per_row.max())), PADDING, device=values.device)
+    padded[rows, column] = values.float()
+    return padded

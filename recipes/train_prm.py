@@ -1,0 +1,78 @@
+r"""Train a process reward model on labeled traces: one score per step.
+
+Reads   labeled.jsonl    LabeledTrace rows (data/label_steps.py), or TRL stepwise rows with --semantics
+Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; eval_results.json with its validation metrics
+
+    accelerate launch recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from transformers import TrainingArguments, set_seed
+from trl import TrlParser
+
+from prm.formats import file_hash, read_labeled
+from prm.training.arguments import LogArguments, VerifierArguments, hold_out, run_training
+from prm.training.data import prm_examples
+from prm.training.trainer import VerifierTrainer
+from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, VerifierConfig
+
+
+@dataclass
+class PrmArguments(VerifierArguments):
+    semantics: Literal["value", "correctness"] | None = field(
+        default=None, metadata={"help": "what the labels mean, for rows that do not say so"}
+    )
+    targets: Literal["soft", "hard"] | None = field(
+        default=None,
+        metadata={"help": "soft = the values, hard = the labels; default: soft for value, hard for correctness"},
+    )
+    aggregation: Literal["last", "min", "product", "mean"] | None = field(
+        default=None,
+        metadata={"help": "how step scores become a trace score; default: last for value, product otherwise"},
+    )
+
+
+def main() -> None:
+    script, training = TrlParser((PrmArguments, TrainingArguments)).parse_args_and_config()
+    set_seed(training.seed)
+
+    rows = read_labeled(script.data, script.semantics)[: script.limit]
+    if not rows:
+        raise SystemExit(f"{script.data} has no row with status ok")
+    train_rows, eval_rows = (
+        (rows, read_labeled(script.eval_data, script.semantics)) if script.eval_data else hold_out(rows)
+    )
+    kinds = {row.labeled.semantics for row in rows}
+    if len(kinds) > 1:
+        raise SystemExit(
+            f"{script.data} mixes labels of different meaning ({', '.join(sorted(kinds))}); train on one kind"
+        )
+    semantics = kinds.pop()
+    targets = script.targets or ("soft" if semantics == "value" else "hard")
+
+    tokenizer, codec = script.load_tokenizer(), script.codec()
+    train_examples, train_report = prm_examples(train_rows, codec, tokenizer, targets)
+    eval_examples, eval_report = prm_examples(eval_rows, codec, tokenizer, targets)
+    print(f"train       {train_report}\nvalidation  {eval_report}\ntargets     {targets}, semantics {semantics}")
+
+    config = VerifierConfig(
+        kind="prm",
+        codec=codec,
+        semantics=semantics,
+        aggregation=script.aggregation or DEFAULT_AGGREGATION[semantics],
+        base_model=script.model,
+        data_hash=file_hash(script.data),
+    )
+    trainer = VerifierTrainer(
+        script.load_model(), training, config, tokenizer, train_examples, eval_examples, [LogArguments(script)]
+    )
+    metrics = run_training(trainer, eval_rows)
+    print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
+
+
+if __name__ == "__main__":
+    main()
