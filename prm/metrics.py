@@ -36,9 +36,10 @@ from numpy.typing import NDArray
 def pass_at_n(correct: Sequence[bool], n: int) -> float:
     """Chance that at least one of n samples is correct: 1 - C(M-c, n) / C(M, n) with c of M correct (2107.03374).
 
-    Raises ValueError if n < 1 or n > M.
+    Raises ValueError if n < 1 or n > M, or if an outcome is None (undecided).
     """
     _check_budget(len(correct), n)
+    _check_decided(correct)
     total = comb(len(correct), n)
     wrong = sum(not c for c in correct)
     return (total - comb(wrong, n)) / total
@@ -48,10 +49,12 @@ def best_of_n(scores: Sequence[float], correct: Sequence[bool], n: int) -> float
     """Expected accuracy of "take the highest score" over all subsets of n samples; ties are broken uniformly.
 
     The sample of rank i (1 = highest) is the best of C(M-i, n-1) subsets. Tied samples share their weights equally.
-    Give samples without an answer the score -inf. Raises ValueError if n is out of 1..M, on unequal lengths or NaN.
+    Give samples without an answer the score -inf. Raises ValueError if n is out of 1..M, on unequal lengths, a NaN,
+    or an outcome None (undecided).
     """
     _check_lengths(scores=scores, correct=correct)
     _check_budget(len(scores), n)
+    _check_decided(correct)
     values = np.asarray(scores, dtype=float)
     if np.isnan(values).any():
         raise ValueError(f"score of sample {np.isnan(values).argmax()} is NaN; give samples without an answer -inf")
@@ -190,6 +193,14 @@ def paired_difference(a_P: Sequence[float], b_P: Sequence[float], seed: int = 0,
 def _check_budget(m: int, n: int) -> None:
     if not 1 <= n <= m:
         raise ValueError(f"n = {n} with M = {m} stored samples: n must lie in 1..M; lower n or sample more")
+
+
+def _check_decided(correct: Sequence[bool]) -> None:
+    for i, outcome in enumerate(correct):
+        if outcome is None:  # a check that timed out or failed must not be counted as wrong in silence
+            raise ValueError(
+                f"outcome of sample {i} of {len(correct)} is None; leave it out or decide that it is wrong"
+            )
 
 
 def _check_lengths(**columns: Sequence) -> None:

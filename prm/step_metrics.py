@@ -270,7 +270,7 @@ def _labels(labels: Sequence[bool]) -> NDArray[np.bool_]:
     unknown = (array != 0) & (array != 1)  # bool(-100) would pass for good
     if unknown.any():
         i = int(unknown.argmax())
-        raise ValueError(f"label {i} of {len(array)} is {array[i]!r}, not True or False; leave out unlabeled steps")
+        raise ValueError(f"label {i} of {len(array)} is {array[i]}, not True or False; leave out unlabeled steps")
     return array.astype(bool)
 
 
