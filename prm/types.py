@@ -125,6 +125,12 @@ class LabeledTrace:
                 raise ValueError(
                     f"{self.trace.id}: {n} steps but {len(column)} {name}; one {name[:-1]} per step is needed"
                 )
+        for i, label in enumerate(self.labels):
+            if label is not None and not isinstance(label, bool):  # -100 and 0.2 would both count as good
+                raise ValueError(
+                    f"{self.trace.id}: label {i} is {label!r}; a label is True, False, or None for a step without one."
+                    " Soft labels belong in `values`"
+                )
         if self.semantics not in get_args(Semantics):
             raise ValueError(f"{self.trace.id}: semantics {self.semantics!r} is not one of {get_args(Semantics)}")
 

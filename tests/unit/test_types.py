@@ -1,0 +1,77 @@
+import dataclasses
+
+import pytest
+
+from prm.types import Budget, Cost, LabeledTrace, Trace
+
+TRACE = Trace("arithmetic/train/7", ("47 + 38 = 85", "85 - 12 = 63", "#### 63"), "63", False, index=3)
+
+
+def labeled(**changes):
+    columns = {"labels": (True, False, False), "values": (0.75, 0.0, 0.0), "counts": ((6, 8), (0, 8), (0, 1))}
+    return LabeledTrace(TRACE, **{**columns, "method": "monte_carlo@8", "semantics": "value", **changes})
+
+
+def test_id_names_problem_and_index():
+    assert TRACE.id == "arithmetic/train/7#3"
+
+
+@pytest.mark.parametrize(
+    ("labels", "first_error"),
+    [
+        ((True, True, True), -1),
+        ((False, True, True), 0),
+        ((True, False, True), 1),
+        ((True, True, False), 2),
+        ((None, None, False), 2),
+        ((None, True, None), -1),
+    ],
+)
+def test_first_error_is_the_first_bad_label(labels, first_error):
+    assert labeled(labels=labels).first_error == first_error
+
+
+@pytest.mark.parametrize("step", ["", "  \n", None, 7])
+def test_a_trace_refuses_steps_without_text(step):
+    with pytest.raises(ValueError, match=r"^p/1: step 1 of 2 is empty or not a string"):
+        Trace("p/1", ("47 + 38 = 85", step), None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": (True, False)}, r"arithmetic/train/7#3: 3 steps but 2 labels; one label per step"),
+        ({"values": (0.5,) * 4}, r"3 steps but 4 values; one value per step"),
+        ({"counts": ()}, r"3 steps but 0 counts; one count per step"),
+        ({"semantics": "reward"}, r"semantics 'reward' is not one of \('value', 'correctness', 'outcome'\)"),
+    ],
+)
+def test_a_labeled_trace_refuses_columns_that_do_not_fit(change, message):
+    with pytest.raises(ValueError, match=message):
+        labeled(**change)
+
+
+@pytest.mark.parametrize("label", [-100, 1, 0.0, "true"])
+def test_a_label_is_a_boolean(label):
+    """-100, TRL's "no label", counts as True wherever it is taken for a boolean."""
+    with pytest.raises(ValueError, match=r"arithmetic/train/7#3: label 1 is .*None for a step without one"):
+        labeled(labels=(True, label, False))
+
+
+def test_soft_labels_and_counts_may_be_absent():
+    assert labeled(values=None, counts=None).first_error == 1
+
+
+def test_costs_add_up_field_by_field():
+    one = Cost(
+        generated_tokens=10, prompt_tokens=3, verifier_tokens=5, generator_calls=1, verifier_calls=2, seconds=0.5
+    )
+    two = Cost(generated_tokens=7, prompt_tokens=1, verifier_tokens=2, generator_calls=4, flops=1e9, seconds=0.25)
+    assert one + two == Cost(17, 4, 7, 5, 2, 1e9, 0.75)
+    assert sum([one, two, one], Cost()).generated_tokens == 27
+
+
+def test_values_can_be_hashed_and_not_changed():
+    assert len({labeled(), labeled(), labeled(method="judge")}) == 2
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Budget(samples=4).samples = 8
