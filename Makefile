@@ -1,0 +1,41 @@
+# make quickstart   the whole chain on two CPU cores: problems to traces to labels to verifier to search; prints a table
+# make test         every test
+# make check        ruff and mypy
+#
+# Each creates .venv first if it is missing; `make PYTHON=python3.12 test` creates it with another Python. Packages are
+# installed again only when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# Two processes with two threads each fight for two cores.
+export OMP_NUM_THREADS = 1
+
+.PHONY: quickstart test check
+.NOTPARALLEL:
+
+quickstart: .venv/installed
+	$(BIN)/python recipes/quickstart.py
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -q -n 2
+
+check: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch goes first and alone: it is the one package whose build (CPU or GPU) differs between machines.
+.venv/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(PIP) "torch==2.13.0"
+	$(PIP) -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) -e ".[dev]"
+	touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
