@@ -41,14 +41,19 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
         limit: first problems only; `arithmetic` needs one, since it is endless.
 
     Raises:
-        ValueError: a broken line, a missing column, an empty answer; names file, row and value.
+        ValueError: a broken line, a missing column, an empty answer, an id used twice; names file, line and value.
     """
     if source == "arithmetic":
         if limit is None:
             raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
         return arithmetic.load(split, limit)
-    rows = list(_rows(source, split))
-    return [_problem(where, row, i, source, split) for i, (where, row) in enumerate(rows)][:limit]
+    problems: dict[str, Problem] = {}
+    for i, (where, row) in enumerate(_rows(source, split)):
+        problem = _problem(where, row, i, source, split)
+        if problem.id in problems:
+            raise ValueError(f"{where}: a row above has the id {problem.id!r} too; make ids unique or leave them out")
+        problems[problem.id] = problem
+    return list(problems.values())[:limit]
 
 
 def load_examples(source: str, split: str = "train") -> list[dict[str, str]]:
@@ -73,7 +78,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not a JSON line ({error}): {line[:80]!r}") from error
+                raise ValueError(f"{path}:{number}: not a JSON object on one line ({error}): {line[:80]!r}") from error
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
             yield f"{path}:{number}", row
@@ -105,10 +110,12 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
     if split == "all":
         chosen, wanted = list(splits), None
     elif split in splits:
-        # Without a validation split of its own, validation is cut out of train; then train must not hold it either.
-        chosen, wanted = [split], "train" if split == "train" and "validation" not in splits else None
-    else:
+        # A split that the data set lacks is cut out of train; then train must not hold it either.
+        chosen, wanted = [split], "train" if split == "train" and not set(SPLITS) <= set(splits) else None
+    elif "train" in splits:
         chosen, wanted = ["train"], split
+    else:
+        raise ValueError(f"{name} has no {split} split, nor a train split to cut it from; it has {', '.join(splits)}")
     rows = ((f"{name}/{part}:{i}", row) for part in chosen for i, row in enumerate(splits[part]))
     return rows, wanted
 
@@ -116,17 +123,19 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
 def _problem(where: str, row: dict[str, Any], index: int, source: str, split: str) -> Problem:
     answer = _column(where, row, ("answer",)).split("####")[-1].strip()
     if not answer:
-        raise ValueError(f"{where}: no answer behind ####: {row['answer']!r}")
+        raise ValueError(f"{where}: no answer behind ####: {row['answer']!r}; add it or remove the row")
     name = Path(source).stem if source.endswith((".jsonl", ".json")) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
     level = row.get("level")
-    return Problem(identifier, _column(where, row, PROMPT_COLUMNS), answer, name, level if isinstance(level, int) else None)
+    return Problem(
+        identifier, _column(where, row, PROMPT_COLUMNS), answer, name, level if isinstance(level, int) else None
+    )
 
 
 def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
         if name in row:
             if not isinstance(row[name], str | int | float) or not str(row[name]).strip():
-                raise ValueError(f"{where}: column {name!r} is empty or no text: {row[name]!r}")
+                raise ValueError(f"{where}: column {name!r} is empty or no text: {row[name]!r}; fix or remove the row")
             return str(row[name])
-    raise ValueError(f"{where}: no column {' / '.join(names)}; the row has {', '.join(sorted(row)) or 'none'}")
+    raise ValueError(f"{where}: no column {' or '.join(names)}; rename one of {', '.join(sorted(row)) or 'none'}")
