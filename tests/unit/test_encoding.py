@@ -53,7 +53,7 @@ def test_the_separator_behind_a_point_stays_a_separator(plain_tokenizer, merging
         for end in encoded.step_ends:
             assert tokens[: end + 1][-len(separator) :] == separator
     whole = merging_tokenizer(PROMPT + "\n" + "".join(step + "\n\n" for step in STEPS))["input_ids"]
-    assert merging_tokenizer.convert_ids_to_tokens(whole)[-1] == ".ĊĊ"
+    assert "ĊĊ" not in merging_tokenizer.convert_ids_to_tokens(whole)
 
 
 @pytest.mark.parametrize("fixture", ["plain_tokenizer", "merging_tokenizer"])
