@@ -6,14 +6,16 @@ The tokenizers are byte-level BPEs, trained here in milliseconds on a few lines 
     merging_tokenizer     ".\\n\\n" is one token and so is "\\n\\n", as in Qwen2.5 and Llama 3
     trimming_tokenizer    starts its texts with a BOS token; its chat template trims messages, as Llama 3's does
 
-Functions that tests call (`tiny_llama`, `tiny_qwen2`) are fixtures, because tests cannot import this file.
+Functions that tests call (`tiny_llama`, `imported_modules`, ...) are fixtures, because tests cannot import this file.
 """
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,22 @@ def tracked_files(root: Path) -> list[Path]:
     if listing.returncode != 0:
         pytest.skip(f"{root} is no git checkout, so which files belong to the project is unknown")
     return [path for name in listing.stdout.split("\0") if name and (path := root / name).is_file()]
+
+
+@pytest.fixture(scope="session")
+def imported_modules() -> Callable[[Path], list[tuple[int, str]]]:
+    """(line, dotted name) for every import of a file, those inside functions included; `from a import b` gives a.b."""
+
+    def read(path: Path) -> list[tuple[int, str]]:
+        found = []
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found += [(node.lineno, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                found += [(node.lineno, "." * node.level + f"{node.module or ''}.{alias.name}") for alias in node.names]
+        return found
+
+    return read
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import re
 import subprocess
@@ -40,17 +39,6 @@ SAME_LAYER = {
 """(importer, imported) pairs inside one layer. Add one only if the two cannot be told apart in height."""
 
 SCRIPT_FOLDERS = ("data", "recipes", "eval")
-
-
-def imported_modules(path: Path) -> list[tuple[int, str]]:
-    """(line, dotted name) for every import of a file, those inside functions included; `from a import b` gives a.b."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found += [(node.lineno, "." * node.level + f"{node.module or ''}.{alias.name}") for alias in node.names]
-    return found
 
 
 def layer_errors(unit: str, modules: list[tuple[int, str]]) -> list[str]:
@@ -91,7 +79,7 @@ def test_the_checker_sees_wrong_imports():
     assert layer_errors("search", [(1, "prm.types.Cost"), (2, "prm.search.tree.Tree"), (3, "torch.nn")]) == []
 
 
-def test_imports_inside_the_library_point_downward(root):
+def test_imports_inside_the_library_point_downward(root, imported_modules):
     errors = []
     for unit, path in library_modules(root):
         if unit not in LAYER:
@@ -101,7 +89,7 @@ def test_imports_inside_the_library_point_downward(root):
     assert errors == []
 
 
-def test_every_exception_inside_a_layer_is_used(root):
+def test_every_exception_inside_a_layer_is_used(root, imported_modules):
     used = {
         (unit, name.split(".")[1])
         for unit, path in library_modules(root)
@@ -117,7 +105,7 @@ def test_folders_of_the_library_are_flat(root):
     assert deep + vague == []
 
 
-def test_no_script_imports_another(root):
+def test_no_script_imports_another(root, imported_modules):
     stems = {path.stem for path in scripts(root)}
     errors = [
         f"{path.relative_to(root)} line {line}: imports {name}; what two scripts need belongs in prm/"

@@ -31,7 +31,9 @@ class ScriptedGenerator:
     def generate(
         self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Literal["step", "end"] = "end"
     ) -> list[Continuation]:
-        return [self._continue("".join(map(chr, prefix)), seed, until) for prefix, seed in zip(prefixes, seeds, strict=True)]
+        return [
+            self._continue("".join(map(chr, prefix)), seed, until) for prefix, seed in zip(prefixes, seeds, strict=True)
+        ]
 
     def _continue(self, prefix: str, seed: int, until: str) -> Continuation:
         self.calls.append((prefix, seed))

@@ -10,9 +10,11 @@ from prm.steps import split_steps
 from prm.types import Problem, Trace
 
 
-def sample_traces(problems: Sequence[Problem], generator: Generator, n: int, seed: int) -> list[list[Trace]]:
-    """`n` traces for each problem; trace `i` of a problem depends on (seed, problem, i) only, not on `n`."""
-    places = [(problem, i) for problem in problems for i in range(n)]
+def sample_traces(
+    problems: Sequence[Problem], generator: Generator, n: int, seed: int, first: int = 0
+) -> list[list[Trace]]:
+    """`n` traces for each problem, numbered from `first`; trace `i` depends on (seed, problem, i) only, not on `n`."""
+    places = [(problem, first + i) for problem in problems for i in range(n)]
     prefixes = {problem.id: generator.encode(problem.prompt) for problem in problems}
     seeds = [derive_seed(seed, problem.id, "trace", i) for problem, i in places]
     continuations = generator.generate([prefixes[problem.id] for problem, _ in places], seeds)

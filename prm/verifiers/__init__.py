@@ -18,8 +18,7 @@ class Verifier(Protocol):
     aggregation: Aggregation
     """How its step scores become one score of the trace."""
     num_parameters: int
-    tokens_read: int
-    """Running count of tokens that went through the model."""
+    """For FLOPs; 0 if it is no model."""
 
     def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
         """One score per step: `len(scores) == len(steps)`."""
@@ -27,6 +26,10 @@ class Verifier(Protocol):
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
         """The same for many traces, batched."""
+        ...
+
+    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
+        """Tokens that scoring this trace reads."""
         ...
 
 

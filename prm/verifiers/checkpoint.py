@@ -10,13 +10,13 @@ Training writes it and scoring reads it, so that the two can never differ in pro
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
 from prm.encoding import StepCodec
+from prm.provenance import library_versions
 from prm.types import Aggregation, Semantics
 
 FILE = "prm_config.json"
@@ -37,7 +37,7 @@ class VerifierConfig:
     data_hash: str
     head: Literal["linear"] = "linear"
     labels: tuple[str, str] = ("bad", "good")
-    versions: dict[str, str] = field(default_factory=lambda: library_versions())
+    versions: dict[str, str] = field(default_factory=library_versions)
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -71,9 +71,3 @@ class VerifierConfig:
         if unknown:
             raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}; was it written by a newer version?")
         return cls(**{**values, "codec": StepCodec.from_dict(values["codec"]), "labels": tuple(values["labels"])})
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    names = {"prm": "prm-toolkit", "torch": "torch", "transformers": "transformers", "peft": "peft"}
-    return {name: importlib.metadata.version(package) for name, package in names.items()}

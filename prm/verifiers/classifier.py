@@ -41,7 +41,6 @@ class StepClassifier:
     """Mixin in front of a stock token classifier. `forward` gives logits (number of indices, 2)."""
 
     accepts_loss_kwargs = False  # the Trainer's loss function scales by the global count itself
-    _keep_in_fp32_modules_strict = {HEAD}
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]
@@ -54,6 +53,7 @@ class StepClassifier:
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
         step_index: torch.Tensor | None = None,
+        return_dict: bool = True,
         **peft_defaults: None,
     ) -> TokenClassifierOutput:
         """
@@ -62,7 +62,8 @@ class StepClassifier:
             attention_mask: (rows, tokens), 0 at padding.
             position_ids: (rows, tokens), if not 0, 1, 2, ...
             step_index: (steps,) indices into the flattened (rows * tokens) positions; None = every position.
-            peft_defaults: what PEFT's wrapper passes along unset (`labels`, `inputs_embeds`, `return_dict`, ...).
+            return_dict: always true; PEFT's wrapper passes it.
+            peft_defaults: what PEFT's wrapper passes along unset (`labels`, `inputs_embeds`, ...).
         """
         unknown = {name: value for name, value in peft_defaults.items() if value is not None}
         if unknown:
@@ -130,6 +131,7 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
             f"{path} lacks {', '.join(missing)}: the head was lost when it was saved, its scores would be random."
             " Train again, or save with Trainer.save_model / PEFT task_type TOKEN_CLS"
         )
+    model.score.float()
     return model
 
 

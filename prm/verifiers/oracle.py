@@ -18,7 +18,6 @@ class OracleVerifier:
 
     aggregation: Aggregation = "last"
     num_parameters = 0
-    tokens_read = 0
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self._gold = {problem.prompt: problem.answer for problem in problems}
@@ -28,6 +27,9 @@ class OracleVerifier:
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
         return [self.score(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
+
+    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
+        return 0
 
     def _score(self, gold: str, step: str) -> float:
         if not is_final(step):

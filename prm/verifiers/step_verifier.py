@@ -40,8 +40,6 @@ class StepVerifier:
         self.config = config
         self.batch_tokens = batch_tokens
         self.num_parameters = sum(p.numel() for p in model.parameters())
-        self.tokens_read = 0
-        """Tokens that went through the model so far, padding not counted."""
 
     @classmethod
     def from_pretrained(cls, path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
@@ -67,7 +65,6 @@ class StepVerifier:
         if len(prompts) != len(steps_N):
             raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
         encoded_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-        self.tokens_read += sum(len(encoded.input_ids) for encoded in encoded_N)
         order = sorted(range(len(encoded_N)), key=lambda i: -len(encoded_N[i].input_ids))
         scores_N: list[list[float]] = [[] for _ in encoded_N]
         start = 0
@@ -78,6 +75,10 @@ class StepVerifier:
                 scores_N[i] = scores
             start += size
         return scores_N
+
+    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
+        """Tokens that scoring this trace reads; padding not counted."""
+        return len(self._encode(prompt, steps).input_ids)
 
     def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
         """One score for a whole trace, aggregated as `aggregation` says."""

@@ -1,0 +1,173 @@
+r"""Search on test problems with trained verifiers, and keep everything: candidates, scores, costs.
+
+Two searches per problem. A *pool* of N independent candidates, scored by every verifier: single sample, majority, best-of-N,
+weighted vote and pass@N for every n <= N are all computed from it (eval/write_report.py, exact estimators). And *beam
+search* with the PRM and N beams. Both are written in chunks of problems and resume after a kill.
+
+Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.problems)
+        verifiers        checkpoint folders (recipes/train_prm.py, recipes/train_orm.py)
+Writes  <output_dir>/    pool.jsonl, beam.jsonl, meta.json (eval/write_report.py reads them)
+
+    python eval/run_search.py --generator arithmetic --problems arithmetic --limit 300 --samples 16 \
+        --prm outputs/quickstart/prm --orm outputs/quickstart/orm --output_dir outputs/quickstart/search
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from trl import TrlParser
+
+from prm import answers
+from prm.formats import write_jsonl
+from prm.generators import load_generator
+from prm.problems import load_problems
+from prm.prompts import PROMPTS
+from prm.provenance import write_provenance
+from prm.search import BeamSearch
+from prm.search.pool import Pool, draw_pools, score_pools
+from prm.store import Journal
+from prm.types import Budget, Problem, SearchResult, Trace
+from prm.verifiers import load_verifier
+
+
+@dataclass
+class Arguments:
+    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder or a hub name"})
+    problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
+    output_dir: str = field(metadata={"help": "folder to write"})
+    prm: str = field(metadata={"help": "checkpoint of the process reward model"})
+    orm: str | None = field(default=None, metadata={"help": "checkpoint of the outcome reward model"})
+    split: str = field(default="test", metadata={"help": "train, validation, test or all"})
+    limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
+    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
+    beam_width: int = field(default=4, metadata={"help": "M of beam search; 0 = no beam search"})
+    temperature: float = field(default=1.0, metadata={"help": "sampling temperature"})
+    top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
+    max_new_tokens: int = field(default=512, metadata={"help": "longest candidate (or step, in beam search) in tokens"})
+    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
+    chunk: int = field(default=50, metadata={"help": "problems between two commits"})
+    seed: int = field(default=0, metadata={"help": "seed of the run"})
+
+
+def main() -> None:
+    (args,) = TrlParser(Arguments).parse_args_and_config()
+    started = time.monotonic()
+    output_dir = Path(args.output_dir)
+    problems = load_problems(args.problems, args.split, args.limit)
+    chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
+    generator = load_generator(
+        args.generator,
+        gguf_file=args.gguf_file,
+        prompt=PROMPTS[args.prompt],
+        temperature=args.temperature,
+        top_p=args.top_p,
+        max_new_tokens=args.max_new_tokens,
+        batch_size=args.batch_size,
+    )
+    paths = {"prm": args.prm} | ({"orm": args.orm} if args.orm else {})
+    verifiers = {name: load_verifier(path) for name, path in paths.items()}
+    budget = Budget(args.samples)
+    header = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "batch_size")}
+    header |= {"generator": generator.name, "data": {name: v.config.data_hash for name, v in verifiers.items()}}
+
+    def pool_rows(chunk: list[Problem]) -> list[dict[str, Any]]:
+        pools = draw_pools(chunk, generator, None, budget, args.seed)
+        scored = {name: score_pools(pools, verifier) for name, verifier in verifiers.items()}
+        return [
+            pool_row(pool, {name: scored_P[i] for name, scored_P in scored.items()}) for i, pool in enumerate(pools)
+        ]
+
+    def beam_rows(chunk: list[Problem]) -> list[dict[str, Any]]:
+        results = BeamSearch(args.beam_width).search(chunk, generator, verifiers["prm"], budget, args.seed)
+        return [beam_row(problem, result) for problem, result in zip(chunk, results, strict=True)]
+
+    for name, search in {"pool": pool_rows, "beam": beam_rows}.items():
+        if name == "beam" and not args.beam_width:
+            continue
+        journal = Journal(output_dir / f"{name}.journal", header)
+        for number, chunk in tqdm(enumerate(chunks), total=len(chunks), unit="chunk", desc=name):
+            if number not in journal.done:
+                journal.append(number, search(chunk))
+        write_jsonl(output_dir / f"{name}.jsonl", journal.rows())
+
+    facts = {
+        "problems": args.problems,
+        "split": args.split,
+        "n": args.samples,
+        "seed": args.seed,
+        "generator": {
+            "name": generator.name,
+            "num_parameters": generator.num_parameters,
+            "temperature": args.temperature,
+        },
+        "verifiers": {
+            name: {
+                "path": paths[name],
+                "num_parameters": verifier.num_parameters,
+                "kind": verifier.config.kind,
+                "aggregation": verifier.aggregation,
+            }
+            for name, verifier in verifiers.items()
+        },
+        "seconds": time.monotonic() - started,
+    }
+    write_provenance(output_dir, "eval/run_search.py", args, [args.problems], **facts)
+    print(f"{output_dir}: {len(problems)} problems x {args.samples} candidates, {facts['seconds']:.0f} s")
+
+
+def pool_row(pool: Pool, scored: dict[str, Pool]) -> dict[str, Any]:
+    """One problem with its candidates, their answer classes and the scores of every verifier."""
+    classes = answers.group([candidate.answer for candidate in pool.candidates])
+    right = [c for c, candidate in zip(classes, pool.candidates, strict=True) if candidate.correct and c is not None]
+    candidates = []
+    for i, (candidate, answer_class) in enumerate(zip(pool.candidates, classes, strict=True)):
+        scores = {name: list(scored_pool.scores[i]) for name, scored_pool in scored.items()}
+        candidates.append(candidate_row(candidate, scores) | {"class": answer_class})
+    return problem_row(pool.problem) | {
+        "gold_class": right[0] if right else None,
+        "candidates": candidates,
+        "cost": asdict(pool.cost),
+        "verifier_tokens": {name: scored_pool.cost.verifier_tokens for name, scored_pool in scored.items()},
+    }
+
+
+def beam_row(problem: Problem, result: SearchResult) -> dict[str, Any]:
+    candidates = [
+        candidate_row(candidate, {"prm": list(scores)})
+        for candidate, scores in zip(result.candidates, result.scores, strict=True)
+    ]
+    return problem_row(problem) | {
+        "strategy": result.strategy,
+        "candidates": candidates,
+        "chosen": result.chosen,
+        "answer": result.answer,
+        "correct": result.correct,
+        "cost": asdict(result.cost),
+    }
+
+
+def problem_row(problem: Problem) -> dict[str, Any]:
+    return {"problem_id": problem.id, "prompt": problem.prompt, "gold": problem.answer, "level": problem.level}
+
+
+def candidate_row(candidate: Trace, scores: dict[str, list[float]]) -> dict[str, Any]:
+    return {
+        "completions": list(candidate.steps),
+        "answer": candidate.answer,
+        "correct": bool(candidate.correct),
+        "status": candidate.status,
+        "num_tokens": candidate.num_tokens,
+        "finished": candidate.finished,
+        "scores": scores,
+    }
+
+
+if __name__ == "__main__":
+    main()
