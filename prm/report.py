@@ -270,7 +270,7 @@ def reading(summary: dict[str, Any]) -> str:
         points = (
             f"{100 * difference['mean']:+.1f} points [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
         )
-        if difference["mean"] > 0:
+        if difference["low"] > 0:
             sentences.append(f"{a} beats {b} by {points}.")
         elif difference["high"] < 0:
             sentences.append(f"{a} falls behind {b}: {points}.")
