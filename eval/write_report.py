@@ -73,12 +73,14 @@ def main() -> None:
         summary["seconds"] = args.seconds
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    (args.output_dir / "summary.json").write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    (args.output_dir / "summary.json").write_text(
+        json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8"
+    )
     draw_gains(summary, args.output_dir / "gains.png")
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
-    (args.output_dir / "report.md").write_text(markdown_page(summary, run.meta))
-    (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir))
+    (args.output_dir / "report.md").write_text(markdown_page(summary, run.meta), encoding="utf-8")
+    (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir), encoding="utf-8")
 
     for warning in summary["warnings"]:
         print(f"warning: {warning}")
@@ -211,7 +213,7 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
         "total": str(len(run.pools)),
         "traces": json.dumps(traces_to_show(run), ensure_ascii=False).replace("<", r"\u003c"),
     }
-    head, *pieces = TEMPLATE.read_text().split("{{")
+    head, *pieces = TEMPLATE.read_text(encoding="utf-8").split("{{")
     return head + "".join(fields[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
+from prm.costs import forward_flops
 from prm.metrics import (
     Estimate,
     best_of_n,
@@ -120,10 +121,10 @@ def _cost(run: Run, method: str) -> dict[str, float]:
     if method == "single":
         generated /= run.meta["n"]
     prompt = _mean([pool.row["cost"]["prompt_tokens"] for pool in run.pools])
-    flops, read = 2.0 * run.meta["generator"]["num_parameters"] * (prompt + generated), 0.0
+    flops, read = forward_flops(run.meta["generator"]["num_parameters"], 1) * (prompt + generated), 0.0
     if verifier in run.meta["verifiers"]:
         read = _mean([pool.row["verifier_tokens"][verifier] for pool in run.pools])
-        flops += 2.0 * run.meta["verifiers"][verifier]["num_parameters"] * read
+        flops += forward_flops(run.meta["verifiers"][verifier]["num_parameters"], 1) * read
     return {"generated_tokens": generated, "verifier_tokens": read, "flops": flops}
 
 

@@ -111,7 +111,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that eval/run_search.py wrote")
     try:
-        meta = json.loads(path.read_text())
+        meta = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); run eval/run_search.py again") from error
     _check_keys(meta, _META_KEYS, str(path))
@@ -124,7 +124,7 @@ def _read_rows(path: Path, keys: dict[str, set[str]], verifiers: list[str]) -> I
     """Yield (`file:line`, row) for each checked row."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that eval/run_search.py wrote")
-    with path.open() as lines:
+    with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{path}:{number}"
             try:
