@@ -69,7 +69,8 @@ class PromptTemplate:
         messages = [{"role": "user", "content": text}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": self.system})
-        return tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
+        return ids  # type: ignore[return-value]  # with these flags it is a list of ids
 
 
 def bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
