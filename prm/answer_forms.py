@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from prm.answer_text import normalize, split
+from prm.answer_text import INTEGER, normalize, split
 
 Leaf = Callable[[str, str], bool | None]
 """Decides two expressions or two relations; None = cannot tell."""
@@ -73,6 +73,8 @@ def quantity(text: str) -> Quantity | None:
     """
     if len(text) > 300:  # Python refuses to read integers of thousands of digits; algebra may try
         return None
+    if INTEGER.fullmatch(text):
+        return Quantity(Fraction(int(text)), "")
     value = _rational(text)
     if value is not None:
         return Quantity(value, "")
@@ -128,17 +130,19 @@ def _equal_quantities(a: Quantity, b: Quantity) -> bool:
 class Form:
     kind: Literal["scalar", "words", "set", "sequence", "union", "relation"]
     parts: tuple[str, ...] = ()
-    """Members of a set, sequence or union; the links of a relation."""
+    """Members of a set, sequence or union."""
     brackets: str = ""
     """Of a sequence, e.g. "[)": a tuple and an open interval are written alike and compared alike."""
 
 
 _SEPARATOR = r",|;|\band\b|\bor\b"
 _RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
-_ASSIGNMENT = re.compile(r"(?:\\?[a-zA-Z]+|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?(?:=|\\in(?![a-z]) ?)(.+)", re.DOTALL)
-_VARIABLE = r"\\?[a-zA-Z]+"
-_BETWEEN = re.compile(rf"(.+?)(<|\\le(?![a-z])) ?{_VARIABLE}(<|\\le(?![a-z]))(.+)")
-_BELOW = re.compile(rf"{_VARIABLE}(<|\\le(?![a-z])|>|\\ge(?![a-z]))(.+)")
+# A name is a letter, a macro or a word; two letters are a product.
+_ASSIGNMENT = re.compile(
+    r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?(?:=|\\in(?![a-z]) ?)(.+)",
+    re.DOTALL,
+)
+_VARIABLE = r"(?:[a-zA-Z]|\\[a-zA-Z]+)"
 _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
@@ -160,7 +164,7 @@ def _form(text: str) -> Form:
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1])):
         return Form("set", tuple(members))
     if _RELATION.search(text):
-        return _interval(text) or Form("relation")
+        return Form("relation")
     words = re.findall(r"[a-z]+", text.lower())
     if "\\" not in text and (text.lower() == "no" or any(len(word) > 2 and word not in _FUNCTIONS for word in words)):
         return Form("words")
@@ -169,26 +173,20 @@ def _form(text: str) -> Form:
 
 def _interval(text: str) -> Form | None:
     """The interval that an inequality in one variable describes: a<x<b, a>x>b, x<a, a<x and their like."""
-    signs = _RELATION.findall(text)
+    signs, sides = _RELATION.findall(text), [side.strip() for side in _RELATION.split(text)]
     if any(sign not in _FLIP for sign in signs):
         return None
     if signs[0] in (">", r"\ge"):  # turn around what is written from high to low
-        sides = [side.strip() for side in _RELATION.split(text)]
-        if not (len(signs) == 1 and re.fullmatch(_VARIABLE, sides[0])):
-            signs, sides = [_FLIP[sign] for sign in reversed(signs)], sides[::-1]
-            text = sides[0] + "".join(f"{sign} {side}" for sign, side in zip(signs, sides[1:], strict=True))
-            text = normalize(text)
-    if match := _BETWEEN.fullmatch(text):
-        low, left, right, high = match.groups()
-        return Form("sequence", (low.strip(), high.strip()), "([)]"[left != "<"] + "([)]"[2 + (right != "<")])
-    sides = [side.strip() for side in _RELATION.split(text)]
-    if len(sides) == 2 and re.fullmatch(_VARIABLE, sides[1]) and not re.fullmatch(_VARIABLE, sides[0]):
-        text = f"{sides[1]}{_FLIP[signs[0]]} {sides[0]}"
-    if match := _BELOW.fullmatch(text):
-        sign, bound = match[1], match[2].strip()
-        if sign in ("<", r"\le"):
-            return Form("sequence", (r"-\infty", bound), "()" if sign == "<" else "(]")
-        return Form("sequence", (bound, r"\infty"), "()" if sign == ">" else "[)")
+        signs, sides = [_FLIP[sign] for sign in reversed(signs)], sides[::-1]
+    variables = [i for i, side in enumerate(sides) if re.fullmatch(_VARIABLE, side) and side != r"\infty"]
+    if len(signs) == 1 and variables == [0]:
+        return Form("sequence", (r"-\infty", sides[1]), "()" if signs == ["<"] else "(]")
+    if len(signs) == 1 and variables == [1]:
+        return Form("sequence", (sides[0], r"\infty"), "()" if signs == ["<"] else "[)")
+    if len(signs) == 2 and 1 in variables:
+        return Form(
+            "sequence", (sides[0], sides[2]), ("(" if signs[0] == "<" else "[") + (")" if signs[1] == "<" else "]")
+        )
     return None
 
 
@@ -205,6 +203,10 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
     if gold == pred or not gold or not pred:
         return gold == pred
     a, b = _form(gold), _form(pred)
+    if a.kind == "relation" and b.kind == "sequence":
+        a = _interval(gold) or a
+    elif a.kind == "sequence" and b.kind == "relation":
+        b = _interval(pred) or b
     if a.kind != b.kind or a.brackets != b.brackets or len(a.parts) != len(b.parts):
         return False
     if a.kind == "words":
@@ -221,8 +223,7 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
 def _unassigned(text: str, other: str) -> str:
     r"""`x=5` as `5`, `x\in S` as `S`, unless the other is such a statement as well."""
     match = _ASSIGNMENT.fullmatch(text)
-    alike = _RELATION.search(other) and not _interval(other)
-    if match is None or ("=" in text[: match.start(1)] and alike) or len(split(text, _SEPARATOR)) > 1:
+    if match is None or ("=" in text[: match.start(1)] and _RELATION.search(other)) or len(split(text, _SEPARATOR)) > 1:
         return text
     return normalize(match[1])
 

@@ -40,6 +40,7 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\s*(?:\\%|%|\bper ?cent\b)"), "%"),
 ]  # fmt: skip
+INTEGER = re.compile(r"-?\d+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _AFTER_THOUSANDS = [
     (re.compile(r"\s+"), " "),
@@ -60,6 +61,8 @@ def normalize(answer: str) -> str:
     >>> normalize(r"$\dfrac 12$."), normalize(r"\$1,234.50"), normalize("+18.0"), normalize(r"5\text{ cm}")
     ('\\frac{1}{2}', '1234.5', '18', '5 cm')
     """
+    if INTEGER.fullmatch(answer):  # most answers; spares them the table
+        return answer
     for _ in range(3):  # the inside of peeled brackets may need another round
         before = answer
         answer = _rewrite(answer)

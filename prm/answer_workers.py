@@ -230,7 +230,7 @@ def _equal_values(a: Any, b: Any) -> bool | None:
 
 def _equal_relations(gold: str, pred: str) -> bool:
     """Whether each link `left - right` of one is a nonzero multiple of the other's, positive for an inequality."""
-    gold_parts, pred_parts = _RELATION.split(gold), _RELATION.split(pred)
+    gold_parts, pred_parts = _ascending(gold), _ascending(pred)
     if len(gold_parts) != len(pred_parts):
         return False
     return all(
@@ -238,13 +238,19 @@ def _equal_relations(gold: str, pred: str) -> bool:
     )  # "0 < x < 5" splits into 0, <, x, <, 5: the links are 0 < x and x < 5
 
 
+def _ascending(relation: str) -> list[str]:
+    """Sides and signs in turn, with < and \\le only: "2 > x" as ["x", "<", "2"]."""
+    parts = _RELATION.split(relation)
+    if parts[1] in (">", r"\ge"):
+        return [{">": "<", r"\ge": r"\le"}.get(part, part) for part in reversed(parts)]
+    return parts
+
+
 def _equal_links(gold: list[str], pred: list[str]) -> bool:
     import sympy
 
     differences, signs = [], []
     for left, sign, right in (gold, pred):
-        if sign in (">", r"\ge"):
-            left, right, sign = right, left, {">": "<", r"\ge": r"\le"}[sign]
         sides = _parse(left), _parse(right)
         if not all(isinstance(side, sympy.Expr) for side in sides):
             return False
@@ -277,7 +283,8 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
         if all(v.is_number and v.is_finite for v in (x, y)):
             pairs.append((x, y))
     real = [(x, y) for x, y in pairs if x.is_real and y.is_real]
-    return real or pairs
+    enough = 3 if symbols else 1  # any two relations are multiples of each other at one point
+    return real if len(real) >= enough else pairs if len(pairs) >= enough else []
 
 
 def _close(x: Any, y: Any, tolerance: float) -> bool:

@@ -51,7 +51,7 @@ _BOXED_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 _HASH = re.compile(
     r"^[ \t]*####[ \t]*(?!\W*(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$", re.M | re.I
 )
-_ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*([^\n]+)", re.IGNORECASE)
+_ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*", re.IGNORECASE)
 _ANSWER_END = re.compile(r"\.(?=\s|\*|$)|[,;]?\s+(?=(?:because|since|which|so|as)\b)|\*\*")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)%?")
 
@@ -77,9 +77,10 @@ def extract(text: str) -> Extraction:
         return Extraction(boxed, "boxed")
     if hashes := _HASH.findall(text):
         return Extraction(hashes[-1].strip(), "hash")
-    if claims := _ANSWER_IS.findall(text):
-        math = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", claims[-1])
-        claim = (math[1] or math[2]) if math else _ANSWER_END.split(claims[-1], maxsplit=1)[0]
+    if leads := list(_ANSWER_IS.finditer(text)):
+        claim = text[leads[-1].end() :].split("\n", maxsplit=1)[0]
+        math = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", claim)
+        claim = (math[1] or math[2]) if math else _ANSWER_END.split(claim, maxsplit=1)[0]
         if claim.strip():
             return Extraction(claim.strip(), "answer_is")
     if numbers := _NUMBER.findall(text):
@@ -147,33 +148,28 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
     [0, 1, 0, None, 0]
     """
     seen: dict[str | Fraction, int] = {}
-    classes: list[tuple[str, bool]] = []  # (first member, whether it is a plain number) by index
+    first: list[str] = []  # of each class
+    not_numbers: list[int] = []  # classes whose first member is no plain number
     result: list[int | None] = []
     for answer in answers:
         if answer is None or not answer.strip():
             result.append(None)
             continue
-        index = seen.get(answer)
-        if index is None:
+        if answer not in seen:
             small = len(answer) <= MAX_CHARS and depth(answer) <= MAX_DEPTH
-            text = normalize(answer).rstrip("%") if small else answer
-            measured = quantity(text) if small else None
+            text = (normalize(answer).rstrip("%") if small else answer) or answer
+            measured = quantity(text)
             number = measured.value if measured and not measured.unit else None
             key = text if number is None else number
-            index = seen.get(key)
-            if index is None:
-                index = next(
-                    (
-                        i
-                        for i, (first, is_number) in enumerate(classes)
-                        # Two numbers that differ as fractions differ: a million of them need no comparison in pairs.
-                        if not (is_number and number is not None) and check(gold=first, pred=text) == "correct"
-                    ),
-                    len(classes),
-                )
-            if index == len(classes):
-                classes.append((text, number is not None))
-            seen[key] = index
-            seen[answer] = index
-        result.append(index)
+            if key not in seen:
+                # Two numbers that differ as fractions differ: a million of them need no comparison in pairs.
+                candidates = range(len(first)) if number is None else not_numbers
+                equal = (i for i in candidates if check(gold=first[i], pred=text) == "correct")
+                seen[key] = next(equal, len(first))
+                if seen[key] == len(first):
+                    first.append(text)
+                    if number is None:
+                        not_numbers.append(seen[key])
+            seen[answer] = seen[key]
+        result.append(seen[answer])
     return result
