@@ -11,12 +11,18 @@ One problem and one trace of the student (a carry is forgotten in the first step
     75 - 12 = 63
     #### 63
 
-The student is what `recipes/train_generator.py` teaches the embedded generator to imitate. It forgets a carry or a
-borrow with probability `FORGET` and slips at random with probability `SLIP`. Forgotten carries are the classic "buggy
-procedure" of school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). They matter here because they are
-*systematic*: many samples agree on the same wrong answer, so voting fails where checking the steps helps. That makes
-the set a fair test bench for verifiers and an unfair one for majority voting; do not read its gaps as those of real
-language models.
+The student is what `recipes/train_generator.py` teaches the embedded generator to imitate. Two kinds write the traces:
+the careful one forgets a carry (or borrow) with probability `FORGET["careful"]`, the careless one with
+`FORGET["careless"]`; both slip at random with probability `SLIP`. Forgotten carries are the classic "buggy procedure" of
+school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). Two things follow, on purpose:
+
+- Mistakes are *systematic*: many samples agree on the same wrong answer, so voting fails where checking the steps helps.
+- Mistakes are *correlated within a trace*, so to predict the next step a language model must notice the mistakes so far,
+  as one trained on texts of good and bad authors does. That is what a small verifier can be fine-tuned from. With
+  mistakes independent of each other, verifiers of this size learned nothing from 21,000 step labels (AUC 0.58).
+
+Both make the set a kind test bench for verifiers and an unkind one for majority voting; do not read its gaps as those of
+real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -32,10 +38,12 @@ from prm.types import Problem
 
 LARGEST = 99
 LEVELS = tuple(range(2, 9))
-FORGET = 0.45
-"""Probability that the student forgets a carry or borrow where there is one."""
+FORGET = {"careful": 0.1, "careless": 0.8}
+"""Probability that a student of this kind forgets a carry or borrow where there is one."""
+CARELESS = 0.6
+"""Share of traces that a careless student writes."""
 SLIP = 0.03
-"""Probability that the student's result is off by 1, 2 or 10 elsewhere."""
+"""Probability that a result is off by 1, 2 or 10 elsewhere."""
 
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
@@ -78,13 +86,15 @@ def parse(prompt: str) -> tuple[int, list[Operation]]:
 
 
 def student_trace(prompt: str, rng: random.Random) -> tuple[str, ...]:
-    """One attempt of the student: its steps and the final `#### answer`. Mistakes that leave 0..99 are not made."""
+    """One attempt of a student of random kind: its steps and the final `#### answer`. Results that would leave 0..99 make
+    the student start over."""
     value, operations = parse(prompt)
+    forget = FORGET["careless" if rng.random() < CARELESS else "careful"]
     steps = []
     for symbol, b in operations:
         result = _apply(value, symbol, b)
         forgotten = _forget_carry(value, symbol, b)
-        if forgotten != result and rng.random() < FORGET:
+        if forgotten != result and rng.random() < forget:
             result = forgotten
         elif rng.random() < SLIP:
             result += rng.choice((-10, -2, -1, 1, 2, 10))
