@@ -111,9 +111,8 @@ def main() -> None:
     }
     write_provenance(args.output, "data/label_steps.py", args, [args.traces], **facts)
     print(f"{args.output}: {len(labels)} labeled steps, {sum(labels) / max(1, len(labels)):.1%} good,")
-    print(
-        f"{len(rollouts):,} rollouts, {generated:,} tokens ({generated / max(1, len(labels)):.0f} per label), {seconds:.0f} s"
-    )
+    per_label = generated / max(1, len(labels))
+    print(f"{len(rollouts):,} rollouts, {generated:,} tokens ({per_label:.0f} per label), {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ the journal is opened again, and that chunk is done anew. So no row is lost, non
 always cut alike, a run that was killed ends with the same bytes as one that was not.
 
     {"header": {"generator": "arithmetic-1f2e3d4c", "rollouts": 8, "seed": 0, "input": "9f2c..."}}
-    {"problem_id": "arithmetic/train/0", "prefix": "5be1...", "index": 0, "seed": 77, "text": "85 - 12 = 73\\n#### 73\\n", ...}
+    {"problem_id": "arithmetic/train/0", "prefix": "5be1...", "index": 0, "seed": 77, "text": "85 - 12 = ...", ...}
     {"commit": 0, "rows": 412}
 
 The header holds everything that changes the rows; a journal with another header is refused, not mixed. Left out:
@@ -51,7 +51,8 @@ class Journal:
 
     def chunks(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         """(chunk, rows) in the order of the chunks' numbers."""
-        by_number, rows = {}, []
+        by_number: dict[int, list[dict[str, Any]]] = {}
+        rows: list[dict[str, Any]] = []
         with self.path.open(encoding="utf-8") as lines:
             next(lines)
             for line in lines:

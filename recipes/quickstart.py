@@ -1,4 +1,4 @@
-r"""The main job on the embedded problem set, from nothing to a report: sample, label, train a PRM and an ORM, search, report.
+r"""The main job on the embedded problem set, from nothing to a report.
 
 Every stage is a command that you can run by hand; this script prints it, runs it, and remembers that it is done. Killed
 and started again, it goes on where it stopped; finished and started again, it says so and prints the table.
@@ -63,7 +63,7 @@ def run_stage(title: str, command: str) -> float:
 def run(command: str) -> None:
     result = subprocess.run([sys.executable, *shlex.split(command)])
     if result.returncode:
-        raise SystemExit(f"stage failed (exit code {result.returncode}); run its command by hand to look into it:\n{command}")
+        raise SystemExit(f"stage failed (exit code {result.returncode}); to look into it, run it by hand:\n{command}")
 
 
 if __name__ == "__main__":

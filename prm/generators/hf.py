@@ -94,7 +94,8 @@ class HfGenerator:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         model, tokenizer = load_model_and_tokenizer(path, gguf_file, dtype)
-        return cls(model.to(device=device, dtype=dtype), tokenizer, name=Path(path).name, **settings)
+        model = model.to(device, dtype)  # type: ignore[call-arg]
+        return cls(model, tokenizer, name=Path(path).name, **settings)
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
@@ -205,7 +206,7 @@ class HfGenerator:
         return "step" if closed and until == "step" else None
 
     def _text(self, ids: list[int]) -> str:
-        return self.tokenizer.decode([i for i in ids if i not in self._end_ids])
+        return str(self.tokenizer.decode([i for i in ids if i not in self._end_ids]))
 
 
 def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:

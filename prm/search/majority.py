@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from prm import answers
@@ -27,12 +27,12 @@ class Majority:
         results = []
         for pool in draw_pools(problems, generator, None, budget, seed):
             classes = answers.group([candidate.answer for candidate in pool.candidates])
-            votes = Counter(classes[i] for i in pool.usable())
+            votes = dict(Counter(classes[i] for i in pool.usable()))
             results.append(pool.choose("majority", winner(classes, votes, f"{seed}/{pool.problem.id}")))
         return results
 
 
-def winner(classes: Sequence[int | None], votes: dict[int | None, float], seed: str) -> int | None:
+def winner(classes: Sequence[int | None], votes: Mapping[int | None, float], seed: str) -> int | None:
     """Index of the first candidate of the class with most votes; a seeded coin decides between equals."""
     if not votes:
         return None

@@ -73,7 +73,7 @@ class LogArguments(TrainerCallback):
         self.arguments = arguments
 
     def on_train_begin(self, args: TrainingArguments, state, control, **kwargs) -> None:
-        if "wandb" in args.report_to and state.is_world_process_zero:
+        if "wandb" in (args.report_to or []) and state.is_world_process_zero:
             import wandb
 
             wandb.config.update(asdict(self.arguments), allow_val_change=True)

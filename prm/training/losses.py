@@ -22,5 +22,5 @@ def cross_entropy(
         labels: (steps,) target probability of "good".
         num_items_in_batch: labeled steps in the whole optimizer step.
     """
-    log_bad, log_good = torch.log_softmax(outputs.logits, -1).unbind(-1)
+    log_bad, log_good = torch.log_softmax(outputs["logits"], -1).unbind(-1)
     return -(labels * log_good + (1 - labels) * log_bad).sum() / num_items_in_batch

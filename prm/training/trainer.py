@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -65,6 +64,7 @@ class VerifierTrainer(Trainer):
         args.remove_unused_columns = False
         args.label_names = ["labels"]
         self.verifier_config = config
+        self.tokenizer = tokenizer
         super().__init__(
             model=model,
             args=args,
@@ -110,7 +110,7 @@ class VerifierTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
         if self.args.should_save:
-            self.verifier_config.save(output_dir or self.args.output_dir)
+            self.verifier_config.save(output_dir or str(self.args.output_dir))
 
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.
@@ -118,14 +118,14 @@ class VerifierTrainer(Trainer):
         Raises:
             RuntimeError: they differ by more than `tolerance`, so the checkpoint does not hold what was trained.
         """
-        device = str(self.args.device)
-        live = StepVerifier(self.accelerator.unwrap_model(self.model), self.processing_class, self.verifier_config)
-        saved = StepVerifier.from_pretrained(str(self.args.output_dir), device)
+        folder = str(self.args.output_dir)
+        live = StepVerifier(self.accelerator.unwrap_model(self.model), self.tokenizer, self.verifier_config)
+        saved = StepVerifier.from_pretrained(folder, str(self.args.device))
         pairs = zip(live.score_batch(prompts, steps_N), saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
         if not difference <= tolerance:
             raise RuntimeError(
-                f"{Path(self.args.output_dir)} scores differ from the trained model by {difference:.2g} (more than"
+                f"{folder}: its scores differ from the trained model by {difference:.2g} (more than"
                 f" {tolerance:g}): the checkpoint is not what was trained; do not use it"
             )
         return difference

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
@@ -77,10 +78,10 @@ class StepClassifier:
         return TokenClassifierOutput(logits=self.score(hidden))
 
 
-def classifier_class(config: PreTrainedConfig) -> type[PreTrainedModel]:
+def classifier_class(config: PreTrainedConfig) -> Any:
     """The StepClassifier of this architecture, under the name of the stock class, which is what checkpoints record."""
     try:
-        stock = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
+        stock: Any = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
     except KeyError as error:
         raise ValueError(
             f"{config.model_type!r} models have no token-classification class in transformers, so no head can be put on"
