@@ -81,9 +81,9 @@ class HfGenerator:
         self.name = f"{name}-{_fingerprint(model, settings)}"
 
         self._end_ids = _end_ids(model, tokenizer)
-        # Only tokens that hold the separator's last character can complete it: the others are never decoded.
+        # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
         texts = tokenizer.batch_decode([[i] for i in range(model.config.vocab_size)])
-        self._may_end_step = torch.tensor([separator[-1] in text for text in texts])
+        self._may_end_step = torch.tensor([separator[-1] in text or "\ufffd" in text for text in texts])
         self._context = model.config.max_position_embeddings
 
     @classmethod
@@ -94,7 +94,7 @@ class HfGenerator:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         model, tokenizer = load_model_and_tokenizer(path, gguf_file, dtype)
-        model = model.to(device, dtype)  # type: ignore[call-arg]
+        model = model.to(device, dtype)  # type: ignore
         return cls(model, tokenizer, name=Path(path).name, **settings)
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
@@ -155,16 +155,16 @@ class HfGenerator:
         rows = list(range(len(prefixes)))  # position in the batch -> index of the sample
         tokens: list[list[int]] = [[] for _ in rows]
         stops: list[StopReason | None] = [None] * len(rows)
-        limit = min(self.max_new_tokens, self._context - length)
-        for t in range(limit):
+        limits = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
+        for t in range(max(limits)):
             sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
             may_end = self._may_end_step[sampled.cpu()].tolist()
             for i, token, check in zip(rows, sampled.tolist(), may_end, strict=True):
                 if stops[i] is None:
                     tokens[i].append(token)
-                    stops[i] = self._stop(tokens[i], check, until)
+                    stops[i] = self._stop(tokens[i], check, until) or ("length" if t + 1 == limits[i] else None)
             running = [k for k, i in enumerate(rows) if stops[i] is None]
-            if not running or t + 1 == limit:
+            if not running:
                 break
             if len(running) < 0.95 * len(rows):  # leaving costs a copy of the cache, so leave in groups
                 keep = torch.tensor(running, device=device)
@@ -174,12 +174,13 @@ class HfGenerator:
             logits = self.model(
                 input_ids=sampled[:, None],
                 attention_mask=(columns >= pads[:, None]).long(),
-                position_ids=(length + t - pads)[:, None],
+                position_ids=(length + t - pads).clamp(max=self._context - 1)[:, None],  # rows that ended but stayed
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
         return [
-            Continuation(tuple(ids), self._text(ids), stop or "length") for ids, stop in zip(tokens, stops, strict=True)
+            Continuation(tuple(ids), self._text(ids), stop)  # type: ignore[arg-type]  # every row has stopped
+            for ids, stop in zip(tokens, stops, strict=True)
         ]
 
     def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:
