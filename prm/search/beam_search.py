@@ -5,7 +5,8 @@ until every beam has ended. Return the finished candidate with the highest score
 
 Candidates are *sampled*, so equal ones happen: they are scored once and only distinct ones are kept. A finished candidate
 keeps its place, so at most N are ever finished or in work, and the generated tokens are at most those of N samples of the
-same depth. All problems advance together, one batch per level.
+same depth. All problems advance together, one batch per level; with a limit on tokens, a problem advances one more level as
+long as it has spent less, so its last level may exceed the limit.
 """
 
 from __future__ import annotations
@@ -84,14 +85,15 @@ class BeamSearch:
     ) -> None:
         """One more step for every problem in `open_P`: expand, score, keep the best. Updates `beams_P` and `cost_P`."""
         parents: list[tuple[int, _Beam]] = []  # (problem, beam), one entry per continuation to sample
+        seeds: list[int] = []
         for p in open_P:
             kept = self._keep(beams_P[p], samples, verifier)
             ended = [beam for beam in beams_P[p] if beam.ended]
             room = samples - len(ended)
             parents += [(p, kept[i % len(kept)]) for i in range(room)]
+            seeds += [derive_seed(seed, problems[p].id, "beam", depth, i) for i in range(room)]
             beams_P[p] = ended
         prefixes = [generator.encode(problems[p].prompt, beam.steps) for p, beam in parents]
-        seeds = [derive_seed(seed, problems[p].id, "beam", depth, i) for i, (p, _) in enumerate(parents)]
         continuations = generator.generate(prefixes, seeds, until="step")
 
         grown: dict[tuple[int, tuple[str, ...]], _Beam] = {}  # distinct candidates
