@@ -58,7 +58,8 @@ def draw_pools(
     share = (time.monotonic() - started) / max(1, len(problems))
     for problem, traces in zip(problems, traces_P, strict=True):
         generated = sum(trace.num_tokens for trace in traces)
-        prompt = len(generator.encode(problem.prompt))
+        batches = 1 if budget.generated_tokens is None else len(traces)
+        prompt = len(generator.encode(problem.prompt)) * batches
         cost = Cost(
             generated_tokens=generated,
             prompt_tokens=prompt,
@@ -78,11 +79,13 @@ def score_pools(pools: Sequence[Pool], verifier: Verifier) -> list[Pool]:
     steps_N = [pools[p].candidates[i].steps for p, i in places]
     scores_PN: list[list[tuple[float, ...]]] = [[()] * len(pool.candidates) for pool in pools]
     tokens_P = [0] * len(pools)
+    calls_P = [0] * len(pools)
     for (p, i), prompt, steps, scores in zip(
         places, prompts, steps_N, verifier.score_batch(prompts, steps_N), strict=True
     ):
         scores_PN[p][i] = tuple(scores)
         tokens_P[p] += verifier.count_tokens(prompt, steps)
+        calls_P[p] += 1
     share = (time.monotonic() - started) / max(1, len(pools))
     return [
         replace(
@@ -91,12 +94,12 @@ def score_pools(pools: Sequence[Pool], verifier: Verifier) -> list[Pool]:
             cost=pool.cost
             + Cost(
                 verifier_tokens=tokens,
-                verifier_calls=len(pool.candidates),
+                verifier_calls=calls,
                 flops=forward_flops(verifier.num_parameters, tokens),
                 seconds=share,
             ),
         )
-        for pool, scores_N, tokens in zip(pools, scores_PN, tokens_P, strict=True)
+        for pool, scores_N, tokens, calls in zip(pools, scores_PN, tokens_P, calls_P, strict=True)
     ]
 
 
