@@ -36,6 +36,10 @@ class MonteCarlo:
     rollouts: int = 8
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.rollouts < 1:
+            raise ValueError(f"rollouts is {self.rollouts}; labels need at least one rollout per prefix")
+
     @property
     def method(self) -> str:
         return f"monte_carlo@{self.rollouts}"
@@ -78,7 +82,7 @@ class MonteCarlo:
             counts[problem.id, _hash(self.generator.encode(problem.prompt, steps))] for steps in _open_prefixes(trace)
         ]
         if trace.finished:
-            counts_S.append((int(trace.correct or False), 1))
+            counts_S.append((0, 0) if trace.correct is None else (int(trace.correct), 1))
         return LabeledTrace(
             trace=trace,
             labels=tuple(good > 0 if n else None for good, n in counts_S),
