@@ -77,8 +77,13 @@ class Journal:
                     break
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ValueError(f"{self.path}:{number + 1}: broken line inside the journal ({error})") from error
+                except ValueError as error:  # not JSON, or not UTF-8
+                    raise ValueError(
+                        f"{self.path}:{number + 1}: broken line inside the journal ({error}): {line[:80]!r}. Delete the"
+                        " file to start over"
+                    ) from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"{self.path}:{number + 1}: a row must be a JSON object, this is {line[:80]!r}")
                 if number == 0:
                     self._check_header(row.get("header"))
                     end = lines.tell()
