@@ -42,11 +42,12 @@ class StepClassifier:
     """Mixin in front of a stock token classifier. `forward` gives logits (number of indices, 2)."""
 
     accepts_loss_kwargs = False  # the Trainer's loss function scales by the global count itself
+    _keep_in_fp32_modules_strict = frozenset({HEAD})  # without it, loading a bf16 folder rounds the head to bf16
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         head: nn.Linear = self.score  # type: ignore[has-type]
-        self.score = Fp32Linear(head.in_features, head.out_features, bias=head.bias is not None)
+        self.score = Fp32Linear(head.in_features, head.out_features, bias=head.bias is not None, dtype=torch.float32)
 
     def forward(
         self,
@@ -132,7 +133,6 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
             f"{path} lacks {', '.join(missing)}: the head was lost when it was saved, its scores would be random."
             " Train again, or save with Trainer.save_model / PEFT task_type TOKEN_CLS"
         )
-    model.score.float()
     return model
 
 
@@ -148,7 +148,8 @@ def _load_adapter(path: str, base_model: str | None) -> nn.Module:
             " Train with LoraConfig(task_type='TOKEN_CLS', modules_to_save=['score']), as recipes/train_prm.py does"
         )
     peft_config = PeftConfig.from_pretrained(path)
-    base = from_base(base_model or peft_config.base_model_name_or_path)
+    # In fp32, as in training: the bf16 in which most bases are stored would shift the scores by about 0.01.
+    base = from_base(base_model or peft_config.base_model_name_or_path, dtype=torch.float32)
     labels = json.loads((Path(path) / "prm_config.json").read_text())["labels"]
     _check_labels(path, dict(enumerate(labels)))
     return PeftModel.from_pretrained(base, path).merge_and_unload()
