@@ -17,13 +17,13 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 
 from prm.step_metrics import step_report
 from prm.training.data import Example, StepCollator
-from prm.training.losses import cross_entropy
+from prm.training.losses import cross_entropy, step_losses
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import HEAD
 from prm.verifiers.step_verifier import StepVerifier
 
 PADDING = -100.0
-"""Fills the ragged score rows of an evaluation; no score can have this value."""
+"""Fills the ragged rows of an evaluation; no score, loss or target can have this value."""
 
 
 def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
@@ -79,20 +79,19 @@ class VerifierTrainer(Trainer):
         self.eval_examples = eval_examples or []
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Loss, scores (rows, most steps) and targets of the same shape, filled up with PADDING."""
+        """Loss of this batch, (scores, losses) of its steps, each (rows, most steps), and targets of the same shape, filled
+        up with PADDING."""
         inputs = self._prepare_inputs(inputs)
         rows = inputs["step_index"] // inputs["input_ids"].shape[1]
-        count, labels = len(inputs["input_ids"]), inputs["labels"]
-        num_items = self._get_num_items_in_batch([inputs], self.args.device)
+        count, labels = len(inputs["input_ids"]), inputs.pop("labels")
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss, outputs = self.compute_loss(model, inputs, return_outputs=True, num_items_in_batch=num_items)
-        if prediction_loss_only:
-            return loss.detach(), None, None
-        scores = torch.softmax(outputs.logits, -1)[:, 1]
-        return loss.detach(), _ragged(scores, rows, count), _ragged(labels, rows, count)
+            logits = model(**inputs).logits
+        scores, losses = torch.softmax(logits, -1)[:, 1], step_losses(logits, labels)
+        return losses.mean(), (_ragged(scores, rows, count), _ragged(losses, rows, count)), _ragged(labels, rows, count)
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
-        scores_N = [[float(s) for s in row if s != PADDING] for row in np.asarray(prediction.predictions)]
+        scores, losses = (np.asarray(array, dtype=float) for array in prediction.predictions)
+        scores_N = [row[row != PADDING].tolist() for row in scores]
         targets_N = [e["targets"] for e in self.eval_examples]
         report = step_report(
             scores_N,
@@ -101,6 +100,8 @@ class VerifierTrainer(Trainer):
             targets_N=targets_N,
             aggregation=self.verifier_config.aggregation,
         )
+        # The Trainer's own `loss` is a mean of batch means, which depends on batch size and number of processes.
+        report = {"loss": float(losses[losses != PADDING].mean()), **report}
         return {name: value for name, value in report.items() if not math.isnan(value)}
 
     def _get_eval_sampler(self, eval_dataset):
@@ -115,11 +116,15 @@ class VerifierTrainer(Trainer):
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.
 
+        The last thing to do with a trainer: it takes mixed precision off the model, because under bf16 autocast the same
+        weights, merged and not, score differently by about 0.01.
+
         Raises:
             RuntimeError: they differ by more than `tolerance`, so the checkpoint does not hold what was trained.
         """
         folder = str(self.args.output_dir)
-        live = StepVerifier(self.accelerator.unwrap_model(self.model), self.tokenizer, self.verifier_config)
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        live = StepVerifier(model, self.tokenizer, self.verifier_config)
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
         pairs = zip(live.score_batch(prompts, steps_N), saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
