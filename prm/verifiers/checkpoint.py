@@ -48,6 +48,8 @@ class VerifierConfig:
         ):
             if value not in allowed:
                 raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(allowed)}")
+        if self.labels != ("bad", "good"):
+            raise ValueError(f"{FILE}: labels are {self.labels}, not ('bad', 'good'); the scores could be upside down")
         if (self.kind == "orm") != (self.semantics == "outcome"):
             raise ValueError(
                 f"{FILE}: a {self.kind} cannot have {self.semantics!r} labels; an orm learns outcomes, a prm learns steps"
