@@ -141,7 +141,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     for i, value in enumerate(labeled.values or ()):
-        if value is not None and not 0 <= value <= 1:
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise ValueError(f"{where}: value {i} is {value!r}; a soft label lies in 0..1")
     return LabeledRow(base.problem, labeled, where)
 

@@ -54,10 +54,15 @@ def prm_examples(
     examples = []
     for row in rows:
         labeled = row.labeled
-        if targets == "soft" and labeled.values is None:
-            raise ValueError(f"{row.where}: soft targets need `values`, this row has none; train with --targets hard")
-        targets_S = labeled.values if targets == "soft" else labeled.labels
-        examples.append(_example(row, codec, tokenizer, targets_S or (), labeled.labels))
+        targets_S: Sequence[float | None] = labeled.labels
+        if targets == "soft":
+            targets_S = labeled.values or (None,) * len(labeled.labels)
+            for i, (label, value) in enumerate(zip(labeled.labels, targets_S, strict=True)):
+                if label is not None and value is None:
+                    raise ValueError(
+                        f"{row.where}: soft targets need `values`, step {i} has none; train with --targets hard"
+                    )
+        examples.append(_example(row, codec, tokenizer, targets_S, labeled.labels))
     return examples, _report(examples)
 
 
