@@ -26,6 +26,8 @@ def main() -> None:
     if not rows:
         raise SystemExit(f"{script.data} has no trace whose outcome is known")
     train_rows, eval_rows = (rows, read_outcomes(script.eval_data)) if script.eval_data else hold_out(rows)
+    if not eval_rows:
+        raise SystemExit(f"{script.eval_data} has no trace whose outcome is known")
 
     tokenizer, codec = script.load_tokenizer(), script.codec()
     train_examples, train_report = orm_examples(train_rows, codec, tokenizer)

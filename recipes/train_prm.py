@@ -46,10 +46,12 @@ def main() -> None:
     train_rows, eval_rows = (
         (rows, read_labeled(script.eval_data, script.semantics)) if script.eval_data else hold_out(rows)
     )
-    kinds = {row.labeled.semantics for row in rows}
+    if not eval_rows:
+        raise SystemExit(f"{script.eval_data} has no row with status ok")
+    kinds = {row.labeled.semantics for row in [*train_rows, *eval_rows]}
     if len(kinds) > 1:
         raise SystemExit(
-            f"{script.data} mixes labels of different meaning ({', '.join(sorted(kinds))}); train on one kind"
+            f"the rows mix labels of different meaning ({', '.join(sorted(kinds))}); train and validate on one kind"
         )
     semantics = kinds.pop()
     targets = script.targets or ("soft" if semantics == "value" else "hard")
