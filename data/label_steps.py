@@ -40,7 +40,7 @@ class Arguments:
     top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
     max_new_tokens: int = field(default=512, metadata={"help": "longest rollout in tokens"})
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=16, metadata={"help": "problems between two commits"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
@@ -90,14 +90,6 @@ def main() -> None:
     rollouts = [Rollout(**row) for row in journal.rows()]
     counts = count(rollouts)
     labeled = [labeler.derive(row.problem, row.trace, counts) if row.trace.status == "ok" else None for row in rows]
-    write_jsonl(
-        args.output,
-        [
-            labeled_to_row(row.problem, labels) if labels else trace_to_row(row.problem, row.trace)
-            for row, labels in zip(rows, labeled, strict=True)
-        ],
-    )
-
     labels = [label for row in labeled if row for label in row.labels if label is not None]
     generated = sum(rollout.num_tokens for rollout in rollouts)
     seconds = time.monotonic() - started
@@ -110,6 +102,13 @@ def main() -> None:
         "duplicate_rate": 1 - len({(r.problem_id, r.prefix, r.text) for r in rollouts}) / max(1, len(rollouts)),
     }
     write_provenance(args.output, "data/label_steps.py", args, [args.traces], **facts)
+    write_jsonl(  # last: where it is, the run is complete
+        args.output,
+        [
+            labeled_to_row(row.problem, labels) if labels else trace_to_row(row.problem, row.trace)
+            for row, labels in zip(rows, labeled, strict=True)
+        ],
+    )
     print(f"{args.output}: {len(labels)} labeled steps, {sum(labels) / max(1, len(labels)):.1%} good,")
     per_label = generated / max(1, len(labels))
     print(f"{len(rollouts):,} rollouts, {generated:,} tokens ({per_label:.0f} per label), {seconds:.0f} s")

@@ -13,6 +13,7 @@ Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.p
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from pathlib import Path
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import read_traces, trace_to_row, write_jsonl
+from prm.formats import file_hash, trace_to_row, write_jsonl
 from prm.generators import load_generator
 from prm.generators.traces import sample_traces
 from prm.problems import load_problems
@@ -42,7 +43,7 @@ class Arguments:
     top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
     max_new_tokens: int = field(default=512, metadata={"help": "longest trace in tokens"})
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=64, metadata={"help": "problems between two commits"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
@@ -52,6 +53,11 @@ def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
     problems = load_problems(args.problems, args.split, args.limit)
+    if not problems or args.samples < 1:
+        sys.exit(
+            f"nothing to sample: {len(problems)} problems in the {args.split} split of {args.problems}, {args.samples}"
+            " samples each; give another --split, or more --samples"
+        )
     generator = load_generator(
         args.generator,
         gguf_file=args.gguf_file,
@@ -66,6 +72,7 @@ def main() -> None:
         {
             "generator": generator.name,
             "problems": args.problems,
+            "input": file_hash(args.problems) if Path(args.problems).is_file() else None,
             "split": args.split,
             "limit": args.limit,
             "samples": args.samples,
@@ -89,11 +96,10 @@ def main() -> None:
         tokens += sum(trace.num_tokens for _, trace in pairs)
         progress.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
 
-    write_jsonl(args.output, journal.rows())
-    traces = [row.trace for row in read_traces(args.output)]
-    statuses = Counter(trace.status for trace in traces)
-    correct = sum(bool(trace.correct) for trace in traces) / len(traces)
-    generated = sum(trace.num_tokens for trace in traces)
+    rows = list(journal.rows())
+    statuses = Counter(row["status"] for row in rows)
+    correct = sum(bool(row["correct"]) for row in rows) / len(rows)
+    generated = sum(row["num_tokens"] for row in rows)
     seconds = time.monotonic() - started
     inputs = [args.problems]
     write_provenance(
@@ -105,7 +111,8 @@ def main() -> None:
         generated_tokens=generated,
         statuses=statuses,
     )
-    print(f"{args.output}: {len(traces)} traces of {len(problems)} problems, {correct:.1%} correct, {dict(statuses)},")
+    write_jsonl(args.output, rows)  # last: where it is, the run is complete
+    print(f"{args.output}: {len(rows)} traces of {len(problems)} problems, {correct:.1%} correct, {dict(statuses)},")
     print(f"{generated:,} tokens in {seconds:.0f} s")
 
 
