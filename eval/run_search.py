@@ -23,8 +23,9 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm import answers
-from prm.formats import write_jsonl
+from prm.formats import file_hash, write_jsonl
 from prm.generators import load_generator
+from prm.generators.hf import fingerprint
 from prm.problems import load_problems
 from prm.prompts import PROMPTS
 from prm.provenance import write_provenance
@@ -50,7 +51,7 @@ class Arguments:
     top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
     max_new_tokens: int = field(default=512, metadata={"help": "longest candidate (or step, in beam search) in tokens"})
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=50, metadata={"help": "problems between two commits"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
@@ -75,7 +76,11 @@ def main() -> None:
     verifiers = {name: load_verifier(path) for name, path in paths.items()}
     budget = Budget(args.samples)
     header = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "batch_size")}
-    header |= {"generator": generator.name, "data": {name: v.config.data_hash for name, v in verifiers.items()}}
+    header |= {
+        "generator": generator.name,
+        "verifiers": {name: fingerprint(verifier.model, (verifier.config,)) for name, verifier in verifiers.items()},
+        "input": file_hash(args.problems) if Path(args.problems).is_file() else None,
+    }
 
     def pool_rows(chunk: list[Problem]) -> list[dict[str, Any]]:
         pools = draw_pools(chunk, generator, None, budget, args.seed)
@@ -88,10 +93,14 @@ def main() -> None:
         results = BeamSearch(args.beam_width).search(chunk, generator, verifiers["prm"], budget, args.seed)
         return [beam_row(problem, result) for problem, result in zip(chunk, results, strict=True)]
 
-    for name, search in {"pool": pool_rows, "beam": beam_rows}.items():
-        if name == "beam" and not args.beam_width:
-            continue
-        journal = Journal(output_dir / f"{name}.journal", header)
+    searches = {"pool": pool_rows} | ({"beam": beam_rows} if args.beam_width else {})
+    journals = {name: Journal(output_dir / f"{name}.journal", header) for name in searches}
+    files = [output_dir / "meta.json", *(output_dir / f"{name}.jsonl" for name in searches)]
+    if all(len(journal.done) == len(chunks) for journal in journals.values()) and all(f.exists() for f in files):
+        print(f"{output_dir} is complete already")
+        return
+    for name, search in searches.items():
+        journal = journals[name]
         for number, chunk in tqdm(enumerate(chunks), total=len(chunks), unit="chunk", desc=name):
             if number not in journal.done:
                 journal.append(number, search(chunk))

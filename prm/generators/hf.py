@@ -78,7 +78,7 @@ class HfGenerator:
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
         settings = (self.prompt, separator, temperature, top_p, max_new_tokens)
-        self.name = f"{name}-{_fingerprint(model, settings)}"
+        self.name = f"{name}-{fingerprint(model, settings)}"
 
         self._end_ids = _end_ids(model, tokenizer)
         # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
@@ -226,8 +226,8 @@ def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[
     return {i for i in ids | {tokenizer.eos_token_id} if i is not None}
 
 
-def _fingerprint(model: PreTrainedModel, settings: tuple) -> str:
-    """Eight hex digits of the sampling settings and of the first values of every parameter."""
+def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:
+    """Eight hex digits of the settings and of the first values of every parameter."""
     digest = hashlib.sha256(repr(settings).encode())
     for name, parameter in sorted(model.named_parameters()):
         digest.update(f"{name}{tuple(parameter.shape)}".encode())
