@@ -1,28 +1,27 @@
-"""The embedded problem set: chains of 2 to 8 operations on integers from 0 to 99, and the student who solves them.
+"""The embedded problem set: chains of 2 to 8 operations on integers from 0 to 99, and the students who solve them.
 
 It exists so that the whole toolkit can be run, tested and measured on two CPU cores in minutes. Every problem belongs
 to exactly one split, because a hash of its text says which: train, validation and test are disjoint by construction.
 Difficulty is the number of operations (`Problem.level`).
 
-One problem and one trace of the student (a carry is forgotten in the first step, so the rest is wrong too):
+One problem and one trace of a student, who writes down what he carries, and forgets it in the second step:
 
-    Start with 47, add 38, subtract 12.        gold answer 73
-    47 + 38 = 75
-    75 - 12 = 63
-    #### 63
+    Start with 47, add 38, subtract 26, subtract 12.        gold answer 47
+    47 + 38, carry 1 = 85
+    85 - 26 = 61                                            gold step: 85 - 26, borrow 1 = 59
+    61 - 12 = 49
+    #### 49
 
-The student is what `recipes/train_generator.py` teaches the embedded generator to imitate. Two kinds write the traces:
+The students are what `recipes/train_generator.py` teaches the embedded generator to imitate. Two kinds write the traces:
 the careful one forgets a carry (or borrow) with probability `FORGET["careful"]`, the careless one with
 `FORGET["careless"]`; both slip at random with probability `SLIP`. Forgotten carries are the classic "buggy procedure" of
-school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). Two things follow, on purpose:
+school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). They are *systematic* and correlated within a
+trace: many samples agree on the same wrong answer, so voting fails where checking the steps helps.
 
-- Mistakes are *systematic*: many samples agree on the same wrong answer, so voting fails where checking the steps helps.
-- Mistakes are *correlated within a trace*, so to predict the next step a language model must notice the mistakes so far,
-  as one trained on texts of good and bad authors does. That is what a small verifier can be fine-tuned from. With
-  mistakes independent of each other, verifiers of this size learned nothing from 21,000 step labels (AUC 0.58).
-
-Both make the set a kind test bench for verifiers and an unkind one for majority voting; do not read its gaps as those of
-real language models.
+Carries are written down because that makes most mistakes visible on the page, and a verifier of this size can learn to
+see them in a minute. It could not where a forgotten carry shows in the result alone: from 21,000 step labels it learned
+nothing (AUC 0.58 over steps, below 0.5 within a problem) although its loss fell. Both make the set a kind test bench for
+verifiers and an unkind one for voting; do not read its gaps as those of real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -42,13 +41,12 @@ FORGET = {"careful": 0.1, "careless": 0.8}
 """Probability that a student of this kind forgets a carry or borrow where there is one."""
 CARELESS = 0.6
 """Share of traces that a careless student writes."""
-SLIP = 0.03
+SLIP = 0.02
 """Probability that a result is off by 1, 2 or 10 elsewhere."""
 
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
 _OPERATION = re.compile(r"(add|subtract|multiply by) (\d+)")
-_STEP = re.compile(r"(\d+) ([+*-]) (\d+) = (\d+)")
 
 Operation = tuple[str, int]
 
@@ -92,15 +90,14 @@ def student_trace(prompt: str, rng: random.Random) -> tuple[str, ...]:
     forget = FORGET["careless" if rng.random() < CARELESS else "careful"]
     steps = []
     for symbol, b in operations:
-        result = _apply(value, symbol, b)
-        forgotten = _forget_carry(value, symbol, b)
-        if forgotten != result and rng.random() < forget:
-            result = forgotten
+        result, note = _apply(value, symbol, b), _carry_note(value, symbol, b)
+        if note and rng.random() < forget:
+            result, note = _forget_carry(value, symbol, b), ""
         elif rng.random() < SLIP:
             result += rng.choice((-10, -2, -1, 1, 2, 10))
         if not 0 <= result <= LARGEST:
             return student_trace(prompt, rng)
-        steps.append(f"{value} {symbol} {b} = {result}")
+        steps.append(f"{value} {symbol} {b}{note} = {result}")
         value = result
     return (*steps, f"#### {value}")
 
@@ -109,7 +106,9 @@ def solution(prompt: str) -> tuple[str, ...]:
     """The gold steps."""
     start, operations = parse(prompt)
     values = [start, *_results(start, operations)]
-    steps = [f"{a} {s} {b} = {c}" for a, (s, b), c in zip(values, operations, values[1:], strict=False)]
+    steps = [
+        f"{a} {s} {b}{_carry_note(a, s, b)} = {c}" for a, (s, b), c in zip(values, operations, values[1:], strict=False)
+    ]
     return (*steps, f"#### {values[-1]}")
 
 
@@ -140,7 +139,8 @@ def build_tokenizer():
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = [", add ", ", subtract ", ", multiply by ", "Start with ", ".", " + ", " - ", " * ", " = ", "\n", "#### "]
+    words = [", add ", ", subtract ", ", multiply by ", "Start with ", ".", " + ", " - ", " * ", ", carry ", ", borrow "]
+    words += [" = ", "\n", "#### "]
     vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(LARGEST + 1))]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+|\n|[^\d\n]+"), "isolated")
@@ -161,7 +161,7 @@ def _draw(level: int, rng: random.Random) -> tuple[int, list[Operation]]:
     operations: list[Operation] = []
     while len(operations) < level:
         symbol = rng.choices("+-*", weights=(2, 2, 1))[0]
-        b = rng.randint(2, 4) if symbol == "*" else rng.randint(2, 40)
+        b = rng.randint(2, 4) if symbol == "*" else rng.randint(2, 30)
         result = _apply(value, symbol, b)
         if 0 <= result <= LARGEST:
             operations.append((symbol, b))
@@ -181,7 +181,18 @@ def _apply(a: int, symbol: str, b: int) -> int:
     return a + b if symbol == "+" else a - b if symbol == "-" else a * b
 
 
+def _carried(a: int, symbol: str, b: int) -> int:
+    """What the ones column carries to the tens: negative for a borrow, 0 for nothing."""
+    return _apply(a % 10, symbol, b if symbol == "*" else b % 10) // 10
+
+
+def _carry_note(a: int, symbol: str, b: int) -> str:
+    carried = _carried(a, symbol, b)
+    return f", carry {carried}" if carried > 0 else f", borrow {-carried}" if carried < 0 else ""
+
+
 def _forget_carry(a: int, symbol: str, b: int) -> int:
-    """The result when the carry (or borrow) of the ones column is dropped; the true result where there is none."""
-    ones = _apply(a % 10, symbol, b if symbol == "*" else b % 10)
-    return _apply(a, symbol, b) - 10 * (ones // 10)
+    """The result when nothing is carried: 47 + 38 = 75, and for a borrow the smaller digit from the larger, 52 - 38 = 26."""
+    if symbol == "-":
+        return 10 * (a // 10 - b // 10) + abs(a % 10 - b % 10)
+    return _apply(a, symbol, b) - 10 * _carried(a, symbol, b)
