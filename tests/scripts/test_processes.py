@@ -1,0 +1,90 @@
+"""Two processes train and validate as one does: same rows, same step, same metrics (gloo on the CPU)."""
+
+import json
+import random
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from prm import arithmetic
+from prm.formats import labeled_to_row, write_jsonl
+from prm.types import LabeledTrace, Trace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def value_rows(count):
+    """Traces of 3 to 9 steps with random values; every third step has no label."""
+    rng = random.Random(0)
+    for i, problem in enumerate(arithmetic.load("train", count)):
+        steps = arithmetic.student_trace(problem.prompt, rng)
+        labels = tuple(None if (i + j) % 3 == 2 else rng.random() < 0.5 for j in range(len(steps)))
+        values = tuple(None if label is None else rng.random() for label in labels)
+        trace = Trace(problem.id, steps, steps[-1], None)
+        yield labeled_to_row(problem, LabeledTrace(trace, labels, values, None, "random", "value"))
+
+
+def test_two_processes_equal_one(tmp_path, tiny_llama, monkeypatch):
+    tokenizer = arithmetic.build_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "base")
+    tiny_llama(len(tokenizer)).save_pretrained(tmp_path / "base")
+    rows = list(value_rows(17))
+    write_jsonl(tmp_path / "train.jsonl", rows[:8])
+    write_jsonl(tmp_path / "validation.jsonl", rows[8:])  # nine: the last batch of the second process is filled up
+
+    def arguments(output, **changes):
+        values = {
+            "model": tmp_path / "base",
+            "data": tmp_path / "train.jsonl",
+            "eval_data": tmp_path / "validation.jsonl",
+            "output_dir": output,
+            "max_length": 128,
+            "max_steps": 1,
+            "optim": "sgd",
+            "learning_rate": 0.5,
+            "lr_scheduler_type": "constant",
+            "max_grad_norm": 1e9,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "disable_tqdm": True,
+            "use_cpu": True,
+        }
+        return [word for name, value in (values | changes).items() for word in (f"--{name}", str(value))]
+
+    two = arguments(tmp_path / "two", per_device_train_batch_size=4, per_device_eval_batch_size=2)
+    script = str(ROOT / "recipes" / "train_prm.py")
+    # Not `accelerate launch --cpu --num_processes 2`: without mpirun it starts one process and does not say so.
+    result = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script, *two],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+    one = arguments(tmp_path / "one", per_device_train_batch_size=8, per_device_eval_batch_size=9)
+    monkeypatch.setattr(sys, "argv", ["train_prm.py", *one])
+    runpy.run_path(script, run_name="__main__")
+
+    weights = {name: load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")}
+    assert weights["one"].keys() == weights["two"].keys()
+    assert max(float((weights["one"][k] - weights["two"][k]).abs().max()) for k in weights["one"]) < 1e-5
+
+    logs = {
+        name: json.loads((tmp_path / name / "trainer_state.json").read_text())["log_history"][0] for name in weights
+    }
+    assert logs["one"]["grad_norm"] > 0.1
+    for quantity in ("loss", "grad_norm"):
+        assert logs["two"][quantity] == pytest.approx(logs["one"][quantity], abs=1e-5)
+
+    metrics = {name: json.loads((tmp_path / name / "eval_results.json").read_text()) for name in weights}
+    measured = [name for name in metrics["one"] if not name.endswith(("_runtime", "_per_second"))]
+    assert {"eval_loss", "eval_auc", "eval_trace_auc", "eval_n_steps"} <= set(measured)
+    for name in measured:
+        assert metrics["two"][name] == pytest.approx(metrics["one"][name], abs=1e-5), name

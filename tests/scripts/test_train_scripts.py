@@ -1,0 +1,248 @@
+"""recipes/train_prm.py and recipes/train_orm.py from the command line, on 48 traces and a tiny random base.
+
+Those runs that need a process of their own (launcher, W&B, kill) are subprocesses; the others run the script in this one.
+"""
+
+import json
+import os
+import random
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from prm import arithmetic
+from prm.formats import labeled_to_row, write_jsonl
+from prm.types import LabeledTrace, Trace
+from prm.verifiers import load_verifier
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBLEMS = arithmetic.load("train", 16)
+COMMON = {
+    "max_length": 128,
+    "per_device_train_batch_size": 8,
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "constant",
+    "logging_steps": 1,
+    "save_strategy": "no",
+    "report_to": "none",
+    "disable_tqdm": True,
+    "seed": 0,
+}
+
+
+def labeled_rows(problems, semantics="correctness"):
+    """Per problem its solution, the solution with a wrong answer, and a student's trace, with exact labels. The rows are
+    labeled traces and checked traces in one."""
+    rng = random.Random(0)
+    for problem in problems:
+        gold = arithmetic.solution(problem.prompt)
+        for index, steps in enumerate((gold, (*gold[:-1], "#### 0"), arithmetic.student_trace(problem.prompt, rng))):
+            labels = arithmetic.check_steps(problem.prompt, steps)
+            trace = Trace(problem.id, steps, steps[-1].removeprefix("#### "), labels[-1], index=index)
+            values = tuple(map(float, labels))
+            yield labeled_to_row(problem, LabeledTrace(trace, labels, values, None, "exact", semantics))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, tiny_llama):
+    """A folder with `base/` (random model, its tokenizer), train.jsonl (36 rows), validation.jsonl (12 rows), prm.yaml."""
+    folder = tmp_path_factory.mktemp("files")
+    tokenizer = arithmetic.build_tokenizer()
+    tokenizer.save_pretrained(folder / "base")
+    tiny_llama(len(tokenizer)).save_pretrained(folder / "base")
+    write_jsonl(folder / "train.jsonl", labeled_rows(PROBLEMS[:12]))
+    write_jsonl(folder / "validation.jsonl", labeled_rows(PROBLEMS[12:]))
+    paths = {"model": folder / "base", "data": folder / "train.jsonl", "eval_data": folder / "validation.jsonl"}
+    (folder / "prm.yaml").write_text(yaml.safe_dump({name: str(path) for name, path in paths.items()} | COMMON))
+    return folder
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """`run_here(script, *arguments)`: the script in this process; what it raises would end it with an error code."""
+
+    def run(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        runpy.run_path(str(ROOT / "recipes" / script), run_name="__main__")
+
+    return run
+
+
+def flags(**values):
+    return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def logged(output, name):
+    """The values of one quantity at every logged step."""
+    return [entry[name] for entry in read(output / "trainer_state.json")["log_history"] if name in entry]
+
+
+def test_prm_through_accelerate_with_flags_over_yaml_and_wandb_offline(files, tmp_path):
+    output = tmp_path / "prm"
+    launch = ["launch", "--cpu", "--num_processes", "1", "recipes/train_prm.py"]
+    command = ["-m", "accelerate.commands.accelerate_cli", *launch]
+    arguments = flags(config=files / "prm.yaml", output_dir=output, max_steps=2, report_to="wandb")
+    result = subprocess.run(
+        [sys.executable, *command, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"WANDB_DIR": str(tmp_path), "WANDB_MODE": "offline", "WANDB_PROJECT": "prm-tests"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+    assert read(output / "trainer_state.json")["global_step"] == 2  # the flag
+    assert logged(output, "learning_rate") == [0.01, 0.01]  # the YAML's, not the default 5e-5
+    metrics = read(output / "eval_results.json")
+    assert {
+        "eval_loss",
+        "eval_auc",
+        "eval_auc_within_problem",
+        "eval_trace_auc_within_problem",
+        "eval_balanced_accuracy",
+        "eval_first_error_accuracy",
+        "eval_calibration_error",
+        "eval_length_correlation",
+    } <= metrics.keys()
+    assert metrics["eval_n_traces"] == 12
+    assert "train       36 traces" in result.stdout
+    assert "validation  12 traces" in result.stdout
+    assert "targets     hard, semantics correctness" in result.stdout
+
+    verifier = load_verifier(str(output))
+    assert (verifier.config.kind, verifier.aggregation, verifier.config.codec.max_length) == ("prm", "product", 128)
+    assert len(verifier.score(PROBLEMS[0].prompt, arithmetic.solution(PROBLEMS[0].prompt))) == 3
+
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    (log,) = run.glob("run-*.wandb")
+    recorded = log.read_bytes()
+    assert b"eval/trace_auc_within_problem" in recorded
+    assert b"lora_r" in recorded  # our own flags stand beside the Trainer's
+
+
+def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
+    broken = tmp_path / "stub" / "wandb"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('no wandb here')\n")
+    output = tmp_path / "orm"
+    data = {"data": files / "train.jsonl", "eval_data": files / "validation.jsonl", "model": files / "base"}
+    result = subprocess.run(
+        [sys.executable, "recipes/train_orm.py", *flags(**data, **COMMON, output_dir=output, max_steps=2, lora_r=4)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "stub")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "train       36 traces, 36 labeled steps" in result.stdout  # one per trace
+    assert (output / "adapter_model.safetensors").is_file()
+    assert "eval_trace_auc_within_problem" in read(output / "eval_results.json")
+    verifier = load_verifier(str(output))
+    assert (verifier.config.kind, verifier.config.semantics, verifier.aggregation) == ("orm", "outcome", "last")
+
+
+def test_killed_run_resumes_to_the_weights_of_one_that_was_never_stopped(files, tmp_path, run_here):
+    def arguments(output, **more):
+        return flags(
+            config=files / "prm.yaml", output_dir=output, max_steps=60, save_strategy="steps", save_steps=15, **more
+        )
+
+    checkpoint = tmp_path / "killed" / "checkpoint-15"
+    process = subprocess.Popen(
+        [sys.executable, "recipes/train_prm.py", *arguments(tmp_path / "killed")],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 300
+        while not (checkpoint / "trainer_state.json").is_file():  # written last
+            assert process.poll() is None, f"ended with {process.returncode} before its first checkpoint"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model.safetensors").exists()  # it did not get to its end
+
+    run_here("train_prm.py", *arguments(tmp_path / "killed", resume_from_checkpoint=checkpoint))
+    run_here("train_prm.py", *arguments(tmp_path / "whole"))
+    killed, whole = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "whole"))
+    first = load_file(checkpoint / "model.safetensors")
+    assert killed.keys() == whole.keys()
+    assert max(float((killed[name] - whole[name]).abs().max()) for name in whole) < 1e-5
+    assert max(float((first[name] - whole[name]).abs().max()) for name in whole) > 1e-2
+    assert logged(tmp_path / "killed", "loss") == pytest.approx(logged(tmp_path / "whole", "loss"), abs=1e-5)
+
+
+def test_trl_rows_train_unchanged_once_their_meaning_is_given(files, tmp_path, run_here):
+    rows = [{k: row[k] for k in ("prompt", "completions", "labels")} for row in labeled_rows(PROBLEMS)]
+    write_jsonl(tmp_path / "trl.jsonl", rows)
+    settings = COMMON | {"data": tmp_path / "trl.jsonl", "model": files / "base", "output_dir": tmp_path / "prm"}
+    settings |= {"eval_data": tmp_path / "trl.jsonl", "max_steps": 1}
+    with pytest.raises(ValueError, match=r"trl\.jsonl:1: .*add --semantics value"):
+        run_here("train_prm.py", *flags(**settings))
+    run_here("train_prm.py", *flags(**settings, semantics="correctness"))
+    config = load_verifier(str(tmp_path / "prm")).config
+    assert (config.semantics, config.aggregation) == ("correctness", "product")
+    assert read(tmp_path / "prm" / "eval_results.json")["eval_n_traces"] == 48
+
+
+def test_value_labels_choose_soft_targets_and_the_last_score(files, tmp_path, run_here, capsys):
+    write_jsonl(tmp_path / "value.jsonl", labeled_rows(PROBLEMS, "value"))
+    settings = COMMON | {"data": tmp_path / "value.jsonl", "eval_data": tmp_path / "value.jsonl", "max_steps": 1}
+    run_here("train_prm.py", *flags(**settings, model=files / "base", output_dir=tmp_path / "prm", limit=6))
+    assert "targets     soft, semantics value" in capsys.readouterr().out
+    assert load_verifier(str(tmp_path / "prm")).aggregation == "last"
+
+
+def test_mixed_meanings_are_refused_in_training_and_validation_rows(files, tmp_path, run_here):
+    value, correctness = list(labeled_rows(PROBLEMS, "value")), list(labeled_rows(PROBLEMS))
+    write_jsonl(tmp_path / "mixed.jsonl", value[:3] + correctness[3:])
+    write_jsonl(tmp_path / "value.jsonl", value)
+    base = flags(**COMMON, model=files / "base", output_dir=tmp_path / "prm")
+    for data, eval_data in (("mixed", "value"), ("mixed", "mixed")):
+        paths = flags(data=tmp_path / f"{data}.jsonl", eval_data=tmp_path / f"{eval_data}.jsonl")
+        with pytest.raises(SystemExit, match=r"mix labels of different meaning \(correctness, value\)"):
+            run_here("train_prm.py", *base, *paths)
+    paths = flags(data=tmp_path / "value.jsonl", eval_data=files / "validation.jsonl")
+    with pytest.raises(SystemExit, match=r"mix labels of different meaning \(correctness, value\)"):
+        run_here("train_prm.py", *base, *paths)
+
+
+@pytest.mark.parametrize("script", ["train_prm.py", "train_orm.py"])
+def test_unknown_flags_and_keys_and_empty_files_are_refused_by_name(script, files, tmp_path, run_here, capsys):
+    config = flags(config=files / "prm.yaml", output_dir=tmp_path / "out")
+    with pytest.raises((SystemExit, ValueError)) as error:
+        run_here(script, *config, *flags(learning_ratio=0.1))
+    assert "--learning_ratio" in f"{error.value} {capsys.readouterr().err}"
+    assert not isinstance(error.value, SystemExit) or error.value.code not in (0, None)
+
+    settings = yaml.safe_load((files / "prm.yaml").read_text()) | {"learning_ratio": 0.1}
+    (tmp_path / "typo.yaml").write_text(yaml.safe_dump(settings))
+    with pytest.raises(ValueError, match="learning_ratio"):
+        run_here(script, *flags(config=tmp_path / "typo.yaml", output_dir=tmp_path / "out"))
+
+    with pytest.raises(ValueError, match="--prompt 'poem' is not one of plain"):
+        run_here(script, *config, *flags(prompt="poem"))
+
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    for name in ("data", "eval_data"):
+        with pytest.raises(SystemExit, match=r"empty\.jsonl has no "):
+            run_here(script, *config, *flags(**{name: empty}))
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
