@@ -42,11 +42,11 @@ class StepClassifier:
     """Mixin in front of a stock token classifier. `forward` gives logits (number of indices, 2)."""
 
     accepts_loss_kwargs = False  # the Trainer's loss function scales by the global count itself
-    _keep_in_fp32_modules_strict = frozenset({HEAD})  # without it, loading a bf16 folder rounds the head to bf16
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]
         head: nn.Linear = self.score  # type: ignore[has-type]
+        # The explicit dtype wins over that of the folder, when the head is new and when it is loaded.
         self.score = Fp32Linear(head.in_features, head.out_features, bias=head.bias is not None, dtype=torch.float32)
 
     def forward(
