@@ -14,6 +14,7 @@ Writes  <output_dir>/    pool.jsonl, beam.jsonl, meta.json (eval/write_report.py
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -62,6 +63,10 @@ def main() -> None:
     started = time.monotonic()
     output_dir = Path(args.output_dir)
     problems = load_problems(args.problems, args.split, args.limit)
+    if not problems:
+        sys.exit(f"no problems in the {args.split} split of {args.problems}; give another --split")
+    if args.beam_width > args.samples:
+        sys.exit(f"--beam_width {args.beam_width} needs at least as many --samples, not {args.samples}")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     generator = load_generator(
         args.generator,

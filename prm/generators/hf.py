@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -33,15 +33,22 @@ def load_model_and_tokenizer(
     A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
     """
     if gguf_file is None:
-        model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        return model, AutoTokenizer.from_pretrained(path)
-    loaded = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32)
+        return _load(AutoModelForCausalLM, path, dtype=dtype), _load(AutoTokenizer, path)
+    loaded = _load(AutoModelForCausalLM, path, gguf_file=gguf_file, dtype=torch.float32)
     config = type(loaded.config)(
         **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
     )
     model = type(loaded)(config)
     model.load_state_dict(loaded.state_dict())
-    return model, AutoTokenizer.from_pretrained(path, gguf_file=gguf_file)
+    return model, _load(AutoTokenizer, path, gguf_file=gguf_file)
+
+
+def _load(kind: Any, path: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(path, **options)
+    except OSError as error:  # it may say only that there is no connection
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{path!r} is no folder with a model, and could not be loaded from the hub: {reason}") from error
 
 
 class HfGenerator:
