@@ -35,7 +35,7 @@ class ScriptArguments:
     data: str = field(metadata={"help": "`arithmetic`, or a JSON Lines file of solved problems"})
     model: str | None = field(default=None, metadata={"help": "folder or hub name; none = a new Llama (sizes below)"})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
-    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     limit: int | None = field(default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)"})
     hidden_size: int = field(default=128, metadata={"help": "new model: width"})
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP"})
@@ -57,8 +57,13 @@ def main() -> None:
     else:
         rows = load_examples(script.data)[: script.limit]
     template = PROMPTS[script.prompt]
-    dataset = Dataset.from_list([encode(tokenizer, template, row, training.max_length) for row in rows])
-    print(f"{len(dataset)} traces, {sum(map(len, dataset['input_ids'])):,} tokens")
+    examples = [encode(tokenizer, template, row, training.max_length) for row in rows]
+    if not examples:
+        sys.exit(f"no rows in the train split of {script.data}; give a larger file")
+    cut = sum(example["input_ids"][-1] != tokenizer.eos_token_id for example in examples)
+    print(f"{len(examples)} traces, {sum(len(example['input_ids']) for example in examples):,} tokens;")
+    print(f"{cut} are longer than --max_length {training.max_length} and lose their end")
+    dataset = Dataset.from_list(examples)
 
     training.dataset_kwargs = {"skip_prepare_dataset": True}
     trainer = SFTTrainer(
@@ -104,6 +109,11 @@ def build_model(script: ScriptArguments):
 def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length: int | None) -> dict[str, list[int]]:
     """Token ids of one solved problem; there is loss on its steps and its end token, none (-100) on its prompt."""
     prompt = template.encode(tokenizer, row["prompt"])
+    if max_length is not None and len(prompt) >= max_length:
+        raise ValueError(
+            f"the prompt {row['prompt'][:60]!r} is {len(prompt)} tokens long and --max_length is {max_length}: no step"
+            " is left to learn from; raise it or remove the row"
+        )
     completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
     labels = [-100] * len(prompt) + completion
     return {"input_ids": (prompt + completion)[:max_length], "labels": labels[:max_length]}
