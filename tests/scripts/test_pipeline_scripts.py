@@ -1,0 +1,277 @@
+"""sample_traces -> label_steps -> run_search -> write_report from the command line, what they refuse, and no network."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from prm.encoding import StepCodec
+from prm.formats import read_labeled, read_traces
+from prm.runs import read_runs
+from prm.verifiers.checkpoint import VerifierConfig
+
+GENERATOR = {"generator": "arithmetic", "max_new_tokens": 80}
+UNUSABLE = {"prompt": "Start with 1, add 1.", "completions": [], "id": "x#0", "problem_id": "x", "status": "no_steps"}
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def ok(done):
+    assert done.code == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(scripts, tmp_path_factory):
+    """traces.jsonl: 2 traces of 6 problems, and a row that cannot be used. labeled.jsonl: their labels."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    sampling = {"problems": "arithmetic", "limit": 6, "samples": 2, "chunk": 4, "output": folder / "traces.jsonl"}
+    ok(scripts.run("data/sample_traces.py", **GENERATOR, **sampling))
+    with (folder / "traces.jsonl").open("a") as traces:
+        traces.write(json.dumps(UNUSABLE) + "\n")
+    labeling = {"traces": folder / "traces.jsonl", "rollouts": 2, "output": folder / "labeled.jsonl"}
+    done = ok(scripts.run("data/label_steps.py", **GENERATOR, **labeling))
+    assert "labeled steps" in done.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def verifiers(root, tmp_path_factory):
+    """An untrained PRM and an untrained ORM on the embedded generator."""
+    import torch
+    from transformers import AutoTokenizer
+
+    from prm.verifiers.classifier import from_base
+
+    base = str(root / "prm" / "assets" / "arithmetic_generator")
+    paths = {}
+    for i, (kind, semantics) in enumerate({"prm": "value", "orm": "outcome"}.items()):
+        paths[kind] = tmp_path_factory.mktemp(kind)
+        model = from_base(base)
+        torch.nn.init.normal_(model.score.weight, std=0.2, generator=torch.Generator().manual_seed(i))
+        model.save_pretrained(paths[kind])
+        AutoTokenizer.from_pretrained(base).save_pretrained(paths[kind])
+        VerifierConfig(kind, StepCodec(max_length=256), semantics, "last", base, "untrained").save(paths[kind])
+    return paths
+
+
+def test_sampled_traces(folder):
+    traces = [row.trace for row in read_traces(folder / "traces.jsonl")]
+    assert [trace.id for trace in traces] == [f"arithmetic/train/{p}#{i}" for p in range(6) for i in range(2)] + ["x#0"]
+    for row in rows_of(folder / "traces.jsonl")[:-1]:
+        assert row["status"] in ("ok", "truncated", "no_answer")
+        assert row["correct"] == (row["answer"] == row["gold"])
+        assert row["generator"].startswith("arithmetic_generator-")
+        assert row["num_tokens"] > len(row["completions"])
+    meta = json.loads((folder / "traces.meta.json").read_text())
+    assert meta["script"] == "data/sample_traces.py"
+    assert meta["generated_tokens"] == sum(trace.num_tokens for trace in traces)
+    config = yaml.safe_load((folder / "traces.config.yaml").read_text())
+    assert (config["limit"], config["chunk"], config["seed"]) == (6, 4, 0)
+
+
+def test_labeled_traces(folder):
+    rows = rows_of(folder / "labeled.jsonl")
+    rollouts = [row for row in rows_of(folder / "labeled.jsonl.rollouts") if "prefix" in row]
+    assert [row["id"] for row in rows] == [row["id"] for row in rows_of(folder / "traces.jsonl")]
+    assert rows[-1]["status"] == "no_steps"
+    assert "labels" not in rows[-1]
+    usable = [row for row in rows if row["status"] == "ok"]
+    assert usable
+    for row in usable:
+        *open_, last = row["counts"]
+        assert last == [int(row["correct"]), 1]
+        assert all(n == 2 for _, n in open_)
+        assert row["labels"] == [good > 0 for good, _ in row["counts"]]
+        assert row["values"] == [good / n for good, n in row["counts"]]
+        assert (row["method"], row["semantics"]) == ("monte_carlo@2", "value")
+    prefixes = {
+        (row["problem_id"], tuple(row["completions"][:end])) for row in usable for end in range(1, len(row["labels"]))
+    }
+    assert len(rollouts) == 2 * len(prefixes)
+    assert len({row["seed"] for row in rollouts}) == len(rollouts)
+    meta = json.loads((folder / "labeled.meta.json").read_text())
+    assert meta["rollouts"] == len(rollouts)
+    assert meta["generated_tokens"] == sum(row["num_tokens"] for row in rollouts)
+    assert meta["statuses"]["no_steps"] == 1
+    assert set(meta["inputs"]) == {str(folder / "traces.jsonl")}
+    assert len(read_labeled(folder / "labeled.jsonl")) == len(usable)
+
+
+def test_search_and_report(scripts, verifiers, tmp_path):
+    run = tmp_path / "search"
+    flags = GENERATOR | {"problems": "arithmetic", "limit": 7, "samples": 4, "chunk": 3, "output_dir": run} | verifiers
+    ok(scripts.run("eval/run_search.py", **flags))
+    stored = read_runs([run])  # checks the keys that the report needs
+    assert len(stored.pools) == len(stored.beams) == 7
+    for row in rows_of(run / "pool.jsonl"):
+        assert len(row["candidates"]) == 4
+        assert row["cost"]["generated_tokens"] == sum(c["num_tokens"] for c in row["candidates"])
+        for candidate in row["candidates"]:
+            assert {len(scores) for scores in candidate["scores"].values()} == {len(candidate["completions"])}
+            assert set(candidate["scores"]) == {"prm", "orm"}
+    for row in rows_of(run / "beam.jsonl"):
+        assert 1 <= len(row["candidates"]) <= 4
+        assert row["cost"]["verifier_calls"] > 0
+    meta = json.loads((run / "meta.json").read_text())
+    assert (meta["n"], meta["split"], meta["verifiers"]["orm"]["kind"]) == (4, "test", "orm")
+
+    ok(scripts.run("eval/write_report.py", run=run, output_dir=tmp_path))
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["n_problems"], summary["N"]) == (7, 4)
+    assert {"single", "majority", "prm_best_of_n", "prm_beam", "orm_best_of_n"} <= set(summary["methods"])
+
+    # Again: nothing is done, the seconds of the real run stay.
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    again = ok(scripts.run("eval/run_search.py", **flags))
+    assert again.stdout == f"{run} is complete already\n"
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+
+    # Cut off in the second chunk: the first one is kept as it is, the rest is the same but for the time it took.
+    pool = before[run / "pool.journal"]
+    (run / "pool.journal").write_bytes(pool[: int(0.6 * len(pool))])
+    (run / "pool.jsonl").unlink()
+    ok(scripts.run("eval/run_search.py", **flags))
+    for name, first in (("pool.jsonl", 3), ("beam.jsonl", 7)):
+        new, old = rows_of(run / name), [json.loads(line) for line in before[run / name].splitlines()]
+        assert new[:first] == old[:first]
+        assert [row | {"cost": row["cost"] | {"seconds": 0}} for row in new] == [
+            row | {"cost": row["cost"] | {"seconds": 0}} for row in old
+        ]
+
+    # Other settings, or other weights under the same name, are not mixed in.
+    more = scripts.run("eval/run_search.py", **flags | {"samples": 8})
+    assert more.code != 0
+    assert "samples: was 4, now 8" in more.last_line
+    weights = (verifiers["prm"] / "model.safetensors").read_bytes()
+    (verifiers["prm"] / "model.safetensors").write_bytes((verifiers["orm"] / "model.safetensors").read_bytes())
+    other = scripts.run("eval/run_search.py", **flags)
+    (verifiers["prm"] / "model.safetensors").write_bytes(weights)
+    assert other.code != 0
+    assert "verifiers: was {" in other.last_line
+
+
+def refuses(scripts, message, script, **flags):
+    """The run fails, and the last line it writes says `message`."""
+    done = scripts.run(script, **flags)
+    assert done.code != 0, message
+    assert message in done.last_line, done.stderr
+
+
+def write(path, *lines):
+    path.write_text("".join(line + "\n" for line in lines))
+    return path
+
+
+PROBLEM = '{"prompt": "Start with 1, add 1.", "answer": "2"}'
+
+
+def test_what_sample_traces_refuses(scripts, tmp_path):
+    torn = write(tmp_path / "torn.jsonl", PROBLEM, '{"prompt": "Start')
+    column = write(tmp_path / "column.jsonl", PROBLEM, PROBLEM, '{"prompt": "Why?"}')
+    answer = write(tmp_path / "answer.jsonl", '{"prompt": "Why?", "answer": ""}')
+    empty = write(tmp_path / "empty.jsonl")
+    arithmetic = {"problems": "arithmetic", "limit": 1}
+    for message, flags in {
+        f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
+        f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
+        f"{answer}:1: column 'answer' is empty or no text: ''": {"problems": answer, "split": "all"},
+        f"0 problems in the test split of {empty}": {"problems": empty, "split": "test"},
+        "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
+        "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
+        "arithmetic is endless": {"problems": "arithmetic"},
+        "--lmit": arithmetic | {"lmit": 3},
+        "invalid choice: 'chatt'": arithmetic | {"prompt": "chatt"},
+        "has no chat template": arithmetic | {"prompt": "chat"},
+        "0 samples each": arithmetic | {"samples": 0},
+        "'nowhere' is no folder with a model": arithmetic | {"generator": "nowhere"},
+    }.items():
+        refuses(scripts, message, "data/sample_traces.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
+        assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_problems_that_changed_are_refused(scripts, tmp_path):
+    problems = write(tmp_path / "problems.jsonl", PROBLEM)
+    flags = GENERATOR | {"problems": problems, "split": "all", "samples": 1, "output": tmp_path / "traces.jsonl"}
+    ok(scripts.run("data/sample_traces.py", **flags))
+    write(problems, PROBLEM.replace("1.", "2."))
+    refuses(scripts, "input: was '", "data/sample_traces.py", **flags)
+
+
+def test_what_label_steps_refuses(scripts, folder, tmp_path):
+    trace = {"prompt": "Start with 1, add 1.", "completions": ["1 + 1 = 2", "#### 2"], "gold": "2", "correct": True}
+
+    def traces(name, **changes):
+        row = {key: value for key, value in (trace | changes).items() if value is not None}
+        return write(tmp_path / name, json.dumps(trace), json.dumps(row))
+
+    torn = write(tmp_path / "torn.jsonl", json.dumps(trace), json.dumps(trace)[:-9])
+    column = traces("column.jsonl", completions=None)
+    text = traces("text.jsonl", completions="1 + 1 = 2\n#### 2")
+    empty = traces("empty.jsonl", completions=[], status="ok")
+    step = traces("step.jsonl", completions=["1 + 1 = 2", " "])
+    for message, flags in {
+        f"{torn}:2: not a JSON object": {"traces": torn},
+        f"{column}:2: no column 'completions'; the row has correct, gold, prompt": {"traces": column},
+        f"{text}:2: 'completions' must be a list": {"traces": text},
+        f"{empty}:2: `completions` is empty": {"traces": empty},
+        f"{step}:2: prompt/": {"traces": step},
+        "step 1 of 2 is empty or not a string (' ')": {"traces": step},
+        "missing.jsonl does not exist": {"traces": tmp_path / "missing.jsonl"},
+        "--rolouts": {"traces": folder / "traces.jsonl", "rolouts": 3},
+        "rollouts is 0": {"traces": folder / "traces.jsonl", "rollouts": 0},
+    }.items():
+        refuses(scripts, message, "data/label_steps.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
+        assert not (tmp_path / "out.jsonl").exists()
+
+    finished = (folder / "labeled.jsonl.rollouts").read_bytes()
+    flags = GENERATOR | {"traces": folder / "traces.jsonl", "output": folder / "labeled.jsonl"}
+    refuses(scripts, "rollouts: was 2, now 3", "data/label_steps.py", rollouts=3, **flags)
+    refuses(scripts, "seed: was 0, now 1", "data/label_steps.py", rollouts=2, seed=1, **flags)
+    refuses(scripts, "generator: was 'arithm", "data/label_steps.py", rollouts=2, temperature=0.5, **flags)
+    assert (folder / "labeled.jsonl.rollouts").read_bytes() == finished
+
+
+def test_what_run_search_refuses(scripts, verifiers, tmp_path):
+    flags = GENERATOR | {"problems": "arithmetic", "limit": 2, "output_dir": tmp_path}
+    empty = write(tmp_path / "empty.jsonl")
+    nothing = flags | {"problems": empty, "prm": verifiers["prm"]}
+    refuses(scripts, f"no problems in the test split of {empty}", "eval/run_search.py", **nothing)
+    refuses(scripts, "prm_config.json is missing", "eval/run_search.py", prm=tmp_path, **flags)
+    narrow = flags | {"samples": 2, "beam_width": 4, "prm": verifiers["prm"]}
+    refuses(scripts, "--beam_width 4 needs at least as many --samples, not 2", "eval/run_search.py", **narrow)
+
+
+OFFLINE = """
+import runpy, socket, sys
+
+class Blocked(socket.socket):
+    def __init__(self, *args, **kwargs):
+        raise RuntimeError("a socket was opened")
+
+def blocked(*args, **kwargs):
+    raise RuntimeError("a name was looked up")
+
+socket.socket, socket.getaddrinfo, socket.create_connection = Blocked, blocked, blocked
+sys.modules["wandb"] = None  # as if it were not installed
+
+import prm
+assert "torch" not in sys.modules
+
+sys.argv = ["data/sample_traces.py", "--generator", "arithmetic", "--problems", "arithmetic", "--limit", "2",
+            "--samples", "2", "--max_new_tokens", "80", "--output", sys.argv[1]]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def test_sampling_opens_no_socket(root, tmp_path):
+    """Nor does `import prm`; and wandb need not be there."""
+    output = tmp_path / "traces.jsonl"
+    command = [sys.executable, "-c", OFFLINE, output]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(output)) == 4
