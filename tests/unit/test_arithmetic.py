@@ -39,7 +39,7 @@ def test_fine_tuning_rows_are_train_problems():
 def test_the_first_problems_stay_the_same():
     assert arithmetic.load("test", 40)[:13] == arithmetic.load("test", 13)
     first = arithmetic.load("test", 1)[0]
-    assert (first.id, first.prompt, first.answer) == ("arithmetic/test/0", "Start with 19, add 16, add 36.", "71")
+    assert (first.id, first.prompt, first.answer) == ("arithmetic/test/0", "Start with 15, subtract 9, add 24.", "30")
 
 
 def test_problems_are_right_and_in_range():
@@ -68,51 +68,64 @@ def test_parse_undoes_render():
 
 
 def test_gold_solution():
-    assert arithmetic.solution(PROMPT) == ("47 + 38 = 85", "85 - 12 = 73", "#### 73")
+    assert arithmetic.solution(PROMPT) == ("47 + 38, carry 1 = 85", "85 - 12 = 73", "#### 73")
+    assert arithmetic.solution("Start with 27, multiply by 3, subtract 38.") == (
+        "27 * 3, carry 2 = 81",
+        "81 - 38, borrow 1 = 43",
+        "#### 43",
+    )
 
 
 @pytest.mark.parametrize(
-    ("a", "symbol", "b", "forgotten"),
+    ("a", "symbol", "b", "note", "forgotten"),
     [
-        (47, "+", 38, 75),  # 7 + 8 = 15: write 5, forget the 1
-        (42, "+", 35, 77),  # no carry, nothing to forget
-        (95, "+", 4, 99),
-        (52, "-", 38, 24),  # 2 - 8 borrows: 12 - 8 = 4, and 5 - 3 = 2 instead of 1
-        (47, "-", 38, 19),  # 7 - 8 borrows: 9, and 4 - 3 = 1
-        (58, "-", 32, 26),
-        (27, "*", 3, 61),  # 7 * 3 = 21: write 1, forget the 2; 2 * 3 = 6
-        (23, "*", 2, 46),
-        (5, "*", 4, 0),  # 20: the 2 is forgotten
+        (47, "+", 38, ", carry 1", 75),  # 7 + 8 = 15: write 5, forget the 1
+        (42, "+", 35, "", None),  # no carry, nothing to forget
+        (95, "+", 4, "", None),
+        (52, "-", 38, ", borrow 1", 26),  # smaller digit from the larger: 8 - 2 = 6, 5 - 3 = 2
+        (47, "-", 38, ", borrow 1", 11),  # 8 - 7 = 1, 4 - 3 = 1
+        (58, "-", 32, "", None),
+        (27, "*", 3, ", carry 2", 61),  # 7 * 3 = 21: write 1, forget the 2; 2 * 3 = 6
+        (23, "*", 2, "", None),
+        (5, "*", 4, ", carry 2", 0),  # 20: the 2 is forgotten
     ],
 )
-def test_forgotten_carries(a, symbol, b, forgotten):
-    """By hand: the student's column arithmetic, without the carry or borrow."""
+def test_forgotten_carries(a, symbol, b, note, forgotten):
+    """By hand: the student's column arithmetic, with the note of what is carried and without both."""
     right = {"+": a + b, "-": a - b, "*": a * b}[symbol]
     counts = Counter(
         arithmetic.student_trace(arithmetic.render(a, [(symbol, b)]), random.Random(seed))[0] for seed in range(200)
     )
-    assert {text for text, _ in counts.most_common(2 if forgotten != right else 1)} == {
-        f"{a} {symbol} {b} = {forgotten}",
-        f"{a} {symbol} {b} = {right}",
-    }
+    expected = {f"{a} {symbol} {b}{note} = {right}"}
+    if forgotten is not None:
+        expected.add(f"{a} {symbol} {b} = {forgotten}")
+    assert {text for text, _ in counts.most_common(len(expected))} == expected
 
 
 def test_how_often_the_student_is_wrong():
     rng = random.Random(0)
     carry = Counter(arithmetic.student_trace("Start with 47, add 38.", rng)[0] for _ in range(4000))
     plain = Counter(arithmetic.student_trace("Start with 42, add 35.", rng)[0] for _ in range(4000))
-    # 0.45 forget the carry; 0.03 * 0.55 slip elsewhere, one sixth of them by -10, to 75 as well.
-    assert carry["47 + 38 = 75"] / 4000 == pytest.approx(0.45 + 0.55 * 0.03 / 6, abs=0.025)
-    assert carry["47 + 38 = 85"] / 4000 == pytest.approx(0.55 * 0.97, abs=0.025)
-    assert plain["42 + 35 = 77"] / 4000 == pytest.approx(0.97, abs=0.01)
+    # 0.6 * 0.8 + 0.4 * 0.1 = 0.52 forget the carry; 0.02 of the others slip.
+    assert carry["47 + 38 = 75"] / 4000 == pytest.approx(0.52, abs=0.025)
+    assert carry["47 + 38, carry 1 = 85"] / 4000 == pytest.approx(0.48 * 0.98, abs=0.025)
+    assert plain["42 + 35 = 77"] / 4000 == pytest.approx(0.98, abs=0.01)
     assert set(plain) == {f"42 + 35 = {result}" for result in (67, 75, 76, 77, 78, 79, 87)}
+
+
+def test_mistakes_of_a_trace_are_correlated():
+    """Two carries: a careless student (0.6) forgets both with 0.64, a careful one (0.4) with 0.01."""
+    rng = random.Random(0)
+    traces = [arithmetic.student_trace("Start with 16, add 15, add 19.", rng) for _ in range(4000)]
+    both = sum("carry" not in trace[0] and "carry" not in trace[1] for trace in traces) / 4000
+    assert both == pytest.approx(0.6 * 0.64 + 0.4 * 0.01, abs=0.03)  # 0.52 ** 2 = 0.27 if they were independent
 
 
 def test_student_traces_stay_in_range_and_follow_on():
     for row in arithmetic.student_examples(400):
         *steps, final = row["completion"].split("\n")
         _, operations = arithmetic.parse(row["prompt"])
-        assert [(step.split()[1], int(step.split()[2])) for step in steps] == operations
+        assert [(step.split()[1], int(step.split()[2].rstrip(","))) for step in steps] == operations
         results = [int(step.split()[-1]) for step in steps]
         assert [int(step.split()[0]) for step in steps[1:]] == results[:-1]
         assert final == f"#### {results[-1]}"
@@ -122,12 +135,13 @@ def test_student_traces_stay_in_range_and_follow_on():
 @pytest.mark.parametrize(
     ("steps", "labels"),
     [
-        (("47 + 38 = 85", "85 - 12 = 73", "#### 73"), (True, True, True)),
-        (("47 + 38 = 85", "85 - 12 = 63", "#### 63"), (True, False, False)),
+        (("47 + 38, carry 1 = 85", "85 - 12 = 73", "#### 73"), (True, True, True)),
+        (("47 + 38, carry 1 = 85", "85 - 12 = 63", "#### 63"), (True, False, False)),
         (("47 + 38 = 75", "75 - 12 = 63", "#### 63"), (False, False, False)),
         (("47 + 38 = 75", "85 - 12 = 73", "#### 73"), (False, False, False)),  # a wrong start cannot be mended
-        (("47 + 38 = 85",), (True,)),
-        (("47 + 38 = 85", "85 - 12 = 73", "#### 73", "#### 73"), (True, True, True, False)),  # one step too many
+        (("47 + 38, carry 1 = 85",), (True,)),
+        (("47 + 38 = 85",), (False,)),  # the right number by luck
+        (("47 + 38, carry 1 = 85", "85 - 12 = 73", "#### 73", "#### 73"), (True, True, True, False)),  # one step too many
         ((), ()),
     ],
 )
@@ -146,8 +160,8 @@ def test_tokenizer_round_trip():
 
 def test_tokenizer_has_one_token_per_number_and_word_group():
     tokenizer = arithmetic.build_tokenizer()
-    assert tokenizer.convert_ids_to_tokens(tokenizer("Start with 47, add 38.\n47 + 38 = 85\n#### 85")["input_ids"]) == [
+    assert tokenizer.convert_ids_to_tokens(tokenizer("Start with 47, add 38.\n47 + 38, carry 1 = 85\n#### 85")["input_ids"]) == [
         *("Start with ", "47", ", add ", "38", ".", "\n"),
-        *("47", " + ", "38", " = ", "85", "\n", "#### ", "85"),
+        *("47", " + ", "38", ", carry ", "1", " = ", "85", "\n", "#### ", "85"),
     ]
-    assert len(tokenizer) == 3 + 11 + 100
+    assert len(tokenizer) == 3 + 13 + 100
