@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import time
 
@@ -50,14 +51,15 @@ def test_labeling_killed_five_times(scripts, traces, tmp_path):
     rng = random.Random(0)
     journal = tmp_path / "torn.jsonl.rollouts"
     sizes = []
-    for size in sorted(rng.randrange(int(0.9 * len(rollouts))) for _ in range(5)):
+    commits = [line.end() for line in re.finditer(rb'{"commit".*\n', rollouts)]
+    for size in sorted(rng.sample([0, *commits[:9]], 5)):
         kill_in_the_middle(
             scripts, journal, size, rng.uniform(0, 0.05), "data/label_steps.py", traces=traces, output=torn, **LABEL
         )
         assert rollouts.startswith(journal.read_bytes())
         assert not torn.exists()
         sizes.append(journal.stat().st_size)
-    assert len(set(sizes)) >= 4  # the kills were spread over the work
+    assert len(set(sizes)) >= 3  # the kills were spread over the work
 
     done = scripts.run("data/label_steps.py", traces=traces, output=torn, **LABEL)
     assert done.code == 0, done.stderr
