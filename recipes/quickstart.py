@@ -61,7 +61,8 @@ def run_stage(title: str, command: str) -> float:
 
 
 def run(command: str) -> None:
-    result = subprocess.run([sys.executable, *shlex.split(command)])
+    # Models this small gain nothing from a second thread, and lose tenfold where the machine has something else to do.
+    result = subprocess.run([sys.executable, *shlex.split(command)], env={"OMP_NUM_THREADS": "1", **os.environ})
     if result.returncode:
         raise SystemExit(f"stage failed (exit code {result.returncode}); to look into it, run it by hand:\n{command}")
 
