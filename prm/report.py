@@ -237,7 +237,7 @@ def _problem_to_show(pool: ProblemPool, beam: dict[str, Any] | None) -> dict[str
         candidates.append(
             {
                 "steps": candidate["completions"],
-                "step_scores": [round(score, 3) for score in candidate["scores"]["prm"]],
+                "step_scores": [round(score, 3) for score in candidate["scores"].get("prm", ())],
                 "answer": candidate["answer"],
                 "correct": pool.correct[i],
                 "status": candidate["status"],

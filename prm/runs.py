@@ -34,7 +34,7 @@ _POOL_KEYS = {
 _BEAM_KEYS = {
     "row": {"problem_id", "candidates", "answer", "correct", "cost"},
     "cost": {"generated_tokens", "verifier_tokens", "flops"},
-    "candidate": {"completions", "scores"},
+    "candidate": {"completions", "answer", "finished", "scores"},
 }
 
 
@@ -136,7 +136,8 @@ def _read_rows(path: Path, keys: dict[str, set[str]], verifiers: list[str]) -> I
             for i, candidate in enumerate(row["candidates"]):
                 _check_keys(candidate, keys["candidate"], f"{where}: candidate {i}")
                 for name in verifiers:
-                    _check_scores(candidate, name, f"{where}: candidate {i}")
+                    if _usable(candidate) or candidate["scores"].get(name):
+                        _check_scores(candidate, name, f"{where}: candidate {i}")
             yield where, row
 
 
@@ -144,6 +145,11 @@ def _check_keys(row: Any, keys: set[str], where: str) -> None:
     if not isinstance(row, dict) or keys - row.keys():
         found = sorted(row) if isinstance(row, dict) else row
         raise ValueError(f"{where}: needs the keys {sorted(keys)}, has {found}; run eval/run_search.py again")
+
+
+def _usable(candidate: dict[str, Any]) -> bool:
+    """Whether a candidate may be chosen; the others need no scores."""
+    return bool(candidate["finished"] and candidate["answer"] is not None and candidate["completions"])
 
 
 def _check_scores(candidate: dict[str, Any], verifier: str, where: str) -> None:
@@ -158,7 +164,7 @@ def _check_scores(candidate: dict[str, Any], verifier: str, where: str) -> None:
 
 def _pool(row: dict[str, Any], verifiers: dict[str, Any]) -> ProblemPool:
     candidates = row["candidates"]
-    usable = tuple(c["finished"] and c["answer"] is not None and bool(c["completions"]) for c in candidates)
+    usable = tuple(_usable(c) for c in candidates)
     scores = {
         name: tuple(
             aggregate(c["scores"][name], verifier["aggregation"]) if ok else -math.inf

@@ -239,7 +239,8 @@ class _RoomyLayer(DynamicLayer):
             shape = (*key_states.shape[:2], total + self.room, key_states.shape[-1])
             keys, values = key_states.new_empty(shape), value_states.new_empty(shape)
             if used:
-                keys[..., :used, :], values[..., :used, :] = self.keys, self.values
+                keys[..., :used, :] = self.keys  # type: ignore[assignment]
+                values[..., :used, :] = self.values  # type: ignore[assignment]
             self._buffers = keys, values
         keys, values = self._buffers
         keys[..., used:total, :], values[..., used:total, :] = key_states, value_states

@@ -72,9 +72,12 @@ def draw_pools(
 
 
 def score_pools(pools: Sequence[Pool], verifier: Verifier) -> list[Pool]:
-    """The same pools with the scores of a verifier, and its cost added. Candidates without steps have no scores."""
+    """The same pools with the scores of a verifier, and its cost added.
+
+    Candidates that may not be chosen (cut at the token limit, without an answer) are not read and have no scores.
+    """
     started = time.monotonic()
-    places = [(p, i) for p, pool in enumerate(pools) for i, trace in enumerate(pool.candidates) if trace.steps]
+    places = [(p, i) for p, pool in enumerate(pools) for i in pool.usable()]
     prompts = [pools[p].problem.prompt for p, _ in places]
     steps_N = [pools[p].candidates[i].steps for p, i in places]
     scores_PN: list[list[tuple[float, ...]]] = [[()] * len(pool.candidates) for pool in pools]

@@ -85,7 +85,9 @@ def beam_rows() -> list[dict]:
             "prompt": row["prompt"],
             "gold": row["gold"],
             "level": row["level"],
-            "candidates": [{"completions": ["#### 10"], "scores": {"prm": [0.7]}}],
+            "candidates": [
+                {"completions": ["#### 10"], "answer": "10", "finished": True, "scores": {"prm": [0.7]}},
+            ],
             "chosen": 0,
             "answer": "10",
             "correct": i in (0, 2),

@@ -141,7 +141,10 @@ def test_student_traces_stay_in_range_and_follow_on():
         (("47 + 38 = 75", "85 - 12 = 73", "#### 73"), (False, False, False)),  # a wrong start cannot be mended
         (("47 + 38, carry 1 = 85",), (True,)),
         (("47 + 38 = 85",), (False,)),  # the right number by luck
-        (("47 + 38, carry 1 = 85", "85 - 12 = 73", "#### 73", "#### 73"), (True, True, True, False)),  # one step too many
+        (
+            ("47 + 38, carry 1 = 85", "85 - 12 = 73", "#### 73", "#### 73"),
+            (True, True, True, False),
+        ),  # one step too many
         ((), ()),
     ],
 )
@@ -160,7 +163,9 @@ def test_tokenizer_round_trip():
 
 def test_tokenizer_has_one_token_per_number_and_word_group():
     tokenizer = arithmetic.build_tokenizer()
-    assert tokenizer.convert_ids_to_tokens(tokenizer("Start with 47, add 38.\n47 + 38, carry 1 = 85\n#### 85")["input_ids"]) == [
+    assert tokenizer.convert_ids_to_tokens(
+        tokenizer("Start with 47, add 38.\n47 + 38, carry 1 = 85\n#### 85")["input_ids"]
+    ) == [
         *("Start with ", "47", ", add ", "38", ".", "\n"),
         *("47", " + ", "38", ", carry ", "1", " = ", "85", "\n", "#### ", "85"),
     ]

@@ -1,0 +1,58 @@
+"""The trap of small verifiers: their loss falls while they choose worse than chance within a problem. The shipped
+configuration must not: sampled, labeled and trained as the quickstart does it, on fewer of its problems."""
+
+import json
+import random
+
+import pytest
+
+from prm import arithmetic
+from prm.formats import labeled_to_row, write_jsonl
+from prm.types import LabeledTrace, Trace
+
+
+@pytest.fixture(scope="module")
+def labeled(scripts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("main_job")
+    traces, output = folder / "traces.jsonl", folder / "labeled.jsonl"
+    done = scripts.run("data/sample_traces.py", config="data/configs/arithmetic_traces.yaml", limit=150, output=traces)
+    assert done.code == 0, done.stderr
+    done = scripts.run(
+        "data/label_steps.py", config="data/configs/arithmetic_labels.yaml", traces=traces, rollouts=4, output=output
+    )
+    assert done.code == 0, done.stderr
+    return output
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory):
+    """Eight students' traces for each of 60 unseen problems, with exact labels and outcomes."""
+    rng = random.Random(7)
+    rows = []
+    for problem in arithmetic.load("validation", 60):
+        for index in range(8):
+            steps = arithmetic.student_trace(problem.prompt, rng)
+            right = steps[-1] == f"#### {problem.answer}"
+            labels = (*arithmetic.check_steps(problem.prompt, steps)[:-1], right)
+            trace = Trace(problem.id, steps, steps[-1].removeprefix("#### "), right, index=index)
+            rows.append(
+                labeled_to_row(problem, LabeledTrace(trace, labels, tuple(map(float, labels)), None, "exact", "value"))
+            )
+    path = tmp_path_factory.mktemp("validation") / "exact.jsonl"
+    write_jsonl(path, rows)
+    return path
+
+
+def test_the_shipped_prm_chooses_within_a_problem(scripts, labeled, validation, tmp_path):
+    done = scripts.run(
+        "recipes/train_prm.py",
+        config="recipes/configs/prm_arithmetic.yaml",
+        data=labeled,
+        eval_data=validation,
+        output_dir=tmp_path / "prm",
+        num_train_epochs=4,
+    )
+    assert done.code == 0, done.stderr
+    metrics = json.loads((tmp_path / "prm" / "eval_results.json").read_text())
+    assert metrics["eval_trace_auc_within_problem"] > 0.8
+    assert abs(metrics["eval_length_correlation_within_problem"]) < 0.2
