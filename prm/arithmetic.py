@@ -19,9 +19,9 @@ school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). They ar
 trace: many samples agree on the same wrong answer, so voting fails where checking the steps helps.
 
 Carries are written down because that makes most mistakes visible on the page, and a verifier of this size can learn to
-see them in a minute. It could not where a forgotten carry shows in the result alone: from 21,000 step labels it learned
-nothing (AUC 0.58 over steps, below 0.5 within a problem) although its loss fell. Both make the set a kind test bench for
-verifiers and an unkind one for voting; do not read its gaps as those of real language models.
+see them in a minute. In an earlier form of the set, where a forgotten carry showed in the result alone, its loss fell while
+within a problem it chose worse than chance. Both make the set a kind test bench for verifiers and an unkind one for
+voting; do not read its gaps as those of real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """

@@ -189,6 +189,15 @@ def test_a_candidate_without_an_answer_is_never_chosen_whatever_its_score():
     assert result.chosen == 1
 
 
+def test_a_candidate_that_may_not_be_chosen_is_not_read():
+    """It may be longer than the verifier reads, and would end the search of all problems."""
+    verifier = TableVerifier({"#### 4": 0.1})
+    result = search_one(BestOfN(), planted({FOUR: ["no idea", "#### 4"]}), verifier, 2)
+    assert verifier.asked == [("#### 4",)]
+    assert result.scores == ((), (0.1,))
+    assert result.cost.verifier_calls == 1
+
+
 def test_a_generator_that_says_nothing():
     for name in STRATEGIES:
         result = search_one(STRATEGIES[name](), ScriptedGenerator(lambda p, s: ""), TableVerifier({}), 4)
