@@ -24,7 +24,7 @@ from trl import TrlParser
 from prm.formats import file_hash, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
 from prm.generators import load_generator
 from prm.labelers.monte_carlo import MonteCarlo, count
-from prm.prompts import PROMPTS
+from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import write_provenance
 from prm.store import Journal
 from prm.types import Rollout
@@ -54,7 +54,7 @@ def main() -> None:
     generator = load_generator(
         args.generator,
         gguf_file=args.gguf_file,
-        prompt=PROMPTS[args.prompt],
+        prompt=prompt_template(args.prompt),
         temperature=args.temperature,
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,

@@ -26,7 +26,7 @@ from prm.formats import file_hash, trace_to_row, write_jsonl
 from prm.generators import load_generator
 from prm.generators.traces import sample_traces
 from prm.problems import load_problems
-from prm.prompts import PROMPTS
+from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import write_provenance
 from prm.store import Journal
 
@@ -61,7 +61,7 @@ def main() -> None:
     generator = load_generator(
         args.generator,
         gguf_file=args.gguf_file,
-        prompt=PROMPTS[args.prompt],
+        prompt=prompt_template(args.prompt),
         temperature=args.temperature,
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,

@@ -28,7 +28,7 @@ from prm.formats import file_hash, write_jsonl
 from prm.generators import load_generator
 from prm.generators.hf import fingerprint
 from prm.problems import load_problems
-from prm.prompts import PROMPTS
+from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import write_provenance
 from prm.search import BeamSearch
 from prm.search.pool import Pool, draw_pools, score_pools
@@ -71,7 +71,7 @@ def main() -> None:
     generator = load_generator(
         args.generator,
         gguf_file=args.gguf_file,
-        prompt=PROMPTS[args.prompt],
+        prompt=prompt_template(args.prompt),
         temperature=args.temperature,
         top_p=args.top_p,
         max_new_tokens=args.max_new_tokens,

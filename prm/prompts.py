@@ -88,3 +88,10 @@ PROMPTS: dict[str, PromptTemplate] = {
         '{prompt}\nThink step by step, one step per line. End with a line "#### answer".', chat=True
     ),
 }
+
+
+def prompt_template(name: str) -> PromptTemplate:
+    """The template of this name; `choices` of a flag guard the command line, this also a YAML file."""
+    if name not in PROMPTS:
+        raise ValueError(f"prompt template {name!r} is not one of {', '.join(PROMPTS)}")
+    return PROMPTS[name]

@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer, TrlParser
 from prm import arithmetic
 from prm.generators.hf import load_model_and_tokenizer
 from prm.problems import load_examples
-from prm.prompts import PROMPTS, PromptTemplate
+from prm.prompts import PROMPTS, PromptTemplate, prompt_template
 
 
 @dataclass
@@ -56,7 +56,7 @@ def main() -> None:
         rows = arithmetic.student_examples(script.limit, training.seed)
     else:
         rows = load_examples(script.data)[: script.limit]
-    template = PROMPTS[script.prompt]
+    template = prompt_template(script.prompt)
     examples = [encode(tokenizer, template, row, training.max_length) for row in rows]
     if not examples:
         sys.exit(f"no rows in the train split of {script.data}; give a larger file")

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from prm.encoding import StepCodec
 from prm.formats import LabeledRow
-from prm.prompts import PROMPTS
+from prm.prompts import PROMPTS, prompt_template
 from prm.splits import split_of
 from prm.steps import DEFAULT_SEPARATOR
 from prm.training.trainer import VerifierTrainer, add_lora
@@ -40,12 +40,8 @@ class VerifierArguments:
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
     limit: int | None = field(default=None, metadata={"help": "train on the first rows only"})
 
-    def __post_init__(self) -> None:
-        if self.prompt not in PROMPTS:
-            raise ValueError(f"--prompt {self.prompt!r} is not one of {', '.join(PROMPTS)}")
-
     def codec(self) -> StepCodec:
-        return StepCodec(PROMPTS[self.prompt], self.separator, self.marker, self.max_length)
+        return StepCodec(prompt_template(self.prompt), self.separator, self.marker, self.max_length)
 
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.model)

@@ -237,7 +237,7 @@ def test_unknown_flags_and_keys_and_empty_files_are_refused_by_name(script, file
     with pytest.raises(ValueError, match="learning_ratio"):
         run_here(script, *flags(config=tmp_path / "typo.yaml", output_dir=tmp_path / "out"))
 
-    with pytest.raises(ValueError, match="--prompt 'poem' is not one of plain"):
+    with pytest.raises(ValueError, match="prompt template 'poem' is not one of plain"):
         run_here(script, *config, *flags(prompt="poem"))
 
     empty = tmp_path / "empty.jsonl"

@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from prm.encoding import StepCodec
-from prm.prompts import PROMPTS, PromptTemplate, bos
+from prm.prompts import PROMPTS, PromptTemplate, bos, prompt_template
 
 
 def test_braces_in_a_problem_survive():
@@ -80,3 +80,9 @@ def test_separators_survive_a_chat_template_that_trims(trimming_tokenizer):
 @pytest.mark.parametrize("name", PROMPTS)
 def test_a_template_can_be_saved(name):
     assert PromptTemplate(**json.loads(json.dumps(asdict(PROMPTS[name])))) == PROMPTS[name]
+
+
+def test_unknown_prompt_name():
+    assert prompt_template("plain") == PromptTemplate()
+    with pytest.raises(ValueError, match="'plian' is not one of plain, zero_shot_cot, few_shot_cot, chat, chat_cot"):
+        prompt_template("plian")
