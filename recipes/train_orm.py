@@ -8,19 +8,37 @@ Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; e
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from typing import Literal
+
 from transformers import TrainingArguments, set_seed
 from trl import TrlParser
 
-from prm.formats import file_hash, read_outcomes
+from prm.formats import read_outcomes
 from prm.training.arguments import LogArguments, VerifierArguments, hold_out, run_training
-from prm.training.data import orm_examples
+from prm.training.data import orm_examples, pair_examples
 from prm.training.trainer import VerifierTrainer
-from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, VerifierConfig
+
+
+@dataclass
+class OrmArguments(VerifierArguments):
+    objective: Literal["cross_entropy", "squared_error", "bradley_terry"] = field(
+        default="cross_entropy",
+        metadata={"help": "prm/training/losses.py; bradley_terry compares a right and a wrong trace of one problem"},
+    )
+    tokens: Literal["last", "all"] = field(
+        default="last",
+        metadata={"help": "where the outcome is learned: at the last token, or at every one (Cobbe 2021)"},
+    )
 
 
 def main() -> None:
-    script, training = TrlParser((VerifierArguments, TrainingArguments)).parse_args_and_config()
+    script, training = TrlParser((OrmArguments, TrainingArguments)).parse_args_and_config()
     set_seed(training.seed)
+    objective = script.weighted(script.objective)
+    pairs = script.objective == "bradley_terry"
+    if pairs and script.tokens == "all":
+        raise SystemExit("--objective bradley_terry compares whole traces and needs --tokens last")
 
     rows = read_outcomes(script.data)[: script.limit]
     if not rows:
@@ -30,20 +48,23 @@ def main() -> None:
         raise SystemExit(f"{script.eval_data} has no trace whose outcome is known")
 
     tokenizer, codec = script.load_tokenizer(), script.codec()
-    train_examples, train_report = orm_examples(train_rows, codec, tokenizer)
+    train_examples, train_report = orm_examples(train_rows, codec, tokenizer, script.tokens)
     eval_examples, eval_report = orm_examples(eval_rows, codec, tokenizer)
     print(f"train       {train_report}\nvalidation  {eval_report}")
+    if pairs:
+        train_examples = pair_examples(train_examples, seed=training.seed)
+        print(f"pairs       {len(train_examples)}")
 
-    config = VerifierConfig(
-        kind="orm",
-        codec=codec,
-        semantics="outcome",
-        aggregation=DEFAULT_AGGREGATION["outcome"],
-        base_model=script.model,
-        data_hash=file_hash(script.data),
-    )
     trainer = VerifierTrainer(
-        script.load_model(), training, config, tokenizer, train_examples, eval_examples, [LogArguments(script)]
+        script.load_model(),
+        training,
+        script.verifier_config("orm", "outcome"),
+        tokenizer,
+        train_examples,
+        eval_examples,
+        [LogArguments(script)],
+        objective,
+        script.shared_steps,
     )
     metrics = run_training(trainer, eval_rows)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))

@@ -14,11 +14,10 @@ from typing import Literal
 from transformers import TrainingArguments, set_seed
 from trl import TrlParser
 
-from prm.formats import file_hash, read_labeled
+from prm.formats import read_labeled
 from prm.training.arguments import LogArguments, VerifierArguments, hold_out, run_training
 from prm.training.data import prm_examples
 from prm.training.trainer import VerifierTrainer
-from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, VerifierConfig
 
 
 @dataclass
@@ -29,6 +28,12 @@ class PrmArguments(VerifierArguments):
     targets: Literal["soft", "hard"] | None = field(
         default=None,
         metadata={"help": "soft = the values, hard = the labels; default: soft for value, hard for correctness"},
+    )
+    objective: Literal["cross_entropy", "squared_error", "ranking"] = field(
+        default="cross_entropy", metadata={"help": "prm/training/losses.py; ranking is that of PQM, on hard labels"}
+    )
+    until_first_error: bool = field(
+        default=False, metadata={"help": "steps behind the first bad one have no target (Lightman et al. 2023)"}
     )
     aggregation: Literal["last", "min", "product", "mean"] | None = field(
         default=None,
@@ -54,23 +59,27 @@ def main() -> None:
             f"the rows mix labels of different meaning ({', '.join(sorted(kinds))}); train and validate on one kind"
         )
     semantics = kinds.pop()
-    targets = script.targets or ("soft" if semantics == "value" else "hard")
+    ranking = script.objective == "ranking"
+    if ranking and script.targets == "soft":
+        raise SystemExit("--objective ranking orders good before bad steps and needs --targets hard")
+    targets = script.targets or ("soft" if semantics == "value" and not ranking else "hard")
+    objective = script.weighted(script.objective)
 
     tokenizer, codec = script.load_tokenizer(), script.codec()
-    train_examples, train_report = prm_examples(train_rows, codec, tokenizer, targets)
-    eval_examples, eval_report = prm_examples(eval_rows, codec, tokenizer, targets)
+    train_examples, train_report = prm_examples(train_rows, codec, tokenizer, targets, script.until_first_error)
+    eval_examples, eval_report = prm_examples(eval_rows, codec, tokenizer, targets, script.until_first_error)
     print(f"train       {train_report}\nvalidation  {eval_report}\ntargets     {targets}, semantics {semantics}")
 
-    config = VerifierConfig(
-        kind="prm",
-        codec=codec,
-        semantics=semantics,
-        aggregation=script.aggregation or DEFAULT_AGGREGATION[semantics],
-        base_model=script.model,
-        data_hash=file_hash(script.data),
-    )
     trainer = VerifierTrainer(
-        script.load_model(), training, config, tokenizer, train_examples, eval_examples, [LogArguments(script)]
+        script.load_model(),
+        training,
+        script.verifier_config("prm", semantics, script.aggregation),
+        tokenizer,
+        train_examples,
+        eval_examples,
+        [LogArguments(script)],
+        objective,
+        script.shared_steps,
     )
     metrics = run_training(trainer, eval_rows)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))

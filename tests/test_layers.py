@@ -14,8 +14,8 @@ LAYERS = {
     4: "training search labelers report",
     3: "generators verifiers store difficulty runs",
     2: (
-        "steps answers answer_forms answer_text answer_workers prompts encoding packing formats problems provenance"
-        " metrics step_metrics costs arithmetic splits"
+        "steps answers answer_forms answer_text answer_workers prompts encoding packing tree_attention formats problems"
+        " provenance metrics step_metrics costs arithmetic splits"
     ),
     1: "types",
 }
@@ -32,6 +32,7 @@ SAME_LAYER = {
     ("encoding", "prompts"),
     ("encoding", "steps"),
     ("formats", "problems"),
+    ("tree_attention", "packing"),
     ("problems", "arithmetic"),
     ("problems", "splits"),
     ("provenance", "formats"),

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Literal
 
 import torch
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
 from prm.encoding import StepCodec
-from prm.formats import LabeledRow
+from prm.formats import LabeledRow, file_hash
 from prm.prompts import PROMPTS, prompt_template
 from prm.splits import split_of
 from prm.steps import DEFAULT_SEPARATOR
+from prm.training.losses import OBJECTIVES, Objective, weigh_bad
 from prm.training.trainer import VerifierTrainer, add_lora
-from prm.verifiers.classifier import from_base
+from prm.types import Aggregation, Semantics
+from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, HEADS, VerifierConfig
+from prm.verifiers.classifier import from_base, nf4
 
 
 @dataclass
@@ -37,8 +41,26 @@ class VerifierArguments:
     max_length: int = field(
         default=1024, metadata={"help": "longest trace in tokens; longer ones lose their last steps"}
     )
+    head: str = field(default="linear", metadata={"help": f"what reads the hidden state: {', '.join(HEADS)}"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: 4-bit weights under the LoRA"})
+    freeze_backbone: bool = field(default=False, metadata={"help": "train the head only (the cheap tier)"})
+    shared_steps: str = field(
+        default="per_trace",
+        metadata={"help": "a step that several traces share counts `per_trace` (as in separate sequences) or `once`"},
+    )
+    bad_weight: float = field(default=1.0, metadata={"help": "factor on the loss of bad steps, for unbalanced labels"})
     limit: int | None = field(default=None, metadata={"help": "train on the first rows only"})
+
+    def __post_init__(self) -> None:
+        if self.freeze_backbone and self.lora_r:
+            raise ValueError(
+                f"--freeze_backbone trains the head only, --lora_r {self.lora_r} asks for more; choose one"
+            )
+        if self.load_in_4bit and not self.lora_r:
+            raise ValueError("4-bit weights cannot be trained; add --lora_r 16, or leave --load_in_4bit out")
+        if self.shared_steps not in ("per_trace", "once"):
+            raise ValueError(f"--shared_steps {self.shared_steps!r} is not one of per_trace, once")
 
     def codec(self) -> StepCodec:
         return StepCodec(prompt_template(self.prompt), self.separator, self.marker, self.max_length)
@@ -46,10 +68,46 @@ class VerifierArguments:
     def load_tokenizer(self) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(self.model)
 
-    def load_model(self) -> PreTrainedModel:
-        """fp32 weights (mixed precision is the Trainer's), a new head, LoRA if asked for."""
-        model = from_base(self.model, dtype=torch.float32)
-        return add_lora(model, self.lora_r) if self.lora_r else model  # type: ignore[return-value]
+    def load_model(self) -> torch.nn.Module:
+        """fp32 weights (mixed precision is the Trainer's), a new head, and what else is asked for."""
+        options = {"quantization_config": nf4()} if self.load_in_4bit else {}
+        model = from_base(self.model, torch.float32, self.head, **options)  # type: ignore[arg-type]
+        if self.lora_r:
+            return add_lora(model, self.lora_r)
+        if self.freeze_backbone:
+            model.get_decoder().requires_grad_(False)
+        return model
+
+    def verifier_config(
+        self, kind: Literal["prm", "orm"], semantics: Semantics, aggregation: Aggregation | None = None
+    ) -> VerifierConfig:
+        """What the checkpoint will say about itself."""
+        return VerifierConfig(
+            kind=kind,
+            codec=self.codec(),
+            semantics=semantics,
+            aggregation=aggregation or DEFAULT_AGGREGATION[semantics],
+            base_model=self.model,
+            data_hash=file_hash(self.data),
+            head=self.head,  # type: ignore[arg-type]
+            quantization="nf4" if self.load_in_4bit else None,
+        )
+
+    def weighted(self, name: str) -> Objective:
+        """The objective of this name, with `bad_weight` on its bad steps.
+
+        Raises:
+            ValueError: an unknown name, or one that `bad_weight` or `shared_steps` mean nothing for.
+        """
+        if name not in OBJECTIVES:
+            raise ValueError(f"--objective {name!r} is not one of {', '.join(OBJECTIVES)}")
+        relative = name in ("ranking", "bradley_terry")
+        if relative and (self.bad_weight != 1 or self.shared_steps == "once"):
+            raise ValueError(
+                f"--objective {name} compares steps with each other, so --bad_weight and --shared_steps once mean nothing"
+                " for it; leave them out"
+            )
+        return OBJECTIVES[name] if self.bad_weight == 1 else weigh_bad(OBJECTIVES[name], self.bad_weight)
 
 
 def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:

@@ -1,32 +1,90 @@
-"""Objectives on the two logits at step ends. Every loss is a sum over labeled steps divided by their *global* number.
+"""Objectives on the two logits at step ends. The loss is their sum divided by the *global* number of targets.
 
-`num_items_in_batch` is the number of labeled steps in the whole optimizer step: over all micro-batches of gradient
-accumulation and all processes. Dividing by it makes loss and gradient the same however a batch is cut up. The stock
-`Trainer` + token-classification loss divides by the steps of each micro-batch and is too large by the number of
-accumulation steps (transformers#47688, TRL's PRM trainer inherited it).
+An objective returns one loss per target and adds nothing up; `VerifierTrainer` divides the sum by the number of targets in
+the whole optimizer step, over all micro-batches and processes. That makes loss and gradient the same however a batch is
+cut up. The stock `Trainer` + token-classification loss divides by the steps of each micro-batch and is too large by the
+number of accumulation steps (transformers#47688; TRL's PRM trainer inherited it).
+
+`z` below is the log-odds of a step, logit(good) - logit(bad); its sigmoid is the score. All in fp32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from transformers.modeling_outputs import TokenClassifierOutput
+from torch.nn.functional import logsigmoid
+
+Objective = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(logits (steps, 2), targets (targets,), trace of each step (steps,)) -> losses (targets,)."""
+
+RANKING_MARGIN = 4.0
+"""zeta of PQM, the value of its released configuration."""
 
 
-def step_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of every step, (steps,), on targets in [0, 1]: hard labels or Monte Carlo values (Snell et al. 2024
-    sec. 5.1). Arguments as in `cross_entropy`."""
+def cross_entropy(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+    """On targets in [0, 1]: hard labels, or Monte Carlo values (Snell et al. 2024 sec. 5.1)."""
     log_bad, log_good = torch.log_softmax(logits, -1).unbind(-1)
-    return -(labels * log_good + (1 - labels) * log_bad)
+    return -(targets * log_good + (1 - targets) * log_bad)
 
 
-def cross_entropy(
-    outputs: TokenClassifierOutput, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int
-) -> torch.Tensor:
-    """The `step_losses` of a micro-batch, summed and divided by the global count.
+def squared_error(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+    """(score - target)^2, the regression of a value (Cobbe et al. 2021; the Brier score on hard labels)."""
+    return (torch.softmax(logits, -1)[:, 1] - targets) ** 2
+
+
+def ranking(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+    """Comparative loss of PQM (Li & Li 2024, arXiv:2410.11287): within a trace, later good steps rank above earlier good
+    ones, those above the question itself (z = 0), and all of them above every bad step by a margin.
+
+    For a good step t: -log(e^z_t / (e^z_t + sum over earlier good e^z + sum over bad e^(z + margin))); the question counts
+    as the first good step, and its own loss (bad steps against z = 0) belongs to the first step of the trace. Bad steps
+    have no loss of their own. Differs from the paper in the scale alone: a sum over steps divided by the global number of
+    steps instead of a mean over the good steps of each trace. Computed with log-sum-exp, where the released code takes
+    `exp` of raw values.
 
     Args:
-        outputs: `logits` (steps, 2), fp32, for the labeled steps of this micro-batch.
-        labels: (steps,) target probability of "good".
-        num_items_in_batch: labeled steps in the whole optimizer step.
+        targets: 0 or 1.
     """
-    return step_losses(outputs["logits"], labels).sum() / num_items_in_batch
+    z = (logits[:, 1] - logits[:, 0]).float()
+    good = targets > 0.5
+    same = traces[:, None] == traces[None, :]
+    position = torch.arange(len(z), device=z.device)
+    earlier_good = same & good[None, :] & (position[None, :] < position[:, None])
+    bad = same & ~good[None, :]
+    rival = torch.where(bad, z[None, :] + RANKING_MARGIN, z[None, :])
+    rivals = rival.masked_fill(~(earlier_good | bad), -torch.inf)
+    question = torch.zeros_like(z)[:, None]
+    losses = torch.logsumexp(torch.cat([z[:, None], rivals, question], -1), -1) - z
+    anchor = torch.logsumexp(torch.cat([question, rival.masked_fill(~bad, -torch.inf)], -1), -1)
+    first = torch.ones_like(good)
+    first[1:] = traces[1:] != traces[:-1]
+    return torch.where(good, losses, 0) + torch.where(first, anchor, 0)
+
+
+def bradley_terry(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+    """-log sigmoid(z_right - z_wrong) of pairs of traces of one problem (Bradley & Terry 1952; as TRL's `RewardTrainer`).
+
+    Args:
+        logits: (2 x pairs, 2), the right trace of each pair before the wrong one.
+        targets: (pairs,), all 1.
+    """
+    z = logits[:, 1] - logits[:, 0]
+    return -logsigmoid(z[0::2] - z[1::2]) * targets
+
+
+def weigh_bad(objective: Objective, weight: float) -> Objective:
+    """The objective with the losses of bad steps multiplied by `weight`; a soft target t counts t + (1 - t) x weight."""
+
+    def weighted(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+        return objective(logits, targets, traces) * (targets + (1 - targets) * weight)
+
+    return weighted
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "cross_entropy": cross_entropy,
+    "squared_error": squared_error,
+    "ranking": ranking,
+    "bradley_terry": bradley_terry,
+}

@@ -1,4 +1,4 @@
-"""VerifierTrainer: the Hugging Face `Trainer` with our loss, evaluation per step, and complete checkpoints.
+"""VerifierTrainer: the Hugging Face `Trainer` with our loss, packed rows, evaluation per step, and complete checkpoints.
 
 Everything else (optimizer, schedules, DDP, FSDP, resume, logging) is the stock `Trainer`. Right after the last save the
 checkpoint is loaded again and its scores are compared with those of the model in memory (`check_saved`).
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from prm.step_metrics import step_report
-from prm.training.data import Example, StepCollator
-from prm.training.losses import cross_entropy, step_losses
+from prm.training.data import Example, ProblemSampler, StepCollator
+from prm.training.losses import Objective, cross_entropy
+from prm.tree_attention import check_supported
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import HEAD
 from prm.verifiers.step_verifier import StepVerifier
@@ -38,7 +40,7 @@ def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: 
         lora_alpha=alpha or 2 * r,
         lora_dropout=dropout,
         target_modules="all-linear",
-        exclude_modules=[HEAD],
+        exclude_modules=rf"(.*\.)?{HEAD}(\..*)?",
         modules_to_save=[HEAD],
     )
     return get_peft_model(model, config)  # type: ignore[return-value]
@@ -56,38 +58,51 @@ class VerifierTrainer(Trainer):
         train_examples: Sequence[Example],
         eval_examples: Sequence[Example] | None = None,
         callbacks: list | None = None,
+        objective: Objective = cross_entropy,
+        shared_steps: Literal["per_trace", "once"] = "per_trace",
     ) -> None:
         if args.n_gpu > 1:
             raise ValueError(
                 f"{args.n_gpu} GPUs in one process; start with `accelerate launch` so that each has its own"
             )
+        check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
         args.remove_unused_columns = False
         args.label_names = ["labels"]
         self.verifier_config = config
+        self.objective: Objective = objective
         self.tokenizer = tokenizer
         super().__init__(
             model=model,
             args=args,
-            data_collator=StepCollator(tokenizer.pad_token_id or 0),
+            data_collator=StepCollator(shared_steps),
             train_dataset=_ListDataset(train_examples),
             eval_dataset=_ListDataset(eval_examples) if eval_examples else None,
             processing_class=tokenizer,
-            compute_loss_func=cross_entropy,
+            compute_loss_func=objective,  # makes the Trainer count labels over micro-batches and processes
             compute_metrics=self._metrics if eval_examples else None,
             callbacks=callbacks,
         )
+        self.train_examples = train_examples
         self.eval_examples = eval_examples or []
 
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """As the stock method, but the objective also sees which trace each step belongs to."""
+        labels, traces = inputs.pop("labels"), inputs.pop("step_trace")
+        outputs = model(**inputs)
+        losses = self.objective(outputs.logits, labels, traces)
+        # Gradients are averaged over processes, the count is that of all of them.
+        loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Loss of this batch, (scores, losses) of its steps, each (rows, most steps), and targets of the same shape, filled
-        up with PADDING."""
+        """Loss of this batch, (scores, losses) of its steps, each (traces, most steps), and targets of the same shape,
+        filled up with PADDING. The loss is the cross-entropy whatever the objective is, so that runs can be compared."""
         inputs = self._prepare_inputs(inputs)
-        rows = inputs["step_index"] // inputs["input_ids"].shape[1]
-        count, labels = len(inputs["input_ids"]), inputs.pop("labels")
+        labels, traces = inputs.pop("labels"), inputs.pop("step_trace")
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs).logits
-        scores, losses = torch.softmax(logits, -1)[:, 1], step_losses(logits, labels)
-        return losses.mean(), (_ragged(scores, rows, count), _ragged(losses, rows, count)), _ragged(labels, rows, count)
+        scores, losses = torch.softmax(logits, -1)[:, 1], cross_entropy(logits, labels, traces)
+        return losses.mean(), (_ragged(scores, traces), _ragged(losses, traces)), _ragged(labels, traces)
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         scores, losses = (np.asarray(array, dtype=float) for array in prediction.predictions)
@@ -103,6 +118,17 @@ class VerifierTrainer(Trainer):
         # The Trainer's own `loss` is a mean of batch means, which depends on batch size and number of processes.
         report = {"loss": float(losses[losses != PADDING].mean()), **report}
         return {name: value for name, value in report.items() if not math.isnan(value)}
+
+    def _get_train_sampler(self, train_dataset=None) -> Sampler:
+        problems = [example["problem"] for example in self.train_examples]
+        return ProblemSampler(problems, self.args.seed if self.args.data_seed is None else self.args.data_seed)
+
+    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
+        """Validation counts every trace, whatever the training counts once."""
+        training, self.data_collator = self.data_collator, StepCollator()
+        loader = super().get_eval_dataloader(eval_dataset)
+        self.data_collator = training
+        return loader
 
     def _get_eval_sampler(self, eval_dataset):
         """In order, so that scores can be matched with the problems they belong to."""
@@ -147,10 +173,10 @@ class _ListDataset(Dataset):
         return self.examples[i]
 
 
-def _ragged(values: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
-    """(steps,) values with their row numbers -> (count, most steps of a row), filled up with PADDING."""
-    per_row = torch.bincount(rows, minlength=count)
-    column = torch.arange(len(rows), device=rows.device) - (per_row.cumsum(0) - per_row)[rows]
-    padded = torch.full((count, int(per_row.max())), PADDING, device=values.device)
-    padded[rows, column] = values.float()
+def _ragged(values: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
+    """(steps,) values and the trace of each -> (traces, most steps of a trace), filled up with PADDING."""
+    per_trace = torch.bincount(traces)
+    column = torch.arange(len(traces), device=traces.device) - (per_trace.cumsum(0) - per_trace)[traces]
+    padded = torch.full((len(per_trace), int(per_trace.max())), PADDING, device=values.device)
+    padded[traces, column] = values.float()
     return padded

@@ -21,6 +21,11 @@ from prm.types import Aggregation, Semantics
 
 FILE = "prm_config.json"
 
+Head = Literal["linear", "mlp", "lm_tokens"]
+"""Shape and start of the head that turns a hidden state into two logits (`prm.verifiers.classifier`)."""
+
+HEADS: tuple[Head, ...] = get_args(Head)
+
 DEFAULT_AGGREGATION: dict[Semantics, Aggregation] = {"value": "last", "correctness": "product", "outcome": "last"}
 """What a score means decides how scores add up (Snell et al. 2024 sec. 5; Zhang et al. 2501.07301 sec. 3)."""
 
@@ -35,7 +40,9 @@ class VerifierConfig:
     aggregation: Aggregation
     base_model: str
     data_hash: str
-    head: Literal["linear"] = "linear"
+    head: Head = "linear"
+    quantization: Literal["nf4"] | None = None
+    """How the base of an adapter was quantized in training; scoring does the same, or the scores would shift."""
     labels: tuple[str, str] = ("bad", "good")
     versions: dict[str, str] = field(default_factory=library_versions)
 
@@ -44,10 +51,11 @@ class VerifierConfig:
             ("kind", self.kind, ("prm", "orm")),
             ("semantics", self.semantics, get_args(Semantics)),
             ("aggregation", self.aggregation, get_args(Aggregation)),
-            ("head", self.head, ("linear",)),
+            ("head", self.head, HEADS),
+            ("quantization", self.quantization, (None, "nf4")),
         ):
             if value not in allowed:
-                raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(allowed)}")
+                raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(map(str, allowed))}")
         if self.labels != ("bad", "good"):
             raise ValueError(f"{FILE}: labels are {self.labels}, not ('bad', 'good'); the scores could be upside down")
         if (self.kind == "orm") != (self.semantics == "outcome"):

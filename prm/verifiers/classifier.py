@@ -4,10 +4,15 @@ The class is made on the fly from the stock one (`LlamaForTokenClassification`, 
 checkpoint is a plain Hugging Face folder: `AutoModelForTokenClassification`, PEFT and vLLM load it as they load any other.
 What differs from the stock class, and why:
 
+- it reads packed rows (`prm.packing`), in which shared prefixes are computed once;
 - logits only where a score is read (`step_index`), not at every token;
 - head and logits stay fp32 in a bf16 model: bf16 collapses 200 distinct probabilities near 1 into 5 and ties the ranking;
 - no dropout in front of the head (stock default 0.1), which would make scores noisy outside `eval()`;
 - no built-in loss: the stock one is wrong under gradient accumulation (transformers#47688). See `prm.training.losses`.
+
+Three heads (`HEADS`), all with two logits per step: `linear`; `mlp`, two layers with the names of Qwen2.5-Math-PRM, which
+vLLM serves and the stock token classifier cannot hold; `lm_tokens`, a linear head that starts as the language model's own
+rows for "-" and "+" (Math-Shepherd, RLHFlow), so that training begins from what the model already says.
 
 Loading has two modes. `from_base` starts from a language model and may miss the head, nothing else. `load_classifier`
 reads a finished checkpoint and refuses one without its head or with another order of labels.
@@ -15,15 +20,26 @@ reads a finished checkpoint and refuses one without its head or with another ord
 
 from __future__ import annotations
 
-import json
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, PeftModel
 from torch import nn
-from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import TokenClassifierOutput
+
+from prm import tree_attention
+from prm.verifiers.checkpoint import HEADS, Head, VerifierConfig
 
 LABELS = {0: "bad", 1: "good"}
 HEAD = "score"
@@ -42,45 +58,56 @@ class StepClassifier:
     """Mixin in front of a stock token classifier. `forward` gives logits (number of indices, 2)."""
 
     accepts_loss_kwargs = False  # the Trainer's loss function scales by the global count itself
+    head: Head = "linear"
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]
-        head: nn.Linear = self.score  # type: ignore[has-type]
+        stock: nn.Linear = self.score  # type: ignore[has-type]
+        size = stock.in_features
         # The explicit dtype wins over that of the folder, when the head is new and when it is loaded.
-        self.score = Fp32Linear(head.in_features, head.out_features, bias=head.bias is not None, dtype=torch.float32)
+        last = Fp32Linear(size, stock.out_features, bias=stock.bias is not None, dtype=torch.float32)
+        first = (Fp32Linear(size, size, dtype=torch.float32), nn.ReLU()) if self.head == "mlp" else ()
+        self.score = nn.Sequential(*first, last) if first else last  # type: ignore[assignment]
 
     def forward(
         self,
         input_ids: torch.Tensor,
-        attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        subtree_end: torch.Tensor | None = None,
         step_index: torch.Tensor | None = None,
         return_dict: bool = True,
         **peft_defaults: None,
     ) -> TokenClassifierOutput:
         """
         Args:
-            input_ids: (rows, tokens).
-            attention_mask: (rows, tokens), 0 at padding.
-            position_ids: (rows, tokens), if not 0, 1, 2, ...
+            input_ids: (1, tokens) of a packed row, or (rows, tokens) of whole sequences of one length.
+            position_ids: (1, tokens), if not 0, 1, 2, ...
+            subtree_end: (1, tokens) of a packed row (`prm.packing`); None = plain causal rows.
             step_index: (steps,) indices into the flattened (rows * tokens) positions; None = every position.
             return_dict: always true; PEFT's wrapper passes it.
-            peft_defaults: what PEFT's wrapper passes along unset (`labels`, `inputs_embeds`, ...).
+            peft_defaults: what PEFT's wrapper passes along unset (`labels`, `inputs_embeds`, ...). There is no
+                `attention_mask`, because no row has padding.
         """
         unknown = {name: value for name, value in peft_defaults.items() if value is not None}
         if unknown:
             raise TypeError(f"StepClassifier.forward does not take {', '.join(unknown)}")
+        tree = {}
+        if subtree_end is not None:
+            if len(subtree_end) != 1:
+                raise ValueError(
+                    f"packed rows come one at a time, this batch has {len(subtree_end)}; pack them together"
+                )
+            tree = {"tree": tree_attention.plan(subtree_end)}
         backbone = self.get_decoder()  # type: ignore[attr-defined]
-        hidden = backbone(
-            input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
-        ).last_hidden_state
+        hidden = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False, **tree).last_hidden_state
         if step_index is not None:
             hidden = hidden.flatten(0, 1)[step_index]
         return TokenClassifierOutput(logits=self.score(hidden))
 
 
-def classifier_class(config: PreTrainedConfig) -> Any:
-    """The StepClassifier of this architecture, under the name of the stock class, which is what checkpoints record."""
+def classifier_class(config: PreTrainedConfig, head: Head = "linear") -> Any:
+    """The StepClassifier of this architecture, under the name of the stock class, which is what checkpoints record (with
+    an MLP head: `...ForProcessRewardModel`, as Qwen2.5-Math-PRM calls its class)."""
     try:
         stock: Any = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
     except KeyError as error:
@@ -88,32 +115,64 @@ def classifier_class(config: PreTrainedConfig) -> Any:
             f"{config.model_type!r} models have no token-classification class in transformers, so no head can be put on"
             " them; use a Llama, Qwen2, Qwen3, Mistral, Gemma ... base model"
         ) from error
-    return type(stock.__name__, (StepClassifier, stock), {"__module__": stock.__module__})
+    name = stock.__name__
+    if head == "mlp":
+        name = name.replace("TokenClassification", "ProcessRewardModel")
+    return type(name, (StepClassifier, stock), {"__module__": stock.__module__, "head": head})
 
 
-def from_base(path: str, dtype: torch.dtype | str = "auto") -> PreTrainedModel:
+def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear", **options: Any) -> PreTrainedModel:
     """A classifier with a new head on a language model (or on another verifier of ours, whose head is kept).
 
+    Args:
+        options: for `from_pretrained`, such as a `quantization_config`.
+
     Raises:
-        ValueError: the folder lacks weights other than those of the head.
+        ValueError: the folder lacks weights other than those of the head; `lm_tokens` and the tokenizer has no single
+            token for "+" or "-".
     """
+    if head not in HEADS:
+        raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
     config = AutoConfig.from_pretrained(path)
     config.num_labels = len(LABELS)
     config.id2label = dict(LABELS)
     config.label2id = {label: i for i, label in LABELS.items()}
     config.classifier_dropout = 0.0
     config.use_cache = False
-    model, info = classifier_class(config).from_pretrained(path, config=config, dtype=dtype, output_loading_info=True)
+    model, info = classifier_class(config, head).from_pretrained(
+        path,
+        config=config,
+        dtype=dtype,
+        attn_implementation=tree_attention.NAME,
+        output_loading_info=True,
+        **options,
+    )
     missing = [key for key in info["missing_keys"] if not key.startswith(f"{HEAD}.")]
     if missing:
         raise ValueError(
             f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete"
         )
+    if head == "lm_tokens":
+        _start_as_lm_tokens(model.score, path)
     return model
 
 
+def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
+    """Make the head the language model's rows of "-" (bad) and "+" (good)."""
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("-", "+")]
+    if any(len(tokens) != 1 for tokens in ids):
+        raise ValueError(f"{path}: '-' and '+' are the tokens {ids}, each must be one; train with --head linear")
+    rows = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).get_output_embeddings().weight
+    with torch.no_grad():
+        score.weight.copy_(rows[[tokens[0] for tokens in ids]])
+        if score.bias is not None:
+            score.bias.zero_()
+
+
 def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
-    """A finished verifier: a full or merged checkpoint, or a LoRA adapter folder (then merged into its base).
+    """A finished verifier: a full or merged checkpoint, or a LoRA adapter folder (then merged into its base, unless that
+    has 4-bit weights).
 
     Args:
         path: checkpoint folder.
@@ -126,7 +185,9 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
         return _load_adapter(path, base_model)
     config = AutoConfig.from_pretrained(path)
     _check_labels(path, config.id2label)
-    model, info = classifier_class(config).from_pretrained(path, dtype="auto", output_loading_info=True)
+    model, info = classifier_class(config, VerifierConfig.load(path).head).from_pretrained(
+        path, dtype="auto", attn_implementation=tree_attention.NAME, output_loading_info=True
+    )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise ValueError(
@@ -136,12 +197,34 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
     return model
 
 
+def nf4() -> BitsAndBytesConfig:
+    """4-bit weights for the body (QLoRA, Dettmers et al. 2305.14314); the head stays as it is.
+
+    Raises:
+        ValueError: bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(
+            '4-bit weights need bitsandbytes: pip install "prm-toolkit[qlora]"; or leave --load_in_4bit out'
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+        llm_int8_skip_modules=[HEAD],
+    )
+
+
 def _load_adapter(path: str, base_model: str | None) -> nn.Module:
     from safetensors import safe_open
 
     with safe_open(str(Path(path) / "adapter_model.safetensors"), framework="pt") as weights:
         keys = set(weights.keys())
-    lost = [name for name in ("weight", "bias") if not any(key.endswith(f"{HEAD}.{name}") for key in keys)]
+    config = VerifierConfig.load(path)
+    head = config.head
+    names = ("0.weight", "0.bias", "2.weight", "2.bias") if head == "mlp" else ("weight", "bias")
+    lost = [name for name in names if not any(key.endswith(f"{HEAD}.{name}") for key in keys)]
     if lost:
         raise ValueError(
             f"{path}: the adapter holds no {HEAD}.{lost[0]}, so the trained head is lost and its scores would be random."
@@ -149,10 +232,11 @@ def _load_adapter(path: str, base_model: str | None) -> nn.Module:
         )
     peft_config = PeftConfig.from_pretrained(path)
     # In fp32, as in training: the bf16 in which most bases are stored would shift the scores by about 0.01.
-    base = from_base(base_model or peft_config.base_model_name_or_path, dtype=torch.float32)
-    labels = json.loads((Path(path) / "prm_config.json").read_text())["labels"]
-    _check_labels(path, dict(enumerate(labels)))
-    return PeftModel.from_pretrained(base, path).merge_and_unload()
+    shape: Head = "mlp" if head == "mlp" else "linear"  # the trained head replaces whatever the base starts with
+    options = {} if config.quantization is None else {"quantization_config": nf4()}
+    base = from_base(base_model or peft_config.base_model_name_or_path, torch.float32, shape, **options)
+    model = PeftModel.from_pretrained(base, path)
+    return model.merge_and_unload() if config.quantization is None else model  # merging would round to 4 bits again
 
 
 def _check_labels(path: str, id2label: dict[int, str]) -> None:

@@ -3,8 +3,8 @@
     verifier = load_verifier("outputs/prm")
     verifier.score("Start with 47, add 38.", ["47 + 38 = 75", "#### 75"])    # -> [0.03, 0.01]
 
-One forward pass per trace gives the scores of all its steps, because the model is causal. Traces of like length share a
-padded batch; padding stands on the right, behind everything that is read, whatever the tokenizer's own habit is.
+One forward pass gives the scores of all steps of many traces, because the model is causal and because traces that begin
+alike are packed into one row in which the shared part is computed once (`prm.packing`). There is no padding.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from prm.encoding import EncodedTrace
+from prm.packing import pack, plan_rows
 from prm.step_metrics import aggregate
+from prm.tree_attention import check_supported
 from prm.types import Aggregation
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import load_classifier
@@ -33,7 +35,7 @@ class StepVerifier:
     ) -> None:
         """
         Args:
-            batch_tokens: padded tokens in one forward pass.
+            batch_tokens: tokens in one forward pass, shared ones counted once.
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -45,7 +47,9 @@ class StepVerifier:
     def from_pretrained(cls, path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         config = VerifierConfig.load(path)
-        return cls(load_classifier(path, base_model).to(device), AutoTokenizer.from_pretrained(path), config)
+        model = load_classifier(path, base_model).to(device)
+        check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
+        return cls(model, AutoTokenizer.from_pretrained(path), config)
 
     @property
     def aggregation(self) -> Aggregation:
@@ -65,19 +69,14 @@ class StepVerifier:
         if len(prompts) != len(steps_N):
             raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
         encoded_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-        order = sorted(range(len(encoded_N)), key=lambda i: -len(encoded_N[i].input_ids))
         scores_N: list[list[float]] = [[] for _ in encoded_N]
-        start = 0
-        while start < len(order):
-            size = max(1, self.batch_tokens // len(encoded_N[order[start]].input_ids))
-            rows = order[start : start + size]
-            for i, scores in zip(rows, self._forward([encoded_N[i] for i in rows]), strict=True):
+        for row in plan_rows([encoded.input_ids for encoded in encoded_N], self.batch_tokens):
+            for i, scores in zip(row, self._forward([encoded_N[i] for i in row]), strict=True):
                 scores_N[i] = scores
-            start += size
         return scores_N
 
     def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
-        """Tokens that scoring this trace reads; padding not counted."""
+        """Tokens of this trace on its own; what it shares with others in its row is computed once but counted for each."""
         return len(self._encode(prompt, steps).input_ids)
 
     def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
@@ -97,21 +96,12 @@ class StepVerifier:
     @torch.inference_mode()
     def _forward(self, encoded_N: list[EncodedTrace]) -> list[list[float]]:
         device = next(self.model.parameters()).device
-        batch = pad_batch(encoded_N, self.tokenizer.pad_token_id or 0)
+        row = pack([encoded.input_ids for encoded in encoded_N])
+        index = torch.cat(
+            [places[list(encoded.step_ends)] for places, encoded in zip(row.places_N, encoded_N, strict=True)]
+        )
+        batch = row.model_inputs() | {"step_index": index}
         logits = self.model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits
         good = torch.softmax(logits, -1)[:, 1].tolist()
         scores = iter(good)
         return [[next(scores) for _ in encoded.step_ends] for encoded in encoded_N]
-
-
-def pad_batch(encoded_N: Sequence[EncodedTrace], pad_id: int) -> dict[str, torch.Tensor]:
-    """Right-padded `input_ids` and `attention_mask` (rows, tokens) and `step_index` (steps,) into the flattened rows."""
-    width = max(len(encoded.input_ids) for encoded in encoded_N)
-    ids = torch.full((len(encoded_N), width), pad_id)
-    mask = torch.zeros((len(encoded_N), width), dtype=torch.long)
-    index = []
-    for row, encoded in enumerate(encoded_N):
-        ids[row, : len(encoded.input_ids)] = torch.tensor(encoded.input_ids)
-        mask[row, : len(encoded.input_ids)] = 1
-        index += [row * width + end for end in encoded.step_ends]
-    return {"input_ids": ids, "attention_mask": mask, "step_index": torch.tensor(index)}

@@ -261,12 +261,11 @@ def test_several_gpus_in_one_process_are_refused(make_trainer, monkeypatch):
         make_trainer()
 
 
-def test_collator_keeps_the_rows_of_uneven_labels_apart(examples):
-    batch = StepCollator(0)(examples["soft"][:3])
-    width = batch["input_ids"].shape[1]
-    counts = torch.bincount(batch["step_index"] // width).tolist()
+def test_collator_keeps_the_steps_of_each_trace_apart(examples):
+    batch = StepCollator()(examples["soft"][:3])
+    counts = torch.bincount(batch["step_trace"]).tolist()
     assert counts == [len(example["targets"]) for example in examples["soft"][:3]]
-    assert len(batch["labels"]) == sum(counts)
+    assert len(batch["labels"]) == len(batch["step_index"]) == sum(counts)
 
 
 def test_problems_held_out_are_whole_and_the_same_in_every_order(rows):

@@ -6,7 +6,7 @@ import torch
 from prm.arithmetic import build_tokenizer
 from prm.encoding import StepCodec
 from prm.formats import LabeledRow
-from prm.training.data import StepCollator, orm_examples, prm_examples
+from prm.training.data import ProblemSampler, StepCollator, orm_examples, pair_examples, prm_examples
 from prm.types import LabeledTrace, Problem, Trace
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.step_verifier import StepVerifier
@@ -102,12 +102,87 @@ def test_orm_learns_the_outcome_at_the_last_step_only():
         orm_examples(rows, StepCodec(max_length=22), build_tokenizer())
 
 
-def test_batch_is_padded_on_the_right_and_points_at_its_steps():
+def test_batch_is_one_row_without_padding_that_points_at_its_steps():
     short = {"input_ids": [5, 6, 7], "step_ends": [2], "targets": [0.5]}
-    long = {"input_ids": [8, 9, 10, 11, 12], "step_ends": [1, 4], "targets": [1.0, 0.0]}
-    batch = StepCollator(pad_id=3)([short, long])
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 3, 3], [8, 9, 10, 11, 12]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert batch["step_index"].tolist() == [2, 6, 9]
-    assert batch["input_ids"].flatten()[batch["step_index"]].tolist() == [7, 9, 12]
-    assert (batch["labels"].tolist(), batch["labels"].dtype) == ([0.5, 1.0, 0.0], torch.float32)
+    long = {"input_ids": [5, 6, 10, 11, 12], "step_ends": [1, 4], "targets": [1.0, 0.0]}
+    collator = StepCollator()
+    batch = collator([long, short])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 10, 11, 12]]  # 5 and 6 are shared
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 2, 3, 4]]
+    assert batch["step_index"].tolist() == [1, 5, 2]
+    assert batch["step_trace"].tolist() == [0, 0, 1]
+    assert (batch["labels"].tolist(), batch["labels"].dtype) == ([1.0, 0.0, 0.5], torch.float32)
+    assert collator.sequence_tokens == 8
+
+
+def test_shared_steps_count_once_per_trace_or_once():
+    a = {"input_ids": [5, 6, 7], "step_ends": [1, 2], "targets": [1.0, 0.25]}
+    b = {"input_ids": [5, 6, 8], "step_ends": [1, 2], "targets": [0.5, 0.0]}
+    per_trace, once = StepCollator()([a, b]), StepCollator("once")([a, b])
+    assert per_trace["step_index"].tolist() == [1, 2, 1, 3]
+    assert per_trace["labels"].tolist() == [1.0, 0.25, 0.5, 0.0]
+    assert once["step_index"].tolist() == [1, 2, 3]
+    assert once["labels"].tolist() == [0.75, 0.25, 0.0]  # the shared step has the mean of its targets
+
+
+def test_tokens_behind_the_last_labeled_step_are_not_kept():
+    ((example,), _) = prm_examples([arithmetic_row((True, None, None), None)], StepCodec(), build_tokenizer(), "hard")
+    assert len(example["input_ids"]) == example["step_ends"][-1] + 1
+    assert example["targets"] == [1.0]
+
+
+def test_steps_behind_the_first_error_have_no_target_if_asked():
+    labels = (True, False, True)
+    ((example,), report) = prm_examples(
+        [arithmetic_row(labels, None)], StepCodec(), build_tokenizer(), "hard", until_first_error=True
+    )
+    assert (example["hard"], report.labeled_steps) == ([True, False], 2)
+    ((example,), _) = prm_examples(
+        [arithmetic_row((True,) * 3, None)], StepCodec(), build_tokenizer(), "hard", until_first_error=True
+    )
+    assert example["hard"] == [True, True, True]
+
+
+def test_orm_may_learn_the_outcome_at_every_token_behind_the_prompt():
+    rows = [row("Start with 47, add 38, subtract 12.", ARITHMETIC, (True,) * 3, semantics="outcome")]
+    ((example,), report) = orm_examples(rows, StepCodec(), build_tokenizer(), tokens="all")
+    assert example["step_ends"] == list(range(8, 23))  # 8 tokens of prompt
+    assert example["targets"] == [1.0] * 15
+    assert report.labeled_steps == 15
+
+
+def outcome(problem, good, ids):
+    return {"problem": problem, "input_ids": ids, "step_ends": [1], "targets": [float(good)], "hard": [good]}
+
+
+def test_pairs_join_a_right_and_a_wrong_trace_of_one_problem():
+    examples = [
+        outcome("a", True, [1, 2]),
+        outcome("a", False, [1, 3]),
+        outcome("a", False, [1, 4]),
+        outcome("b", True, [5, 6]),
+        outcome("c", False, [7, 8]),
+    ]
+    pairs = pair_examples(examples)
+    assert [(pair["problem"], *(t["input_ids"][1] for t in pair["pair"])) for pair in pairs] == [
+        ("a", 2, 3),
+        ("a", 2, 4),
+    ]
+    assert len(pair_examples(examples, per_problem=1)) == 1
+    batch = StepCollator()(pairs)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4]]  # the right trace is in both pairs and in the row once
+    assert (batch["step_index"].tolist(), batch["labels"].tolist()) == ([1, 2, 1, 3], [1.0, 1.0])
+    with pytest.raises(ValueError, match="none of 2 problems has a right and a wrong trace"):
+        pair_examples(examples[3:])
+
+
+def test_sampler_keeps_problems_together_and_repeats_its_order():
+    problems = [f"p{i % 7}" for i in range(21)]
+    sampler = ProblemSampler(problems, seed=3)
+    first = list(sampler)
+    assert sorted(first) == list(range(21))
+    assert all(len({problems[i] for i in first[k : k + 3]}) == 1 for k in range(0, 21, 3))
+    assert list(sampler) == first == list(ProblemSampler(problems, seed=3))
+    sampler.set_epoch(1)
+    assert list(sampler) != first
+    assert list(ProblemSampler(problems, seed=4)) != first

@@ -217,7 +217,8 @@ def test_folder_without_prm_config_is_refused(bases):
         ({"semantics": "outcome"}, "a prm cannot have 'outcome' labels"),
         ({"kind": "critic"}, "kind 'critic' is not one of prm, orm"),
         ({"aggregation": "max"}, "aggregation 'max' is not one of last, min, product, mean"),
-        ({"head": "mlp"}, "head 'mlp' is not one of linear"),
+        ({"head": "conv"}, "head 'conv' is not one of linear, mlp, lm_tokens"),
+        ({"head": "mlp"}, r"lacks score\.0\.bias, score\.0\.weight, .*: the head was lost"),
     ],
 )
 def test_prm_config_that_contradicts_itself_is_refused(change, message, checkpoint, tmp_path):
