@@ -163,7 +163,7 @@ def test_pairs_join_a_right_and_a_wrong_trace_of_one_problem():
         outcome("b", True, [5, 6]),
         outcome("c", False, [7, 8]),
     ]
-    pairs = pair_examples(examples)
+    pairs = sorted(pair_examples(examples), key=lambda pair: pair["pair"][1]["input_ids"])
     assert [(pair["problem"], *(t["input_ids"][1] for t in pair["pair"])) for pair in pairs] == [
         ("a", 2, 3),
         ("a", 2, 4),
