@@ -1,0 +1,353 @@
+r"""Training speed and memory: ours (packed prefix trees) against the stock path (padded batches), one run, alternately.
+
+The stock path is what TRL's last PRM trainer (1.13) runs: `Trainer` + `AutoModelForTokenClassification` + a padding
+collator, batches of 8 traces drawn at random. Same shape of model, same traces, same number of traces per optimizer step,
+fp32, no gradient checkpointing on either side. Three kinds of measurement:
+
+- seconds of whole optimizer steps, ours and stock in turn, on GSM8K-shaped data (16 independent traces per problem, a
+  chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens, nothing shared but the prompt) and on
+  tree-shaped data (a trace of five steps and four rollouts from behind each of its first four, as Monte Carlo gives);
+- activation memory: bytes that autograd keeps for the backward pass of one micro-batch of 8 traces;
+- FLOP utilization: 6 x parameters of the body x tokens computed, against a matrix product measured in the same run.
+
+Left out: the optimizer's memory and GPUs. Needs the machine for itself.
+
+Reads   nothing
+Writes  the last line of its output, JSON; with --plot a picture
+
+    python eval/bench_training.py --model 135m
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from transformers import (
+    AutoModelForTokenClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Trainer,
+    TrainingArguments,
+)
+
+from prm import arithmetic
+from prm.encoding import StepCodec
+from prm.packing import pack
+from prm.training.data import Example, StepCollator
+from prm.training.trainer import VerifierTrainer
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.classifier import from_base
+
+SHAPES = {
+    "10m": LlamaConfig(
+        vocab_size=8192,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=10,
+        num_attention_heads=8,
+        num_key_value_heads=4,
+        tie_word_embeddings=True,
+    ),
+    "135m": LlamaConfig(  # SmolLM2-135M
+        vocab_size=49152,
+        hidden_size=576,
+        intermediate_size=1536,
+        num_hidden_layers=30,
+        num_attention_heads=9,
+        num_key_value_heads=3,
+        tie_word_embeddings=True,
+    ),
+}
+
+# GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
+PROMPT_TOKENS = [49, 66, 72, 77, 82, 86, 91, 97, 106, 119, 224]  # question in the chat template
+TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]  # rationale, "#### answer" and line ends
+STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
+HEADER = list(range(10, 35))
+"""The chat template's system turn, the same tokens in front of every prompt."""
+TRACES_PER_PROBLEM = 16
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", choices=[*SHAPES], default="135m")
+    parser.add_argument("--problems", type=int, default=2, help="problems (16 traces each) per optimizer step")
+    parser.add_argument("--rounds", type=int, default=2, help="optimizer steps of each side, taken in turn")
+    parser.add_argument("--plot", help="picture of cost against vocabulary and against tokens; takes minutes more")
+    args = parser.parse_args()
+
+    rng = random.Random(0)
+    ceiling = matrix_product()
+    print(f"{args.model} shape, {torch.get_num_threads()} threads, matrix product {ceiling / 1e9:.0f} GFLOP/s")
+    with tempfile.TemporaryDirectory() as folder:
+        base = save_base(SHAPES[args.model], folder)
+        gsm8k = [gsm8k_problem(rng, f"p{i}", SHAPES[args.model].vocab_size) for i in range(args.problems)]
+        trees = [tree_problem(rng, f"t{i}", SHAPES[args.model].vocab_size) for i in range(args.problems)]
+        result = {"model": args.model, "matrix_product_gflops": round(ceiling / 1e9, 1)}
+        for name, problems in (("gsm8k", gsm8k), ("tree", trees)):
+            examples = [example for problem in problems for example in problem]
+            seconds = time_steps(base, examples, args.rounds)
+            tokens = {side: count_tokens(side, examples) for side in seconds}
+            for side in seconds:
+                rate = len(examples) * args.rounds / seconds[side]
+                print(f"{name:6} {side:6} {rate:8.3f} traces/s  {tokens[side]:8,} tokens per optimizer step")
+            result[f"speedup_{name}"] = round(seconds["stock"] / seconds["ours"], 2)
+            result[f"token_ratio_{name}"] = round(tokens["stock"] / tokens["ours"], 2)
+            body = sum(p.numel() for n, p in from_base(base).named_parameters() if "layers" in n)
+            achieved = 6 * body * tokens["ours"] * args.rounds / seconds["ours"]
+            result["flop_utilization" + ("" if name == "gsm8k" else "_tree")] = round(achieved / ceiling, 3)
+        memory = {side: activation_bytes(side, base, gsm8k[0][:8]) for side in ("stock", "ours")}
+        print(f"activations of 8 traces: stock {memory['stock'] / 1e6:,.0f} MB, ours {memory['ours'] / 1e6:,.0f} MB")
+        result["memory_ratio_gsm8k"] = round(memory["ours"] / memory["stock"], 3)
+        if args.plot:
+            result["plot"] = plot(Path(args.plot))
+    print(json.dumps(result))
+
+
+def draw(rng: random.Random, deciles: Sequence[int]) -> int:
+    """A number from a distribution given by its deciles, linear between them."""
+    place = rng.random() * (len(deciles) - 1)
+    low = int(place)
+    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
+
+
+def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) -> Example:
+    ids, ends = list(prompt), []
+    for step in steps:
+        ids += step
+        ends.append(len(ids) - 1)
+    targets = [float(i % 2) for i in range(len(steps))]
+    return {
+        "input_ids": ids,
+        "step_ends": ends,
+        "targets": targets,
+        "hard": [t > 0.5 for t in targets],
+        "problem": problem,
+    }
+
+
+def random_ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:
+    return [rng.randrange(100, vocabulary) for _ in range(count)]
+
+
+def make_prompt(rng: random.Random, vocabulary: int) -> list[int]:
+    return HEADER + random_ids(rng, draw(rng, PROMPT_TOKENS) - len(HEADER), vocabulary)
+
+
+def gsm8k_problem(rng: random.Random, name: str, vocabulary: int, traces: int = TRACES_PER_PROBLEM) -> list[Example]:
+    """Independent traces of one problem: they share the prompt and nothing else."""
+    prompt = make_prompt(rng, vocabulary)
+    examples = []
+    for _ in range(traces):
+        tokens, count = draw(rng, TRACE_TOKENS), draw(rng, STEPS)
+        cuts = sorted(rng.sample(range(1, tokens), count - 1))
+        steps = [random_ids(rng, b - a, vocabulary) for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)]
+        examples.append(make_example(name, prompt, steps))
+    return examples
+
+
+def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[Example]:
+    """Four rollouts from behind each of the first four steps of a trace of five."""
+    prompt = make_prompt(rng, vocabulary)
+    trunk = [random_ids(rng, draw(rng, TRACE_TOKENS) // 5 or 1, vocabulary) for _ in range(5)]
+    examples = []
+    for kept in range(1, 5):
+        for _ in range(4):
+            rest = [random_ids(rng, draw(rng, TRACE_TOKENS) // 5 or 1, vocabulary) for _ in range(5 - kept)]
+            examples.append(make_example(name, prompt, [*trunk[:kept], *rest]))
+    return examples
+
+
+def pad(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """What the stock collator gives: rows padded to the longest on the right, labels -100 but at step ends."""
+    width = max(len(e["input_ids"]) for e in examples)
+    ids = torch.zeros(len(examples), width, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for i, e in enumerate(examples):
+        ids[i, : len(e["input_ids"])] = torch.tensor(e["input_ids"])
+        mask[i, : len(e["input_ids"])] = 1
+        labels[i, e["step_ends"]] = torch.tensor(e["targets"]).long()
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def shuffled(examples: Sequence[Example]) -> list[Example]:
+    """The stock sampler's random order, fixed so that every round sees the same."""
+    examples = list(examples)
+    random.Random(1).shuffle(examples)
+    return examples
+
+
+def make_trainer(side: str, base: str, examples: Sequence[Example], rounds: int) -> Trainer:
+    size = 8 if side == "stock" else TRACES_PER_PROBLEM
+    args = TrainingArguments(
+        output_dir=f"{base}/out",
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=len(examples) // size,
+        max_steps=rounds,
+        learning_rate=1e-6,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        logging_strategy="no",
+        remove_unused_columns=False,
+        use_cpu=True,
+    )
+    if side == "stock":
+        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+        args.train_sampling_strategy = "sequential"  # `shuffled` has drawn the order
+        return Trainer(model, args, data_collator=pad, train_dataset=shuffled(examples))
+    codec = StepCodec(max_length=2048)
+    config = VerifierConfig("prm", codec, "value", "last", base, "")
+    return VerifierTrainer(from_base(base), args, config, arithmetic.build_tokenizer(), examples)
+
+
+def time_steps(base: str, examples: Sequence[Example], rounds: int) -> dict[str, float]:
+    """Seconds of `rounds` optimizer steps of each side, taken in turn, one step at a time. The first pair warms up."""
+    trainers = {side: make_trainer(side, base, examples, 1) for side in ("stock", "ours")}
+    warm_up = {side: make_trainer(side, base, examples[:TRACES_PER_PROBLEM], 1) for side in trainers}
+    for trainer in warm_up.values():
+        trainer.train()
+    del warm_up
+    seconds = dict.fromkeys(trainers, 0.0)
+    for _ in range(rounds):
+        for side, trainer in trainers.items():
+            started = time.perf_counter()
+            trainer.train()
+            seconds[side] += time.perf_counter() - started
+    return seconds
+
+
+def count_tokens(side: str, examples: Sequence[Example]) -> int:
+    """Tokens the model computes in one optimizer step, padding included."""
+    if side == "stock":
+        order = shuffled(examples)
+        return sum(pad(order[i : i + 8])["input_ids"].numel() for i in range(0, len(order), 8))
+    groups = [examples[i : i + TRACES_PER_PROBLEM] for i in range(0, len(examples), TRACES_PER_PROBLEM)]
+    return sum(len(pack([e["input_ids"] for e in group]).input_ids) for group in groups)
+
+
+def activation_bytes(side: str, base: str, examples: Sequence[Example]) -> int:
+    """Bytes kept for the backward pass of one micro-batch, weights not counted; what is kept twice counts once."""
+    if side == "stock":
+        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2).train()
+        batch = pad(examples)
+    else:
+        model = from_base(base).train()
+        batch = StepCollator()(examples)
+        del batch["step_trace"], batch["labels"]
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        output = model(**batch)
+        _ = output.loss if side == "stock" else output.logits.sum()
+    return sum(kept.values())
+
+
+def matrix_product(size: int = 2048) -> float:
+    """FLOP/s of an fp32 matrix product, the best of five."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(5))
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def save_base(config: LlamaConfig, folder: str) -> str:
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    arithmetic.build_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Two panels on the 10M shape: milliseconds per labeled step against the vocabulary, ours and with full-vocabulary
+    logits; and against the number of traces per problem, ours against what the tokens after sharing predict."""
+    rng = random.Random(2)
+    vocabulary: dict[str, list[tuple[float, float]]] = {"two logits at step ends": [], "full-vocabulary logits": []}
+    for size in (8192, 32768, 131072):
+        config = LlamaConfig(**{**SHAPES["10m"].to_dict(), "vocab_size": size})
+        examples = gsm8k_problem(rng, "p", 8192)
+        batch = StepCollator()(examples)
+        steps = len(batch.pop("labels"))
+        del batch["step_trace"]
+        with tempfile.TemporaryDirectory() as folder:
+            model = from_base(save_base(config, folder)).train()
+        head = torch.nn.Linear(config.hidden_size, size, bias=False)
+
+        def ours(model=model, batch=batch) -> None:
+            model(**batch).logits.sum().backward()
+
+        def full(model=model, batch=batch, head=head) -> None:
+            rest = {name: tensor for name, tensor in batch.items() if name != "step_index"}
+            model.score, own = torch.nn.Identity(), model.score
+            hidden = model(**rest).logits
+            model.score = own
+            head(hidden).float().flatten(0, 1)[batch["step_index"]][:, :2].sum().backward()
+
+        for name, work in (("two logits at step ends", ours), ("full-vocabulary logits", full)):
+            work()
+            vocabulary[name].append((size, 1000 * min(seconds_of(work) for _ in range(3)) / steps))
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = from_base(save_base(SHAPES["10m"], folder)).train()
+    traces: dict[str, list[tuple[float, float]]] = {"packed tree": [], "padded rows": []}
+    tokens: list[tuple[float, float]] = []
+    for count in (1, 2, 4, 8, 16):
+        examples = gsm8k_problem(rng, "p", 8192, count)
+        batch = StepCollator()(examples)
+        del batch["labels"], batch["step_trace"]
+        padded = {"input_ids": pad(examples)["input_ids"]}
+        for name, inputs in (("packed tree", batch), ("padded rows", padded)):
+
+            def work(inputs=inputs) -> None:
+                model(**inputs).logits.sum().backward()
+
+            work()
+            milliseconds = 1000 * min(seconds_of(work) for _ in range(3))
+            traces[name].append((count, milliseconds))
+            tokens.append((inputs["input_ids"].numel(), milliseconds))
+
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    for name, points in vocabulary.items():
+        axes[0].plot(*zip(*points, strict=True), marker="o", label=name)
+    axes[0].set(
+        xscale="log", xlabel="vocabulary", ylabel="ms per labeled step", title="Cost and vocabulary", ylim=(0, None)
+    )
+    for name, points in traces.items():
+        axes[1].plot(*zip(*points, strict=True), marker="o", label=name)
+    axes[1].set(
+        xlabel="traces of one problem", ylabel="ms, forward and backward", title="Cost and traces", ylim=(0, None)
+    )
+    for name, points in (("packed tree", tokens[0::2]), ("padded rows", tokens[1::2])):
+        axes[2].scatter(*zip(*points, strict=True), label=name)
+    axes[2].set(xlabel="tokens computed", ylabel="ms, forward and backward", title="Cost and tokens", ylim=(0, None))
+    for axis in axes:
+        axis.legend(frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+    return vocabulary | traces
+
+
+if __name__ == "__main__":
+    main()
