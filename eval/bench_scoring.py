@@ -1,0 +1,164 @@
+r"""Scoring speed: the candidates of one problem, ours against padded batches and against one forward per step.
+
+64 candidates of a GSM8K-shaped problem (a chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens,
+nothing shared but the prompt) are scored three ways by random weights of one shape, fp32:
+
+- ours: packed prefix trees, two logits at step ends (`StepVerifier`);
+- padded: `AutoModelForTokenClassification` on batches of 8 rows in the order given, as search-and-learn and TRL score;
+- per step: one causal language model forward for every step of every candidate with all of its logits, then the two of "+"
+  and "-" (as the evaluations of RLHFlow and reward_hub do). Measured on the first 4 candidates.
+
+Rounds are taken in turn; the first of each warms up. Tokenization is left out of all. Needs the machine for itself.
+
+Reads   nothing
+Writes  the last line of its output, JSON
+
+    python eval/bench_scoring.py --model 135m
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaConfig, LlamaForCausalLM
+
+from prm import arithmetic
+from prm.encoding import EncodedTrace, StepCodec
+from prm.packing import pack, plan_rows
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.classifier import from_base
+from prm.verifiers.step_verifier import StepVerifier
+
+SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value heads
+    "10m": (8192, 256, 768, 10, 8, 4),
+    "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
+}
+# GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
+PROMPT_TOKENS = [49, 66, 72, 77, 82, 86, 91, 97, 106, 119, 224]
+TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]
+STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
+PADDED_ROWS = 8
+PER_STEP_CANDIDATES = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--model", choices=[*SHAPES], default="135m")
+    parser.add_argument("--candidates", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=2)
+    args = parser.parse_args()
+
+    rng = random.Random(0)
+    vocabulary, width, mlp, layers, heads, key_value_heads = SHAPES[args.model]
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        tie_word_embeddings=True,
+    )
+    prompt = [rng.randrange(100, vocabulary) for _ in range(draw(rng, PROMPT_TOKENS))]
+    candidates = [make_candidate(rng, prompt, vocabulary) for _ in range(args.candidates)]
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer = arithmetic.build_tokenizer()
+        codec = StepCodec(max_length=2048)
+        ours = StepVerifier(from_base(folder), tokenizer, VerifierConfig("prm", codec, "value", "last", folder, ""))
+        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
+        padded.load_state_dict(ours.model.state_dict())
+        causal = AutoModelForCausalLM.from_pretrained(folder).eval()
+
+    ways: dict[str, tuple[Callable[[], list[list[float]]], int]] = {
+        "ours": (lambda: score_packed(ours, candidates), len(candidates)),
+        "padded": (lambda: score_padded(padded, candidates), len(candidates)),
+        "per_step": (lambda: score_per_step(causal, candidates[:PER_STEP_CANDIDATES]), PER_STEP_CANDIDATES),
+    }
+    rates, scores = {}, {}
+    seconds = dict.fromkeys(ways, 0.0)
+    for turn in range(args.rounds + 1):
+        for name, (score, _) in ways.items():
+            started = time.perf_counter()
+            scores[name] = score()
+            if turn:
+                seconds[name] += time.perf_counter() - started
+    for name, (_, count) in ways.items():
+        rates[name] = count * args.rounds / seconds[name]
+        print(f"{name:9} {rates[name]:8.2f} candidates/s")
+    difference = max(
+        abs(a - b) for x, y in zip(scores["ours"], scores["padded"], strict=True) for a, b in zip(x, y, strict=True)
+    )
+    rows = plan_rows([candidate.input_ids for candidate in candidates], ours.batch_tokens)
+    computed = sum(len(pack([candidates[i].input_ids for i in row]).input_ids) for row in rows)
+    alone = sum(len(candidate.input_ids) for candidate in candidates)
+    print(f"{args.model} shape, {torch.get_num_threads()} threads; {computed:,} tokens computed, {alone:,} unshared;")
+    print(f"ours and padded agree to {difference:.1g}")
+    result = {
+        "model": args.model,
+        "candidates": args.candidates,
+        "speedup_padded": round(rates["ours"] / rates["padded"], 2),
+        "speedup_per_step": round(rates["ours"] / rates["per_step"], 2),
+        "largest_difference": difference,
+    }
+    print(json.dumps(result))
+
+
+def draw(rng: random.Random, deciles: list[int]) -> int:
+    """A number from a distribution given by its deciles, linear between them."""
+    place = rng.random() * (len(deciles) - 1)
+    low = int(place)
+    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
+
+
+def make_candidate(rng: random.Random, prompt: list[int], vocabulary: int) -> EncodedTrace:
+    tokens, steps = draw(rng, TRACE_TOKENS), draw(rng, STEPS)
+    ends = [*sorted(rng.sample(range(tokens - 1), steps - 1)), tokens - 1]
+    ids = prompt + [rng.randrange(100, vocabulary) for _ in range(tokens)]
+    return EncodedTrace(tuple(ids), tuple(len(prompt) + end for end in ends))
+
+
+def score_packed(verifier: StepVerifier, candidates: list[EncodedTrace]) -> list[list[float]]:
+    scores: list[list[float]] = [[] for _ in candidates]
+    for row in plan_rows([candidate.input_ids for candidate in candidates], verifier.batch_tokens):
+        for i, steps in zip(row, verifier._forward([candidates[i] for i in row]), strict=True):
+            scores[i] = steps
+    return scores
+
+
+@torch.inference_mode()
+def score_padded(model: torch.nn.Module, candidates: list[EncodedTrace]) -> list[list[float]]:
+    scores = []
+    for start in range(0, len(candidates), PADDED_ROWS):
+        batch = candidates[start : start + PADDED_ROWS]
+        width = max(len(candidate.input_ids) for candidate in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        mask = torch.zeros_like(ids)
+        for i, candidate in enumerate(batch):
+            ids[i, : len(candidate.input_ids)] = torch.tensor(candidate.input_ids)
+            mask[i, : len(candidate.input_ids)] = 1
+        good = model(input_ids=ids, attention_mask=mask).logits.softmax(-1)[..., 1]
+        scores += [good[i, list(candidate.step_ends)].tolist() for i, candidate in enumerate(batch)]
+    return scores
+
+
+@torch.inference_mode()
+def score_per_step(model: torch.nn.Module, candidates: list[EncodedTrace]) -> list[list[float]]:
+    scores = []
+    for candidate in candidates:
+        scores.append([])
+        for end in candidate.step_ends:
+            logits = model(torch.tensor([candidate.input_ids[: end + 1]])).logits[0, -1, [10, 11]]  # "-" and "+"
+            scores[-1].append(logits.softmax(-1)[1].item())
+    return scores
+
+
+if __name__ == "__main__":
+    main()
