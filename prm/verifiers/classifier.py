@@ -161,8 +161,10 @@ def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
     """Make the head the language model's rows of "-" (bad) and "+" (good)."""
     tokenizer = AutoTokenizer.from_pretrained(path)
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("-", "+")]
-    if any(len(tokens) != 1 for tokens in ids):
-        raise ValueError(f"{path}: '-' and '+' are the tokens {ids}, each must be one; train with --head linear")
+    if any(len(tokens) != 1 for tokens in ids) or ids[0] == ids[1] or tokenizer.unk_token_id in ids[0] + ids[1]:
+        raise ValueError(
+            f"{path}: '-' and '+' are the tokens {ids}, each must be one known token; train with --head linear"
+        )
     rows = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).get_output_embeddings().weight
     with torch.no_grad():
         score.weight.copy_(rows[[tokens[0] for tokens in ids]])

@@ -2,19 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForTokenClassification, AutoTokenizer, BertConfig
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer, BertConfig
 
 from prm.arithmetic import build_tokenizer
 from prm.encoding import StepCodec
 from prm.training.trainer import add_lora
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import classifier_class, from_base, load_classifier
+from prm.verifiers.classifier import classifier_class, from_base, load_classifier, nf4
 from prm.verifiers.step_verifier import StepVerifier
 
 PROMPT = "Start with 47, add 38, subtract 12."
@@ -126,6 +127,69 @@ def test_adapters_cover_every_linear_layer_of_the_body_and_train_the_head_in_ful
         "base_model.model.score.modules_to_save.default.weight",
         "base_model.model.score.modules_to_save.default.bias",
     }
+
+
+@pytest.mark.parametrize("head", ["mlp", "lm_tokens"])
+@pytest.mark.parametrize("lora_r", [0, 4])
+def test_other_heads_survive_saving_and_merging(head, lora_r, bases, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(bases["qwen2"])
+    model = from_base(bases["qwen2"], head=head)
+    model = trained(add_lora(model, lora_r) if lora_r else model)
+    config = replace(CONFIG, head=head)
+    expected = StepVerifier(model, tokenizer, config).score_batch(PROMPTS, TRACES)
+    folder = save(tmp_path / "saved", model, tokenizer)
+    config.save(folder)
+    loaded = load_verifier(folder)
+    assert close(loaded.score_batch(PROMPTS, TRACES), expected)
+    merged = save(tmp_path / "merged", loaded.model, tokenizer)
+    config.save(merged)
+    assert close(load_verifier(merged).score_batch(PROMPTS, TRACES), expected)
+    if head == "mlp":  # the names that vLLM's Qwen2ForProcessRewardModel reads
+        assert json.loads((tmp_path / "merged/config.json").read_text())["architectures"] == [
+            "Qwen2ForProcessRewardModel"
+        ]
+        names = {name for name in load_file(tmp_path / "merged/model.safetensors") if name.startswith("score")}
+        assert names == {"score.0.weight", "score.0.bias", "score.2.weight", "score.2.bias"}
+        weights = tmp_path / "saved" / ("adapter_model.safetensors" if lora_r else "model.safetensors")
+        assert drop_head(weights) == 4
+        with pytest.raises(ValueError, match=r"score\.0"):
+            load_verifier(folder)
+
+
+def test_lm_tokens_head_starts_with_the_rows_of_minus_and_plus(bases, merging_tokenizer):
+    model = from_base(bases["qwen2"], head="lm_tokens")
+    rows = AutoModelForCausalLM.from_pretrained(bases["qwen2"]).lm_head.weight
+    minus, plus = (merging_tokenizer.convert_tokens_to_ids(token) for token in "-+")
+    assert torch.equal(model.score.weight, rows[[minus, plus]])
+    ids = torch.tensor([[50, 60, 70]])
+    assert torch.allclose(
+        model(ids).logits[0, -1],
+        AutoModelForCausalLM.from_pretrained(bases["qwen2"])(ids).logits[0, -1, [minus, plus]],
+        atol=1e-5,
+    )
+    with pytest.raises(ValueError, match=r"'-' and '\+' are the tokens \[\[2\], \[2\]\], each must be one known token"):
+        from_base(bases["llama"], head="lm_tokens")
+    with pytest.raises(ValueError, match="head 'conv' is not one of linear, mlp, lm_tokens"):
+        from_base(bases["llama"], head="conv")
+
+
+def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(bases, tokenizer, tmp_path):
+    lora = trained(add_lora(from_base(bases["llama"], torch.float32, quantization_config=nf4()), 4))
+    kinds = {type(p).__name__ for name, p in lora.named_parameters() if "base_layer" in name}
+    assert kinds == {"Params4bit"}
+    assert {p.dtype for name, p in lora.named_parameters() if ".score." in name} == {torch.float32}
+    expected = StepVerifier(lora, tokenizer, CONFIG).score_batch(PROMPTS, TRACES)
+    folder = save(tmp_path, lora, tokenizer)
+    replace(CONFIG, quantization="nf4").save(folder)
+    assert close(load_verifier(folder).score_batch(PROMPTS, TRACES), expected)
+    CONFIG.save(folder)  # the same adapter on a base that was not rounded
+    assert not close(load_verifier(folder).score_batch(PROMPTS, TRACES), expected, tolerance=1e-3)
+
+
+def test_4_bit_weights_without_bitsandbytes_are_refused(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'pip install "prm-toolkit\[qlora\]"'):
+        nf4()
 
 
 def test_bf16_base_keeps_an_fp32_head_in_memory_and_on_disk(bases, tokenizer, tmp_path):
