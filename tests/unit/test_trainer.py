@@ -11,10 +11,11 @@ from transformers import AutoModelForTokenClassification, Trainer, TrainingArgum
 
 from prm import arithmetic
 from prm.encoding import StepCodec
-from prm.formats import LabeledRow
+from prm.formats import LabeledRow, labeled_to_row, write_jsonl
 from prm.step_metrics import step_report
-from prm.training.arguments import hold_out, run_training
-from prm.training.data import StepCollator, prm_examples
+from prm.training.arguments import VerifierArguments, hold_out, run_training
+from prm.training.data import StepCollator, orm_examples, pair_examples, prm_examples
+from prm.training.losses import bradley_terry, cross_entropy, ranking, squared_error, weigh_bad
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.types import LabeledTrace, Trace
 from prm.verifiers import load_verifier
@@ -63,6 +64,12 @@ def rows():
 @pytest.fixture(scope="module")
 def examples(rows, tokenizer):
     return {targets: prm_examples(rows, CODEC, tokenizer, targets)[0] for targets in ("soft", "hard")}
+
+
+@pytest.fixture
+def files_of_rows(tmp_path, rows):
+    write_jsonl(tmp_path / "rows.jsonl", [labeled_to_row(row.problem, row.labeled) for row in rows])
+    return str(tmp_path / "rows.jsonl")
 
 
 @pytest.fixture
@@ -131,6 +138,118 @@ def test_step_is_the_same_however_the_batch_is_cut_up_and_equals_autograd_by_han
         assert log["loss"] == pytest.approx(loss.item(), abs=1e-5), (size, accumulation)
         assert log["grad_norm"] == pytest.approx(norm, abs=1e-5), (size, accumulation)
         assert largest_difference(parameters(trainer.model), expected) < 1e-5, (size, accumulation)
+
+
+@pytest.fixture(scope="module")
+def outcomes(tokenizer):
+    """Eight pairs of a right and a wrong trace, and eight traces with their outcome as target of every token."""
+    rng = random.Random(1)
+    rows = []
+    for problem in arithmetic.load("train", 8):
+        gold = arithmetic.solution(problem.prompt)
+        for index, steps in enumerate((gold, (*gold[: rng.randrange(len(gold))], "#### 0"))):
+            labels = (index == 0,) * len(steps)
+            trace = Trace(problem.id, steps, steps[-1], index == 0, index=index)
+            rows.append(LabeledRow(problem, LabeledTrace(trace, labels, None, None, "outcome", "outcome")))
+    pairs = pair_examples(orm_examples(rows, CODEC, tokenizer)[0])
+    assert len(pairs) == 8
+    return {"pairs": pairs, "tokens": orm_examples(rows[4:12], CODEC, tokenizer, "all")[0]}
+
+
+@pytest.mark.parametrize(
+    ("objective", "data"),
+    [
+        (squared_error, "soft"),
+        (ranking, "hard"),
+        (weigh_bad(cross_entropy, 3.0), "hard"),
+        (bradley_terry, "pairs"),
+        (cross_entropy, "tokens"),
+    ],
+)
+def test_every_objective_takes_the_same_step_however_the_batch_is_cut_up(
+    objective, data, make_trainer, examples, outcomes
+):
+    results = []
+    for size, accumulation in CUTS:
+        trainer = make_trainer(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
+        batch = (examples | outcomes)[data][:8]
+        trainer = VerifierTrainer(trainer.model, trainer.args, CONFIG, trainer.tokenizer, batch, objective=objective)
+        start = parameters(trainer.model)
+        trainer.train()
+        (log,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+        results.append((parameters(trainer.model), log["loss"], log["grad_norm"]))
+        assert largest_difference(start, results[-1][0]) > 1e-3
+    for weights, loss, norm in results[1:]:
+        assert largest_difference(results[0][0], weights) < 1e-5
+        assert (loss, norm) == pytest.approx(results[0][1:], rel=1e-5)
+
+
+def test_loss_of_pairs_is_that_of_separate_sequences(make_trainer, outcomes):
+    trainer = make_trainer()
+    trainer = VerifierTrainer(
+        trainer.model, trainer.args, CONFIG, trainer.tokenizer, outcomes["pairs"], objective=bradley_terry
+    )
+    model = trainer.model.eval()
+    expected = []
+    for pair in outcomes["pairs"]:
+        z = []
+        for trace in pair["pair"]:
+            bad, good = model(torch.tensor([trace["input_ids"]])).logits[0, -1].tolist()
+            z.append(good - bad)
+        expected.append(math.log1p(math.exp(z[1] - z[0])))
+    trainer.train()
+    assert trainer.state.log_history[0]["loss"] == pytest.approx(sum(expected) / 8, rel=1e-4)
+
+
+def test_body_may_stay_frozen(bases, files_of_rows):
+    script = VerifierArguments(model=bases["llama"], data=files_of_rows, head="mlp", freeze_backbone=True)
+    model = script.load_model()
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+        "score.0.weight",
+        "score.0.bias",
+        "score.2.weight",
+        "score.2.bias",
+    }
+    assert (script.verifier_config("prm", "value").head, script.verifier_config("prm", "value").quantization) == (
+        "mlp",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_backbone": True, "lora_r": 4}, "--freeze_backbone trains the head only, --lora_r 4 asks for more"),
+        ({"load_in_4bit": True}, "4-bit weights cannot be trained; add --lora_r 16"),
+        ({"shared_steps": "never"}, "--shared_steps 'never' is not one of per_trace, once"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        VerifierArguments(model="base", data="rows.jsonl", **changes)
+
+
+@pytest.mark.parametrize("changes", [{"bad_weight": 2.0}, {"shared_steps": "once"}])
+@pytest.mark.parametrize("objective", ["ranking", "bradley_terry"])
+def test_objectives_that_compare_take_no_weights(objective, changes):
+    with pytest.raises(ValueError, match=f"--objective {objective} compares steps with each other"):
+        VerifierArguments(model="base", data="rows.jsonl", **changes).weighted(objective)
+
+
+def test_shared_steps_may_count_once(make_trainer, examples):
+    """Two traces of equal steps: counted once, loss and gradient are those of one trace with the mean of the targets."""
+    one = dict(examples["soft"][0])
+    other = one | {"targets": [1 - t for t in one["targets"]]}
+    mean = one | {"targets": [0.5] * len(one["targets"])}
+    results = []
+    for batch, shared_steps in (([one, other], "once"), ([mean], "per_trace")):
+        trainer = make_trainer()
+        trainer = VerifierTrainer(
+            trainer.model, trainer.args, CONFIG, trainer.tokenizer, batch, shared_steps=shared_steps
+        )
+        trainer.train()
+        results.append(parameters(trainer.model))
+    assert largest_difference(*results) < 1e-6
 
 
 def test_lora_step_is_the_same_however_the_batch_is_cut_up(make_trainer):
