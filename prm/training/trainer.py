@@ -11,12 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from accelerate.utils import AutocastKwargs
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 
 from prm.step_metrics import step_report
 from prm.training.data import Example, StepCollator
+from prm.training.devices import check_devices
 from prm.training.losses import cross_entropy, step_losses
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import HEAD
@@ -76,7 +78,16 @@ class VerifierTrainer(Trainer):
             compute_metrics=self._metrics if eval_examples else None,
             callbacks=callbacks,
         )
+        check_devices(args, self.accelerator)
         self.eval_examples = eval_examples or []
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
+        """accelerate puts autocast around the forward pass, except under FSDP2 (see `check_devices`)."""
+        if self.is_fsdp_enabled:
+            return self.accelerator.autocast(
+                AutocastKwargs(cache_enabled=False)
+            )  # a cached cast would outlive its shard
+        return super().autocast_smart_context_manager(cache_enabled)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss of this batch, (scores, losses) of its steps, each (rows, most steps), and targets of the same shape, filled
@@ -116,6 +127,9 @@ class VerifierTrainer(Trainer):
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.
 
+        Every process calls it, because a sharded model computes only if all take part; the main process compares, the
+        others return 0.
+
         The last thing to do with a trainer: it takes mixed precision off the model, because under bf16 autocast the same
         weights, merged and not, score differently by about 0.01.
 
@@ -124,9 +138,11 @@ class VerifierTrainer(Trainer):
         """
         folder = str(self.args.output_dir)
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        live = StepVerifier(model, self.tokenizer, self.verifier_config)
+        live_N = StepVerifier(model, self.tokenizer, self.verifier_config).score_batch(prompts, steps_N)
+        if not self.is_world_process_zero():
+            return 0.0
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
-        pairs = zip(live.score_batch(prompts, steps_N), saved.score_batch(prompts, steps_N), strict=True)
+        pairs = zip(live_N, saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
         if not difference <= tolerance:
             raise RuntimeError(
