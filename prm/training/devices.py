@@ -13,7 +13,7 @@ from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainingArguments
 
 
-def check_devices(args: TrainingArguments, accelerator: Accelerator) -> None:
+def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool) -> None:
     """Refuse what is known to break; under FSDP2, leave mixed precision to autocast.
 
     accelerate's own policy for FSDP2 casts all parameters and the output, so the head and its logits too.
@@ -34,6 +34,16 @@ def check_devices(args: TrainingArguments, accelerator: Accelerator) -> None:
             raise ValueError(
                 f"FSDP with state dict type {plugin.state_dict_type.name} saves no complete checkpoint; set"
                 " fsdp_state_dict_type: FULL_STATE_DICT"
+            )
+        if plugin.cpu_ram_efficient_loading:
+            raise ValueError(
+                "FSDP with cpu_ram_efficient_loading does not train the new head on any process but the first (its"
+                " optimizer loses it); set fsdp_cpu_ram_efficient_loading: false"
+            )
+        if plugin.activation_checkpointing and lora:
+            raise ValueError(
+                "LoRA under FSDP's own activation checkpointing saves an adapter without its weights; set"
+                " fsdp_activation_checkpointing: false and pass --gradient_checkpointing"
             )
         plugin.mixed_precision_policy = MixedPrecisionPolicy()
     if accelerator.distributed_type == DistributedType.DEEPSPEED:

@@ -15,6 +15,7 @@ from accelerate.utils import AutocastKwargs
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.step_metrics import step_report
 from prm.training.data import Example, StepCollator
@@ -78,7 +79,7 @@ class VerifierTrainer(Trainer):
             compute_metrics=self._metrics if eval_examples else None,
             callbacks=callbacks,
         )
-        check_devices(args, self.accelerator)
+        check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
         self.eval_examples = eval_examples or []
 
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
@@ -141,6 +142,7 @@ class VerifierTrainer(Trainer):
         live_N = StepVerifier(model, self.tokenizer, self.verifier_config).score_batch(prompts, steps_N)
         if not self.is_world_process_zero():
             return 0.0
+        unset_hf_deepspeed_config()  # under ZeRO-3 it would make `from_pretrained` wait for the other processes
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
         pairs = zip(live_N, saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
