@@ -53,5 +53,5 @@ def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool)
                 " (FSDP2 and DDP take --bf16)"
             )
         zero = accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
-        if zero["stage"] == 3 and not zero["stage3_gather_16bit_weights_on_model_save"]:
+        if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
             raise ValueError("ZeRO-3 saves no complete checkpoint without zero3_save_16bit_model: true; set it")

@@ -85,9 +85,8 @@ class VerifierTrainer(Trainer):
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
         """accelerate puts autocast around the forward pass, except under FSDP2 (see `check_devices`)."""
         if self.is_fsdp_enabled:
-            return self.accelerator.autocast(
-                AutocastKwargs(cache_enabled=False)
-            )  # a cached cast would outlive its shard
+            # No cache: a cached cast would outlive the gathered weight it was made of.
+            return self.accelerator.autocast(AutocastKwargs(cache_enabled=False))
         return super().autocast_smart_context_manager(cache_enabled)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
