@@ -19,6 +19,7 @@ from prm.prompts import PROMPTS, prompt_template
 from prm.splits import split_of
 from prm.steps import DEFAULT_SEPARATOR
 from prm.training.losses import OBJECTIVES, Objective, weigh_bad
+from prm.training.resume import find_checkpoint
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.types import Aggregation, Semantics
 from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, HEADS, VerifierConfig
@@ -136,14 +137,15 @@ class LogArguments(TrainerCallback):
 def run_training(trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow]) -> dict[str, float]:
     """Train, save, prove that the checkpoint holds what was trained, evaluate. Returns the validation metrics."""
     args = trainer.args
-    trainer.train(resume_from_checkpoint=args.resume_from_checkpoint)
+    checkpoint = find_checkpoint(args.resume_from_checkpoint, str(args.output_dir), trainer.verifier_config)
+    trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.save_state()
     metrics = trainer.evaluate()
+    some = eval_rows[:8]
+    steps_N = [row.labeled.trace.steps for row in some]
+    difference = trainer.check_saved([row.problem.prompt for row in some], steps_N)
     if trainer.is_world_process_zero():
-        some = eval_rows[:8]
-        steps_N = [row.labeled.trace.steps for row in some]
-        difference = trainer.check_saved([row.problem.prompt for row in some], steps_N)
         print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)
     return metrics

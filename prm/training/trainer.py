@@ -12,12 +12,15 @@ from typing import Literal
 
 import numpy as np
 import torch
+from accelerate.utils import AutocastKwargs
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.step_metrics import step_report
 from prm.training.data import Example, ProblemSampler, StepCollator
+from prm.training.devices import check_devices
 from prm.training.losses import Objective, cross_entropy
 from prm.tree_attention import check_supported
 from prm.verifiers.checkpoint import VerifierConfig
@@ -82,6 +85,7 @@ class VerifierTrainer(Trainer):
             compute_metrics=self._metrics if eval_examples else None,
             callbacks=callbacks,
         )
+        check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
         self.train_examples = train_examples
         self.eval_examples = eval_examples or []
 
@@ -93,6 +97,13 @@ class VerifierTrainer(Trainer):
         # Gradients are averaged over processes, the count is that of all of them.
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True):
+        """accelerate puts autocast around the forward pass, except under FSDP2 (see `check_devices`)."""
+        if self.is_fsdp_enabled:
+            # No cache: a cached cast would outlive the gathered weight it was made of.
+            return self.accelerator.autocast(AutocastKwargs(cache_enabled=False))
+        return super().autocast_smart_context_manager(cache_enabled)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss of this batch, (scores, losses) of its steps, each (traces, most steps), and targets of the same shape,
@@ -142,6 +153,9 @@ class VerifierTrainer(Trainer):
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.
 
+        Every process calls it, because a sharded model computes only if all take part; the main process compares, the
+        others return 0.
+
         The last thing to do with a trainer: it takes mixed precision off the model, because under bf16 autocast the same
         weights, merged and not, score differently by about 0.01.
 
@@ -150,9 +164,12 @@ class VerifierTrainer(Trainer):
         """
         folder = str(self.args.output_dir)
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        live = StepVerifier(model, self.tokenizer, self.verifier_config)
+        live_N = StepVerifier(model, self.tokenizer, self.verifier_config).score_batch(prompts, steps_N)
+        if not self.is_world_process_zero():
+            return 0.0
+        unset_hf_deepspeed_config()  # under ZeRO-3 it would make `from_pretrained` wait for the other processes
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
-        pairs = zip(live.score_batch(prompts, steps_N), saved.score_batch(prompts, steps_N), strict=True)
+        pairs = zip(live_N, saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
         if not difference <= tolerance:
             raise RuntimeError(

@@ -1,0 +1,57 @@
+"""What is refused before a run starts, because it would end without a complete checkpoint or compute something else.
+
+    ValueError: FSDP with state dict type SHARDED_STATE_DICT saves no complete checkpoint; set fsdp_state_dict_type: ...
+
+The configs in `recipes/accelerate/` pass. What they were run on stands in `recipes/README.md`.
+"""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+from accelerate.utils import DistributedType, parse_flag_from_env
+from torch.distributed.fsdp import MixedPrecisionPolicy
+from transformers import TrainingArguments
+
+
+def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool) -> None:
+    """Refuse what is known to break; under FSDP2, leave mixed precision to autocast.
+
+    accelerate's own policy for FSDP2 casts all parameters and the output, so the head and its logits too.
+
+    Raises:
+        ValueError: see the messages.
+    """
+    if parse_flag_from_env("ACCELERATE_USE_FSDP") and accelerator.distributed_type != DistributedType.FSDP:
+        raise ValueError(
+            f"FSDP was asked for, but accelerate would run {accelerator.distributed_type.value} and not say so: it"
+            " shards on GPUs only; leave FSDP out on CPUs"
+        )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        plugin = accelerator.state.fsdp_plugin
+        if plugin.fsdp_version != 2:
+            raise ValueError("FSDP1 has not been tested here and is deprecated; set fsdp_version: 2")
+        if plugin.state_dict_type.name != "FULL_STATE_DICT":
+            raise ValueError(
+                f"FSDP with state dict type {plugin.state_dict_type.name} saves no complete checkpoint; set"
+                " fsdp_state_dict_type: FULL_STATE_DICT"
+            )
+        if plugin.cpu_ram_efficient_loading:
+            raise ValueError(
+                "FSDP with cpu_ram_efficient_loading does not train the new head on any process but the first (its"
+                " optimizer loses it); set fsdp_cpu_ram_efficient_loading: false"
+            )
+        if plugin.activation_checkpointing and lora:
+            raise ValueError(
+                "LoRA under FSDP's own activation checkpointing saves an adapter without its weights; set"
+                " fsdp_activation_checkpointing: false and pass --gradient_checkpointing"
+            )
+        plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    if accelerator.distributed_type == DistributedType.DEEPSPEED:
+        if args.bf16 or args.fp16 or accelerator.mixed_precision != "no":
+            raise ValueError(
+                "DeepSpeed's mixed precision casts the whole model, the fp32 head too; set mixed_precision: 'no'"
+                " (FSDP2 and DDP take --bf16)"
+            )
+        zero = accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
+        if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+            raise ValueError("ZeRO-3 saves no complete checkpoint without zero3_save_16bit_model: true; set it")
