@@ -149,7 +149,7 @@ def run_training(
         print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)
     trainer.create_model_card()  # once more: the metrics are known now
-    if tracking and trainer.is_world_process_zero():
+    if tracking:
         tracking.finish()
     if args.push_to_hub:
         trainer.push_to_hub()

@@ -31,14 +31,15 @@ MEANING: dict[Semantics, str] = {
     "value": "the chance that the trace ends with the right answer if its generator goes on from this step. It holds for"
     " the generator whose rollouts made the labels; for a stronger or weaker one the same step has another chance",
     "correctness": "the chance that this step is right, whatever follows",
-    "outcome": "the chance that the whole trace ends with the right answer. It was trained at the last step only; scores of"
-    " earlier steps are by-products",
+    "outcome": "the chance that the whole trace ends with the right answer. It is read at the last step;"
+    " scores of earlier steps are by-products",
 }
 KINDS = {"prm": "process reward model", "orm": "outcome reward model"}
 
 
 def write_model_card(
     folder: str | Path,
+    name: str,
     config: VerifierConfig,
     tokenizer: PreTrainedTokenizerBase,
     train_report: DatasetReport | None,
@@ -47,16 +48,17 @@ def write_model_card(
     """Write `folder`/README.md over whatever is there: PEFT and the Trainer write stock cards.
 
     Args:
+        name: of the model, its title.
         train_report: what the training data were, if known.
         metrics: of the last validation, names without `eval_`; empty before the first one.
     """
     folder = Path(folder)
-    name = folder.absolute().name
     adapter = (folder / "adapter_config.json").is_file()
+    article = "An" if config.kind == "orm" else "A"
     sections = [
         f"# {name}",
-        f"A {KINDS[config.kind]} trained from `{config.base_model}`{' (LoRA adapter)' if adapter else ''}: one score in"
-        f" [0, 1] per step of a reasoning trace. A score is {MEANING[config.semantics]}.",
+        f"{article} {KINDS[config.kind]} trained from `{config.base_model}`{' (LoRA adapter)' if adapter else ''}: one score"
+        f" in [0, 1] per step of a reasoning trace. A score is {MEANING[config.semantics]}.",
         _loading(name),
         _codec(config, tokenizer),
         _labels(config),
@@ -116,7 +118,7 @@ def _loading(name: str) -> str:
 ```python
 from prm import load_verifier
 
-verifier = load_verifier("{name}")    # this folder
+verifier = load_verifier("{name}")    # the folder of this checkpoint
 verifier.score({prompt!r}, {list(steps)!r})    # one score per step
 verifier.score_trace({prompt!r}, {list(steps)!r})    # one score for the trace
 ```"""

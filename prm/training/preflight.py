@@ -50,7 +50,7 @@ def preflight(
         check_examples(some_rows, some_examples, codec, tokenizer)
     check_targets(data, examples)
     print(f"train       {report}\nvalidation  {validation[2]}\nunlabeled   {unlabeled(data, rows_read)}\n")
-    for i in sorted({0, len(rows) // 2, len(rows) - 1}):
+    for i in samples(examples):
         print(f"{rows[i].where}\n{show_targets(examples[i], tokenizer)}")
 
 
@@ -109,6 +109,13 @@ def check_targets(data: str, examples: Sequence[Example]) -> None:
             f"{data}: all {len(examples)} rows have the one target {target:g} ({kind}), from which nothing can be learned;"
             " add traces of the other kind: sample more per problem, or harder or easier problems"
         )
+
+
+def samples(examples: Sequence[Example]) -> list[int]:
+    """Which three to show: the first, and of the second and the last third the first with a bad step, if one has."""
+    third = max(1, len(examples) // 3)
+    parts = [[0], range(third, min(2 * third, len(examples))), range(2 * third, len(examples))]
+    return [next((i for i in part if not all(examples[i]["hard"])), part[0]) for part in parts if part]
 
 
 def unlabeled(data: str, rows_read: int) -> str:

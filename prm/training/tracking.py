@@ -47,21 +47,25 @@ class WandbTracking(TrainerCallback):
         self.trainer = trainer
         self.arguments = arguments
         self.run: Any = None
+        """None in all processes but the first, and with WANDB_MODE=disabled."""
 
     def on_train_begin(self, args: TrainingArguments, state, control, **kwargs) -> None:
-        if not state.is_world_process_zero:
+        run: Any = self.wandb.run
+        if not state.is_world_process_zero or run.disabled:
             return
-        self.run = self.wandb.run
-        config = asdict(self.trainer.verifier_config)
-        config |= {"train_rows": asdict(self.trainer.train_report)} if self.trainer.train_report else {}
+        self.run = run
+        config: dict[str, Any] = {}
         if self.arguments:
             config |= asdict(self.arguments)
             for path in filter(None, (self.arguments.data, self.arguments.eval_data)):
                 self._use_data(path)
+        config |= asdict(self.trainer.verifier_config)  # last: what came of flags that were left open
+        if self.trainer.train_report:
+            config["train_rows"] = asdict(self.trainer.train_report)
         self.run.config.update(config, allow_val_change=True)
 
     def on_evaluate(self, args: TrainingArguments, state, control, **kwargs) -> None:
-        if self.run is None:  # not the first process, or an evaluation without training
+        if self.run is None:
             return
         scores_N, examples = self.trainer.last_scores_N, self.trainer.eval_examples
         targets_N = [example["targets"] for example in examples]
@@ -89,6 +93,8 @@ class WandbTracking(TrainerCallback):
 
     def finish(self) -> None:
         """Log the saved checkpoint and what its evaluation gave, and end the run."""
+        if self.run is None:
+            return
         run, folder = self.run, Path(str(self.trainer.args.output_dir))
         metadata = asdict(self.trainer.verifier_config) | {"metrics": self.trainer.last_metrics}
         model = self.wandb.Artifact(f"verifier-{run.id}", type="model", metadata=metadata)

@@ -7,7 +7,9 @@ checkpoint is loaded again and its scores are compared with those of the model i
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,7 +27,7 @@ from prm.training.losses import Objective, cross_entropy
 from prm.training.model_card import write_model_card
 from prm.training.throughput import Throughput
 from prm.tree_attention import check_supported
-from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.checkpoint import FILE, VerifierConfig
 from prm.verifiers.classifier import HEAD
 from prm.verifiers.step_verifier import StepVerifier
 
@@ -172,7 +174,8 @@ class VerifierTrainer(Trainer):
         """What makes a folder of weights a verifier: how it is read, and for people what it is."""
         if self.args.should_save:
             self.verifier_config.save(folder)
-            write_model_card(folder, self.verifier_config, self.tokenizer, self.train_report, self.last_metrics)
+            name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
+            write_model_card(folder, name, self.verifier_config, self.tokenizer, self.train_report, self.last_metrics)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Ours, in place of the stock card, which knows nothing of steps. `push_to_hub` calls this."""
@@ -180,7 +183,9 @@ class VerifierTrainer(Trainer):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """The stock method copies weights and tokenizer from the checkpoint and nothing that it does not know."""
-        self._describe(str(self.args.output_dir))
+        if self.is_world_process_zero():
+            for name in (FILE, "README.md"):
+                shutil.copy(Path(checkpoint_folder) / name, str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
 
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
