@@ -102,7 +102,15 @@ def read_wandb(path):
 
 
 def items(messages):
-    return {(m.key or "/".join(m.nested_key)): json.loads(m.value_json) for m in messages}
+    """Keys and values of a record; a key may be a path into nested dictionaries."""
+    values = {}
+    for message in messages:
+        *outer, name = message.nested_key or [message.key]
+        place = values
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[name] = json.loads(message.value_json)
+    return values
 
 
 def md5(path):
@@ -113,7 +121,7 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
     output = tmp_path / "prm"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        proxies = {name: server for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), server)
         folders = {
             name: str(tmp_path) for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
         }
@@ -188,14 +196,13 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
     }
     (data,) = inputs["data-labeled"].manifest.contents
     assert (data.path, data.digest) == ("labeled.jsonl", md5(Path(config["data"])))
-    assert (model.type, list(model.aliases)) == ("model", ["final", "step-2", "latest"])
+    assert (model.type, list(model.aliases)) == ("model", ["final", "latest", "step-2"])
     files = {entry.path: entry for entry in model.manifest.contents}
     assert {"model.safetensors", "config.json", "tokenizer.json", "prm_config.json", "README.md"} <= files.keys()
     for name in ("model.safetensors", "README.md"):
         assert files[name].digest == md5(output / name)
         assert Path(files[name].local_path).is_file()  # what `wandb sync` will send
     assert evaluation.type == "evaluation"
-    assert {item.key: json.loads(item.value_json) for item in []} == {}
     assert json.loads(evaluation.metadata)["model"] == model.name
     assert json.loads(evaluation.metadata)["auc"] == metrics["eval_auc"]
 
