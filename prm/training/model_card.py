@@ -14,13 +14,13 @@ A base model that is a local folder is named in the text but not in the front ma
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import yaml
 from transformers import PreTrainedTokenizerBase
 
-from prm.encoding import StepCodec
 from prm.training.data import DatasetReport
 from prm.types import Semantics
 from prm.verifiers.checkpoint import VerifierConfig
@@ -64,7 +64,7 @@ def write_model_card(
         _labels(config),
         _data(config, train_report),
         _metrics(metrics),
-        _serving(name, config.codec, tokenizer, adapter),
+        _serving(name, config, tokenizer, adapter),
         _limits(config),
     ]
     head = yaml.safe_dump(_front_matter(name, config, metrics, adapter), sort_keys=False, allow_unicode=True)
@@ -169,13 +169,18 @@ problem, how often the right one scores higher.
 {rows}"""
 
 
-def _serving(name: str, codec: StepCodec, tokenizer: PreTrainedTokenizerBase, adapter: bool) -> str:
+def _serving(name: str, config: VerifierConfig, tokenizer: PreTrainedTokenizerBase, adapter: bool) -> str:
+    """Found to work with vLLM 0.32. Its pooler can take rows at one token id only, so without a marker it gives all."""
+    codec = config.codec
     launch = f"vllm serve {'merged' if adapter else name} --runner pooling --max-model-len {codec.max_length}"
     if codec.marker:
-        launch += f' --pooler-config \'{{"pooling_type": "STEP", "step_tag_id": {codec.step_end_ids(tokenizer)[0]}}}\''
+        pooler = {"pooling_type": "STEP", "step_tag_id": codec.step_end_ids(tokenizer)[0]}
         read = "It answers with one row of probabilities per marker"
     else:
+        pooler = {"pooling_type": "ALL"}
         read = "It answers with one row of probabilities per token; take the rows at the step positions"
+    launch += f" --pooler-config '{json.dumps(pooler)}'"
+    bases = " The MLP head is served on Qwen2 bases only." if config.head == "mlp" else ""
     merge = f"""Merge the adapter into its base first: `load_verifier("{name}").model.save_pretrained("merged")`; save the
 tokenizer beside it.
 
@@ -187,7 +192,7 @@ tokenizer beside it.
 ```
 
 `POST /pooling {{"model": ..., "task": "token_classify", "input": [token ids]}}`. {read}; column 1 is the score. Send
-token ids made as above, not text: a tokenizer merges text across step ends."""
+token ids made as above, not text: a tokenizer merges text across step ends.{bases}"""
 
 
 def _limits(config: VerifierConfig) -> str:

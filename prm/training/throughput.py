@@ -1,24 +1,24 @@
 """How fast training goes and how much of it is useful, in the Trainer's own log, so in every tracker.
 
-    {"loss": 0.412, ..., "tokens_per_second": 182000.0, "useful_token_share": 0.81, "tokens_saved_by_sharing": 0.0,
+    {"loss": 0.412, ..., "tokens_per_second": 182000.0, "useful_token_share": 1.6, "tokens_saved_by_sharing": 0.375,
      "flop_utilization": 0.43, "step": 50}
 
-`tokens_per_second`        tokens that went through the model, padding included, summed over processes
-`useful_token_share`       share of them that are no padding
-`tokens_saved_by_sharing`  share of the traces' tokens that were not computed because another trace of the row has the
-                           same prefix (0 without packing)
-`flop_utilization`         FLOPs of these tokens per second / FLOPs per second of a large matrix product in the same
+`tokens_per_second`        tokens that went through the model, summed over processes
+`useful_token_share`       tokens of the traces, each counted alone, per token computed: padding would bring it below 1,
+                           packing brings it above, since what traces share is computed once
+`tokens_saved_by_sharing`  the same seen from the other side: share of the traces' tokens that needed no computing
+`flop_utilization`         FLOPs of the computed tokens per second / FLOPs per second of a large matrix product in the same
                            precision on the same device, measured once at the start (not a number from a data sheet)
 
-Time is that of the steps since the last log: evaluations and saves are left out. FLOPs are 6 per parameter and token
-(`prm.costs`), or 4 where a weight is frozen and so needs no gradient of its own; the embedding, which is looked up and
-not multiplied with, and attention over the context count nothing, nor does what gradient checkpointing computes twice.
+Time is that of the steps since the last log: evaluations and saves are left out. FLOPs are 6 per weight and token
+(`prm.costs`), less where weights are frozen; the embedding, which is looked up and not multiplied with, and attention over
+the context count nothing, nor does what gradient checkpointing computes twice.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 import torch
@@ -58,37 +58,37 @@ class Throughput(TrainerCallback):
     def since_last_log(self, accelerator) -> dict[str, float]:
         """The numbers of the module's docstring. All processes must call it, right after a step."""
         self.on_step_end(None, None, None)  # type: ignore[arg-type]  # what the device still had to do
-        computed, useful, apart = accelerator.reduce(self._tokens, "sum").tolist()
+        computed, apart = accelerator.reduce(self._tokens, "sum").tolist()
         speed = computed / self._seconds
         self._tokens, self._seconds = 0, 0.0
         return {
             "tokens_per_second": speed,
-            "useful_token_share": useful / computed,
-            "tokens_saved_by_sharing": 1 - useful / apart,
+            "useful_token_share": apart / computed,
+            "tokens_saved_by_sharing": 1 - computed / apart,
             "flop_utilization": speed * self.flops_per_token / self.peak,
         }
 
 
 def count_tokens(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """(3,) tokens of a batch: computed, computed without padding, and those of its traces if each stood alone.
-
-    A packed row has no padding; its traces are counted up to the last step that is read.
-    """
-    computed = torch.tensor(batch["input_ids"].numel(), device=batch["input_ids"].device)
-    if "step_trace" in batch:
-        lengths = batch["position_ids"][0, batch["step_index"]] + 1
-        apart = torch.zeros_like(lengths).scatter_reduce(0, batch["step_trace"], lengths, "amax").sum()
-        return torch.stack([computed, computed, apart])
-    useful = batch["attention_mask"].sum()
-    return torch.stack([computed, useful, useful])
+    """(2,) tokens of a packed row: computed, and those of its traces if each stood alone, up to the last step read."""
+    lengths = batch["position_ids"][0, batch["step_index"]] + 1
+    apart = torch.zeros_like(lengths).scatter_reduce(0, batch["step_trace"], lengths, "amax").sum()
+    return torch.stack([torch.full_like(apart, batch["input_ids"].numel()), apart])
 
 
 def training_flops_per_token(model: torch.nn.Module) -> float:
-    """Forward 2, gradient of the activations 2, gradient of the weight 2 where it is trained: FLOPs per weight and token."""
+    """Per weight and token 2 forward; 2 for the gradient of the activations unless the whole body is frozen; and 2 for the
+    gradient of the weight where it is trained."""
     embedding = model.get_input_embeddings().weight  # type: ignore[operator]
     weights = [p for p in model.parameters() if p is not embedding]
-    trained = sum(p.numel() for p in weights if p.requires_grad)
-    return 4.0 * sum(p.numel() for p in weights) + 2.0 * trained
+    size, trained = _count(weights), _count([p for p in weights if p.requires_grad])
+    body_trained = any(p.requires_grad for p in model.get_decoder().parameters())  # type: ignore[operator]
+    return (4.0 if body_trained else 2.0) * size + 2.0 * trained
+
+
+def _count(weights: Sequence[torch.nn.Parameter]) -> int:
+    """Quantized to 4 bits, two weights share a byte."""
+    return sum(p.numel() if p.is_floating_point() else 2 * p.numel() for p in weights)
 
 
 @cache

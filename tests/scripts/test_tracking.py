@@ -162,7 +162,7 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
         assert len(values) == 2, name
         assert values == [entry[name] for entry in state if name in entry], name
     assert min(curves["tokens_per_second"]) > 0
-    assert 0 < max(curves["useful_token_share"]) <= 1
+    assert min(curves["useful_token_share"]) > 1.2  # a right and a wrong trace of a problem differ in their last step
     assert 0 < max(curves["flop_utilization"]) < 1
     metrics = json.loads((output / "eval_results.json").read_text())
     (measured,) = [row for row in history if "eval/auc" in row]
