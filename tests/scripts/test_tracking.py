@@ -196,7 +196,7 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
     }
     (data,) = inputs["data-labeled"].manifest.contents
     assert (data.path, data.digest) == ("labeled.jsonl", md5(Path(config["data"])))
-    assert (model.type, list(model.aliases)) == ("model", ["final", "latest", "step-2"])
+    assert (model.type, sorted(model.aliases)) == ("model", ["final", "latest", "step-2"])
     files = {entry.path: entry for entry in model.manifest.contents}
     assert {"model.safetensors", "config.json", "tokenizer.json", "prm_config.json", "README.md"} <= files.keys()
     for name in ("model.safetensors", "README.md"):
