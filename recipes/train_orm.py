@@ -15,8 +15,9 @@ from transformers import TrainingArguments, set_seed
 from trl import TrlParser
 
 from prm.formats import read_outcomes
-from prm.training.arguments import LogArguments, VerifierArguments, hold_out, run_training
+from prm.training.arguments import VerifierArguments, hold_out, run_training
 from prm.training.data import orm_examples, pair_examples
+from prm.training.preflight import preflight
 from prm.training.trainer import VerifierTrainer
 
 
@@ -40,7 +41,8 @@ def main() -> None:
     if pairs and script.tokens == "all":
         raise SystemExit("--objective bradley_terry compares whole traces and needs --tokens last")
 
-    rows = read_outcomes(script.data)[: script.limit]
+    checked = read_outcomes(script.data)
+    rows = checked[: script.limit]
     if not rows:
         raise SystemExit(f"{script.data} has no trace whose outcome is known")
     train_rows, eval_rows = (rows, read_outcomes(script.eval_data)) if script.eval_data else hold_out(rows)
@@ -50,7 +52,8 @@ def main() -> None:
     tokenizer, codec = script.load_tokenizer(), script.codec()
     train_examples, train_report = orm_examples(train_rows, codec, tokenizer, script.tokens)
     eval_examples, eval_report = orm_examples(eval_rows, codec, tokenizer)
-    print(f"train       {train_report}\nvalidation  {eval_report}")
+    train = (train_rows, train_examples, train_report)
+    preflight(script.data, len(checked), train, (eval_rows, eval_examples, eval_report), codec, tokenizer)
     if pairs:
         train_examples = pair_examples(train_examples, seed=training.seed)
         print(f"pairs       {len(train_examples)}")
@@ -62,11 +65,11 @@ def main() -> None:
         tokenizer,
         train_examples,
         eval_examples,
-        [LogArguments(script)],
-        objective,
-        script.shared_steps,
+        objective=objective,
+        shared_steps=script.shared_steps,
     )
-    metrics = run_training(trainer, eval_rows)
+    trainer.train_report = train_report
+    metrics = run_training(trainer, eval_rows, script)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
 
 

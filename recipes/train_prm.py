@@ -15,8 +15,9 @@ from transformers import TrainingArguments, set_seed
 from trl import TrlParser
 
 from prm.formats import read_labeled
-from prm.training.arguments import LogArguments, VerifierArguments, hold_out, run_training
+from prm.training.arguments import VerifierArguments, hold_out, run_training
 from prm.training.data import prm_examples
+from prm.training.preflight import preflight
 from prm.training.trainer import VerifierTrainer
 
 
@@ -45,7 +46,8 @@ def main() -> None:
     script, training = TrlParser((PrmArguments, TrainingArguments)).parse_args_and_config()
     set_seed(training.seed)
 
-    rows = read_labeled(script.data, script.semantics)[: script.limit]
+    labeled = read_labeled(script.data, script.semantics)
+    rows = labeled[: script.limit]
     if not rows:
         raise SystemExit(f"{script.data} has no row with status ok")
     train_rows, eval_rows = (
@@ -68,7 +70,9 @@ def main() -> None:
     tokenizer, codec = script.load_tokenizer(), script.codec()
     train_examples, train_report = prm_examples(train_rows, codec, tokenizer, targets, script.until_first_error)
     eval_examples, eval_report = prm_examples(eval_rows, codec, tokenizer, targets, script.until_first_error)
-    print(f"train       {train_report}\nvalidation  {eval_report}\ntargets     {targets}, semantics {semantics}")
+    train = (train_rows, train_examples, train_report)
+    preflight(script.data, len(labeled), train, (eval_rows, eval_examples, eval_report), codec, tokenizer)
+    print(f"targets     {targets}, semantics {semantics}")
 
     trainer = VerifierTrainer(
         script.load_model(),
@@ -77,11 +81,11 @@ def main() -> None:
         tokenizer,
         train_examples,
         eval_examples,
-        [LogArguments(script)],
-        objective,
-        script.shared_steps,
+        objective=objective,
+        shared_steps=script.shared_steps,
     )
-    metrics = run_training(trainer, eval_rows)
+    trainer.train_report = train_report
+    metrics = run_training(trainer, eval_rows, script)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
 
 

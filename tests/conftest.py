@@ -27,6 +27,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     WANDB_MODE="offline",
     WANDB_SILENT="true",
+    WANDB_DATA_DIR=_CACHE.name,  # artifacts wait here for their upload
+    WANDB_CACHE_DIR=_CACHE.name,
     CUDA_VISIBLE_DEVICES="",  # expected numbers are those of the CPU
     TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",  # two pytest workers with two threads each are slower than one

@@ -7,11 +7,11 @@ override them, an unknown key is an error (TRL's `TrlParser`).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from prm.encoding import StepCodec
 from prm.formats import LabeledRow, file_hash
@@ -20,6 +20,7 @@ from prm.splits import split_of
 from prm.steps import DEFAULT_SEPARATOR
 from prm.training.losses import OBJECTIVES, Objective, weigh_bad
 from prm.training.resume import find_checkpoint
+from prm.training.tracking import WandbTracking
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.types import Aggregation, Semantics
 from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, HEADS, VerifierConfig
@@ -121,25 +122,24 @@ def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[Labeled
     return by_part[False], by_part[True]
 
 
-class LogArguments(TrainerCallback):
-    """Puts our own flags beside the Trainer's into the config of a W&B run."""
+def run_training(
+    trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow], arguments: VerifierArguments | None = None
+) -> dict[str, float]:
+    """Train, save, evaluate, prove that the checkpoint holds what was trained, then publish it where that is asked for.
 
-    def __init__(self, arguments: VerifierArguments) -> None:
-        self.arguments = arguments
+    Args:
+        arguments: recorded in the W&B run, together with the data they name.
 
-    def on_train_begin(self, args: TrainingArguments, state, control, **kwargs) -> None:
-        if "wandb" in (args.report_to or []) and state.is_world_process_zero:
-            import wandb
-
-            wandb.config.update(asdict(self.arguments), allow_val_change=True)
-
-
-def run_training(trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow]) -> dict[str, float]:
-    """Train, save, prove that the checkpoint holds what was trained, evaluate. Returns the validation metrics."""
+    Returns:
+        The validation metrics.
+    """
     args = trainer.args
+    tracking = WandbTracking(trainer, arguments) if "wandb" in (args.report_to or ()) else None
+    if tracking:
+        trainer.add_callback(tracking)
     checkpoint = find_checkpoint(args.resume_from_checkpoint, str(args.output_dir), trainer.verifier_config)
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
+    trainer.save_model(_internal_call=True)  # as the Trainer's own saves: not pushed before it is known to be good
     trainer.save_state()
     metrics = trainer.evaluate()
     some = eval_rows[:8]
@@ -148,4 +148,9 @@ def run_training(trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow]) -> d
     if trainer.is_world_process_zero():
         print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)
+    trainer.create_model_card()  # once more: the metrics are known now
+    if tracking:
+        tracking.finish()
+    if args.push_to_hub:
+        trainer.push_to_hub()
     return metrics

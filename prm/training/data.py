@@ -3,7 +3,7 @@
 One example of the embedded set (two steps, both labeled; 0.75 is 6 of 8 rollouts):
 
     {"input_ids": [6, 61, 3, 52, 7, 12, 61, 8, 52, 11, 99, 12, 13, 99, 12], "step_ends": [11, 14],
-     "targets": [0.75, 1.0], "hard": [True, True], "problem": "arithmetic/train/7"}
+     "targets": [0.75, 1.0], "hard": [True, True], "steps": [0, 1], "problem": "arithmetic/train/7"}
 
 `StepCollator` packs the examples of a micro-batch into one row (`prm.packing`), and `ProblemSampler` puts the traces of a
 problem next to each other so that they have something to share.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, Literal
 
 import torch
@@ -40,10 +41,16 @@ class DatasetReport:
     """Rows that lost steps because they are longer than `max_length`."""
     labeled_steps: int
     good_steps: int
+    mean_target: float
+    tokens: int
+    """Of all rows, each on its own."""
 
     def __str__(self) -> str:
         share = self.good_steps / self.labeled_steps
-        return f"{self.rows} traces, {self.labeled_steps} labeled steps ({share:.1%} good), {self.truncated} truncated"
+        return (
+            f"{self.rows} traces, {self.labeled_steps} labeled steps ({share:.1%} good, mean target"
+            f" {self.mean_target:.3f}), {self.truncated} truncated, {self.tokens} tokens"
+        )
 
 
 def prm_examples(
@@ -212,6 +219,7 @@ def _example(
         "step_ends": [encoded.step_ends[i] for i in labeled],
         "targets": [float(targets[i]) for i in labeled],  # type: ignore[arg-type]
         "hard": [bool(hard[i]) for i in labeled],
+        "steps": labeled,
         "problem": row.problem.id,
         "truncated": len(encoded.step_ends) < len(steps),
     }
@@ -230,4 +238,6 @@ def _report(examples: Sequence[Example]) -> DatasetReport:
         truncated=sum(e["truncated"] for e in examples),
         labeled_steps=sum(len(e["hard"]) for e in examples),
         good_steps=sum(sum(e["hard"]) for e in examples),
+        mean_target=fmean(target for e in examples for target in e["targets"]),
+        tokens=sum(len(e["input_ids"]) for e in examples),
     )

@@ -7,7 +7,9 @@ checkpoint is loaded again and its scores are compared with those of the model i
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,11 +21,13 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.step_metrics import step_report
-from prm.training.data import Example, ProblemSampler, StepCollator
+from prm.training.data import DatasetReport, Example, ProblemSampler, StepCollator
 from prm.training.devices import check_devices
 from prm.training.losses import Objective, cross_entropy
+from prm.training.model_card import write_model_card
+from prm.training.throughput import Throughput
 from prm.tree_attention import check_supported
-from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.checkpoint import FILE, VerifierConfig
 from prm.verifiers.classifier import HEAD
 from prm.verifiers.step_verifier import StepVerifier
 
@@ -74,6 +78,7 @@ class VerifierTrainer(Trainer):
         self.verifier_config = config
         self.objective: Objective = objective
         self.tokenizer = tokenizer
+        self.throughput = Throughput(model)
         super().__init__(
             model=model,
             args=args,
@@ -83,11 +88,25 @@ class VerifierTrainer(Trainer):
             processing_class=tokenizer,
             compute_loss_func=objective,  # makes the Trainer count labels over micro-batches and processes
             compute_metrics=self._metrics if eval_examples else None,
-            callbacks=callbacks,
+            callbacks=[self.throughput, *(callbacks or [])],
         )
         check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
         self.train_examples = train_examples
         self.eval_examples = eval_examples or []
+        self.train_report: DatasetReport | None = None
+        """What the model card says about the training data."""
+        self.last_scores_N: list[list[float]] = []
+        """Of the last evaluation, for every example of `eval_examples`."""
+        self.last_metrics: dict[str, float] = {}
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        self.throughput.add(inputs)
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs |= self.throughput.since_last_log(self.accelerator)
+        super().log(logs, start_time)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """As the stock method, but the objective also sees which trace each step belongs to."""
@@ -128,7 +147,9 @@ class VerifierTrainer(Trainer):
         )
         # The Trainer's own `loss` is a mean of batch means, which depends on batch size and number of processes.
         report = {"loss": float(losses[losses != PADDING].mean()), **report}
-        return {name: value for name, value in report.items() if not math.isnan(value)}
+        self.last_scores_N = scores_N
+        self.last_metrics = {name: value for name, value in report.items() if not math.isnan(value)}
+        return dict(self.last_metrics)  # the Trainer renames the keys of what it is given
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler:
         problems = [example["problem"] for example in self.train_examples]
@@ -147,8 +168,25 @@ class VerifierTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         super()._save(output_dir, state_dict)
+        self._describe(output_dir or str(self.args.output_dir))
+
+    def _describe(self, folder: str) -> None:
+        """What makes a folder of weights a verifier: how it is read, and for people what it is."""
         if self.args.should_save:
-            self.verifier_config.save(output_dir or str(self.args.output_dir))
+            self.verifier_config.save(folder)
+            name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
+            write_model_card(folder, name, self.verifier_config, self.tokenizer, self.train_report, self.last_metrics)
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        """Ours, in place of the stock card, which knows nothing of steps. `push_to_hub` calls this."""
+        self._describe(str(self.args.output_dir))
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """The stock method copies weights and tokenizer from the checkpoint and nothing that it does not know."""
+        if self.is_world_process_zero():
+            for name in (FILE, "README.md"):
+                shutil.copy(Path(checkpoint_folder) / name, str(self.args.output_dir))
+        super()._push_from_checkpoint(checkpoint_folder)
 
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.

@@ -53,7 +53,8 @@ def test_example_of_the_module_docstring():
     assert (soft["problem"], len(soft["input_ids"])) == ("set/train/7", 23)
     ((hard,), _) = prm_examples(rows, StepCodec(), build_tokenizer(), "hard")
     assert hard["targets"] == [1.0, 0.0, 0.0]
-    assert str(report) == "1 traces, 3 labeled steps (33.3% good), 0 truncated"
+    assert soft["steps"] == [0, 1, 2]
+    assert str(report) == "1 traces, 3 labeled steps (33.3% good, mean target 0.333), 0 truncated, 23 tokens"
 
 
 def test_steps_without_label_are_read_but_not_trained_on():
@@ -62,6 +63,7 @@ def test_steps_without_label_are_read_but_not_trained_on():
     assert (example["step_ends"], example["targets"], example["hard"]) == ([13, 22], [0.75, 0.0], [True, False])
     assert len(example["input_ids"]) == 23
     assert report.labeled_steps == 2
+    assert example["steps"] == [0, 2]
 
 
 def test_row_without_any_label_is_an_error_that_names_it():

@@ -1,0 +1,227 @@
+"""What `--report_to` leaves behind: an offline W&B run read back from its file, and TensorBoard's event file.
+
+No network: connections from Python to anywhere but this machine raise, and W&B's own process, which is no Python, is told
+that its server and every proxy are a listener that nobody may call.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import random
+import runpy
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prm import arithmetic
+from prm.formats import file_hash, labeled_to_row, write_jsonl
+from prm.types import LabeledTrace, Trace
+
+ROOT = Path(__file__).resolve().parents[2]
+THROUGHPUT = ("tokens_per_second", "useful_token_share", "tokens_saved_by_sharing", "flop_utilization")
+WATCHED = """
+import runpy, socket, sys
+
+connect = socket.socket.connect
+
+def guarded(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise SystemExit(f"a connection to {address}")
+    return connect(self, address)
+
+socket.socket.connect = socket.socket.connect_ex = guarded
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def labeled_rows(problems):
+    """Per problem its solution and the solution with a wrong answer."""
+    for problem in problems:
+        gold = arithmetic.solution(problem.prompt)
+        for index, steps in enumerate((gold, (*gold[:-1], "#### 0"))):
+            labels = arithmetic.check_steps(problem.prompt, steps)
+            trace = Trace(problem.id, steps, steps[-1].removeprefix("#### "), labels[-1], index=index)
+            yield labeled_to_row(problem, LabeledTrace(trace, labels, None, None, "exact", "correctness"))
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory, tiny_llama):
+    """`flags(output, report_to)`: a command line. Training and validation data have 24 and 8 rows."""
+    folder = tmp_path_factory.mktemp("files")
+    tokenizer = arithmetic.build_tokenizer()
+    tokenizer.save_pretrained(folder / "base")
+    tiny_llama(len(tokenizer)).save_pretrained(folder / "base")
+    problems = random.Random(0).sample(arithmetic.load("train", 40), 16)
+    write_jsonl(folder / "labeled.jsonl", labeled_rows(problems[:12]))
+    write_jsonl(folder / "held out.jsonl", labeled_rows(problems[12:]))
+
+    def make(output, report_to):
+        values = {
+            "model": folder / "base",
+            "data": folder / "labeled.jsonl",
+            "eval_data": folder / "held out.jsonl",
+            "output_dir": output,
+            "max_length": 128,
+            "max_steps": 2,
+            "logging_steps": 1,
+            "learning_rate": 1e-2,
+            "save_strategy": "no",
+            "report_to": report_to,
+            "disable_tqdm": True,
+        }
+        return [word for name, value in values.items() for word in (f"--{name}", str(value))]
+
+    return make
+
+
+def read_wandb(path):
+    """The records of a .wandb file: a header of 7 bytes, then LevelDB's log format, blocks of 32 KiB with pieces of records
+    in them (checksum 4, length 2, type 1: whole, first, middle or last)."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data = path.read_bytes()
+    assert data[:4] == b":W&B"
+    records, whole, place = [], b"", 7
+    while place + 7 <= len(data):
+        if 2**15 - place % 2**15 < 7:  # no piece begins in the last bytes of a block
+            place += 2**15 - place % 2**15
+            continue
+        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            records.append(Record.FromString(whole))
+            whole = b""
+    return records
+
+
+def items(messages):
+    """Keys and values of a record; a key may be a path into nested dictionaries."""
+    values = {}
+    for message in messages:
+        *outer, name = message.nested_key or [message.key]
+        place = values
+        for part in outer:
+            place = place.setdefault(part, {})
+        place[name] = json.loads(message.value_json)
+    return values
+
+
+def md5(path):
+    return base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
+
+
+def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
+    output = tmp_path / "prm"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), server)
+        folders = {
+            name: str(tmp_path) for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", WATCHED, "recipes/train_prm.py", *flags(output, "wandb")],
+            cwd=ROOT,
+            env=os.environ | proxies | folders | {"WANDB_MODE": "offline", "WANDB_BASE_URL": server},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    (run,) = (tmp_path / "wandb").glob("offline-run-*")
+    (log,) = run.glob("run-*.wandb")
+    records = read_wandb(log)
+    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]  # it came to its end
+
+    config = {}
+    for record in records:
+        config |= items(record.config.update) | items(record.run.config.update)
+    assert config["learning_rate"] == 0.01  # the Trainer's
+    assert (config["lora_r"], config["semantics"], config["aggregation"]) == (0, "correctness", "product")
+    assert (config["codec"]["separator"], config["codec"]["max_length"]) == ("\n", 128)
+    assert config["train_rows"]["rows"] == 24
+    assert config["data_hash"] == file_hash(config["data"])
+
+    history = [items(record.history.item) for record in records if record.HasField("history")]
+    curves = {
+        name: [row[f"train/{name}"] for row in history if f"train/{name}" in row]
+        for name in ("loss", "grad_norm", *THROUGHPUT)
+    }
+    state = json.loads((output / "trainer_state.json").read_text())["log_history"]
+    for name, values in curves.items():
+        assert len(values) == 2, name
+        assert values == [entry[name] for entry in state if name in entry], name
+    assert min(curves["tokens_per_second"]) > 0
+    assert min(curves["useful_token_share"]) > 1.2  # a right and a wrong trace of a problem differ in their last step
+    assert 0 < max(curves["flop_utilization"]) < 1
+    metrics = json.loads((output / "eval_results.json").read_text())
+    (measured,) = [row for row in history if "eval/auc" in row]
+    for name in ("loss", "auc", "balanced_accuracy", "first_error_accuracy", "trace_auc_within_problem", "n_steps"):
+        assert measured[f"eval/{name}"] == metrics[f"eval_{name}"], name
+
+    (scores,) = [row for row in history if "scores/steps" in row]
+    assert scores["train/global_step"] == 2
+    tables = {}
+    for name in ("reliability", "by_depth", "steps"):
+        assert scores[f"scores/{name}"]["_type"] == "table-file"
+        tables[name] = json.loads((run / "files" / scores[f"scores/{name}"]["path"]).read_text())
+    rows = [json.loads(line) for line in Path(config["eval_data"]).read_text().splitlines()]
+    truth = [[row["problem_id"], i, float(label)] for row in rows for i, label in enumerate(row["labels"])]
+    assert tables["steps"]["columns"] == ["problem", "step", "score", "target"]
+    assert [[problem, step, target] for problem, step, _, target in tables["steps"]["data"]] == truth
+    assert tables["reliability"]["columns"] == ["low", "high", "count", "score", "target"]
+    assert sum(row[2] for row in tables["reliability"]["data"]) == len(truth)
+    assert tables["by_depth"]["columns"] == ["step", "low", "high", "count"]
+    counted = {step: sum(row[3] for row in tables["by_depth"]["data"] if row[0] == step) for step in (0, 1)}
+    assert counted == {0: 8, 1: 8}
+    picture = run / "files" / scores["scores/reliability_diagram"]["path"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+    artifacts = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
+    model, evaluation = artifacts[f"verifier-{log.stem[4:]}"], artifacts[f"evaluation-{log.stem[4:]}"]
+    inputs = {name: artifact for name, artifact in artifacts.items() if artifact.use_after_commit}
+    assert {name: artifact.type for name, artifact in inputs.items()} == {
+        "data-labeled": "dataset",
+        "data-held-out": "dataset",
+    }
+    (data,) = inputs["data-labeled"].manifest.contents
+    assert (data.path, data.digest) == ("labeled.jsonl", md5(Path(config["data"])))
+    assert (model.type, sorted(model.aliases)) == ("model", ["final", "latest", "step-2"])
+    files = {entry.path: entry for entry in model.manifest.contents}
+    assert {"model.safetensors", "config.json", "tokenizer.json", "prm_config.json", "README.md"} <= files.keys()
+    for name in ("model.safetensors", "README.md"):
+        assert files[name].digest == md5(output / name)
+        assert Path(files[name].local_path).is_file()  # what `wandb sync` will send
+    assert evaluation.type == "evaluation"
+    assert json.loads(evaluation.metadata)["model"] == model.name
+    assert json.loads(evaluation.metadata)["auc"] == metrics["eval_auc"]
+
+
+def test_tensorboard_has_the_same_numbers_and_wandb_is_not_imported(flags, tmp_path, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
+    monkeypatch.setattr(sys, "argv", ["train_prm.py", *flags(tmp_path / "prm", "tensorboard")])
+    runpy.run_path(str(ROOT / "recipes" / "train_prm.py"), run_name="__main__")
+
+    scalars = {}
+    for path in (tmp_path / "prm" / "runs").rglob("events.*"):  # the last evaluation is in a file of its own
+        events = EventAccumulator(str(path)).Reload()
+        for tag in events.Tags()["scalars"]:
+            scalars.setdefault(tag, []).extend(event.value for event in events.Scalars(tag))
+    state = json.loads((tmp_path / "prm" / "trainer_state.json").read_text())["log_history"]
+    for name in ("loss", *THROUGHPUT):
+        assert scalars[f"train/{name}"] == pytest.approx([entry[name] for entry in state if name in entry]), name
+    metrics = json.loads((tmp_path / "prm" / "eval_results.json").read_text())
+    for name in ("loss", "auc", "balanced_accuracy", "first_error_accuracy", "calibration_error"):
+        assert scalars[f"eval/{name}"] == pytest.approx([metrics[f"eval_{name}"]]), name
