@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, EarlyStoppingCallback, PreTrainedTokenizerBase
 
 from prm.encoding import StepCodec
 from prm.formats import LabeledRow, file_hash
@@ -52,6 +52,10 @@ class VerifierArguments:
         metadata={"help": "a step that several traces share counts `per_trace` (as in separate sequences) or `once`"},
     )
     bad_weight: float = field(default=1.0, metadata={"help": "factor on the loss of bad steps, for unbalanced labels"})
+    early_stopping: int | None = field(
+        default=None,
+        metadata={"help": "stop after so many evaluations without a better one; needs --load_best_model_at_end"},
+    )
     limit: int | None = field(default=None, metadata={"help": "train on the first rows only"})
 
     def __post_init__(self) -> None:
@@ -137,6 +141,8 @@ def run_training(
     tracking = WandbTracking(trainer, arguments) if "wandb" in (args.report_to or ()) else None
     if tracking:
         trainer.add_callback(tracking)
+    if arguments and arguments.early_stopping is not None:
+        trainer.add_callback(EarlyStoppingCallback(arguments.early_stopping))
     checkpoint = find_checkpoint(args.resume_from_checkpoint, str(args.output_dir), trainer.verifier_config)
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(_internal_call=True)  # as the Trainer's own saves: not pushed before it is known to be good

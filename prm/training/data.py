@@ -148,13 +148,10 @@ class StepCollator:
 
     def __init__(self, shared_steps: Literal["per_trace", "once"] = "per_trace") -> None:
         self.shared_steps = shared_steps
-        self.sequence_tokens = 0
-        """Tokens of the examples so far, each on its own."""
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         traces = [trace for example in examples for trace in example.get("pair", (example,))]
         row = pack([trace["input_ids"] for trace in traces])
-        self.sequence_tokens += sum(len(trace["input_ids"]) for trace in traces)
         index = torch.cat([places[trace["step_ends"]] for places, trace in zip(row.places_N, traces, strict=True)])
         owner = torch.tensor([i for i, trace in enumerate(traces) for _ in trace["step_ends"]])
         targets = [[1.0] if "pair" in example else example["targets"] for example in examples]

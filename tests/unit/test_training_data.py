@@ -107,14 +107,12 @@ def test_orm_learns_the_outcome_at_the_last_step_only():
 def test_batch_is_one_row_without_padding_that_points_at_its_steps():
     short = {"input_ids": [5, 6, 7], "step_ends": [2], "targets": [0.5]}
     long = {"input_ids": [5, 6, 10, 11, 12], "step_ends": [1, 4], "targets": [1.0, 0.0]}
-    collator = StepCollator()
-    batch = collator([long, short])
+    batch = StepCollator()([long, short])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 10, 11, 12]]  # 5 and 6 are shared
     assert batch["position_ids"].tolist() == [[0, 1, 2, 2, 3, 4]]
     assert batch["step_index"].tolist() == [1, 5, 2]
     assert batch["step_trace"].tolist() == [0, 0, 1]
     assert (batch["labels"].tolist(), batch["labels"].dtype) == ([1.0, 0.0, 0.5], torch.float32)
-    assert collator.sequence_tokens == 8
 
 
 def test_shared_steps_count_once_per_trace_or_once():
