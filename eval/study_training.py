@@ -51,7 +51,7 @@ VARIANTS = {
     for objective in OBJECTIVES
     for head in HEADS
     for way in WAYS
-    if objective == "soft" or head == "linear" and (objective == "hard" or way == "full")
+    if objective == "soft" or (head == "linear" and (objective == "hard" or way == "full"))
 }
 METRICS = (
     "auc",
