@@ -7,15 +7,12 @@ import json
 import os
 import random
 import runpy
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
-from safetensors.torch import load_file
 
 from prm import arithmetic
 from prm.formats import labeled_to_row, write_jsonl
@@ -154,39 +151,52 @@ def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
     assert (verifier.config.kind, verifier.config.semantics, verifier.aggregation) == ("orm", "outcome", "last")
 
 
-def test_killed_run_resumes_to_the_weights_of_one_that_was_never_stopped(files, tmp_path, run_here):
-    def arguments(output, **more):
-        return flags(
-            config=files / "prm.yaml", output_dir=output, max_steps=60, save_strategy="steps", save_steps=15, **more
-        )
+@pytest.mark.parametrize(
+    ("more", "head"),
+    [
+        ({"objective": "ranking", "bad_weight": 1}, "linear"),
+        ({"objective": "squared_error", "bad_weight": 2, "shared_steps": "once"}, "linear"),
+        ({"until_first_error": True, "head": "mlp", "freeze_backbone": True}, "mlp"),
+        ({"lora_r": 4, "load_in_4bit": True}, "linear"),
+    ],
+)
+def test_prm_objectives_heads_and_ways_end_in_a_checkpoint_that_scores(more, head, files, tmp_path, run_here, capsys):
+    run_here("train_prm.py", *flags(config=files / "prm.yaml", output_dir=tmp_path / "prm", max_steps=2, **more))
+    assert "loaded again, scores agree" in capsys.readouterr().out
+    verifier = load_verifier(str(tmp_path / "prm"))
+    assert verifier.config.head == head
+    assert len(verifier.score(PROBLEMS[0].prompt, arithmetic.solution(PROBLEMS[0].prompt))) == 3
 
-    checkpoint = tmp_path / "killed" / "checkpoint-15"
-    process = subprocess.Popen(
-        [sys.executable, "recipes/train_prm.py", *arguments(tmp_path / "killed")],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 300
-        while not (checkpoint / "trainer_state.json").is_file():  # written last
-            assert process.poll() is None, f"ended with {process.returncode} before its first checkpoint"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "model.safetensors").exists()  # it did not get to its end
 
-    run_here("train_prm.py", *arguments(tmp_path / "killed", resume_from_checkpoint=checkpoint))
-    run_here("train_prm.py", *arguments(tmp_path / "whole"))
-    killed, whole = (load_file(tmp_path / name / "model.safetensors") for name in ("killed", "whole"))
-    first = load_file(checkpoint / "model.safetensors")
-    assert killed.keys() == whole.keys()
-    assert max(float((killed[name] - whole[name]).abs().max()) for name in whole) < 1e-5
-    assert max(float((first[name] - whole[name]).abs().max()) for name in whole) > 1e-2
-    assert logged(tmp_path / "killed", "loss") == pytest.approx(logged(tmp_path / "whole", "loss"), abs=1e-5)
+@pytest.mark.parametrize("more", [{"objective": "bradley_terry"}, {"tokens": "all"}])
+def test_orm_on_pairs_or_at_every_token_exports_to_one_logit(more, files, tmp_path, run_here, capsys):
+    output = tmp_path / "orm"
+    run_here("train_orm.py", *flags(config=files / "prm.yaml", output_dir=output, max_steps=2, **more))
+    assert read(output / "eval_results.json")["eval_n_steps"] == 12  # read at the last step, whatever is learned
+    run_here("export_reward_model.py", *flags(verifier=output, output_dir=tmp_path / "reward"))
+    assert "its rewards are the log-odds of the verifier minus" in capsys.readouterr().out
+    assert read(tmp_path / "reward" / "config.json")["architectures"] == ["LlamaForSequenceClassification"]
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(files, tmp_path, run_here):
+    more = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "early_stopping": 2}
+    more |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "learning_rate": 1.0, "max_steps": 20}
+    run_here("train_prm.py", *flags(**{"config": files / "prm.yaml", "output_dir": tmp_path / "prm"} | more))
+    assert read(tmp_path / "prm" / "trainer_state.json")["global_step"] < 20
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "message"),
+    [
+        ("train_prm.py", {"objective": "ranking", "targets": "soft"}, "orders good before bad steps and needs"),
+        ("train_orm.py", {"objective": "bradley_terry", "tokens": "all"}, "compares whole traces and needs"),
+        ("train_prm.py", {"objective": "ranking", "bad_weight": 2}, "compares steps with each other"),
+        ("train_prm.py", {"load_in_4bit": True}, "4-bit weights cannot be trained"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(script, more, message, files, tmp_path, run_here):
+    with pytest.raises((SystemExit, ValueError), match=message):
+        run_here(script, *flags(config=files / "prm.yaml", output_dir=tmp_path / "out", **more))
 
 
 def test_trl_rows_train_unchanged_once_their_meaning_is_given(files, tmp_path, run_here):
