@@ -1,6 +1,7 @@
 """Two processes train and validate as one does: same rows, same step, same metrics (gloo on the CPU)."""
 
 import json
+import os
 import random
 import runpy
 import subprocess
@@ -88,3 +89,82 @@ def test_two_processes_equal_one(tmp_path, tiny_llama, monkeypatch):
     assert {"eval_loss", "eval_auc", "eval_trace_auc", "eval_n_steps"} <= set(measured)
     for name in measured:
         assert metrics["two"][name] == pytest.approx(metrics["one"][name], abs=1e-5), name
+
+
+EVERY_OBJECTIVE = """
+import random, sys
+import torch
+from safetensors.torch import save_file
+from transformers import TrainingArguments
+from prm import arithmetic
+from prm.encoding import StepCodec
+from prm.formats import LabeledRow
+from prm.training.data import orm_examples, pair_examples, prm_examples
+from prm.training.losses import OBJECTIVES, weigh_bad
+from prm.training.trainer import VerifierTrainer
+from prm.types import LabeledTrace, Trace
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.classifier import from_base
+
+base, size, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+codec, tokenizer, rng = StepCodec(max_length=128), arithmetic.build_tokenizer(), random.Random(0)
+steps, outcomes = [], []
+for problem in arithmetic.load("train", 8):
+    for index in range(2):
+        gold = arithmetic.solution(problem.prompt)
+        trace = Trace(problem.id, gold if index else (*gold[:-1], "#### 0"), None, bool(index), index=index)
+        values = tuple(rng.random() for _ in gold)
+        labels = tuple(value > 0.4 for value in values)
+        steps.append(LabeledRow(problem, LabeledTrace(trace, labels, values, None, "random", "value")))
+        outcomes.append(LabeledRow(problem, LabeledTrace(trace, (bool(index),) * len(gold), None, None, "", "outcome")))
+hard = prm_examples(steps[:8], codec, tokenizer, "hard")[0]
+data = {
+    "cross_entropy": hard,
+    "squared_error": prm_examples(steps[:8], codec, tokenizer, "soft")[0],
+    "ranking": hard,
+    "weighted": hard,
+    "bradley_terry": pair_examples(orm_examples(outcomes, codec, tokenizer)[0]),
+    "every_token": orm_examples(outcomes[:8], codec, tokenizer, "all")[0],
+}
+weights = {}
+for name, examples in data.items():
+    assert len(examples) == 8
+    torch.manual_seed(0)
+    arguments = TrainingArguments(
+        output, per_device_train_batch_size=size, max_steps=1, learning_rate=0.05, optim="sgd", max_grad_norm=1e9,
+        lr_scheduler_type="constant", save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True,
+    )
+    config = VerifierConfig("prm", codec, "value", "last", base, "")
+    objective = OBJECTIVES.get(name) or (weigh_bad(OBJECTIVES["cross_entropy"], 3.0 if name == "weighted" else 1.0))
+    trainer = VerifierTrainer(from_base(base), arguments, config, tokenizer, examples, objective=objective)
+    start = trainer.model.score.weight.detach().clone()
+    trainer.train()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    assert (model.score.weight - start).abs().max() > 1e-4, name
+    weights |= {f"{name}/{key}": tensor.detach().clone() for key, tensor in model.named_parameters()}
+if trainer.is_world_process_zero():
+    save_file(weights, output + "/weights.safetensors")
+"""
+
+
+def test_every_objective_takes_the_same_step_in_two_processes(tmp_path, tiny_llama):
+    tiny_llama(len(arithmetic.build_tokenizer())).save_pretrained(tmp_path / "base")
+    (tmp_path / "worker.py").write_text(EVERY_OBJECTIVE)
+    weights = []
+    for processes, size in ((1, 8), (2, 4)):
+        output = tmp_path / f"out{processes}"
+        output.mkdir()
+        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        result = subprocess.run(
+            [*launcher, str(tmp_path / "worker.py"), str(tmp_path / "base"), str(size), str(output)],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert result.returncode == 0, result.stderr[-3000:]
+        weights.append(load_file(output / "weights.safetensors"))
+    assert len({name.split("/")[0] for name in weights[0]}) == 6
+    for name, tensor in weights[0].items():
+        assert float((tensor - weights[1][name]).abs().max()) < 1e-5, name
