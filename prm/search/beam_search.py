@@ -121,11 +121,13 @@ class BeamSearch:
         to_score = [(p, beam) for (p, _), beam in grown.items() if beam.steps]
         prompts = [problems[p].prompt for p, _ in to_score]
         scores_N = verifier.score_batch(prompts, [beam.steps for _, beam in to_score])
-        for (p, beam), prompt, scores in zip(to_score, prompts, scores_N, strict=True):
+        for (p, beam), scores in zip(to_score, scores_N, strict=True):
             beams_P[p].append(_Beam(beam.steps, tuple(scores), beam.num_tokens, beam.ended, beam.truncated))
-            tokens = verifier.count_tokens(prompt, beam.steps)
+        for p in open_P:
+            scored = [beam.steps for place, beam in to_score if place == p]
+            tokens = verifier.count_tokens(problems[p].prompt, scored)
             cost_P[p] += Cost(
-                verifier_tokens=tokens, verifier_calls=1, flops=forward_flops(verifier.num_parameters, tokens)
+                verifier_tokens=tokens, verifier_calls=len(scored), flops=forward_flops(verifier.num_parameters, tokens)
             )
 
     def _keep(self, beams: list[_Beam], samples: int, verifier: Verifier) -> list[_Beam]:

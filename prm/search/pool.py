@@ -81,14 +81,10 @@ def score_pools(pools: Sequence[Pool], verifier: Verifier) -> list[Pool]:
     prompts = [pools[p].problem.prompt for p, _ in places]
     steps_N = [pools[p].candidates[i].steps for p, i in places]
     scores_PN: list[list[tuple[float, ...]]] = [[()] * len(pool.candidates) for pool in pools]
-    tokens_P = [0] * len(pools)
-    calls_P = [0] * len(pools)
-    for (p, i), prompt, steps, scores in zip(
-        places, prompts, steps_N, verifier.score_batch(prompts, steps_N), strict=True
-    ):
+    for (p, i), scores in zip(places, verifier.score_batch(prompts, steps_N), strict=True):
         scores_PN[p][i] = tuple(scores)
-        tokens_P[p] += verifier.count_tokens(prompt, steps)
-        calls_P[p] += 1
+    read_P = [[pool.candidates[i].steps for i in pool.usable()] for pool in pools]
+    tokens_P = [verifier.count_tokens(pool.problem.prompt, read) for pool, read in zip(pools, read_P, strict=True)]
     share = (time.monotonic() - started) / max(1, len(pools))
     return [
         replace(
@@ -97,12 +93,12 @@ def score_pools(pools: Sequence[Pool], verifier: Verifier) -> list[Pool]:
             cost=pool.cost
             + Cost(
                 verifier_tokens=tokens,
-                verifier_calls=calls,
+                verifier_calls=len(read),
                 flops=forward_flops(verifier.num_parameters, tokens),
                 seconds=share,
             ),
         )
-        for pool, scores_N, tokens, calls in zip(pools, scores_PN, tokens_P, calls_P, strict=True)
+        for pool, scores_N, tokens, read in zip(pools, scores_PN, tokens_P, read_P, strict=True)
     ]
 
 

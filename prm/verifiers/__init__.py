@@ -28,8 +28,8 @@ class Verifier(Protocol):
         """The same for many traces, batched."""
         ...
 
-    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
-        """Tokens that scoring this trace reads."""
+    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
+        """Tokens that scoring these traces of one problem together reads; what is computed once counts once."""
         ...
 
 

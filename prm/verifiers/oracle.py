@@ -28,7 +28,7 @@ class OracleVerifier:
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
         return [self.score(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
 
-    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
+    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
         return 0
 
     def _score(self, gold: str, step: str) -> float:

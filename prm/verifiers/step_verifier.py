@@ -75,9 +75,9 @@ class StepVerifier:
                 scores_N[i] = scores
         return scores_N
 
-    def count_tokens(self, prompt: str, steps: Sequence[str]) -> int:
-        """Tokens of this trace on its own; what it shares with others in its row is computed once but counted for each."""
-        return len(self._encode(prompt, steps).input_ids)
+    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
+        """Tokens that scoring these traces of one problem together reads: each shared prefix once."""
+        return len(pack([self._encode(prompt, steps).input_ids for steps in steps_N]).input_ids) if steps_N else 0
 
     def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
         """One score for a whole trace, aggregated as `aggregation` says."""

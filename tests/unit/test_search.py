@@ -35,8 +35,9 @@ class TableVerifier:
         self.asked += map(tuple, steps_N)
         return [[self.scores[step] for step in steps] for steps in steps_N]
 
-    def count_tokens(self, prompt, steps):
-        return len(prompt) + sum(map(len, steps))
+    def count_tokens(self, prompt, steps_N):
+        """They share the prompt."""
+        return len(prompt) + sum(len(step) for steps in steps_N for step in steps)
 
 
 def planted(texts: dict[Problem, list[str]], seeds=(0,)) -> ScriptedGenerator:
@@ -249,10 +250,10 @@ def test_cost_of_a_pool_by_hand():
     assert replace(result.cost, seconds=0.0) == Cost(
         generated_tokens=12 + 6 + 0 + 7,
         prompt_tokens=15,  # "What is 2 + 2?\n", once
-        verifier_tokens=(14 + 5 + 6) + (14 + 6) + (14 + 7),  # the empty candidate is not scored
+        verifier_tokens=14 + (5 + 6) + 6 + 7,  # the prompt once; the empty candidate is not scored
         generator_calls=4,
         verifier_calls=3,
-        flops=2 * 100 * (25 + 15) + 2 * 7 * 66,
+        flops=2 * 100 * (25 + 15) + 2 * 7 * 38,
     )
     assert result.cost.seconds > 0
     assert [c.num_tokens for c in result.candidates] == [12, 6, 0, 7]
@@ -294,7 +295,7 @@ def test_beam_search_by_hand():
     assert [c.num_tokens for c in result.candidates] == [11, 11, 15, 15]
     assert [c.correct for c in result.candidates] == [True, False, False, True]
     generated, prompts = (4 * 4) + (7 + 4 + 4 + 7) + (7 + 7), 15 + (19 + 19) + (23 + 23)
-    read = 4 * 17 + (23 + 20 + 20 + 23) + (26 + 26)
+    read = (14 + 4 * 3) + (14 + 9 + 6 + 6 + 9) + (14 + 12 + 12)  # the prompt once in every round
     assert replace(result.cost, seconds=0.0) == Cost(
         generated_tokens=generated,
         prompt_tokens=prompts,

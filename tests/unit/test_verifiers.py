@@ -363,7 +363,9 @@ def test_scores_are_without_dropout_whatever_the_model_did_before(bases, tokeniz
 
 def test_trace_too_long_to_read_is_an_error_with_both_numbers(verifier, tokenizer):
     # 8 tokens of prompt, 6 + 6 + 3 of steps
-    assert verifier.count_tokens(PROMPT, STEPS) == 23
+    assert verifier.count_tokens(PROMPT, [STEPS]) == 23
+    assert verifier.count_tokens(PROMPT, [STEPS, STEPS[:2], (*STEPS[:2], "#### 73")]) == 25  # two tokens are not shared
+    assert verifier.count_tokens(PROMPT, []) == 0
     short = VerifierConfig("prm", StepCodec(max_length=22), "value", "last", "base", "hash")
     with pytest.raises(ValueError, match="3 steps is 23 tokens long, this verifier reads 22: only 2 steps fit"):
         StepVerifier(verifier.model, tokenizer, short).score(PROMPT, STEPS)
