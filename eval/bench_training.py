@@ -281,8 +281,9 @@ def save_base(config: LlamaConfig, folder: str) -> str:
 
 
 def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Two panels on the 10M shape: milliseconds per labeled step against the vocabulary, ours and with full-vocabulary
-    logits; and against the number of traces per problem, ours against what the tokens after sharing predict."""
+    """Three panels on the 10M shape: milliseconds per labeled step against the vocabulary, with two logits per step and with
+    all of the vocabulary's; milliseconds against the traces of one problem, and against the tokens computed, both for a
+    packed tree and for padded rows."""
     rng = random.Random(2)
     vocabulary: dict[str, list[tuple[float, float]]] = {"two logits at step ends": [], "full-vocabulary logits": []}
     for size in (8192, 32768, 131072):

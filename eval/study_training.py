@@ -4,7 +4,8 @@ Every variant is trained by `recipes/train_prm.py` on the labeled traces of the 
 candidates of unseen *validation* problems, whose steps are labeled by rollouts of their own. The test split stays
 unseen, since the table is there to choose by. A finished run is a line of `runs.jsonl` and is not repeated.
 
-    {"variant": "soft linear full", "seed": 0, "auc": 0.91, "auc_within_problem": 0.87, "calibration_error": 0.03,
+    {"variant": "soft linear full", "seed": 0, "setting": "<hashes of the data>", "auc": 0.91,
+     "auc_within_problem": 0.87, "calibration_error": 0.03,
      "first_error_accuracy": 0.71, "best_of_16": 0.68, "seconds": 41.2}
 
 Left out: tuning of learning rates (those of `VARIANTS` were set before the first run), and `lm_tokens` heads (the embedded
@@ -28,7 +29,7 @@ import sys
 import time
 from pathlib import Path
 
-from prm.formats import read_labeled, read_traces
+from prm.formats import file_hash, read_labeled, read_traces
 from prm.metrics import best_of_n
 from prm.step_metrics import aggregate, step_report
 from prm.verifiers import load_verifier
@@ -78,6 +79,9 @@ def main() -> None:
     validation = label_validation(args.output_dir, args.problems)
     journal = args.output_dir / "runs.jsonl"
     runs = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
+    setting = f"{file_hash(args.data)} {file_hash(validation)}"
+    if any(run["setting"] != setting for run in runs):
+        sys.exit(f"{journal} holds runs on other data; give another --output_dir")
     done = {(run["variant"], run["seed"]) for run in runs}
     todo = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS if (variant, seed) not in done]
     for number, (variant, seed) in enumerate(todo, 1):
@@ -87,7 +91,7 @@ def main() -> None:
             f"recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml --data {args.data} --output_dir {folder}"
             f" {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
         )
-        record = {"variant": variant, "seed": seed, **measure(folder, validation)}
+        record = {"variant": variant, "seed": seed, "setting": setting, **measure(folder, validation)}
         record["seconds"] = round(time.monotonic() - started, 1)
         shutil.rmtree(folder)
         with journal.open("a") as lines:
@@ -122,11 +126,13 @@ def measure(checkpoint: Path, validation: Path) -> dict[str, float]:
     rows = read_labeled(validation)
     prompts, steps_N = [row.problem.prompt for row in rows], [row.labeled.trace.steps for row in rows]
     scores_N = verifier.score_batch(prompts, steps_N)
+    decided_N = [[i for i, label in enumerate(row.labeled.labels) if label is not None] for row in rows]
+    some = [(row, scores, decided) for row, scores, decided in zip(rows, scores_N, decided_N, strict=True) if decided]
     report = step_report(
-        scores_N,
-        [[bool(label) for label in row.labeled.labels] for row in rows],
-        [row.problem.id for row in rows],
-        targets_N=[list(row.labeled.values or ()) for row in rows],
+        [[scores[i] for i in decided] for _, scores, decided in some],
+        [[bool(row.labeled.labels[i]) for i in decided] for row, _, decided in some],
+        [row.problem.id for row, _, _ in some],
+        targets_N=[[(row.labeled.values or ())[i] for i in decided] for row, _, decided in some],
         aggregation=verifier.aggregation,
     )
     scores = {

@@ -139,9 +139,15 @@ def check_supported(config: PreTrainedConfig, max_length: int) -> None:
     """Refuse a model whose attention is not the one computed here.
 
     Raises:
-        ValueError: a sliding window shorter than the longest trace.
+        ValueError: a sliding window shorter than the longest trace; layers that are no attention, whose state would run
+            from one trace of a row into the next.
     """
     kinds = set(config.to_dict().get("layer_types") or ())
+    if kinds - {"full_attention", "sliding_attention"}:
+        raise ValueError(
+            f"{config.model_type} models have {', '.join(sorted(kinds))} layers; packed rows need attention in all of them:"
+            " use a Llama, Qwen2, Qwen3, Mistral, Gemma ... base model"
+        )
     window = config.to_dict().get("sliding_window")
     if window is not None and window < max_length and kinds != {"full_attention"}:
         raise ValueError(

@@ -56,12 +56,15 @@ def main() -> None:
     preflight(script.data, len(checked), train, (eval_rows, eval_examples, eval_report), codec, tokenizer)
     if pairs:
         train_examples = pair_examples(train_examples, seed=training.seed)
-        print(f"pairs       {len(train_examples)}")
+        print(
+            f"pairs       {len(train_examples)}, from {len({pair['problem'] for pair in train_examples})} of"
+            f" {len({row.problem.id for row in train_rows})} problems; the others have no right or no wrong trace"
+        )
 
     trainer = VerifierTrainer(
         script.load_model(),
         training,
-        script.verifier_config("orm", "outcome"),
+        script.verifier_config("orm", "outcome", objective=script.objective),
         tokenizer,
         train_examples,
         eval_examples,

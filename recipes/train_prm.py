@@ -77,7 +77,7 @@ def main() -> None:
     trainer = VerifierTrainer(
         script.load_model(),
         training,
-        script.verifier_config("prm", semantics, script.aggregation),
+        script.verifier_config("prm", semantics, script.aggregation, script.objective),
         tokenizer,
         train_examples,
         eval_examples,

@@ -85,7 +85,11 @@ class VerifierArguments:
         return model
 
     def verifier_config(
-        self, kind: Literal["prm", "orm"], semantics: Semantics, aggregation: Aggregation | None = None
+        self,
+        kind: Literal["prm", "orm"],
+        semantics: Semantics,
+        aggregation: Aggregation | None = None,
+        objective: str = "cross_entropy",
     ) -> VerifierConfig:
         """What the checkpoint will say about itself."""
         return VerifierConfig(
@@ -97,16 +101,16 @@ class VerifierArguments:
             data_hash=file_hash(self.data),
             head=self.head,  # type: ignore[arg-type]
             quantization="nf4" if self.load_in_4bit else None,
+            objective=objective,
+            bad_weight=self.bad_weight,
         )
 
     def weighted(self, name: str) -> Objective:
         """The objective of this name, with `bad_weight` on its bad steps.
 
         Raises:
-            ValueError: an unknown name, or one that `bad_weight` or `shared_steps` mean nothing for.
+            ValueError: `bad_weight` or `shared_steps` mean nothing for it.
         """
-        if name not in OBJECTIVES:
-            raise ValueError(f"--objective {name!r} is not one of {', '.join(OBJECTIVES)}")
         relative = name in ("ranking", "bradley_terry")
         if relative and (self.bad_weight != 1 or self.shared_steps == "once"):
             raise ValueError(
@@ -148,9 +152,11 @@ def run_training(
     trainer.save_model(_internal_call=True)  # as the Trainer's own saves: not pushed before it is known to be good
     trainer.save_state()
     metrics = trainer.evaluate()
-    some = eval_rows[:8]
-    steps_N = [row.labeled.trace.steps for row in some]
-    difference = trainer.check_saved([row.problem.prompt for row in some], steps_N)
+    some = [(row.problem.prompt, row.labeled.trace.steps) for row in eval_rows[:8]]
+    codec = trainer.verifier_config.codec  # a trace that was truncated in training is compared as far as it is read
+    fits = [codec.fit(codec.encode(trainer.tokenizer, prompt, steps)) for prompt, steps in some]
+    steps_N = [steps[:fit] for (_, steps), fit in zip(some, fits, strict=True)]
+    difference = trainer.check_saved([prompt for prompt, _ in some], steps_N)
     if trainer.is_world_process_zero():
         print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)

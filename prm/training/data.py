@@ -3,7 +3,8 @@
 One example of the embedded set (two steps, both labeled; 0.75 is 6 of 8 rollouts):
 
     {"input_ids": [6, 61, 3, 52, 7, 12, 61, 8, 52, 11, 99, 12, 13, 99, 12], "step_ends": [11, 14],
-     "targets": [0.75, 1.0], "hard": [True, True], "steps": [0, 1], "problem": "arithmetic/train/7"}
+     "targets": [0.75, 1.0], "hard": [True, True], "steps": [0, 1], "problem": "arithmetic/train/7",
+     "truncated": False}
 
 `StepCollator` packs the examples of a micro-batch into one row (`prm.packing`), and `ProblemSampler` puts the traces of a
 problem next to each other so that they have something to share.
@@ -101,14 +102,15 @@ def orm_examples(
     for row in rows:
         outcome = row.labeled.labels[-1]
         only_last = (*[None] * (len(row.labeled.labels) - 1), outcome)
-        example = _example(row, codec, tokenizer, only_last, only_last)
-        if tokens == "all":
+        examples.append(_example(row, codec, tokenizer, only_last, only_last))
+    report = _report(examples)  # before tokens count as steps
+    if tokens == "all":
+        for row, example in zip(rows, examples, strict=True):
             start = len(codec.prompt.encode(tokenizer, row.problem.prompt))
             count = len(example["input_ids"]) - start
             example["step_ends"] = list(range(start, start + count))
             example["targets"], example["hard"] = example["targets"] * count, example["hard"] * count
-        examples.append(example)
-    return examples, _report(examples)
+    return examples, report
 
 
 def pair_examples(examples: Sequence[Example], per_problem: int = 16, seed: int = 0) -> list[Example]:
@@ -160,7 +162,13 @@ class StepCollator:
             index, back = index.unique(return_inverse=True)
             labels = torch.zeros(len(index)).index_reduce(0, back, labels, "mean", include_self=False)
             owner = torch.zeros(len(index), dtype=owner.dtype).index_reduce(0, back, owner, "amin", include_self=False)
-        return row.model_inputs() | {"step_index": index, "step_trace": owner, "labels": labels}
+        apart = torch.tensor(sum(len(trace["input_ids"]) for trace in traces))
+        return row.model_inputs() | {
+            "step_index": index,
+            "step_trace": owner,
+            "labels": labels,
+            "sequence_tokens": apart,
+        }
 
 
 class ProblemSampler(Sampler[int]):

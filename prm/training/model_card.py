@@ -58,7 +58,7 @@ def write_model_card(
     sections = [
         f"# {name}",
         f"{article} {KINDS[config.kind]} trained from `{config.base_model}`{' (LoRA adapter)' if adapter else ''}: one score"
-        f" in [0, 1] per step of a reasoning trace. A score is {MEANING[config.semantics]}.",
+        f" in [0, 1] per step of a reasoning trace. A score {_meaning(config)}.",
         _loading(name),
         _codec(config, tokenizer),
         _labels(config),
@@ -69,6 +69,13 @@ def write_model_card(
     ]
     head = yaml.safe_dump(_front_matter(name, config, metrics, adapter), sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _meaning(config: VerifierConfig) -> str:
+    if config.objective in ("ranking", "bradley_terry") or config.bad_weight != 1:
+        weight = f" with bad steps weighing {config.bad_weight:g}" if config.bad_weight != 1 else ""
+        return f"orders steps and traces and is no probability: it was trained by {config.objective}{weight}"
+    return f"is {MEANING[config.semantics]}"
 
 
 def show_positions(
@@ -144,7 +151,8 @@ def _labels(config: VerifierConfig) -> str:
     return f"""## Labels
 
 Label 0 is `{config.labels[0]}`, label 1 is `{config.labels[1]}`; a score is the softmax probability of label 1. Semantics of
-the training labels: `{config.semantics}`. Aggregation of step scores into a trace score: `{config.aggregation}`."""
+the training labels: `{config.semantics}`; objective: `{config.objective}`. Aggregation of
+step scores into a trace score: `{config.aggregation}`."""
 
 
 def _data(config: VerifierConfig, report: DatasetReport | None) -> str:
@@ -171,6 +179,11 @@ problem, how often the right one scores higher.
 
 def _serving(name: str, config: VerifierConfig, tokenizer: PreTrainedTokenizerBase, adapter: bool) -> str:
     """Found to work with vLLM 0.32. Its pooler can take rows at one token id only, so without a marker it gives all."""
+    if config.quantization is not None:
+        return f"""## vLLM
+
+Not served as it is: the adapter belongs to a base rounded to 4 bits ({config.quantization}). Merged into the unrounded base,
+its scores shift; measure by how much before you use them."""
     codec = config.codec
     launch = f"vllm serve {'merged' if adapter else name} --runner pooling --max-model-len {codec.max_length}"
     if codec.marker:

@@ -70,9 +70,8 @@ class Throughput(TrainerCallback):
 
 
 def count_tokens(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """(2,) tokens of a packed row: computed, and those of its traces if each stood alone, up to the last step read."""
-    lengths = batch["position_ids"][0, batch["step_index"]] + 1
-    apart = torch.zeros_like(lengths).scatter_reduce(0, batch["step_trace"], lengths, "amax").sum()
+    """(2,) tokens of a packed row: computed, and those of its traces if each stood alone."""
+    apart = batch["sequence_tokens"]
     return torch.stack([torch.full_like(apart, batch["input_ids"].numel()), apart])
 
 

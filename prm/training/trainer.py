@@ -35,6 +35,16 @@ PADDING = -100.0
 """Fills the ragged rows of an evaluation; no score, loss or target can have this value."""
 
 
+NEEDED = {
+    "average_tokens_across_devices": (True, "the loss is divided by the targets of all processes"),
+    "label_smoothing_factor": (0.0, "targets are chances already, and smoothing would do nothing"),
+    "train_sampling_strategy": ("random", "traces are drawn problem by problem, and no row has padding"),
+    "bf16_full_eval": (False, "it would cast the fp32 head; --bf16 is autocast in evaluation too"),
+    "fp16_full_eval": (False, "it would cast the fp32 head; --fp16 is autocast in evaluation too"),
+}
+"""Flags of the Trainer that would change the result, or nothing, without a word."""
+
+
 def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
     """LoRA on all linear layers of the body; the head is trained in full and saved with the adapter.
 
@@ -73,6 +83,9 @@ class VerifierTrainer(Trainer):
                 f"{args.n_gpu} GPUs in one process; start with `accelerate launch` so that each has its own"
             )
         check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
+        for name, (needed, why) in NEEDED.items():
+            if (value := args.to_dict()[name]) != needed:
+                raise ValueError(f"--{name} {value} is refused: {why}; leave it out")
         args.remove_unused_columns = False
         args.label_names = ["labels"]
         self.verifier_config = config
@@ -110,7 +123,7 @@ class VerifierTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """As the stock method, but the objective also sees which trace each step belongs to."""
-        labels, traces = inputs.pop("labels"), inputs.pop("step_trace")
+        labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
         outputs = model(**inputs)
         losses = self.objective(outputs.logits, labels, traces)
         # Gradients are averaged over processes, the count is that of all of them.
@@ -128,7 +141,7 @@ class VerifierTrainer(Trainer):
         """Loss of this batch, (scores, losses) of its steps, each (traces, most steps), and targets of the same shape,
         filled up with PADDING. The loss is the cross-entropy whatever the objective is, so that runs can be compared."""
         inputs = self._prepare_inputs(inputs)
-        labels, traces = inputs.pop("labels"), inputs.pop("step_trace")
+        labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs).logits
         scores, losses = torch.softmax(logits, -1)[:, 1], cross_entropy(logits, labels, traces)

@@ -42,7 +42,11 @@ class VerifierConfig:
     data_hash: str
     head: Head = "linear"
     quantization: Literal["nf4"] | None = None
-    """How the base of an adapter was quantized in training; scoring does the same, or the scores would shift."""
+    """How the base of an adapter was quantized in training; scoring does the same, or the scores would shift (a little they
+    do where bf16 is computed on a GPU and fp32 on the CPU)."""
+    objective: str = "cross_entropy"
+    bad_weight: float = 1.0
+    """What it was trained with (`prm.training.losses`): not every objective makes a score a probability."""
     labels: tuple[str, str] = ("bad", "good")
     versions: dict[str, str] = field(default_factory=library_versions)
 

@@ -43,7 +43,7 @@ from prm.verifiers.checkpoint import HEADS, Head, VerifierConfig
 
 LABELS = {0: "bad", 1: "good"}
 HEAD = "score"
-"""Name of the head module in every stock token classifier that has a causal language model beside it."""
+"""Name of the head module in the stock token classifiers of Llama, Qwen, Mistral, Gemma and most others."""
 
 
 class Fp32Linear(nn.Linear):
@@ -62,6 +62,11 @@ class StepClassifier:
 
     def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)  # type: ignore[call-arg]
+        if HEAD not in self._modules:  # type: ignore[attr-defined]
+            raise ValueError(
+                f"the token classifier of {config.model_type!r} models has no head called {HEAD!r}; use a Llama, Qwen2,"
+                " Qwen3, Mistral, Gemma ... base model"
+            )
         stock: nn.Linear = self.score  # type: ignore[has-type]
         size = stock.in_features
         # The explicit dtype wins over that of the folder, when the head is new and when it is loaded.
@@ -152,7 +157,11 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
         raise ValueError(
             f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete"
         )
-    if head == "lm_tokens":
+    if any(key.startswith(f"{HEAD}.") for key in info["unexpected_keys"]):
+        raise ValueError(
+            f"{path} is a verifier whose head is not {head}; go on with the head it has, or start from its base"
+        )
+    if head == "lm_tokens" and info["missing_keys"]:
         _start_as_lm_tokens(model.score, path)
     return model
 

@@ -15,6 +15,7 @@ ROW = {  # traces of 5, 6 and 4 tokens; the first two share four tokens, the las
     "position_ids": torch.tensor([[0, 1, 2, 3, 4, 4, 5, 0, 1, 2, 3]]),
     "step_index": torch.tensor([2, 4, 2, 6, 10]),
     "step_trace": torch.tensor([0, 0, 1, 1, 2]),
+    "sequence_tokens": torch.tensor(15),
 }
 
 

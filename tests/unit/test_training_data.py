@@ -148,7 +148,7 @@ def test_orm_may_learn_the_outcome_at_every_token_behind_the_prompt():
     ((example,), report) = orm_examples(rows, StepCodec(), build_tokenizer(), tokens="all")
     assert example["step_ends"] == list(range(8, 23))  # 8 tokens of prompt
     assert example["targets"] == [1.0] * 15
-    assert report.labeled_steps == 15
+    assert report.labeled_steps == 1
 
 
 def outcome(problem, good, ids):
