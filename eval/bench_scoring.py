@@ -36,6 +36,7 @@ from prm.verifiers.classifier import from_base
 from prm.verifiers.step_verifier import StepVerifier
 
 SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value heads
+    "tiny": (512, 32, 64, 2, 4, 2),  # for the tests
     "10m": (8192, 256, 768, 10, 8, 4),
     "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
 }

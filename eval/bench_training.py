@@ -50,6 +50,15 @@ from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import from_base
 
 SHAPES = {
+    "tiny": LlamaConfig(  # for the tests
+        vocab_size=512,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+    ),
     "10m": LlamaConfig(
         vocab_size=8192,
         hidden_size=256,
@@ -77,6 +86,7 @@ STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
 HEADER = list(range(10, 35))
 """The chat template's system turn, the same tokens in front of every prompt."""
 TRACES_PER_PROBLEM = 16
+MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
 def main() -> None:
@@ -245,7 +255,7 @@ def activation_bytes(side: str, base: str, examples: Sequence[Example]) -> int:
     else:
         model = from_base(base).train()
         batch = StepCollator()(examples)
-        del batch["step_trace"], batch["labels"]
+        batch = {name: batch[name] for name in MODEL_INPUTS}
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept: dict[int, int] = {}
 
@@ -289,9 +299,9 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
     for size in (8192, 32768, 131072):
         config = LlamaConfig(**{**SHAPES["10m"].to_dict(), "vocab_size": size})
         examples = gsm8k_problem(rng, "p", 8192)
-        batch = StepCollator()(examples)
-        steps = len(batch.pop("labels"))
-        del batch["step_trace"]
+        collated = StepCollator()(examples)
+        steps = len(collated["labels"])
+        batch = {name: collated[name] for name in MODEL_INPUTS}
         with tempfile.TemporaryDirectory() as folder:
             model = from_base(save_base(config, folder)).train()
         head = torch.nn.Linear(config.hidden_size, size, bias=False)
@@ -316,8 +326,8 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
     tokens: list[tuple[float, float]] = []
     for count in (1, 2, 4, 8, 16):
         examples = gsm8k_problem(rng, "p", 8192, count)
-        batch = StepCollator()(examples)
-        del batch["labels"], batch["step_trace"]
+        collated = StepCollator()(examples)
+        batch = {name: collated[name] for name in MODEL_INPUTS}
         padded = {"input_ids": pad(examples)["input_ids"]}
         for name, inputs in (("packed tree", batch), ("padded rows", padded)):
 

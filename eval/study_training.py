@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("outputs/quickstart/labeled.jsonl"))
     parser.add_argument("--problems", type=int, default=100, help="validation problems, 16 candidates each")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
     args = parser.parse_args()
     if not args.data.is_file():
         sys.exit(f"{args.data} is missing; run `python recipes/quickstart.py` first, or give --data")
@@ -83,7 +84,7 @@ def main() -> None:
     if any(run["setting"] != setting for run in runs):
         sys.exit(f"{journal} holds runs on other data; give another --output_dir")
     done = {(run["variant"], run["seed"]) for run in runs}
-    todo = [(variant, seed) for seed in range(args.seeds) for variant in VARIANTS if (variant, seed) not in done]
+    todo = [(variant, seed) for seed in range(args.seeds) for variant in args.variants if (variant, seed) not in done]
     for number, (variant, seed) in enumerate(todo, 1):
         started = time.monotonic()
         folder = args.output_dir / "checkpoint"
@@ -100,10 +101,10 @@ def main() -> None:
         left = (len(todo) - number) * record["seconds"]
         print(f"{number}/{len(todo)} {variant}, seed {seed}: {record}, {left / 60:.0f} min left", flush=True)
 
-    table = make_table(runs)
+    table = make_table(runs, args.variants)
     (args.output_dir / "table.md").write_text(table)
     print(table)
-    print(json.dumps({variant: summarize([r for r in runs if r["variant"] == variant]) for variant in VARIANTS}))
+    print(json.dumps({variant: summarize([r for r in runs if r["variant"] == variant]) for variant in args.variants}))
 
 
 def label_validation(folder: Path, problems: int) -> Path:
@@ -157,7 +158,7 @@ def summarize(runs: list[dict]) -> dict[str, dict[str, float]]:
     }
 
 
-def make_table(runs: list[dict]) -> str:
+def make_table(runs: list[dict], variants: list[str]) -> str:
     """Markdown: mean over seeds, standard deviation behind ±."""
     heads = [
         "AUC",
@@ -169,7 +170,7 @@ def make_table(runs: list[dict]) -> str:
         "seconds",
     ]
     lines = ["| objective, head, way | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for variant in VARIANTS:
+    for variant in variants:
         numbers = summarize([run for run in runs if run["variant"] == variant])
         cells = [f"{numbers[name]['mean']:.3f} ± {numbers[name]['sd']:.3f}" for name in METRICS]
         lines.append(f"| {variant} | " + " | ".join(cells) + f" | {numbers['seconds']['mean']:.0f} |")

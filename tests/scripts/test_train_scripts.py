@@ -178,6 +178,14 @@ def test_orm_on_pairs_or_at_every_token_exports_to_one_logit(more, files, tmp_pa
     assert read(tmp_path / "reward" / "config.json")["architectures"] == ["LlamaForSequenceClassification"]
 
 
+def test_truncated_validation_rows_do_not_end_a_finished_run(files, tmp_path, run_here, capsys):
+    run_here("train_prm.py", *flags(config=files / "prm.yaml", output_dir=tmp_path / "prm", max_steps=1, max_length=40))
+    out = capsys.readouterr().out
+    assert "0 truncated" not in out.split("validation")[1].split("unlabeled")[0]
+    assert "loaded again, scores agree" in out
+    assert (tmp_path / "prm" / "eval_results.json").is_file()
+
+
 def test_early_stopping_ends_a_run_that_gets_no_better(files, tmp_path, run_here):
     more = {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "save_steps": 1, "early_stopping": 2}
     more |= {"load_best_model_at_end": True, "metric_for_best_model": "loss", "learning_rate": 1.0, "max_steps": 20}

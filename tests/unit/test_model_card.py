@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -77,7 +78,7 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     assert "```\nStart with 47, add 38.\n47 + 38 = 85⟦\\n⟧\n#### 85⟦\\n⟧\n```" in text
     assert "at positions [11, 14] of 15. At most\n64 tokens" in text
     assert "the chance that the trace ends with the right answer if its generator goes on" in text
-    assert "the training labels: `value`. Aggregation of step scores into a trace score: `last`." in text
+    assert "`value`; objective: `cross_entropy`. Aggregation of\nstep scores into a trace score: `last`." in text
     assert "2 traces, 4 labeled steps (50.0% good, mean target 0.562), 0 truncated, 30 tokens." in text
     assert "| `trace_auc_within_problem` | 0.7512 |" in text
     assert (
@@ -85,6 +86,24 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     )
     assert "Qwen2 bases only" not in text
     assert "Merge the adapter" not in text
+
+
+def test_a_score_that_only_orders_is_not_called_a_chance(tmp_path):
+    assert "A score is the chance that the trace ends with the right answer" in card(tmp_path).text
+    for change, words in (
+        ({"objective": "ranking"}, "was trained by ranking"),
+        ({"bad_weight": 3.0}, "was trained by cross_entropy with bad steps weighing 3"),
+    ):
+        text = card(tmp_path, replace(CONFIG, **change)).text
+        assert f"A score orders steps and traces and is no probability: it {words}." in text
+        assert "the chance that" not in text
+
+
+def test_an_adapter_on_4_bit_weights_is_not_said_to_merge(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    text = card(tmp_path, replace(CONFIG, quantization="nf4")).text
+    assert "Not served as it is: the adapter belongs to a base rounded to 4 bits" in text
+    assert "vllm serve" not in text
 
 
 def test_a_marker_gives_vllm_its_step_pooler_and_an_adapter_is_merged_first(tmp_path, plain_tokenizer):

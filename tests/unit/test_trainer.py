@@ -374,6 +374,20 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(lora_r,
     assert largest_difference(parameters(whole.model), start) > 1e-2
 
 
+@pytest.mark.parametrize(
+    "flag",
+    [
+        {"average_tokens_across_devices": False},
+        {"label_smoothing_factor": 0.1},
+        {"train_sampling_strategy": "group_by_length"},
+        {"bf16_full_eval": True},
+    ],
+)
+def test_flags_that_would_change_the_result_without_a_word_are_refused(flag, make_trainer):
+    with pytest.raises(ValueError, match=f"--{next(iter(flag))} .* is refused"):
+        make_trainer(**flag)
+
+
 def test_several_gpus_in_one_process_are_refused(make_trainer, monkeypatch):
     monkeypatch.setattr(TrainingArguments, "n_gpu", 2)
     with pytest.raises(ValueError, match="2 GPUs in one process; start with `accelerate launch`"):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import Qwen2Config
+from transformers import Qwen2Config, Qwen3NextConfig
 
 from prm import tree_attention
 from prm.packing import pack
@@ -131,6 +131,12 @@ def test_window_shorter_than_a_trace_is_refused():
         tree_attention.check_supported(config, 65)
     unused = Qwen2Config(num_hidden_layers=2, use_sliding_window=False, sliding_window=64)
     tree_attention.check_supported(unused, 65)
+
+
+def test_layers_that_carry_a_state_along_the_row_are_refused():
+    config = Qwen3NextConfig(num_hidden_layers=4)
+    with pytest.raises(ValueError, match="qwen3_next models have full_attention, linear_attention layers"):
+        tree_attention.check_supported(config, 64)
 
 
 def test_batch_of_several_packed_rows_is_refused(bases):

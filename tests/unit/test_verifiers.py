@@ -8,7 +8,14 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer, BertConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    BertConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from prm.arithmetic import build_tokenizer
 from prm.encoding import StepCodec
@@ -171,6 +178,19 @@ def test_lm_tokens_head_starts_with_the_rows_of_minus_and_plus(bases, merging_to
         from_base(bases["llama"], head="lm_tokens")
     with pytest.raises(ValueError, match="head 'conv' is not one of linear, mlp, lm_tokens"):
         from_base(bases["llama"], head="conv")
+
+
+def test_verifier_as_a_base_keeps_its_head_and_takes_no_other(checkpoint, bases, tmp_path):
+    kept = from_base(checkpoint).score.weight
+    assert torch.equal(kept, load_file(tmp_path / "full" / "model.safetensors")["score.weight"])
+    with pytest.raises(ValueError, match="full is a verifier whose head is not mlp"):
+        from_base(checkpoint, head="mlp")
+
+
+def test_architecture_whose_head_has_another_name_is_refused(tmp_path):
+    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_layer=1, n_head=2)).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="token classifier of 'gpt2' models has no head called 'score'"):
+        from_base(str(tmp_path))
 
 
 def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(bases, tokenizer, tmp_path):

@@ -1,0 +1,56 @@
+"""Benchmarks and studies run, agree with themselves and end with the JSON that they promise. What they measure at full
+size stands in eval/README.md and recipes/README.md; times are not asserted."""
+
+import json
+import random
+
+from prm import arithmetic
+from prm.formats import labeled_to_row, write_jsonl
+from prm.types import LabeledTrace, Trace
+
+
+def last_json(done):
+    assert done.code == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_scoring(scripts):
+    result = last_json(scripts.run("eval/bench_scoring.py", model="tiny", candidates=8, rounds=1))
+    assert result["largest_difference"] < 1e-5  # the padded rows of the baseline are scored alike
+    assert {"speedup_padded", "speedup_per_step"} <= result.keys()
+
+
+def test_training(scripts):
+    result = last_json(scripts.run("eval/bench_training.py", model="tiny", problems=1, rounds=1))
+    assert {"speedup_gsm8k", "speedup_tree", "flop_utilization"} <= result.keys()
+    assert result["token_ratio_tree"] > result["token_ratio_gsm8k"] > 2
+    assert result["memory_ratio_gsm8k"] < 0.5
+
+
+def test_ways_of_training(scripts, tmp_path):
+    rng = random.Random(0)
+    rows = []
+    for problem in arithmetic.load("train", 20):
+        for index in range(2):
+            steps = arithmetic.student_trace(problem.prompt, rng)
+            labels = arithmetic.check_steps(problem.prompt, steps)
+            trace = Trace(problem.id, steps, steps[-1], labels[-1], index=index)
+            rows.append(
+                labeled_to_row(problem, LabeledTrace(trace, labels, tuple(map(float, labels)), None, "", "value"))
+            )
+    write_jsonl(tmp_path / "labeled.jsonl", rows)
+    settings = {"output_dir": tmp_path / "study", "data": tmp_path / "labeled.jsonl", "problems": 3, "seeds": 1}
+    result = last_json(scripts.run("eval/study_training.py", **settings, variants="hard linear frozen"))
+    numbers = result["hard linear frozen"]
+    assert 0 <= numbers["best_of_16"]["mean"] <= 1
+    assert numbers["best_of_16"]["sd"] == 0
+    assert "| hard linear frozen | " in (tmp_path / "study" / "table.md").read_text()
+
+    again = scripts.run("eval/study_training.py", **settings, variants="hard linear frozen")
+    assert last_json(again) == result
+    assert "1/1" not in again.stdout  # nothing was trained again
+
+    write_jsonl(tmp_path / "labeled.jsonl", rows[:-1])
+    refused = scripts.run("eval/study_training.py", **settings, variants="hard linear frozen")
+    assert refused.code != 0
+    assert "holds runs on other data" in refused.last_line
