@@ -41,7 +41,7 @@ SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value head
     "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
 }
 # GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
-PROMPT_TOKENS = [49, 66, 72, 77, 82, 86, 91, 97, 106, 119, 224]
+PROMPT_TOKENS = [68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243]
 TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]
 STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
 PADDED_ROWS = 8

@@ -1,8 +1,8 @@
 r"""Training speed and memory: ours (packed prefix trees) against the stock path (padded batches), one run, alternately.
 
 The stock path is what TRL's last PRM trainer (1.13) runs: `Trainer` + `AutoModelForTokenClassification` + a padding
-collator, batches of 8 traces drawn at random. Same shape of model, same traces, same number of traces per optimizer step,
-fp32, no gradient checkpointing on either side. Three kinds of measurement:
+collator, micro-batches of 8 traces drawn at random; ours have 32, two problems in a row. Same shape of model, same traces,
+same number of traces per optimizer step, fp32, no gradient checkpointing on either side. Three kinds of measurement:
 
 - seconds of whole optimizer steps, ours and stock in turn, on GSM8K-shaped data (16 independent traces per problem, a
   chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens, nothing shared but the prompt) and on
@@ -80,12 +80,14 @@ SHAPES = {
 }
 
 # GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
-PROMPT_TOKENS = [49, 66, 72, 77, 82, 86, 91, 97, 106, 119, 224]  # question in the chat template
+PROMPT_TOKENS = [68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243]  # question in the template `chat_cot`
 TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]  # rationale, "#### answer" and line ends
 STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
-HEADER = list(range(10, 35))
+HEADER = list(range(10, 34))
 """The chat template's system turn, the same tokens in front of every prompt."""
 TRACES_PER_PROBLEM = 16
+OUR_BATCH = 32
+"""Traces of a micro-batch: two problems share a row."""
 MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
@@ -199,7 +201,7 @@ def shuffled(examples: Sequence[Example]) -> list[Example]:
 
 
 def make_trainer(side: str, base: str, examples: Sequence[Example], rounds: int) -> Trainer:
-    size = 8 if side == "stock" else TRACES_PER_PROBLEM
+    size = 8 if side == "stock" else min(OUR_BATCH, len(examples))
     args = TrainingArguments(
         output_dir=f"{base}/out",
         per_device_train_batch_size=size,
@@ -243,7 +245,7 @@ def count_tokens(side: str, examples: Sequence[Example]) -> int:
     if side == "stock":
         order = shuffled(examples)
         return sum(pad(order[i : i + 8])["input_ids"].numel() for i in range(0, len(order), 8))
-    groups = [examples[i : i + TRACES_PER_PROBLEM] for i in range(0, len(examples), TRACES_PER_PROBLEM)]
+    groups = [examples[i : i + OUR_BATCH] for i in range(0, len(examples), OUR_BATCH)]
     return sum(len(pack([e["input_ids"] for e in group]).input_ids) for group in groups)
 
 
