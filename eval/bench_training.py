@@ -298,9 +298,9 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
     packed tree and for padded rows."""
     rng = random.Random(2)
     vocabulary: dict[str, list[tuple[float, float]]] = {"two logits at step ends": [], "full-vocabulary logits": []}
+    examples = gsm8k_problem(rng, "p", 8192)
     for size in (8192, 32768, 131072):
         config = LlamaConfig(**{**SHAPES["10m"].to_dict(), "vocab_size": size})
-        examples = gsm8k_problem(rng, "p", 8192)
         collated = StepCollator()(examples)
         steps = len(collated["labels"])
         batch = {name: collated[name] for name in MODEL_INPUTS}
@@ -349,6 +349,7 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
     )
     for name, points in traces.items():
         axes[1].plot(*zip(*points, strict=True), marker="o", label=name)
+    axes[1].set_xticks([1, 2, 4, 8, 16])
     axes[1].set(
         xlabel="traces of one problem", ylabel="ms, forward and backward", title="Cost and traces", ylim=(0, None)
     )
