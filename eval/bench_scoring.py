@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaForCausalLM
 
 from prm import arithmetic
 from prm.encoding import EncodedTrace, StepCodec
@@ -34,38 +34,22 @@ from prm.packing import pack, plan_rows
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import from_base
 from prm.verifiers.step_verifier import StepVerifier
+from prm.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 
-SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value heads
-    "tiny": (512, 32, 64, 2, 4, 2),  # for the tests
-    "10m": (8192, 256, 768, 10, 8, 4),
-    "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
-}
-# GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
-PROMPT_TOKENS = [68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243]
-TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]
-STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
 PADDED_ROWS = 8
 PER_STEP_CANDIDATES = 4
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", choices=[*SHAPES], default="135m")
+    parser.add_argument("--model", choices=SHAPES, default="135m")
     parser.add_argument("--candidates", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
 
     rng = random.Random(0)
-    vocabulary, width, mlp, layers, heads, key_value_heads = SHAPES[args.model]
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=mlp,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=key_value_heads,
-        tie_word_embeddings=True,
-    )
+    config = llama(args.model)
+    vocabulary = config.vocab_size
     prompt = [rng.randrange(100, vocabulary) for _ in range(draw(rng, PROMPT_TOKENS))]
     candidates = [make_candidate(rng, prompt, vocabulary) for _ in range(args.candidates)]
     with tempfile.TemporaryDirectory() as folder:
@@ -110,13 +94,6 @@ def main() -> None:
         "largest_difference": difference,
     }
     print(json.dumps(result))
-
-
-def draw(rng: random.Random, deciles: list[int]) -> int:
-    """A number from a distribution given by its deciles, linear between them."""
-    place = rng.random() * (len(deciles) - 1)
-    low = int(place)
-    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
 
 
 def make_candidate(rng: random.Random, prompt: list[int], vocabulary: int) -> EncodedTrace:

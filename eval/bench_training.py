@@ -48,41 +48,8 @@ from prm.training.data import Example, StepCollator
 from prm.training.trainer import VerifierTrainer
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.classifier import from_base
+from prm.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 
-SHAPES = {
-    "tiny": LlamaConfig(  # for the tests
-        vocab_size=512,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        tie_word_embeddings=True,
-    ),
-    "10m": LlamaConfig(
-        vocab_size=8192,
-        hidden_size=256,
-        intermediate_size=768,
-        num_hidden_layers=10,
-        num_attention_heads=8,
-        num_key_value_heads=4,
-        tie_word_embeddings=True,
-    ),
-    "135m": LlamaConfig(  # SmolLM2-135M
-        vocab_size=49152,
-        hidden_size=576,
-        intermediate_size=1536,
-        num_hidden_layers=30,
-        num_attention_heads=9,
-        num_key_value_heads=3,
-        tie_word_embeddings=True,
-    ),
-}
-
-# GSM8K train, SmolLM2's tokenizer: minimum, deciles and maximum of the first 2,000 rows.
-PROMPT_TOKENS = [68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243]  # question in the template `chat_cot`
-TRACE_TOKENS = [27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343]  # rationale, "#### answer" and line ends
-STEPS = [3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10]
 HEADER = list(range(10, 34))
 """The chat template's system turn, the same tokens in front of every prompt."""
 TRACES_PER_PROBLEM = 16
@@ -93,19 +60,20 @@ MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", choices=[*SHAPES], default="135m")
+    parser.add_argument("--model", choices=SHAPES, default="135m")
     parser.add_argument("--problems", type=int, default=2, help="problems (16 traces each) per optimizer step")
     parser.add_argument("--rounds", type=int, default=2, help="optimizer steps of each side, taken in turn")
     parser.add_argument("--plot", help="picture of cost against vocabulary and against tokens; takes minutes more")
     args = parser.parse_args()
 
     rng = random.Random(0)
+    config = llama(args.model)
     ceiling = matrix_product()
     print(f"{args.model} shape, {torch.get_num_threads()} threads, matrix product {ceiling / 1e9:.0f} GFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
-        base = save_base(SHAPES[args.model], folder)
-        gsm8k = [gsm8k_problem(rng, f"p{i}", SHAPES[args.model].vocab_size) for i in range(args.problems)]
-        trees = [tree_problem(rng, f"t{i}", SHAPES[args.model].vocab_size) for i in range(args.problems)]
+        base = save_base(config, folder)
+        gsm8k = [gsm8k_problem(rng, f"p{i}", config.vocab_size) for i in range(args.problems)]
+        trees = [tree_problem(rng, f"t{i}", config.vocab_size) for i in range(args.problems)]
         result = {"model": args.model, "matrix_product_gflops": round(ceiling / 1e9, 1)}
         for name, problems in (("gsm8k", gsm8k), ("tree", trees)):
             examples = [example for problem in problems for example in problem]
@@ -125,13 +93,6 @@ def main() -> None:
         if args.plot:
             result["plot"] = plot(Path(args.plot))
     print(json.dumps(result))
-
-
-def draw(rng: random.Random, deciles: Sequence[int]) -> int:
-    """A number from a distribution given by its deciles, linear between them."""
-    place = rng.random() * (len(deciles) - 1)
-    low = int(place)
-    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
 
 
 def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) -> Example:
@@ -300,7 +261,7 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
     vocabulary: dict[str, list[tuple[float, float]]] = {"two logits at step ends": [], "full-vocabulary logits": []}
     examples = gsm8k_problem(rng, "p", 8192)
     for size in (8192, 32768, 131072):
-        config = LlamaConfig(**{**SHAPES["10m"].to_dict(), "vocab_size": size})
+        config = llama("10m", size)
         collated = StepCollator()(examples)
         steps = len(collated["labels"])
         batch = {name: collated[name] for name in MODEL_INPUTS}
@@ -323,7 +284,7 @@ def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
             vocabulary[name].append((size, 1000 * min(seconds_of(work) for _ in range(3)) / steps))
 
     with tempfile.TemporaryDirectory() as folder:
-        model = from_base(save_base(SHAPES["10m"], folder)).train()
+        model = from_base(save_base(llama("10m"), folder)).train()
     traces: dict[str, list[tuple[float, float]]] = {"packed tree": [], "padded rows": []}
     tokens: list[tuple[float, float]] = []
     for count in (1, 2, 4, 8, 16):

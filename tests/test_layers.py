@@ -15,7 +15,7 @@ LAYERS = {
     3: "generators verifiers store difficulty runs",
     2: (
         "steps answers answer_forms answer_text answer_workers prompts encoding packing tree_attention formats problems"
-        " provenance metrics step_metrics costs arithmetic splits"
+        " provenance metrics step_metrics costs arithmetic splits workloads"
     ),
     1: "types",
 }

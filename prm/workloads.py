@@ -1,0 +1,51 @@
+"""Models and lengths shaped like real ones, for benchmarks: random weights take as long as trained ones.
+
+Prompt and trace lengths are those of GSM8K train in SmolLM2's tokens (the first 2,000 rows; prompts in the template
+`chat_cot`), as minimum, nine deciles and maximum, so that a benchmark needs neither the data nor the tokenizer.
+
+>>> import random
+>>> rng = random.Random(0)
+>>> [draw(rng, STEPS) for _ in range(5)]
+[6, 6, 4, 4, 4]
+
+Left out: which traces share what; that is what each benchmark is about.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from transformers import LlamaConfig
+
+PROMPT_TOKENS = (68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243)
+TRACE_TOKENS = (27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343)  # rationale, "#### answer" and line ends
+STEPS = (3, 3, 3, 4, 4, 4, 5, 5, 6, 6, 10)
+
+_SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value heads
+    "tiny": (512, 32, 64, 2, 4, 2),  # for the tests
+    "10m": (8192, 256, 768, 10, 8, 4),
+    "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
+}
+SHAPES = tuple(_SHAPES)
+
+
+def llama(shape: str, vocab_size: int | None = None) -> LlamaConfig:
+    """The config of a Llama of one of `SHAPES`, with another vocabulary if asked for."""
+    vocabulary, width, mlp, layers, heads, key_value_heads = _SHAPES[shape]
+    return LlamaConfig(
+        vocab_size=vocab_size or vocabulary,
+        hidden_size=width,
+        intermediate_size=mlp,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_value_heads,
+        tie_word_embeddings=True,
+    )
+
+
+def draw(rng: random.Random, deciles: Sequence[int]) -> int:
+    """A number from a distribution given by its deciles, linear between them."""
+    place = rng.random() * (len(deciles) - 1)
+    low = int(place)
+    return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
