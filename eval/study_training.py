@@ -52,7 +52,6 @@ VARIANTS = {
     for objective in OBJECTIVES
     for head in HEADS
     for way in WAYS
-    if objective == "soft" or (head == "linear" and (objective == "hard" or way == "full"))
 }
 METRICS = (
     "auc",
