@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prm.store import Journal
+from prm.journal import Journal
 
 HEADER = {"generator": "g-1", "rollouts": 8, "seed": 0}
 CHUNKS = [
