@@ -1,9 +1,9 @@
 r"""Sample traces: n attempts at every problem, answers extracted and checked.
 
-Every sample goes to a store of rollouts (`--store`), so a killed run goes on where it stopped and ends with the same file, more
---samples cost only the new ones, and several writers divide the problems among themselves. Give `data/label_steps.py` the same
-store and generator settings to have traces and rollouts in one place. Nothing is dropped: traces that were cut, have no answer
-or could not be checked are rows with a `status`.
+Every sample goes to a store of rollouts (`--store`), so a killed run goes on where it stopped and ends with the same
+file, more samples cost only the new ones, and several writers divide the problems among themselves. Give
+`data/label_steps.py` the same store and generator settings to have traces and rollouts in one place. Nothing is
+dropped: traces that were cut, have no answer or could not be checked are rows with a `status`.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.problems)
 Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.py read them)

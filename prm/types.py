@@ -101,6 +101,8 @@ class Rollout:
     text: str
     """The same without end tokens."""
     stop: StopReason
+    gold: str
+    """The gold answer it was checked against."""
     outcome: str
     """What `prm.answers` said of its final answer: `correct`, `wrong`, `no_answer`, `timeout` or `error`."""
 

@@ -11,12 +11,12 @@ killed asks for the same batch again: batches are alike, and so are the sampled 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prm import answers
 from prm.generators import Generator, derive_seed
 from prm.store import prefix_hash
-from prm.types import Problem, Rollout
+from prm.types import Problem, Rollout, StopReason
 
 Place = tuple[str, str]
 """(problem id, prefix hash)."""
@@ -82,6 +82,7 @@ class RolloutSource:
         ]
         if missing:
             self._sample(missing)
+        self._check_again(wanted)
         for place, request in wanted.items():
             self.taken[place] = max(request.rollouts, self.taken.get(place, 0))
         return [
@@ -96,21 +97,40 @@ class RolloutSource:
         prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
         seeds = [rollout_seed(self.seed, place, request.steps, i) for place, request, i in missing]
         continuations = self.generator.generate(prefixes, seeds)
-        # The answer is read off the whole trace: a rollout may hold only the rest of its last line.
-        separator = self.generator.separator
-        preds = [
-            answers.extract(separator.join([*request.steps, c.text])).answer if c.stop != "length" else None
-            for (_, request, _), c in zip(missing, continuations, strict=True)
-        ]
-        outcomes = answers.check_many(golds=[request.problem.answer for _, request, _ in missing], preds=preds)
+        outcomes = self._outcomes(
+            [(request, c.text, c.stop) for (_, request, _), c in zip(missing, continuations, strict=True)]
+        )
         rollouts = [
-            Rollout(*place, index=i, seed=seed, token_ids=c.token_ids, text=c.text, stop=c.stop, outcome=outcome)
-            for (place, _, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
+            Rollout(*place, i, seed, c.token_ids, c.text, c.stop, gold=request.problem.answer, outcome=outcome)
+            for (place, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
         ]
         self._commit(rollouts)
         for rollout in rollouts:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
         self.sampled_tokens += sum(rollout.num_tokens for rollout in rollouts)
+
+    def _check_again(self, wanted: dict[Place, Request]) -> None:
+        """Rollouts from a time when the problem had another gold answer count by the one it has now."""
+        stale = [
+            (request, rollout)
+            for place, request in wanted.items()
+            for rollout in self._rollouts[place].values()
+            if rollout.gold != request.problem.answer
+        ]
+        outcomes = self._outcomes([(request, rollout.text, rollout.stop) for request, rollout in stale])
+        for (request, rollout), outcome in zip(stale, outcomes, strict=True):
+            checked = replace(rollout, gold=request.problem.answer, outcome=outcome)
+            self._rollouts[rollout.problem_id, rollout.prefix][rollout.index] = checked
+
+    def _outcomes(self, texts: Sequence[tuple[Request, str, StopReason]]) -> list[str]:
+        """What the answer check says of continuations. The answer is read off the whole trace: a rollout may hold only the
+        rest of its last line. One that was cut at the limit has none."""
+        separator = self.generator.separator
+        preds = [
+            answers.extract(separator.join([*request.steps, text])).answer if stop != "length" else None
+            for request, text, stop in texts
+        ]
+        return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
 
 
 def rollout_seed(run_seed: int, place: Place, steps: tuple[str, ...], index: int) -> int:
