@@ -17,7 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from tqdm import tqdm
 from trl import TrlParser
@@ -65,10 +65,11 @@ def main() -> None:
     groups = list(group_by_problem([row for row in rows if row.trace.status == "ok"]))
     units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
     options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
-    try:
-        planner = PLANNERS[args.method](**{name: value for name, value in options.items() if value is not None})
-    except TypeError as error:
-        sys.exit(f"{error}: not an option of --method {args.method}")
+    options = {name: value for name, value in options.items() if value is not None}
+    kind = PLANNERS[args.method]
+    for name in options.keys() - {f.name for f in fields(kind)}:
+        sys.exit(f"--{name} is no option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
+    planner = kind(**options)
     generator = load_generator(
         args.generator,
         gguf_file=args.gguf_file,

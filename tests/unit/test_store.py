@@ -165,7 +165,7 @@ def other_writer(tmp_path):
 
 
 def test_two_writers_exclude_each_other(tmp_path, other_writer):
-    process, release = other_writer
+    _, release = other_writer
     store = open_store(tmp_path / "store")
     assert list(store.read("a")) == [rollout("a", 0)]
     with store.claim(["c", "b"]) as mine:
