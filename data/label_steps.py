@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 
 from tqdm import tqdm
@@ -26,7 +27,7 @@ from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces,
 from prm.generators import load_generator
 from prm.generators.rollouts import RolloutSource
 from prm.labelers import PLANNERS, run
-from prm.labelers.reports import label_report
+from prm.labelers.reports import Spent, label_report
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
@@ -81,30 +82,30 @@ def main() -> None:
     )
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
-    labeled: dict[str, list[LabeledTrace]] = {}
-    rollouts: list[Rollout] = []
-    sampled = 0
-    progress = tqdm(
-        store.claim_each(units, lambda unit: [problem.id for problem, _ in unit]), total=len(units), desc="label"
-    )
-    for unit in progress:
-        source = RolloutSource(generator, args.seed, store.read([problem.id for problem, _ in unit]), store.append)
-        for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
-            labeled[problem.id] = traces
-        rollouts += source.all_taken()
-        sampled += source.sampled_tokens
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
         progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
+    labeled: dict[str, list[LabeledTrace]] = {}
+    spent, sampled = Spent(), 0
+    with tqdm(total=len(groups), unit="problem", desc="label") as progress:
+        for unit in store.claim_each(units, lambda unit: [problem.id for problem, _ in unit]):
+            source = RolloutSource(generator, args.seed, store.read([problem.id for problem, _ in unit]), commit)
+            for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
+                labeled[problem.id] = traces
+            spent.add(source.all_taken())
+            progress.update(len(unit))
 
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.traces]):
-            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], rollouts, started)
+            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
 
 
-def write(
-    args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], rollouts: list[Rollout], started: float
-) -> None:
+def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], spent: Spent, started: float) -> None:
     """Labeled traces, and behind those of each problem the traces that could not be labeled."""
-    facts = label_report(labeled, rollouts)
+    facts = label_report(labeled, spent)
     seconds = time.monotonic() - started
     statuses = Counter(row.trace.status for row in rows)
     write_provenance(

@@ -17,6 +17,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tqdm import tqdm
@@ -30,6 +31,7 @@ from prm.problems import load_problems
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
+from prm.types import Rollout
 
 
 @dataclass
@@ -75,19 +77,23 @@ def main() -> None:
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
     rows: dict[str, list[dict]] = {}
     sampled = 0
-    progress = tqdm(
-        store.claim_each(chunks, lambda chunk: [problem.id for problem in chunk]), total=len(chunks), desc="sample"
-    )
-    for chunk in progress:
-        source = RolloutSource(generator, args.seed, store.read([problem.id for problem in chunk]), store.append)
-        rollouts_P = source.take([Request(problem, (), args.samples) for problem in chunk])
-        for problem, rollouts in zip(chunk, rollouts_P, strict=True):
-            traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
-            rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
-        sampled += source.sampled_tokens
-        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+    with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
+        for chunk in store.claim_each(chunks, lambda chunk: [problem.id for problem in chunk]):
+            source = RolloutSource(generator, args.seed, store.read([problem.id for problem in chunk]), commit)
+            rollouts_P = source.take([Request(problem, (), args.samples) for problem in chunk])
+            for problem, rollouts in zip(chunk, rollouts_P, strict=True):
+                traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
+                rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
+            progress.update(len(chunk))
 
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.problems]):
