@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 from tqdm import tqdm
 from trl import TrlParser
@@ -54,6 +55,9 @@ class Arguments:
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=16, metadata={"help": "problems labeled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
+    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
 
 
 def main() -> None:
@@ -71,7 +75,8 @@ def main() -> None:
     for name in options.keys() - {f.name for f in fields(kind)}:
         sys.exit(f"--{name} is no option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
     planner = kind(**options)
-    generator = load_generator(
+    make_generator = partial(
+        load_generator,
         args.generator,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
@@ -80,7 +85,19 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
+    generator = make_generator()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
+
+    if args.backend == "ray":
+        from prm.labelers.cluster import fill_store
+
+        work = partial(run, planner)
+        for _ in tqdm(
+            fill_store(store, units, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
+            total=len(units),
+            desc="ray",
+        ):
+            pass
 
     def commit(rollouts: Sequence[Rollout]) -> None:
         nonlocal sampled
@@ -91,8 +108,8 @@ def main() -> None:
     labeled: dict[str, list[LabeledTrace]] = {}
     spent, sampled = Spent(), 0
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
-        for unit in store.claim_each(units, lambda unit: [problem.id for problem, _ in unit]):
-            source = RolloutSource(generator, args.seed, store.read([problem.id for problem, _ in unit]), commit)
+        for unit in store.claim_each(units, problem_ids):
+            source = RolloutSource(generator, args.seed, store.read(problem_ids(unit)), commit)
             for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
                 labeled[problem.id] = traces
             spent.add(source.all_taken())
@@ -101,6 +118,10 @@ def main() -> None:
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.traces]):
             write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
+
+
+def problem_ids(unit: Sequence[Group]) -> list[str]:
+    return [problem.id for problem, _ in unit]
 
 
 def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], spent: Spent, started: float) -> None:
