@@ -27,7 +27,7 @@ from trl import TrlParser
 from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
 from prm.generators import load_generator
 from prm.generators.rollouts import RolloutSource
-from prm.labelers import PLANNERS, run
+from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
