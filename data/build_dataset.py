@@ -23,15 +23,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from huggingface_hub import HfApi
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.balance import balanced
+from prm.balance import Balance, balanced
 from prm.dataset_card import FEATURES, Facts, Split, dataset_card
-from prm.decontamination import NGRAM, BenchmarkIndex, Match, index_problems
+from prm.decontamination import NGRAM, BenchmarkIndex, index_problems
 from prm.formats import LabeledRow, labeled_to_row, row_to_labeled
 from prm.problems import prompt_of
 from prm.provenance import write_provenance
@@ -45,21 +45,19 @@ SPLITS = ("train", "validation", "test")
 class Arguments:
     labeled: list[str] = field(metadata={"help": "labeled files"})
     output: str = field(metadata={"help": "folder to write"})
-    semantics: str | None = field(
-        default=None,
-        metadata={"help": "what labels mean in rows that do not say so", "choices": ["value", "correctness"]},
+    semantics: Literal["value", "correctness"] | None = field(
+        default=None, metadata={"help": "what labels mean in rows that do not say so"}
     )
     against: list[str] = field(
         default_factory=list,
         metadata={"help": "benchmarks whose problems are removed: files, or hub names as NAME or NAME:SPLIT (test)"},
     )
     ngram: int = field(default=NGRAM, metadata={"help": "words in a row that make a problem a benchmark's"})
-    balance: str | None = field(
+    balance: Balance | None = field(
         default=None,
         metadata={
             "help": "leave out traces until as many have a bad step as have none, within each `problem` or over all"
             " (`label`), or until each `level` has as many",
-            "choices": ["problem", "label", "level"],
         },
     )
     license: str | None = field(default=None, metadata={"help": "license of the data set, for its card (e.g. mit)"})
@@ -109,43 +107,46 @@ def _benchmark_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
             yield name, prompt_of(where, row)
 
 
-def _rows(args: Arguments, stage: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """(number over all files, place, row)."""
-    rows = (row for path in args.labeled for row in read_rows(path))
-    for number, (where, row) in enumerate(tqdm(rows, desc=stage, unit=" rows")):
-        yield number, where, row
+def _rows(args: Arguments, stage: str) -> tqdm:
+    """(place, row) of all files, with a progress bar that is to be closed."""
+    return tqdm((row for path in args.labeled for row in read_rows(path)), desc=stage, unit=" rows")
 
 
 def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, str]]:
     """Number of each trace that is left out -> why. Of the others a hash is kept in memory, and no text."""
     removed: dict[int, dict[str, str]] = {}
     seen: set[bytes] = set()
-    matches: dict[bytes, Match | None] = {}
+    matches: dict[bytes, dict[str, str] | None] = {}
+    duplicate, unbalanced = {"why": "duplicate"}, {"why": "balance"}
     kept: list[tuple[int, bytes, bytes, object]] = []
     meanings: dict[str, str] = {}
-    for number, where, row in _rows(args, "decide"):
-        if row.get("status", "ok") != "ok":
-            removed[number] = {"why": f"status {row['status']}"}
-            continue
-        read = row_to_labeled(where, row, args.semantics)
-        _check_semantics(meanings, read)
-        key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
-        if problem not in matches:
-            matches[problem] = benchmarks.find(read.problem.prompt)
-        match = matches[problem]
-        if key in seen:
-            removed[number] = {"why": "duplicate"}
-        elif match:
-            removed[number] = {"why": "contaminated", **asdict(match)}
-        elif args.balance == "level" and read.problem.level is None:
-            raise SystemExit(f"{where}: no `level`, so --balance level is not possible; balance by problem or label")
-        else:
-            kind = read.problem.level if args.balance == "level" else read.labeled.first_error >= 0
-            kept.append((number, key, problem if args.balance == "problem" else b"", kind))
-        seen.add(key)
+    with _rows(args, "decide") as rows:
+        for number, (where, row) in enumerate(rows):
+            if row.get("status", "ok") != "ok":
+                removed[number] = {"why": f"status {row['status']}"}
+                continue
+            read = row_to_labeled(where, row, args.semantics)
+            _check_semantics(meanings, read)
+            key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
+            if problem not in matches:
+                found = benchmarks.find(read.problem.prompt)
+                matches[problem] = {"why": "contaminated", **asdict(found)} if found else None
+            match = matches[problem]
+            if key in seen:
+                removed[number] = duplicate
+            elif match:
+                removed[number] = match
+            elif args.balance == "level" and read.problem.level is None:
+                raise SystemExit(
+                    f"{where}: no `level`, so --balance level is not possible; balance by problem or label"
+                )
+            elif args.balance:
+                kind = read.problem.level if args.balance == "level" else read.labeled.first_error >= 0
+                kept.append((number, key, problem if args.balance == "problem" else b"", kind))
+            seen.add(key)
     if args.balance:
         keep = balanced(kept, kinds=None if args.balance == "level" else 2)
-        removed |= {number: {"why": "balance"} for number, *_ in kept if number not in keep}
+        removed |= {number: unbalanced for number, *_ in kept if number not in keep}
     return removed
 
 
@@ -160,7 +161,7 @@ def _write(
             name: stack.enter_context((output / f"{name}.partial").open("w", encoding="utf-8"))
             for name in (*SPLITS, "removed")
         }
-        for number, where, row in _rows(args, "write"):
+        for number, (where, row) in enumerate(stack.enter_context(_rows(args, "write"))):
             if number in removed:
                 name, out = "removed", removed[number] | {"where": where, "id": row.get("id"), "prompt": row["prompt"]}
             else:

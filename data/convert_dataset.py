@@ -20,12 +20,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tqdm import tqdm
 from trl import TrlParser
 
 from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
+from prm.conversions.omega_prm import Branches
+from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
 from prm.formats import write_jsonl
 from prm.problems import prompt_of
@@ -43,20 +45,13 @@ class Arguments:
         metadata={"aliases": ["--to"], "help": "format of the output", "choices": ["labeled", *EXPORTERS]},
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
-    semantics: str | None = field(
-        default=None,
-        metadata={"help": "trl: what its labels mean (rows of ours say so)", "choices": ["value", "correctness"]},
+    semantics: Literal["value", "correctness"] | None = field(
+        default=None, metadata={"help": "trl: what its labels mean (rows of ours say so)"}
     )
-    neutral: str | None = field(
+    neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: what rating 0 is; default good"})
+    branches: Branches | None = field(
         default=None,
-        metadata={"help": "prm800k: what rating 0 is; default good", "choices": ["good", "bad", "unlabeled"]},
-    )
-    branches: str | None = field(
-        default=None,
-        metadata={
-            "help": "prm800k, omega_prm: label what several traces share once (default) or repeat it in each",
-            "choices": ["once", "repeat"],
-        },
+        metadata={"help": "prm800k, omega_prm: label what several traces share once (default) or repeat it in each"},
     )
     questions: str | None = field(
         default=None,
@@ -68,27 +63,19 @@ def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
     options = _options(args)
-    counts: dict[str, Counter[str]] = {
-        "rows": Counter(),
-        "statuses": Counter(),
-        "labels": Counter(),
-        "left_out": Counter(),
-    }
+    counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
 
-    rows = _counted(tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source), counts["rows"])
-    traces = _tallied(convert(rows, args.source, **options), counts)
-    if args.target == "labeled":
+    with tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source) as rows:
+        traces = _tallied(convert(rows, args.source, **options), counts)
+        if args.target != "labeled":
+            traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
         write_jsonl(args.output, traces)
-    else:
-        write_jsonl(args.output, _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"]))
 
-    facts: dict[str, Any] = {name: dict(counter) for name, counter in counts.items()}
-    write_provenance(
-        args.output, "data/convert_dataset.py", args, [args.input], seconds=time.monotonic() - started, **facts
-    )
+    facts: dict[str, Any] = {"rows": rows.n, "seconds": time.monotonic() - started, **counts}
+    write_provenance(args.output, "data/convert_dataset.py", args, [args.input], **facts)
     written = sum(counts["statuses"].values()) - sum(counts["left_out"].values())
     steps = counts["labels"]["good"] + counts["labels"]["bad"]
-    print(f"{args.output}: {counts['rows']['read']} rows read, {written} traces written")
+    print(f"{args.output}: {rows.n} rows read, {written} traces written")
     print(f"status: {_listed(counts['statuses'])}")
     print(
         f"steps of ok traces: {_listed(counts['labels'])}; {counts['labels']['good'] / max(1, steps):.1%} of labels good"
@@ -106,12 +93,6 @@ def _options(args: Arguments) -> dict[str, Any]:
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options
-
-
-def _counted(rows: Iterable[tuple[str, Any]], counter: Counter[str]) -> Iterator[tuple[str, Any]]:
-    for row in rows:
-        counter["read"] += 1
-        yield row
 
 
 def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:

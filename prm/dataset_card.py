@@ -1,4 +1,4 @@
-"""The card (README.md) of a data set folder: a YAML header that `datasets` loads by, then what is in it and what was left out.
+"""The card (README.md) of a data set folder: a YAML header that `datasets` loads by, and what is in it.
 
     ---
     tags: [process-reward-model, ...]
@@ -72,7 +72,7 @@ class Split:
     def add(self, row: LabeledRow) -> None:
         labels = row.labeled.labels
         self.traces += 1
-        self.problems.add(row.problem.id)
+        self.problems.add(" ".join(row.problem.prompt.split()))
         self.labels.update("unlabeled" if label is None else "good" if label else "bad" for label in labels)
         self.steps[False in labels][len(labels)] += 1
 
@@ -98,13 +98,13 @@ def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
     lengths = "steps per trace without / with a bad one"
     sections = [
         f"# {facts.name}",
-        "Step-by-step solutions with one label per step, to train process reward models. Made with `data/build_dataset.py` of"
-        " prm-toolkit: `meta.json` has versions and hashes of the inputs, `removed.jsonl` every trace that was left out.",
+        "Step-by-step solutions with one label per step, to train process reward models. Made with `data/build_dataset.py`"
+        " of prm-toolkit: `meta.json` has versions and hashes of the inputs, `removed.jsonl` every trace that was left out.",
         "## Sizes",
-        f"| split | problems | traces | good steps | bad steps | without label | {lengths} |\n|---|---|---|---|---|---|---|\n"
+        f"| split | problems | traces | good steps | bad steps | without label | {lengths} |\n{'|---' * 7}|\n"
         + "\n".join(_row(name, split) for name, split in splits.items()),
-        "Splits are cut by a hash of the problem's text: no problem is in two. Where traces with a bad step are longer than those"
-        " without, a verifier can learn the length instead.",
+        "Splits are cut by a hash of the problem's text: no problem is in two. Where traces with a bad step are longer"
+        " than those without, a verifier can learn the length instead.",
         "## Sources",
         "| source | labels by | traces |\n|---|---|---|\n"
         + "\n".join(f"| {source} | {method} | {count} |" for (source, method), count in sorted(facts.sources.items())),
@@ -145,10 +145,7 @@ def _benchmarks(facts: Facts) -> str:
     if not facts.benchmarks:
         return "Not compared with any benchmark."
     return (
-        "\n".join(
-            f"- {name}: {count} traces were of its problems and are left out"
-            for name, count in facts.benchmarks.items()
-        )
+        "\n".join(f"- {name}: {count} traces of its problems are left out" for name, count in facts.benchmarks.items())
         + "\n\nA problem is a benchmark's if its text is the same but for case and white space, or if the two have"
         f" {facts.ngram} words in a row in common."
     )

@@ -15,6 +15,7 @@ Decisions:
 - A row without "Step 1:" is split behind the question mark if it has exactly one in front of the first marker and text
   behind it. Otherwise nobody knows where the question ends: the row has the status `no_first_step`.
 - Text behind the last marker is a step without a label; the outcome then is unknown.
+- The calculator's marks (`<<20*40=800>>`) stay in the steps.
 """
 
 from __future__ import annotations

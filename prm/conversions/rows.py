@@ -37,9 +37,11 @@ def labeled_row(
     if "" in steps:
         end = steps.index("")
         steps, labels, values = steps[:end], labels[:end], None if values is None else values[:end]
-        status, correct = "empty_step" if status == "ok" else status, None
+        status = "empty_step" if status == "ok" else status
     if status == "ok" and not any(label is not None for label in labels):
         status = "no_labels" if steps else "no_steps"
+    if status != "ok":
+        correct = None  # else an ORM would be trained on it
     problem_id = f"{source}/{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
     trace = Trace(problem_id, tuple(steps), answer, correct, generator, finished, status=status)
     soft: Any = None if values is None else tuple(values)  # a step without a label may have no value either
