@@ -12,7 +12,8 @@ Two tests, either is enough:
 The second test removes too much rather than too little: problems from one template may share 13 words. Every match
 names the words, so that it can be judged. Left out: paraphrases and translations, which no test of words finds.
 
-One look at each problem, and a dictionary of the benchmarks' n-grams: GSM8K's and MATH-500's test problems have some 70,000.
+One look at each problem, and a dictionary of the benchmarks' n-grams: the test problems of
+GSM8K and MATH-500 have tens of thousands.
 """
 
 from __future__ import annotations
