@@ -1,33 +1,38 @@
-r"""Label every step of every trace by Monte Carlo rollouts (Math-Shepherd, arXiv:2312.08935).
+r"""Label every step of every trace by rollouts, with a planner that decides which rollouts to draw.
 
-All traces of a problem are labeled together, so that equal prefixes share their rollouts. Rollouts are committed to a
-journal beside the output (`<output>.rollouts`, kept: raw counts and texts can be read again); a killed run goes on where
-it stopped and ends with the same file. A trace that cannot be labeled stays a row with its `status`.
+Every rollout goes to a store (`--store`, kept: texts and outcomes can be read again by any planner), which makes a
+killed run go on where it stopped and end with the same file. Start the command several times, on one machine or on
+several that share the folder, and the writers divide the problems among themselves. A trace that cannot be labeled
+stays a row with its `status`.
 
 Reads   traces.jsonl     Trace rows (data/sample_traces.py)
 Writes  labeled.jsonl    LabeledTrace rows (recipes/train_prm.py reads them)
 
-    python data/label_steps.py --traces outputs/traces.jsonl --generator arithmetic --rollouts 8 \
+    python data/label_steps.py --traces outputs/traces.jsonl --generator arithmetic --method monte_carlo --rollouts 8 \
         --output outputs/labeled.jsonl
 """
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
 
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import file_hash, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
+from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
 from prm.generators import load_generator
-from prm.labelers.monte_carlo import MonteCarlo, count
+from prm.generators.rollouts import RolloutSource
+from prm.labelers import PLANNERS, run
+from prm.labelers.reports import Spent, label_report
 from prm.prompts import PROMPTS, prompt_template
-from prm.provenance import write_provenance
-from prm.store import Journal
-from prm.types import Rollout
+from prm.provenance import is_complete, write_provenance
+from prm.store import RolloutStore
+from prm.types import LabeledTrace, Rollout
 
 
 @dataclass
@@ -35,23 +40,43 @@ class Arguments:
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
     generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder or a hub name"})
     output: str = field(metadata={"help": "labeled file to write"})
-    rollouts: int = field(default=8, metadata={"help": "rollouts per step prefix"})
+    method: str = field(default="monte_carlo", metadata={"help": "planner", "choices": list(PLANNERS)})
+    rollouts: int | None = field(
+        default=None, metadata={"help": "per step prefix (of a probe: at most); method's default"}
+    )
+    tolerance: float | None = field(default=None, metadata={"help": "adaptive: deviation at which a value is decided"})
+    searches: int | None = field(default=None, metadata={"help": "omega_prm: rollouts searched per problem"})
+    store: str | None = field(default=None, metadata={"help": "folder of rollouts; <output>.rollouts where not given"})
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature of the rollouts"})
     top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
     max_new_tokens: int = field(default=512, metadata={"help": "longest rollout in tokens"})
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
-    chunk: int = field(default=16, metadata={"help": "problems between two commits"})
+    chunk: int = field(default=16, metadata={"help": "problems labeled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
+    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
 
 
 def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
+    if is_complete(args.output, args, [args.traces]):
+        print(f"{args.output} is complete already")
+        return
     rows = read_traces(args.traces)
     groups = list(group_by_problem([row for row in rows if row.trace.status == "ok"]))
-    generator = load_generator(
+    units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
+    options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
+    options = {name: value for name, value in options.items() if value is not None}
+    kind = PLANNERS[args.method]
+    for name in options.keys() - {f.name for f in fields(kind)}:
+        sys.exit(f"--{name} is no option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
+    planner = kind(**options)
+    make_generator = partial(
+        load_generator,
         args.generator,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
@@ -60,58 +85,63 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
-    labeler = MonteCarlo(generator, args.rollouts, args.seed)
-    journal = Journal(
-        args.output + ".rollouts",
-        {
-            "generator": generator.name,
-            "traces": file_hash(args.traces),
-            "rollouts": args.rollouts,
-            "chunk": args.chunk,
-            "seed": args.seed,
-        },
-    )
+    generator = make_generator()
+    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
-    chunks = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
-    if len(journal.done) == len(chunks) and Path(args.output).exists():
-        print(f"{args.output} is complete already")
-        return
-    tokens = 0
-    progress = tqdm(enumerate(chunks), total=len(chunks), unit="chunk", desc="label")
-    for number, chunk in progress:
-        if number in journal.done:
-            continue
-        pairs = [(problem, trace) for problem, traces in chunk for trace in traces]
-        rollouts = labeler.sample([problem for problem, _ in pairs], [trace for _, trace in pairs])
-        journal.append(number, [asdict(rollout) for rollout in rollouts])
-        tokens += sum(rollout.num_tokens for rollout in rollouts)
-        progress.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
+    if args.backend == "ray":
+        from prm.labelers.cluster import fill_store
 
-    rollouts = [Rollout(**row) for row in journal.rows()]
-    counts = count(rollouts)
-    labeled = [labeler.derive(row.problem, row.trace, counts) if row.trace.status == "ok" else None for row in rows]
-    labels = [label for row in labeled if row for label in row.labels if label is not None]
-    generated = sum(rollout.num_tokens for rollout in rollouts)
+        work = partial(run, planner)
+        for _ in tqdm(
+            fill_store(store, units, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
+            total=len(units),
+            desc="ray",
+        ):
+            pass
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
+    labeled: dict[str, list[LabeledTrace]] = {}
+    spent, sampled = Spent(), 0
+    with tqdm(total=len(groups), unit="problem", desc="label") as progress:
+        for unit in store.claim_each(units, problem_ids):
+            source = RolloutSource(generator, args.seed, store.read(problem_ids(unit)), commit)
+            for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
+                labeled[problem.id] = traces
+            spent.add(source.all_taken())
+            progress.update(len(unit))
+
+    with store.claim([args.output], wait=True):  # writers that end together must not write together
+        if not is_complete(args.output, args, [args.traces]):
+            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
+
+
+def problem_ids(unit: Sequence[Group]) -> list[str]:
+    return [problem.id for problem, _ in unit]
+
+
+def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], spent: Spent, started: float) -> None:
+    """Labeled traces, and behind those of each problem the traces that could not be labeled."""
+    facts = label_report(labeled, spent)
     seconds = time.monotonic() - started
-    facts = {
-        "seconds": seconds,
-        "generated_tokens": generated,
-        "rollouts": len(rollouts),
-        "outcomes": Counter(rollout.outcome for rollout in rollouts),
-        "statuses": Counter(row.trace.status for row in rows),
-        "duplicate_rate": 1 - len({(r.problem_id, r.prefix, r.text) for r in rollouts}) / max(1, len(rollouts)),
-    }
-    write_provenance(args.output, "data/label_steps.py", args, [args.traces], **facts)
-    write_jsonl(  # last: where it is, the run is complete
-        args.output,
-        [
-            labeled_to_row(row.problem, labels) if labels else trace_to_row(row.problem, row.trace)
-            for row, labels in zip(rows, labeled, strict=True)
-        ],
+    statuses = Counter(row.trace.status for row in rows)
+    write_provenance(
+        args.output, "data/label_steps.py", args, [args.traces], seconds=seconds, statuses=statuses, **facts
     )
-    print(f"{args.output}: {len(labels)} labeled steps, {sum(labels) / max(1, len(labels)):.1%} good,")
-    per_label = generated / max(1, len(labels))
-    print(f"{len(rollouts):,} rollouts, {generated:,} tokens ({per_label:.0f} per label), {seconds:.0f} s")
+    problems = {row.problem.id: row.problem for row in rows}
+    results = [(trace.trace, labeled_to_row(problems[trace.trace.problem_id], trace)) for trace in labeled]
+    results += [(row.trace, trace_to_row(row.problem, row.trace)) for row in rows if row.trace.status != "ok"]
+    order = {problem_id: i for i, problem_id in enumerate(problems)}
+    results.sort(key=lambda result: (order[result[0].problem_id], result[0].index))
+    write_jsonl(args.output, [row for _, row in results])  # last: where it is, the run is complete
+    print(f"{args.output}: {facts['labeled_steps']:,} labeled steps, {facts['good']:.1%} good,", end=" ")
+    print(f"{facts['non_monotone']:.1%} of the traces with a good step behind a bad one, statuses {dict(statuses)},")
+    print(f"{facts['rollouts']:,} rollouts ({facts['duplicate_rate']:.1%} duplicates, {facts['outcomes']}),", end=" ")
+    print(f"{facts['generated_tokens']:,} tokens ({facts['tokens_per_labeled_step']:.1f} per label), {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 r"""Sample traces: n attempts at every problem, answers extracted and checked.
 
-Problems are worked on in chunks of fixed size and order; a finished chunk is committed to a journal, so a killed run goes
-on where it stopped and ends with the same file. Nothing is dropped: traces that were cut, have no answer or could not be
-checked are rows with a `status`.
+Every sample goes to a store of rollouts (`--store`), so a killed run goes on where it stopped and ends with the same
+file, more samples cost only the new ones, and several writers divide the problems among themselves. Give
+`data/label_steps.py` the same store and generator settings to have traces and rollouts in one place. Nothing is
+dropped: traces that were cut, have no answer or could not be checked are rows with a `status`.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.problems)
 Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.py read them)
@@ -16,19 +17,22 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import file_hash, trace_to_row, write_jsonl
+from prm.formats import trace_to_row, write_jsonl
 from prm.generators import load_generator
-from prm.generators.traces import sample_traces
+from prm.generators.rollouts import Request, RolloutSource
+from prm.generators.traces import trace_from_rollout
 from prm.problems import load_problems
 from prm.prompts import PROMPTS, prompt_template
-from prm.provenance import write_provenance
-from prm.store import Journal
+from prm.provenance import is_complete, write_provenance
+from prm.store import RolloutStore
+from prm.types import Problem, Rollout
 
 
 @dataclass
@@ -39,26 +43,34 @@ class Arguments:
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
     samples: int = field(default=4, metadata={"help": "traces per problem"})
+    store: str | None = field(default=None, metadata={"help": "folder of rollouts; <output>.rollouts where not given"})
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy"})
     top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
     max_new_tokens: int = field(default=512, metadata={"help": "longest trace in tokens"})
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
-    chunk: int = field(default=64, metadata={"help": "problems between two commits"})
+    chunk: int = field(default=64, metadata={"help": "problems sampled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
+    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
 
 
 def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
+    if is_complete(args.output, args, [args.problems]):
+        print(f"{args.output} is complete already")
+        return
     problems = load_problems(args.problems, args.split, args.limit)
     if not problems or args.samples < 1:
         sys.exit(
             f"nothing to sample: {len(problems)} problems in the {args.split} split of {args.problems}, {args.samples}"
             " samples each; give another --split, or more --samples"
         )
-    generator = load_generator(
+    make_generator = partial(
+        load_generator,
         args.generator,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
@@ -67,52 +79,60 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
-    journal = Journal(
-        args.output + ".journal",
-        {
-            "generator": generator.name,
-            "problems": args.problems,
-            "input": file_hash(args.problems) if Path(args.problems).is_file() else None,
-            "split": args.split,
-            "limit": args.limit,
-            "samples": args.samples,
-            "chunk": args.chunk,
-            "seed": args.seed,
-        },
-    )
+    generator = make_generator()
+    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
-    if len(journal.done) == len(chunks) and Path(args.output).exists():
-        print(f"{args.output} is complete already")
-        return
-    tokens = 0
-    progress = tqdm(enumerate(chunks), total=len(chunks), unit="chunk", desc="sample")
-    for number, chunk in progress:
-        if number in journal.done:
-            continue
-        traces_P = sample_traces(chunk, generator, args.samples, args.seed)
-        pairs = [(problem, trace) for problem, traces in zip(chunk, traces_P, strict=True) for trace in traces]
-        journal.append(number, [trace_to_row(problem, trace) for problem, trace in pairs])
-        tokens += sum(trace.num_tokens for _, trace in pairs)
-        progress.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
 
-    rows = list(journal.rows())
+    work = partial(sample, args.samples)
+    if args.backend == "ray":
+        from prm.labelers.cluster import fill_store
+
+        for _ in tqdm(
+            fill_store(store, chunks, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
+            total=len(chunks),
+            desc="ray",
+        ):
+            pass
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
+    rows: dict[str, list[dict]] = {}
+    sampled = 0
+    with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
+        for chunk in store.claim_each(chunks, problem_ids):
+            source = RolloutSource(generator, args.seed, store.read(problem_ids(chunk)), commit)
+            for problem, rollouts in zip(chunk, work(chunk, source), strict=True):
+                traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
+                rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
+            progress.update(len(chunk))
+
+    with store.claim([args.output], wait=True):  # writers that end together must not write together
+        if not is_complete(args.output, args, [args.problems]):
+            write(args, [row for problem in problems for row in rows[problem.id]], time.monotonic() - started)
+
+
+def problem_ids(chunk: Sequence[Problem]) -> list[str]:
+    return [problem.id for problem in chunk]
+
+
+def sample(samples: int, chunk: Sequence[Problem], source: RolloutSource) -> list[list[Rollout]]:
+    return source.take([Request(problem, (), samples) for problem in chunk])
+
+
+def write(args: Arguments, rows: list[dict], seconds: float) -> None:
     statuses = Counter(row["status"] for row in rows)
     correct = sum(bool(row["correct"]) for row in rows) / len(rows)
     generated = sum(row["num_tokens"] for row in rows)
-    seconds = time.monotonic() - started
-    inputs = [args.problems]
-    write_provenance(
-        args.output,
-        "data/sample_traces.py",
-        args,
-        inputs,
-        seconds=seconds,
-        generated_tokens=generated,
-        statuses=statuses,
-    )
+    facts = {"seconds": seconds, "generated_tokens": generated, "statuses": statuses}
+    write_provenance(args.output, "data/sample_traces.py", args, [args.problems], **facts)
     write_jsonl(args.output, rows)  # last: where it is, the run is complete
-    print(f"{args.output}: {len(rows)} traces of {len(problems)} problems, {correct:.1%} correct, {dict(statuses)},")
+    problems = len({row["problem_id"] for row in rows})
+    print(f"{args.output}: {len(rows)} traces of {problems} problems, {correct:.1%} correct, {dict(statuses)},")
     print(f"{generated:,} tokens in {seconds:.0f} s")
 
 

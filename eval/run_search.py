@@ -27,12 +27,12 @@ from prm import answers
 from prm.formats import file_hash, write_jsonl
 from prm.generators import load_generator
 from prm.generators.hf import fingerprint
+from prm.journal import Journal
 from prm.problems import load_problems
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import write_provenance
 from prm.search import BeamSearch
 from prm.search.pool import Pool, draw_pools, score_pools
-from prm.store import Journal
 from prm.types import Budget, Problem, SearchResult, Trace
 from prm.verifiers import load_verifier
 

@@ -43,6 +43,32 @@ def write_provenance(output: str | Path, script: str, settings: Any, inputs: Seq
     (folder / f"{prefix}config.yaml").write_text(yaml.safe_dump(asdict(settings), sort_keys=False), encoding="utf-8")
 
 
+def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> bool:
+    """Whether this output file was written by a run with these settings and inputs.
+
+    Raises:
+        ValueError: it was written by a run with others, or nothing says by which.
+    """
+    output = Path(output)
+    if not output.exists():
+        return False
+    paths = [output.with_name(f"{output.stem}.{name}") for name in ("config.yaml", "meta.json")]
+    if not all(path.exists() for path in paths):
+        raise ValueError(
+            f"{output} exists, but {paths[0].name} and {paths[1].name} do not; give another --output, or delete it"
+        )
+    then = (
+        yaml.safe_load(paths[0].read_text(encoding="utf-8"))
+        | json.loads(paths[1].read_text(encoding="utf-8"))["inputs"]
+    )
+    now = asdict(settings) | {name: file_hash(name) if Path(name).is_file() else None for name in inputs}
+    if then != now:
+        keys = sorted(k for k in {*then, *now} if then.get(k) != now.get(k))
+        differences = "; ".join(f"{k}: was {then.get(k)!r}, now {now.get(k)!r}" for k in keys)
+        raise ValueError(f"{output} was made with other settings ({differences}). Give another --output, or delete it")
+    return True
+
+
 def _git_commit() -> str | None:
     """Commit of the checkout this code runs from, `+` if it has changes; None outside a checkout."""
     here = Path(__file__).parent

@@ -1,113 +1,228 @@
-"""Journal: an append-only file of JSON rows, written in chunks. What makes long runs resume exactly once.
+"""RolloutStore: every continuation that was ever sampled, once. What makes sampling exact across kills and machines.
 
-A run cuts its work into chunks in a fixed order. A finished chunk is appended in one go: its rows, then a line that
-commits it. Whatever follows the last commit line (a torn line, half a chunk) is work that was cut off; it is dropped when
-the journal is opened again, and that chunk is done anew. So no row is lost, none is there twice, and because chunks are
-always cut alike, a run that was killed ends with the same bytes as one that was not.
+A rollout is addressed by problem, prefix (hash of its exact token ids) and index; its seed follows from the address,
+the run's seed and nothing else. Traces, labels of any planner and pass@k curves are read out of the same store, so a
+second planner, or a run with more rollouts, pays only for what is not there yet.
 
-    {"header": {"generator": "arithmetic-1f2e3d4c", "rollouts": 8, "seed": 0, "input": "9f2c..."}}
-    {"problem_id": "arithmetic/train/0", "prefix": "5be1...", "index": 0, "seed": 77, "text": "85 - 12 = ...", ...}
-    {"commit": 0, "rows": 412}
+A store is a folder. Every writer appends to a pair of files of its own:
 
-The header holds everything that changes the rows; a journal with another header is refused, not mixed. Left out:
-several writers at once.
+    store.json          {"generator": "arithmetic_generator-1f2e3d4c", "seed": 0}
+    rollouts-0.jsonl    {"problem_id": "arithmetic/train/7", "prefix": "5be1...", "index": 0, "seed": 77, "text": "75 - ...
+    rollouts-0.index    {"end": 18230, "spans": {"arithmetic/train/7": [0, 9120], "arithmetic/train/8": [9120, 18230]}}
+    lock
+
+A batch of rollouts is first written and synced, then its line of the index, which commits it: half a batch or half a
+line (a kill, a full disk) is seen by nobody and overwritten by the next batch. The index also says where in the file
+the rollouts of a problem are, so a store that is far larger than memory opens at once.
+
+Writers, on one machine or on several that share a file system, agree through byte locks on one file (`fcntl.lockf`,
+which the kernel gives back when a process dies, and which NFS and Lustre have): one byte for every pair of files, one
+for every problem. Left out: file systems without locks (object stores), and threads of one process, which do not
+exclude each other.
 """
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from prm.types import Rollout
+
+Unit = TypeVar("Unit")
+
+_HEADER_BYTE = 2**31  # of the lock file; writers have the bytes below, problems those above
 
 
-class Journal:
-    """One journal file, opened for reading its committed chunks and appending new ones."""
+class RolloutStore:
+    """One process's view of a store, and its right to append to it."""
 
-    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
+    def __init__(self, folder: str | Path, header: dict[str, Any]) -> None:
         """Open or create.
 
+        Args:
+            header: what changes the samples: `generator` (its fingerprint holds the sampling settings) and `seed`.
+
         Raises:
-            ValueError: the file was written with another header; names the keys that differ.
-            OSError: the disk is full or the folder cannot be written; everything committed so far is safe.
+            ValueError: the store was begun with another header (names the keys that differ), or a line in it is broken.
         """
-        self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.header = json.loads(json.dumps(header))
-        self.done: set[int] = set()
-        """Chunks that are committed."""
-        if self.path.exists() and self.path.stat().st_size:
-            self._recover()
-        else:
-            self._write([{"header": self.header}])
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._locks = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
+        self._spans: dict[str, list[tuple[int, int, int]]] = {}  # problem -> (file number, start, end)
+        self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file, and of its index
+        self._number: int | None = None  # of the files this process appends to
+        self._check_header(json.loads(json.dumps(header)))
+        self.refresh()
 
-    def append(self, chunk: int, rows: Sequence[dict[str, Any]]) -> None:
-        """Commit the rows of one chunk; they are on disk when this returns."""
-        if chunk in self.done:
-            raise ValueError(f"{self.path}: chunk {chunk} is committed already")
-        self._write([*rows, {"commit": chunk, "rows": len(rows)}])
-        self.done.add(chunk)
+    @contextmanager
+    def claim(self, problem_ids: Sequence[str], wait: bool = False) -> Iterator[bool]:
+        """The exclusive right to sample for these problems; False if another writer has one of them.
 
-    def chunks(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """(chunk, rows) in the order of the chunks' numbers."""
-        by_number: dict[int, list[dict[str, Any]]] = {}
-        rows: list[dict[str, Any]] = []
-        with self.path.open(encoding="utf-8") as lines:
-            next(lines)
-            for line in lines:
-                row = json.loads(line)
-                if "commit" in row:
-                    by_number[row["commit"]] = rows
-                    rows = []
-                else:
-                    rows.append(row)
-        yield from sorted(by_number.items())
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        for _, rows in self.chunks():
-            yield from rows
-
-    def _recover(self) -> None:
-        """Read what is committed and cut off the rest."""
-        end = 0
-        with self.path.open("rb") as lines:
-            for number, line in enumerate(lines):
-                if not line.endswith(b"\n"):
+        With `wait`, until it is free. What other writers committed so far is visible inside.
+        """
+        held: list[int] = []
+        try:
+            for byte in sorted({_problem_byte(problem_id) for problem_id in problem_ids}):  # sorted: no deadlock
+                if not self._lock(byte, wait):
                     break
-                try:
-                    row = json.loads(line)
-                except ValueError as error:  # not JSON, or not UTF-8
-                    raise ValueError(
-                        f"{self.path}:{number + 1}: broken line inside the journal ({error}): {line[:80]!r}. Delete the"
-                        " file to start over"
-                    ) from error
-                if not isinstance(row, dict):
-                    raise ValueError(f"{self.path}:{number + 1}: a row must be a JSON object, this is {line[:80]!r}")
-                if number == 0:
-                    self._check_header(row.get("header"))
-                    end = lines.tell()
-                elif "commit" in row:
-                    self.done.add(row["commit"])
-                    end = lines.tell()
-        os.truncate(self.path, end)
-        if end == 0:
-            self._write([{"header": self.header}])
+                held.append(byte)
+            else:
+                self.refresh()
+                yield True
+                return
+            yield False
+        finally:
+            for byte in held:
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, byte)
 
-    def _check_header(self, found: dict[str, Any] | None) -> None:
-        if found is None:
-            raise ValueError(f"{self.path} is not a journal: its first line has no header")
-        if found != self.header:
-            keys = sorted(k for k in {*found, *self.header} if found.get(k) != self.header.get(k))
-            differences = "; ".join(f"{k}: was {found.get(k)!r}, now {self.header.get(k)!r}" for k in keys)
+    def claim_each(self, units: Sequence[Unit], problem_ids: Callable[[Unit], Sequence[str]]) -> Iterator[Unit]:
+        """All units of work, each claimed while the caller has it: first those that no other writer holds, then the others.
+
+        A unit that another writer has finished comes, too; its rollouts are in the store then.
+        """
+        later = []
+        for unit in units:
+            with self.claim(problem_ids(unit)) as mine:
+                if mine:
+                    yield unit
+                else:
+                    later.append(unit)
+        for unit in later:
+            with self.claim(problem_ids(unit), wait=True):
+                yield unit
+
+    def read(self, problem_ids: Sequence[str]) -> Iterator[Rollout]:
+        """All committed rollouts of these problems, as of the last `refresh`."""
+        for problem_id in problem_ids:
+            for number, start, end in self._spans.get(problem_id, ()):
+                path = self._path(number, "jsonl")
+                with path.open("rb") as file:
+                    file.seek(start)
+                    for line in file.read(end - start).splitlines():
+                        try:
+                            row = json.loads(line)
+                            yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
+                        except (ValueError, TypeError, KeyError) as error:
+                            raise ValueError(
+                                f"{path}: bytes {start} to {end} hold no rollouts of {problem_id!r} ({error!r}):"
+                                f" {line[:80]!r}. The file was edited or damaged; restore it, or delete {self.folder} to"
+                                " start over"
+                            ) from error
+
+    def append(self, rollouts: Sequence[Rollout]) -> None:
+        """Commit rollouts of problems that this process has claimed; they are on disk when this returns.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; what was committed before is safe.
+        """
+        if self._number is None:
+            self._number = next(number for number in itertools.count() if self._lock(number, wait=False))
+            self._read_index(self._number)
+        by_problem: dict[str, list[Rollout]] = {}
+        for rollout in rollouts:
+            by_problem.setdefault(rollout.problem_id, []).append(rollout)
+        committed, index_end = self._ends.get(self._number, (0, 0))
+        spans, text, end = {}, bytearray(), committed
+        for problem_id, its_rollouts in by_problem.items():
+            for rollout in its_rollouts:
+                text += json.dumps(asdict(rollout), ensure_ascii=False).encode() + b"\n"
+            spans[problem_id] = [end, committed + len(text)]
+            end = committed + len(text)
+        line = json.dumps({"end": end, "spans": spans}, ensure_ascii=False).encode() + b"\n"
+        try:
+            _write_at(self._path(self._number, "jsonl"), committed, bytes(text))
+            _write_at(self._path(self._number, "index"), index_end, line)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.folder}: {error.strerror}. All rollouts committed before are safe; make room and start again",
+            ) from error
+        self._read_index(self._number)
+
+    def refresh(self) -> None:
+        """See what other writers have committed since."""
+        for path in sorted(self.folder.glob("rollouts-*.index")):
+            self._read_index(int(path.stem.split("-")[1]))
+
+    def close(self) -> None:
+        os.close(self._locks)
+
+    def __len__(self) -> int:
+        """Problems with rollouts."""
+        return len(self._spans)
+
+    def _read_index(self, number: int) -> None:
+        path = self._path(number, "index")
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._ends.get(number, (0, 0))[1])
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # a batch that another writer is committing, or never will
+                try:
+                    commit = json.loads(line)
+                    spans, end = commit["spans"], commit["end"]
+                except (ValueError, TypeError, KeyError) as error:
+                    raise ValueError(
+                        f"{path}: a line in the middle is broken ({error!r}): {line[:80]!r}. Restore the file, or delete"
+                        f" {self.folder} to start over"
+                    ) from error
+                for problem_id, (first, last) in spans.items():
+                    self._spans.setdefault(problem_id, []).append((number, first, last))
+                self._ends[number] = end, file.tell()
+
+    def _check_header(self, header: dict[str, Any]) -> None:
+        path = self.folder / "store.json"
+        self._lock(_HEADER_BYTE, wait=True)
+        try:
+            if not path.exists():
+                draft = path.with_suffix(".draft")
+                draft.write_text(json.dumps(header) + "\n", encoding="utf-8")
+                draft.replace(path)
+            found = json.loads(path.read_text(encoding="utf-8"))
+        finally:
+            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _HEADER_BYTE)
+        if found != header:
+            keys = sorted(k for k in {*found, *header} if found.get(k) != header.get(k))
+            differences = "; ".join(f"{k}: was {found.get(k)!r}, now {header.get(k)!r}" for k in keys)
             raise ValueError(
-                f"{self.path} was begun with other settings ({differences}). Give another --output, or delete it to"
-                " start over"
+                f"{self.folder} was begun with other settings ({differences}). Give another --output or --store, or delete"
+                " it to start over"
             )
 
-    def _write(self, rows: Sequence[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        with self.path.open("ab") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+    def _lock(self, byte: int, wait: bool) -> bool:
+        with suppress(BlockingIOError, PermissionError):  # what `lockf` raises where another process has the lock
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            return True
+        return False
+
+    def _path(self, number: int, suffix: str) -> Path:
+        return self.folder / f"rollouts-{number}.{suffix}"
+
+
+def prefix_hash(ids: Sequence[int]) -> str:
+    """Sixteen hex digits of the exact token ids of a prefix."""
+    return hashlib.sha256(repr(list(ids)).encode()).hexdigest()[:16]
+
+
+def _problem_byte(problem_id: str) -> int:
+    digest = hashlib.sha256(problem_id.encode()).digest()
+    return _HEADER_BYTE + 1 + int.from_bytes(digest[:7], "big")
+
+
+def _write_at(path: Path, start: int, content: bytes) -> None:
+    """Replace what is behind `start` (work that was cut off), and sync."""
+    with path.open("ab") as file:
+        file.truncate(start)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -89,7 +89,7 @@ class Trace:
 
 @dataclass(frozen=True)
 class Rollout:
-    """A continuation sampled from a prefix of a trace, only to label that prefix."""
+    """A continuation sampled from a prefix of a trace to label that prefix, or from a bare prompt to become a trace."""
 
     problem_id: str
     prefix: str
@@ -97,10 +97,24 @@ class Rollout:
     index: int
     """Number of this rollout among those from the same prefix."""
     seed: int
+    token_ids: tuple[int, ...]
+    """What was sampled, the end token included."""
     text: str
-    num_tokens: int
+    """The same without end tokens."""
+    stop: StopReason
+    gold: str
+    """The gold answer it was checked against."""
     outcome: str
     """What `prm.answers` said of its final answer: `correct`, `wrong`, `no_answer`, `timeout` or `error`."""
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.token_ids)
+
+    @property
+    def decided(self) -> bool:
+        """Whether the answer could be checked. What could not is no evidence for either side."""
+        return self.outcome not in ("timeout", "error")
 
 
 @dataclass(frozen=True)

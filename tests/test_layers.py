@@ -12,10 +12,10 @@ import prm
 
 LAYERS = {
     4: "training search labelers report",
-    3: "generators verifiers store difficulty runs conversions dataset_card",
+    3: "generators verifiers difficulty runs conversions dataset_card",
     2: (
         "steps answers answer_forms answer_text answer_workers prompts encoding packing tree_attention formats problems"
-        " provenance metrics step_metrics costs arithmetic splits workloads"
+        " provenance store journal metrics step_metrics costs arithmetic splits workloads"
         " tables decontamination balance"
     ),
     1: "types",

@@ -1,13 +1,14 @@
-"""sample_traces: problems -> traces, n of each, with answers extracted and checked."""
+"""Traces of whole problems, with answers extracted and checked: sampled, made of step texts, or made of rollouts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from prm import answers
 from prm.generators import Generator, derive_seed
 from prm.steps import split_steps
-from prm.types import Problem, Trace
+from prm.types import Problem, Rollout, Trace
 
 
 def sample_traces(
@@ -50,21 +51,45 @@ def build_traces(
         for steps, done in zip(steps_N, finished, strict=True)
     ]
     outcomes = answers.check_many(golds=[problem.answer for problem in problems], preds=answers_N)
-    traces = []
-    for i, (problem, steps, answer, outcome) in enumerate(zip(problems, steps_N, answers_N, outcomes, strict=True)):
-        status = "no_steps" if not steps else "truncated" if not finished[i] else outcome
-        traces.append(
-            Trace(
-                problem_id=problem.id,
-                steps=steps,
-                answer=answer,
-                correct=None if status in ("timeout", "error") else outcome == "correct",
-                generator=generator,
-                finished=finished[i],
-                num_tokens=num_tokens[i],
-                seed=seeds[i],
-                index=indices[i],
-                status="ok" if status in ("correct", "wrong") else status,
-            )
+    return [
+        _make_trace(
+            Trace(problem.id, steps, answer, None, generator, finished[i], num_tokens[i], seeds[i], indices[i]), outcome
         )
-    return traces
+        for i, (problem, steps, answer, outcome) in enumerate(zip(problems, steps_N, answers_N, outcomes, strict=True))
+    ]
+
+
+def trace_from_rollout(
+    rollout: Rollout, prefix: tuple[str, ...], generator: Generator, index: int | None = None
+) -> Trace:
+    """The whole trace that a rollout from behind `prefix` makes; its answer is checked already.
+
+    Args:
+        index: number of the trace among those of its problem; that of the rollout where None.
+    """
+    steps = (*prefix, *split_steps(rollout.text, generator.separator))
+    finished = rollout.stop != "length"
+    return _make_trace(
+        Trace(
+            problem_id=rollout.problem_id,
+            steps=steps,
+            answer=answers.extract("\n".join(steps)).answer if finished and steps else None,
+            correct=None,
+            generator=generator.name,
+            finished=finished,
+            num_tokens=rollout.num_tokens,
+            seed=rollout.seed,
+            index=rollout.index if index is None else index,
+        ),
+        rollout.outcome,
+    )
+
+
+def _make_trace(trace: Trace, outcome: str) -> Trace:
+    """With the outcome of the answer check filled in."""
+    status = "no_steps" if not trace.steps else "truncated" if not trace.finished else outcome
+    return replace(
+        trace,
+        correct=None if status in ("timeout", "error") else outcome == "correct",
+        status="ok" if status in ("correct", "wrong") else status,
+    )

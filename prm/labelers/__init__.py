@@ -1,6 +1,13 @@
 """Labelers say of every step of a trace how good it is.
 
-- `monte_carlo.MonteCarlo`: rollouts from every step prefix (Math-Shepherd).
+Monte Carlo labelers plan which rollouts to ask for. A plan is a Python generator: it yields lists of `Request`s, reads
+the outcomes in `Evidence` when it goes on, and returns labeled traces. So a method reads like its paper, and `run`
+advances the plans of many traces and problems together: what they ask for in one round is sampled in one batch.
+
+- `monte_carlo.MonteCarlo`: k rollouts from every step prefix (Math-Shepherd).
+- `first_error.FirstError`: bisection for the first wrong step; hard labels only.
+- `adaptive.Adaptive`: rollouts where the value is uncertain.
+- `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes traces of its own.
 """
 
 from __future__ import annotations
@@ -8,14 +15,41 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from prm.generators.rollouts import RolloutSource
+from prm.labelers.adaptive import Adaptive
+from prm.labelers.evidence import Evidence
+from prm.labelers.first_error import FirstError
+from prm.labelers.monte_carlo import MonteCarlo
+from prm.labelers.omega_prm import OmegaPRM
+from prm.labelers.plans import Plan, together
 from prm.types import LabeledTrace, Problem, Trace
 
+Group = tuple[Problem, Sequence[Trace]]
+"""A problem and its traces."""
 
-class Labeler(Protocol):
-    """Labels traces; `method` names it in the rows."""
 
-    method: str
+class Planner(Protocol):
+    """A Monte Carlo labeler; `method` names it in the rows."""
 
-    def label(self, problems: Sequence[Problem], traces: Sequence[Trace]) -> list[LabeledTrace]:
-        """One labeled trace per (problem, trace)."""
+    @property
+    def method(self) -> str: ...
+
+    def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
+        """Label the traces of one problem (they are known to `evidence`)."""
         ...
+
+
+PLANNERS: dict[str, type[Planner]] = {
+    "monte_carlo": MonteCarlo,
+    "first_error": FirstError,
+    "adaptive": Adaptive,
+    "omega_prm": OmegaPRM,
+}
+
+
+def run(planner: Planner, groups: Sequence[Group], source: RolloutSource) -> list[list[LabeledTrace]]:
+    """Label the traces of several problems together; one list for each problem."""
+    evidence = Evidence(source)
+    for problem, traces in groups:
+        evidence.watch(problem, traces)
+    return evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))

@@ -26,6 +26,9 @@ gc.freeze()  # else every child walks through, and so copies, all of its parent'
 print("ready", file=answers, flush=True)
 for line in sys.stdin:
     job = json.loads(line)
+    if "wait" in job:
+        print(os.waitstatus_to_exitcode(os.waitpid(job["wait"], 0)[1]), file=answers, flush=True)
+        continue
     pid = os.fork()
     if pid == 0:
         for descriptor, path in ((1, job["stdout"]), (2, job["stderr"])):
@@ -34,7 +37,6 @@ for line in sys.stdin:
         runpy.run_path(sys.argv[0], run_name="__main__")
         sys.exit()
     print(pid, file=answers, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=answers, flush=True)
 """
 
 
@@ -53,10 +55,11 @@ class Finished:
 
 
 class Scripts:
-    """Runs scripts of the repository, one at a time."""
+    """Runs scripts of the repository."""
 
     def __init__(self, root: Path, folder: Path) -> None:
-        self._output = {name: folder / name for name in ("stdout", "stderr")}
+        self._folder = folder
+        self._outputs: dict[int, dict[str, Path]] = {}
         self._server = subprocess.Popen(
             [sys.executable, "-c", _SERVER], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -64,19 +67,25 @@ class Scripts:
 
     def start(self, script: str, **flags) -> int:
         """Begin a run in the root of the repository; its process id. Flags are those of the command line."""
-        arguments = [script, *(str(part) for name, value in flags.items() for part in (f"--{name}", value))]
-        job = {"arguments": arguments} | {name: str(path) for name, path in self._output.items()}
+        arguments = [script]
+        for name, value in flags.items():
+            arguments += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+        outputs = {name: self._folder / f"{len(self._outputs)}.{name}" for name in ("stdout", "stderr")}
+        pid = self._ask({"arguments": arguments} | {name: str(path) for name, path in outputs.items()})
+        self._outputs[pid] = outputs
+        return pid
+
+    def wait(self, pid: int) -> Finished:
+        code = self._ask({"wait": pid})
+        return Finished(code, *(path.read_text(encoding="utf-8") for path in self._outputs[pid].values()))
+
+    def run(self, script: str, **flags) -> Finished:
+        return self.wait(self.start(script, **flags))
+
+    def _ask(self, job: dict) -> int:
         self._server.stdin.write(json.dumps(job) + "\n")
         self._server.stdin.flush()
         return int(self._server.stdout.readline())
-
-    def wait(self) -> Finished:
-        code = int(self._server.stdout.readline())
-        return Finished(code, *(path.read_text(encoding="utf-8") for path in self._output.values()))
-
-    def run(self, script: str, **flags) -> Finished:
-        self.start(script, **flags)
-        return self.wait()
 
     def close(self) -> None:
         self._server.stdin.close()

@@ -1,8 +1,8 @@
 """Scripts that were killed (SIGKILL) and started again end with the same bytes as scripts that were not."""
 
+import json
 import os
 import random
-import re
 import signal
 import time
 
@@ -11,95 +11,140 @@ import pytest
 SAMPLE = {
     "generator": "arithmetic",
     "problems": "arithmetic",
-    "limit": 24,
+    "limit": 16,
     "samples": 2,
     "max_new_tokens": 80,
     "chunk": 2,
 }
-LABEL = {"generator": "arithmetic", "rollouts": 2, "max_new_tokens": 80, "chunk": 2}
+LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2}
+CHUNK = {"monte_carlo": 2, "adaptive": 8}
 
 
 @pytest.fixture(scope="module")
 def traces(scripts, tmp_path_factory):
-    """48 traces of 24 problems and the journal they came from, by a run that nobody disturbed."""
+    """32 traces of 16 problems and the store they came from, by a run that nobody disturbed."""
     path = tmp_path_factory.mktemp("whole") / "traces.jsonl"
     done = scripts.run("data/sample_traces.py", output=path, **SAMPLE)
     assert done.code == 0, done.stderr
-    assert len(path.read_text().splitlines()) == 48
+    assert len(path.read_text().splitlines()) == 32
     return path
 
 
-def kill_in_the_middle(scripts, journal, size, pause, script, **flags):
-    """Start a run, wait until its journal has `size` bytes, then `pause` seconds, and kill it."""
-    pid = scripts.start(script, **flags)
+def size_of(folder) -> int:
+    return sum(path.stat().st_size for path in folder.glob("rollouts-*.jsonl"))
+
+
+def wait_for(folder, size) -> None:
     deadline = time.monotonic() + 60
-    while not (journal.exists() and journal.stat().st_size >= size):
-        assert time.monotonic() < deadline, "the journal does not grow"
+    while size_of(folder) < size:
+        assert time.monotonic() < deadline, "the store does not grow"
         time.sleep(0.002)
-    time.sleep(pause)
-    os.kill(pid, signal.SIGKILL)
-    assert scripts.wait().code == -signal.SIGKILL
 
 
-def test_labeling_killed_five_times(scripts, traces, tmp_path):
-    whole, torn = tmp_path / "whole.jsonl", tmp_path / "torn.jsonl"
-    done = scripts.run("data/label_steps.py", traces=traces, output=whole, **LABEL)
-    assert done.code == 0, done.stderr
-    rollouts = (tmp_path / "whole.jsonl.rollouts").read_bytes()
-    assert rollouts.count(b'{"commit"') == 12
+def rollouts_of(folder) -> list[dict]:
+    rows = [json.loads(line) for path in folder.glob("rollouts-*.jsonl") for line in path.read_text().splitlines()]
+    return sorted(rows, key=lambda row: (row["problem_id"], row["prefix"], row["index"]))
 
+
+@pytest.fixture(scope="module")
+def whole(scripts, traces):
+    """Labels by a run that nobody disturbed, for a method; and its store."""
+    made = {}
+
+    def label(method):
+        if method not in made:
+            path = made[method] = traces.with_name(f"{method}.jsonl")
+            flags = LABEL | {"traces": traces, "method": method, "chunk": CHUNK[method]}
+            done = scripts.run("data/label_steps.py", output=path, **flags)
+            assert done.code == 0, done.stderr
+        return made[method], made[method].with_name(f"{method}.jsonl.rollouts")
+
+    return label
+
+
+@pytest.mark.parametrize(("method", "shares"), [("monte_carlo", (0.0, 0.2, 0.4, 0.6, 0.8)), ("adaptive", (0.3, 0.6))])
+def test_one_writer_killed_again_and_again(scripts, traces, whole, tmp_path, method, shares):
+    expected, store = whole(method)
+    flags = LABEL | {"traces": traces, "method": method, "chunk": CHUNK[method], "output": tmp_path / "torn.jsonl"}
+    torn = tmp_path / "torn.jsonl.rollouts"
     rng = random.Random(0)
-    journal = tmp_path / "torn.jsonl.rollouts"
-    sizes = []
-    commits = [line.end() for line in re.finditer(rb'{"commit".*\n', rollouts)]
-    for size in sorted(rng.sample([0, *commits[:9]], 5)):
-        kill_in_the_middle(
-            scripts, journal, size, rng.uniform(0, 0.05), "data/label_steps.py", traces=traces, output=torn, **LABEL
-        )
-        assert rollouts.startswith(journal.read_bytes())
-        assert not torn.exists()
-        sizes.append(journal.stat().st_size)
-    assert len(set(sizes)) >= 3  # the kills were spread over the work
-
-    done = scripts.run("data/label_steps.py", traces=traces, output=torn, **LABEL)
+    rows = (store / "rollouts-0.jsonl").read_bytes()
+    for share in shares:
+        pid = scripts.start("data/label_steps.py", **flags)
+        wait_for(torn, share * len(rows))
+        time.sleep(rng.uniform(0, 0.05))
+        os.kill(pid, signal.SIGKILL)
+        assert scripts.wait(pid).code == -signal.SIGKILL
+        assert not (tmp_path / "torn.jsonl").exists()
+    done = scripts.run("data/label_steps.py", **flags)
     assert done.code == 0, done.stderr
-    assert journal.read_bytes() == rollouts
-    assert torn.read_bytes() == whole.read_bytes()
-    assert len(torn.read_text().splitlines()) == 48
+    assert (tmp_path / "torn.jsonl").read_bytes() == expected.read_bytes()
+    assert (torn / "rollouts-0.jsonl").read_bytes() == rows
+    assert (torn / "rollouts-0.index").read_bytes() == (store / "rollouts-0.index").read_bytes()
+    assert sorted(path.name for path in torn.iterdir()) == [
+        "lock",
+        "rollouts-0.index",
+        "rollouts-0.jsonl",
+        "store.json",
+    ]
 
-    written = torn.stat().st_mtime_ns
-    again = scripts.run("data/label_steps.py", traces=traces, output=torn, **LABEL)
-    assert (again.code, again.stdout) == (0, f"{torn} is complete already\n")
-    assert torn.stat().st_mtime_ns == written
-    assert journal.read_bytes() == rollouts
+    written = (tmp_path / "torn.jsonl").stat().st_mtime_ns
+    again = scripts.run("data/label_steps.py", **flags)
+    assert (again.code, again.stdout) == (0, f"{tmp_path / 'torn.jsonl'} is complete already\n")
+    assert (tmp_path / "torn.jsonl").stat().st_mtime_ns == written
+
+
+def test_three_writers_of_one_store_are_killed_at_random(scripts, traces, whole, tmp_path):
+    """No rollout is lost, none is done twice, and the labels are those of one undisturbed writer."""
+    expected, store = whole("monte_carlo")
+    flags = LABEL | {"traces": traces, "output": tmp_path / "torn.jsonl"}
+    torn = tmp_path / "torn.jsonl.rollouts"
+    rng = random.Random(1)
+    writers = [scripts.start("data/label_steps.py", **flags) for _ in range(3)]
+    for share in (0.15, 0.4, 0.65):
+        wait_for(torn, share * size_of(store))
+        time.sleep(rng.uniform(0, 0.05))
+        victim = rng.randrange(3)
+        os.kill(writers[victim], signal.SIGKILL)
+        assert scripts.wait(writers[victim]).code == -signal.SIGKILL
+        writers[victim] = scripts.start("data/label_steps.py", **flags)
+    for writer in writers:
+        done = scripts.wait(writer)
+        assert done.code == 0, done.stderr
+    assert (tmp_path / "torn.jsonl").read_bytes() == expected.read_bytes()
+    assert len(list(torn.glob("rollouts-*.jsonl"))) > 1
+    assert rollouts_of(torn) == rollouts_of(store)
 
 
 def test_sampling_killed_twice(scripts, traces, tmp_path):
-    output, journal = tmp_path / "traces.jsonl", tmp_path / "traces.jsonl.journal"
-    whole = traces.with_name("traces.jsonl.journal").read_bytes()
+    output, torn = tmp_path / "traces.jsonl", tmp_path / "traces.jsonl.rollouts"
+    whole = (traces.with_name("traces.jsonl.rollouts") / "rollouts-0.jsonl").read_bytes()
     rng = random.Random(1)
     for share in (0.2, 0.7):
-        kill_in_the_middle(
-            scripts, journal, share * len(whole), rng.uniform(0, 0.02), "data/sample_traces.py", output=output, **SAMPLE
-        )
-        assert whole.startswith(journal.read_bytes())
+        pid = scripts.start("data/sample_traces.py", output=output, **SAMPLE)
+        wait_for(torn, share * len(whole))
+        time.sleep(rng.uniform(0, 0.02))
+        os.kill(pid, signal.SIGKILL)
+        assert scripts.wait(pid).code == -signal.SIGKILL
         assert not output.exists()
     done = scripts.run("data/sample_traces.py", output=output, **SAMPLE)
     assert done.code == 0, done.stderr
-    assert journal.read_bytes() == whole
-    assert output.read_bytes() == traces.read_bytes()
-
-
-def test_a_run_killed_before_its_meta_is_not_complete(scripts, traces, tmp_path):
-    """All chunks are committed, then the process dies: the next one writes the output and says where it came from."""
-    output = tmp_path / "traces.jsonl"
-    output.with_name("traces.jsonl.journal").write_bytes(traces.with_name("traces.jsonl.journal").read_bytes())
-    done = scripts.run("data/sample_traces.py", output=output, **SAMPLE)
-    assert done.code == 0, done.stderr
+    assert (torn / "rollouts-0.jsonl").read_bytes() == whole
     assert output.read_bytes() == traces.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "traces.config.yaml",
         "traces.jsonl",
-        "traces.jsonl.journal",
+        "traces.jsonl.rollouts",
         "traces.meta.json",
     ]
+
+
+def test_more_samples_cost_only_the_new_ones(scripts, traces, tmp_path):
+    store = {"store": traces.with_name("traces.jsonl.rollouts")}
+    before = len(rollouts_of(store["store"]))
+    done = scripts.run("data/sample_traces.py", output=tmp_path / "more.jsonl", **(SAMPLE | store | {"samples": 3}))
+    assert done.code == 0, done.stderr
+    assert (before, len(rollouts_of(store["store"]))) == (32, 48)
+    more = [json.loads(line) for line in (tmp_path / "more.jsonl").read_text().splitlines()]
+    fewer = [json.loads(line) for line in traces.read_text().splitlines()]
+    assert [row for row in more if row["index"] < 2] == fewer

@@ -64,7 +64,7 @@ def kill_after(scripts, output, step, **flags):
         assert time.monotonic() < deadline, "no checkpoint"
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
-    assert scripts.wait().code == -signal.SIGKILL
+    assert scripts.wait(pid).code == -signal.SIGKILL
 
 
 def log(folder):

@@ -1,6 +1,7 @@
 """sample_traces -> label_steps -> run_search -> write_report from the command line, what they refuse, and no network."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -76,7 +77,7 @@ def test_sampled_traces(folder):
 
 def test_labeled_traces(folder):
     rows = rows_of(folder / "labeled.jsonl")
-    rollouts = [row for row in rows_of(folder / "labeled.jsonl.rollouts") if "prefix" in row]
+    rollouts = rows_of(folder / "labeled.jsonl.rollouts" / "rollouts-0.jsonl")
     assert [row["id"] for row in rows] == [row["id"] for row in rows_of(folder / "traces.jsonl")]
     assert rows[-1]["status"] == "no_steps"
     assert "labels" not in rows[-1]
@@ -96,7 +97,7 @@ def test_labeled_traces(folder):
     assert len({row["seed"] for row in rollouts}) == len(rollouts)
     meta = json.loads((folder / "labeled.meta.json").read_text())
     assert meta["rollouts"] == len(rollouts)
-    assert meta["generated_tokens"] == sum(row["num_tokens"] for row in rollouts)
+    assert meta["generated_tokens"] == sum(len(row["token_ids"]) for row in rollouts)
     assert meta["statuses"]["no_steps"] == 1
     assert set(meta["inputs"]) == {str(folder / "traces.jsonl")}
     assert len(read_labeled(folder / "labeled.jsonl")) == len(usable)
@@ -199,7 +200,7 @@ def test_problems_that_changed_are_refused(scripts, tmp_path):
     flags = GENERATOR | {"problems": problems, "split": "all", "samples": 1, "output": tmp_path / "traces.jsonl"}
     ok(scripts.run("data/sample_traces.py", **flags))
     write(problems, PROBLEM.replace("1.", "2."))
-    refuses(scripts, "input: was '", "data/sample_traces.py", **flags)
+    refuses(scripts, f"{problems}: was '", "data/sample_traces.py", **flags)
 
 
 def test_what_label_steps_refuses(scripts, folder, tmp_path):
@@ -228,12 +229,50 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
         refuses(scripts, message, "data/label_steps.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
         assert not (tmp_path / "out.jsonl").exists()
 
-    finished = (folder / "labeled.jsonl.rollouts").read_bytes()
-    flags = GENERATOR | {"traces": folder / "traces.jsonl", "output": folder / "labeled.jsonl"}
-    refuses(scripts, "rollouts: was 2, now 3", "data/label_steps.py", rollouts=3, **flags)
-    refuses(scripts, "seed: was 0, now 1", "data/label_steps.py", rollouts=2, seed=1, **flags)
-    refuses(scripts, "generator: was 'arithm", "data/label_steps.py", rollouts=2, temperature=0.5, **flags)
-    assert (folder / "labeled.jsonl.rollouts").read_bytes() == finished
+    rollouts = folder / "labeled.jsonl.rollouts" / "rollouts-0.jsonl"
+    before = rollouts.read_bytes(), (folder / "labeled.jsonl").read_bytes()
+    flags = GENERATOR | {"traces": folder / "traces.jsonl"}
+    again = flags | {"output": folder / "labeled.jsonl"}
+    refuses(scripts, "rollouts: was 2, now 3", "data/label_steps.py", rollouts=3, **again)
+    other = flags | {"output": tmp_path / "out.jsonl", "store": folder / "labeled.jsonl.rollouts", "rollouts": 2}
+    refuses(scripts, "seed: was 0, now 1", "data/label_steps.py", seed=1, **other)
+    refuses(scripts, "generator: was 'arithm", "data/label_steps.py", temperature=0.5, **other)
+    tolerance = {"method": "monte_carlo", "tolerance": 0.1}
+    refuses(scripts, "--tolerance is no option of monte_carlo", "data/label_steps.py", **(other | tolerance))
+    (folder / "labeled.config.yaml").rename(tmp_path / "hidden")
+    refuses(scripts, "labeled.config.yaml and labeled.meta.json do not", "data/label_steps.py", rollouts=2, **again)
+    (tmp_path / "hidden").rename(folder / "labeled.config.yaml")
+    assert (rollouts.read_bytes(), (folder / "labeled.jsonl").read_bytes()) == before
+
+
+def test_planners_share_the_rollouts_of_a_store(scripts, folder, tmp_path):
+    """Four rollouts per step cost what two do not have; the first error, next to nothing; and methods are compared."""
+    store = tmp_path / "store"
+    shutil.copytree(folder / "labeled.jsonl.rollouts", store)
+    rows = store / "rollouts-0.jsonl"
+    flags = GENERATOR | {"traces": folder / "traces.jsonl", "store": store}
+    before = len(rows_of(rows))
+    ok(scripts.run("data/label_steps.py", output=tmp_path / "four.jsonl", rollouts=4, **flags))
+    assert len(rows_of(rows)) == 2 * before
+    bisection = {"method": "first_error", "rollouts": 4}
+    ok(scripts.run("data/label_steps.py", output=tmp_path / "first.jsonl", **bisection, **flags))
+    ok(scripts.run("data/label_steps.py", output=tmp_path / "adaptive.jsonl", method="adaptive", **flags))
+    ok(scripts.run("data/label_steps.py", output=tmp_path / "tree.jsonl", method="omega_prm", searches=2, **flags))
+    addresses = [(row["problem_id"], row["prefix"], row["index"]) for row in rows_of(rows)]
+    assert len(set(addresses)) == len(addresses)
+    for name in ("first", "adaptive", "tree"):
+        for row in read_labeled(tmp_path / f"{name}.jsonl"):
+            assert row.labeled.labels[-1] is row.labeled.trace.correct
+
+    rows = [row | {"id": "y#0", "problem_id": "y"} for row in rows_of(tmp_path / "four.jsonl")]
+    other = write(tmp_path / "other.jsonl", *map(json.dumps, rows))
+    done = ok(scripts.run("data/compare_labels.py", labels=[tmp_path / "four.jsonl", tmp_path / "first.jsonl"]))
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert set(result) == {"four/first"}
+    assert result["four/first"]["traces"] == len(read_labeled(tmp_path / "four.jsonl"))
+    assert 0.5 < result["four/first"]["labels"] <= 1
+    assert result["four/first"]["value_rmse"] is None
+    refuses(scripts, "no trace in common", "data/compare_labels.py", labels=[tmp_path / "four.jsonl", other])
 
 
 def test_what_run_search_refuses(scripts, verifiers, tmp_path):

@@ -1,164 +1,197 @@
-"""The journal: what a kill can do to the file at any byte, and what must come back."""
+"""The rollout store: what a kill can do to its files at any byte, several writers, and what must come back."""
 
 import errno
 import json
+import multiprocessing
 import os
+import shutil
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prm.store import Journal
+from prm.store import RolloutStore
+from prm.types import Rollout
 
-HEADER = {"generator": "g-1", "rollouts": 8, "seed": 0}
-CHUNKS = [
-    [{"text": "85 - 12 = 73\n", "n": 1}, {"text": "größer ≥ 中", "n": 2}],
-    [],
-    [{"text": 'quote " and \\ and \u2028', "n": 3}],
-    [{"text": "last", "n": 4}, {"text": "", "n": 5}],
+HEADER = {"generator": "g-1", "seed": 0}
+
+
+def rollout(problem: str, index: int, text: str = "größer ≥ 中\u2028 \n#### 2") -> Rollout:
+    return Rollout(problem, "5be1", index, 77 + index, (5, index), text, "answer", "2", "correct")
+
+
+BATCHES = [
+    [rollout("a", 0), rollout("b", 0), rollout("a", 1)],
+    [rollout("c", 0, "")],
+    [rollout("b", 1), rollout("a", 2, 'quote " and \\')],
 ]
 
 
-def write(path, numbers=(0, 1, 2, 3), header=HEADER):
-    journal = Journal(path, header)
-    for number in numbers:
-        if number not in journal.done:
-            journal.append(number, CHUNKS[number])
-    return journal
+def open_store(folder) -> RolloutStore:
+    return RolloutStore(folder, HEADER)
+
+
+def write_rest(folder) -> None:
+    """Append the batches that are not there yet, as a run that goes on would."""
+    store = open_store(folder)
+    there = list(store.read("abc"))
+    for batch in BATCHES:
+        if not set(batch) <= set(there):
+            store.append(batch)
+    store.close()
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of a journal that nobody disturbed."""
-    path = tmp_path_factory.mktemp("journal") / "whole"
-    write(path)
-    return path.read_bytes()
+    folder = tmp_path_factory.mktemp("store") / "new" / "store"
+    write_rest(folder)
+    return folder
 
 
-def test_the_file_by_hand(whole):
-    assert whole.decode().split("\n") == [
-        '{"header": {"generator": "g-1", "rollouts": 8, "seed": 0}}',
-        '{"text": "85 - 12 = 73\\n", "n": 1}',
-        '{"text": "größer ≥ 中", "n": 2}',
-        '{"commit": 0, "rows": 2}',
-        '{"commit": 1, "rows": 0}',
-        '{"text": "quote \\" and \\\\ and \u2028", "n": 3}',
-        '{"commit": 2, "rows": 1}',
-        '{"text": "last", "n": 4}',
-        '{"text": "", "n": 5}',
-        '{"commit": 3, "rows": 2}',
-        "",
+def test_the_files_by_hand(whole):
+    assert json.loads((whole / "store.json").read_text()) == HEADER
+    lines = (whole / "rollouts-0.jsonl").read_bytes().split(b"\n")
+    assert [json.loads(line)["problem_id"] for line in lines[:-1]] == ["a", "a", "b", "c", "b", "a"]
+    assert lines[3].decode() == (
+        '{"problem_id": "c", "prefix": "5be1", "index": 0, "seed": 77, "token_ids": [5, 0], "text": "", "stop": "answer",'
+        ' "gold": "2", "outcome": "correct"}'
+    )
+    ends = [0]
+    for line in lines[:-1]:
+        ends.append(ends[-1] + len(line) + 1)
+    assert [json.loads(line) for line in (whole / "rollouts-0.index").read_text().splitlines()] == [
+        {"end": ends[3], "spans": {"a": [0, ends[2]], "b": [ends[2], ends[3]]}},
+        {"end": ends[4], "spans": {"c": [ends[3], ends[4]]}},
+        {"end": ends[6], "spans": {"b": [ends[4], ends[5]], "a": [ends[5], ends[6]]}},
     ]
 
 
-def test_what_was_committed_comes_back(tmp_path):
-    journal = write(tmp_path / "new" / "folder" / "j")
-    assert journal.done == {0, 1, 2, 3}
-    again = Journal(journal.path, HEADER)
-    assert again.done == {0, 1, 2, 3}
-    assert list(again.chunks()) == list(enumerate(CHUNKS))
-    assert [row["n"] for row in again.rows()] == [1, 2, 3, 4, 5]
+def test_what_was_committed_comes_back(whole):
+    store = open_store(whole)
+    assert list(store.read(["a"])) == [rollout("a", 0), rollout("a", 1), rollout("a", 2, 'quote " and \\')]
+    assert list(store.read(["c", "x", "b"])) == [rollout("c", 0, ""), rollout("b", 0), rollout("b", 1)]
+    assert len(store) == 3
 
 
-def test_chunks_come_in_their_order_whatever_the_order_of_writing(tmp_path):
-    journal = write(tmp_path / "j", numbers=(3, 0, 2, 1))
-    assert [number for number, _ in journal.chunks()] == [0, 1, 2, 3]
-    assert [row["n"] for row in journal.rows()] == [1, 2, 3, 4, 5]
-
-
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_kill_at_any_byte_changes_nothing(whole, tmp_path_factory, data):
-    path = tmp_path_factory.mktemp("cut") / "j"
-    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)), label="bytes on disk")])
-    write(path)
-    assert path.read_bytes() == whole
-    assert list(Journal(path, HEADER).chunks()) == list(enumerate(CHUNKS))
+    """Data are written before the line of the index that commits them, so that is how far a kill can have come."""
+    folder = tmp_path_factory.mktemp("cut") / "store"
+    shutil.copytree(whole, folder)
+    rows, index = (whole / "rollouts-0.jsonl").read_bytes(), (whole / "rollouts-0.index").read_bytes()
+    commits = [json.loads(line)["end"] for line in index.splitlines()]
+    cut = data.draw(st.integers(0, len(index)), label="bytes of the index")
+    committed = index[:cut].count(b"\n")
+    least = commits[committed - 1] if committed else 0
+    most = len(rows) if committed == len(commits) else commits[committed]
+    if index[:cut] and not index[:cut].endswith(b"\n"):
+        least = most  # its data were there before the line began
+    size = data.draw(st.integers(least, most), label="bytes of the rows")
+    (folder / "rollouts-0.jsonl").write_bytes(rows[:size])
+    (folder / "rollouts-0.index").write_bytes(index[:cut])
+    write_rest(folder)
+    assert (folder / "rollouts-0.jsonl").read_bytes() == rows
+    assert (folder / "rollouts-0.index").read_bytes() == index
 
 
-def test_only_committed_chunks_survive_each_cut(whole, tmp_path):
-    """All bytes, one by one: the chunks that are there are those whose commit line is whole."""
-    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
-    commits = [ends[3], ends[4], ends[6], ends[9]]
-    for size in range(0, len(whole) + 1, 3):
-        path = tmp_path / f"j{size}"
-        path.write_bytes(whole[:size])
-        journal = Journal(path, HEADER)
-        done = [number for number, end in enumerate(commits) if end <= size]
-        assert sorted(journal.done) == done
-        assert list(journal.chunks()) == [(number, CHUNKS[number]) for number in done]
-        assert path.read_bytes() == whole[: max([ends[0]] + [commits[number] for number in done])]
-
-
-def test_a_chunk_is_committed_once(tmp_path):
-    journal = write(tmp_path / "j", numbers=(0, 1))
-    before = journal.path.read_bytes()
-    with pytest.raises(ValueError, match="j: chunk 1 is committed already"):
-        journal.append(1, CHUNKS[1])
-    assert journal.path.read_bytes() == before
-
-
-def test_another_header_is_refused_by_the_keys_that_differ(tmp_path):
-    path = write(tmp_path / "j").path
-    before = path.read_bytes()
+def test_another_header_is_refused_by_the_keys_that_differ(whole):
     with pytest.raises(ValueError, match="was begun with other settings") as error:
-        Journal(path, {"generator": "g-1", "rollouts": 16, "chunk": 4})
-    message = str(error.value)
-    for part in (str(path), "chunk: was None, now 4", "rollouts: was 8, now 16", "seed: was 0, now None", "--output"):
-        assert part in message
-    assert "generator" not in message
-    assert path.read_bytes() == before
-    Journal(path, {"seed": 0, "rollouts": 8, "generator": "g-1"})  # the order of keys is no setting
+        RolloutStore(whole, {"generator": "g-2", "seed": 0})
+    assert "(generator: was 'g-1', now 'g-2')" in str(error.value)
+    assert str(whole) in str(error.value)
 
 
-def test_headers_are_compared_as_json(tmp_path):
-    write(tmp_path / "j", numbers=(), header={"levels": (2, 3), 1: None})
-    assert Journal(tmp_path / "j", {"levels": [2, 3], "1": None}).done == set()
+@pytest.mark.parametrize(("name", "broken"), [("index", b'{"end": 3'), ("index", b"[]"), ("jsonl", b'{"text": 1}')])
+def test_a_broken_line_in_the_middle_is_an_error_naming_the_file(whole, tmp_path, name, broken):
+    folder = tmp_path / "store"
+    shutil.copytree(whole, folder)
+    path = folder / f"rollouts-0.{name}"
+    first, *others = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([broken.ljust(len(first)), *others]))
+    with pytest.raises(ValueError, match=f"rollouts-0.{name}"):
+        list(open_store(folder).read("abc"))
 
 
-@pytest.mark.parametrize("broken", [b'{"text": "85', b"\xff\xfe", b"17", b""])
-def test_a_broken_line_inside_is_an_error_naming_it(whole, tmp_path, broken):
-    path = tmp_path / "j"
-    lines = whole.split(b"\n")
-    lines[2] = broken
-    path.write_bytes(b"\n".join(lines))
-    with pytest.raises(ValueError, match=r"j:3: "):
-        Journal(path, HEADER)
-    assert path.read_bytes() == b"\n".join(lines)  # evidence is not cut off
+@pytest.mark.parametrize("failing", ["jsonl", "index"])
+def test_a_full_disk_loses_the_batch_and_nothing_else(whole, tmp_path, monkeypatch, failing):
+    folder = tmp_path / "store"
+    store = open_store(folder)
+    store.append(BATCHES[0])
+    fsync = os.fsync
 
-
-def test_another_file_is_not_taken_for_a_journal(tmp_path):
-    path = tmp_path / "traces.jsonl"
-    path.write_text('{"prompt": "x"}\n')
-    with pytest.raises(ValueError, match="is not a journal"):
-        Journal(path, HEADER)
-    assert path.read_text() == '{"prompt": "x"}\n'
-
-
-@pytest.mark.parametrize("written", [0, 7, 40])
-def test_a_full_disk_loses_the_chunk_and_nothing_else(whole, tmp_path, monkeypatch, written):
-    """The disk takes `written` bytes of the chunk, then no more."""
-    journal = write(tmp_path / "j", numbers=(0, 1))
-    committed = journal.path.read_bytes()
-    with monkeypatch.context() as full:
-
-        def fsync(descriptor):
-            os.ftruncate(descriptor, len(committed) + written)
+    def full(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(failing):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - 5)
             raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
 
-        full.setattr(os, "fsync", fsync)
-        with pytest.raises(OSError, match="No space left"):
-            journal.append(2, CHUNKS[2])
-    assert journal.done == {0, 1}
-    assert journal.path.read_bytes()[: len(committed)] == committed
-    write(journal.path)
-    assert journal.path.read_bytes() == whole
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"store: No space left on device.*safe") as error:
+            store.append(BATCHES[1])
+    assert error.value.errno == errno.ENOSPC
+    assert len(list(store.read("abc"))) == 3
+    store.append(BATCHES[1])  # the same process goes on once there is room
+    store.close()
+    write_rest(folder)
+    assert (folder / "rollouts-0.jsonl").read_bytes() == (whole / "rollouts-0.jsonl").read_bytes()
+    assert (folder / "rollouts-0.index").read_bytes() == (whole / "rollouts-0.index").read_bytes()
 
 
-def test_rows_are_on_disk_when_append_returns(tmp_path, monkeypatch):
-    journal = write(tmp_path / "j", numbers=())
-    synced = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
-    journal.append(0, CHUNKS[0])
-    assert synced == [journal.path.stat().st_size]
-    assert json.loads(journal.path.read_text().splitlines()[-1]) == {"commit": 0, "rows": 2}
+def _hold(folder: Path, ready, release) -> None:
+    store = open_store(folder)
+    with store.claim(["a", "b"]) as mine:
+        assert mine
+        store.append([rollout("a", 0)])
+        ready.set()
+        release.wait(30)
+        store.append([rollout("b", 0)])
+
+
+@pytest.fixture
+def other_writer(tmp_path):
+    """A process that has claimed the problems a and b, and the event that lets it go on."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, release = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_hold, args=(tmp_path / "store", ready, release))
+    process.start()
+    assert ready.wait(60)
+    yield process, release
+    process.kill()
+    process.join()
+
+
+def test_two_writers_exclude_each_other(tmp_path, other_writer):
+    _, release = other_writer
+    store = open_store(tmp_path / "store")
+    assert list(store.read("a")) == [rollout("a", 0)]
+    with store.claim(["c", "b"]) as mine:
+        assert not mine
+    with store.claim(["c"]) as mine:
+        assert mine
+        store.append([rollout("c", 0)])
+    assert sorted(path.name for path in store.folder.glob("*.jsonl")) == ["rollouts-0.jsonl", "rollouts-1.jsonl"]
+    order = []
+    for unit in store.claim_each(["a", "c"], list):
+        order.append(unit)
+        release.set()  # "a" comes last, when its writer is done
+    assert order == ["c", "a"]
+    assert list(store.read("b")) == [rollout("b", 0)]  # what it wrote meanwhile is seen
+
+
+def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path, other_writer):
+    process, _ = other_writer
+    store = open_store(tmp_path / "store")
+    with store.claim(["a"]) as mine:
+        assert not mine
+    process.kill()
+    process.join()
+    started = time.monotonic()
+    with store.claim(["a", "b"], wait=True):
+        assert list(store.read("ab")) == [rollout("a", 0)]
+        store.append([rollout("b", 0)])
+    assert time.monotonic() - started < 5
+    assert [path.name for path in store.folder.glob("*.jsonl")] == ["rollouts-0.jsonl"]

@@ -1,0 +1,71 @@
+"""Compare what several methods say of the same traces: costs, and how far each pair of them agrees.
+
+Reads   labeled files    LabeledTrace rows of one traces file (data/label_steps.py)
+Writes  two tables; the last line of its output, JSON
+
+    python data/compare_labels.py --labels outputs/monte_carlo.jsonl outputs/first_error.jsonl outputs/adaptive.jsonl
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from prm.formats import read_labeled
+from prm.labelers.reports import agreement, is_non_monotone
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--labels", nargs="+", type=Path, required=True, help="labeled files, two or more")
+    args = parser.parse_args()
+    labeled = {path.stem: [row.labeled for row in read_labeled(path)] for path in args.labels}
+    if len(labeled) < 2:
+        parser.error("give two or more files with different names")
+
+    costs = Table(title="methods")
+    for name in ("file", "method", "traces", "labels", "good", "good behind bad", "tokens", "tokens per label"):
+        costs.add_column(name, justify="left" if name in ("file", "method") else "right")
+    for path in args.labels:
+        traces = labeled[path.stem]
+        labels = [label for trace in traces for label in trace.labels if label is not None]
+        meta = path.with_suffix(".meta.json")
+        tokens = json.loads(meta.read_text())["generated_tokens"] if meta.exists() else None
+        costs.add_row(
+            path.stem,
+            ", ".join(sorted({trace.method for trace in traces})),
+            f"{len(traces):,}",
+            f"{len(labels):,}",
+            f"{sum(labels) / len(labels):.1%}",
+            f"{sum(map(is_non_monotone, traces)) / len(traces):.1%}",
+            f"{tokens:,}" if tokens is not None else "?",
+            f"{tokens / len(labels):.1f}" if tokens is not None else "?",
+        )
+
+    results = {f"{a}/{b}": agreement(labeled[a], labeled[b]) for a, b in itertools.combinations(labeled, 2)}
+    agreements = Table(title="agreement")
+    for name in ("pair", "traces", "steps", "labels", "first error", "value RMSE"):
+        agreements.add_column(name, justify="left" if name == "pair" else "right")
+    for pair, facts in results.items():
+        rmse = facts["value_rmse"]
+        agreements.add_row(
+            pair,
+            f"{facts['traces']:,}",
+            f"{facts['steps']:,}",
+            f"{facts['labels']:.1%}",
+            f"{facts['first_error']:.1%}",
+            "-" if rmse is None else f"{rmse:.3f}",
+        )
+    console = Console(width=120)
+    console.print(costs)
+    console.print(agreements)
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
