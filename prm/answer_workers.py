@@ -41,13 +41,17 @@ START_SECONDS = 120.0
 
 DECIMAL_TOLERANCE = 1e-6
 """Relative tolerance where one side is a decimal and the other is no rational number: 3.14159 is pi, 3.14 is not."""
-_EXACT_TOLERANCE = 1e-20
+_DIGITS = 200
+_EXACT_TOLERANCE = 1e-150
+"""sqrt(10^40) and sqrt(10^40 + 1) agree to 40 digits."""
 _NUM_POINTS = 8
 
 _CHILD = "import sys; sys.path[:] = {path!r}; from prm.answer_workers import serve; serve({fd})"
 _SCALAR_WORDS = (
     "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|pi|theta|alpha|beta|gamma|lambda|phi"
 )
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?|(?<!\\)\b[a-z])\^(?:\{\\circ\}|\\circ)")
 _RELATION = re.compile(r"(\\(?:le|ge|ne)(?![a-zA-Z])|<|>|=)")
 
 
@@ -193,7 +197,9 @@ def _parse(text: str) -> Any:
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
-    latex = text.replace("**", "^")
+    latex = text.replace("**", "^").replace(r"\dots", "")  # 3.14159\dots
+    if _TRIGONOMETRIC.search(latex):
+        latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex)
     latex = re.sub(rf"(?<![\\a-zA-Z])({_SCALAR_WORDS})(?![a-zA-Z])", r"\\\1 ", latex)
     latex = re.sub(r"\^\(([^()]*)\)|\^(-\w)", lambda m: f"^{{{m[1] or m[2]}}}", latex)
     try:
@@ -204,8 +210,14 @@ def _parse(text: str) -> Any:
         raise
     except Exception:  # the parser raises bare `Exception` for text that is no LaTeX
         return None
-    # As a symbol, i would not square to -1.
-    return parsed.subs(sympy.Symbol("i", real=True), sympy.I) if isinstance(parsed, sympy.Expr) else parsed
+    if not isinstance(parsed, sympy.Expr):
+        return parsed
+    # The cube root of -8 is -2 to whoever writes answers, and as a symbol, i would not square to -1.
+    parsed = parsed.replace(
+        lambda e: e.is_Pow and e.base.is_negative and e.exp.is_Rational and e.exp.q % 2 == 1 and e.exp.q > 1,
+        lambda e: (-1) ** e.exp.p * (-e.base) ** e.exp,
+    )
+    return parsed.subs(sympy.Symbol("i", real=True), sympy.I)
 
 
 def _equal_values(a: Any, b: Any) -> bool | None:
@@ -270,7 +282,7 @@ def _equal_links(gold: list[str], pred: list[str]) -> bool:
 
 
 def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
-    """Both expressions at the same points, to 30 digits; only where both are real, if that leaves any."""
+    """Both expressions at the same points, to `_DIGITS` digits; only where both are real, if that leaves any."""
     import sympy
 
     rng = random.Random(0)
@@ -279,7 +291,7 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
         point = {
             s: sympy.Rational(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009) for s in sorted(symbols, key=str)
         }
-        x, y = (e.evalf(30, subs=point) for e in (a, b))
+        x, y = (e.evalf(_DIGITS, subs=point, maxn=5 * _DIGITS) for e in (a, b))
         if all(v.is_number and v.is_finite for v in (x, y)):
             pairs.append((x, y))
     real = [(x, y) for x, y in pairs if x.is_real and y.is_real]
@@ -289,7 +301,7 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
 
 def _close(x: Any, y: Any, tolerance: float) -> bool:
     scale = max(abs(x), abs(y))
-    return bool(scale < 1e-100 or abs(x - y) <= tolerance * scale)  # below: cancellation, as in sqrt(2)^2 - 2
+    return bool(scale < 1e-300 or abs(x - y) <= tolerance * scale)  # below: cancellation, as in sqrt(2)^2 - 2
 
 
 def _math_verify(a: Any, b: Any) -> bool:

@@ -33,7 +33,8 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from prm import answer_workers
-from prm.answer_forms import compare, quantity
+from prm.answer_forms import compare
+from prm.answer_numbers import quantity
 from prm.answer_text import depth, normalize
 
 __all__ = ["Extraction", "Outcome", "check", "check_many", "extract", "group", "normalize"]
