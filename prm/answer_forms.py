@@ -69,7 +69,7 @@ def _form(text: str) -> Form:
         members = split(text[1:-1])
         if len(members) > 1:
             return Form("sequence", tuple(members), text[0] + text[-1])
-    if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1])):
+    if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], _SEPARATOR)):
         return Form("set", tuple(members))
     if _RELATION.search(text):
         return Form("relation")

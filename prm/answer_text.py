@@ -116,11 +116,11 @@ def _rewrite(text: str) -> str:
         text = pattern.sub(new, text)
     text = re.sub(r"^(?:=|\\approx) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
     while (wrapped := _WRAPPED.fullmatch(text)) and len(text) > 2:
-        inside = next(part for part in (wrapped["braces"], wrapped["parens"]) if part is not None)
+        inside = (wrapped["parens"] if wrapped["braces"] is None else wrapped["braces"]).strip(" .,;")
         parts = split(inside)
         if not parts or (len(parts) > 1 and not wrapped["macro"]):  # "(1) + (2)"; "(1, 2)"
             break
-        text = inside.strip(" .")
+        text = inside
     if choice := _CHOICE.fullmatch(text):
         text = choice[1] or choice[2]
     if _SPACED_THOUSANDS.fullmatch(text):

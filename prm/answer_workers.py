@@ -19,6 +19,7 @@ Left out: Windows (file descriptors are handed to the child), and a memory limit
 from __future__ import annotations
 
 import atexit
+import fcntl
 import logging
 import os
 import queue
@@ -81,10 +82,10 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, gold: str, pred: str, deadline: float) -> str:
+    def ask(self, gold: str, pred: str, deadline: float, checker: str) -> str:
         """The worker's verdict; `timeout` after `deadline` seconds, `error` if it died. It is unusable after both."""
         try:
-            self._pipe.send((gold, pred, deadline))
+            self._pipe.send((checker, gold, pred, deadline))
         except OSError:
             return "error"
         return self._receive(deadline)
@@ -113,8 +114,8 @@ class Pool:
         for _ in range(WORKERS):
             self._slots.put(None)
 
-    def ask(self, gold: str, pred: str, deadline: float) -> str:
-        """`correct`, `wrong`, `timeout` or `error` for two normalized answers.
+    def ask(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> str:
+        """`correct`, `wrong`, `timeout` or `error` for two answers: normalized ones for `ours` (see `CHECKERS`).
 
         `deadline` is in seconds and counts from the moment a worker takes the pair, not from this call.
         """
@@ -125,7 +126,7 @@ class Pool:
                 worker.kill()
                 worker = None
             worker = worker or Worker()
-            outcome = worker.ask(gold, pred, deadline)
+            outcome = worker.ask(gold, pred, deadline, checker)
             return outcome
         finally:
             # After an interrupt (KeyboardInterrupt here) its late reply would be taken for that of the next pair.
@@ -135,7 +136,7 @@ class Pool:
             self._slots.put(worker)
 
     def close(self) -> None:
-        """Kill the idle workers; a later `ask` starts new ones. A busy one ends when the parent does."""
+        """Kill the idle workers; a later `ask` starts new ones. A busy one ends with its pair or with the parent."""
         for _ in range(self._slots.qsize()):
             worker = self._slots.get()
             if worker is not None:
@@ -156,18 +157,25 @@ def serve(fd: int) -> None:
         raise RuntimeError("1+x is not x+1 to the installed math-verify")
     _limit_memory()
     pipe = Connection(fd)
+    # The kernel signals when the parent's end is closed, however the parent ended; while this process computes, the
+    # signal's default action ends it, even inside of a long operation on integers, where Python code gets no turn.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
     pipe.send_bytes(b"ready")
     while True:
         try:
-            gold, pred, deadline = pipe.recv()
+            checker, gold, pred, deadline = pipe.recv()
         except EOFError:
             return
-        signal.alarm(int(deadline) + 10)  # its default action ends this process: no orphan computes on forever
+        signal.signal(signal.SIGIO, signal.SIG_DFL)
+        signal.alarm(int(deadline) + 10)  # where a forked sibling of the parent keeps the pipe open
         try:
-            outcome = "correct" if compare(gold, pred, equal_expressions) else "wrong"
+            outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
         except Exception:  # memory, recursion, a bug in the algebra: counted as such, never as a wrong answer
             outcome = "error"
         signal.alarm(0)
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
         pipe.send_bytes(outcome.encode())
 
 
@@ -302,6 +310,20 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
 def _close(x: Any, y: Any, tolerance: float) -> bool:
     scale = max(abs(x), abs(y))
     return bool(scale < 1e-300 or abs(x - y) <= tolerance * scale)  # below: cancellation, as in sqrt(2)^2 - 2
+
+
+def _plain_math_verify(gold: str, pred: str) -> bool:
+    """What math-verify alone says of two answers as they were written, for `data/audit_answers.py`."""
+    from math_verify import parse, verify
+
+    gold_parsed, pred_parsed = (
+        parse(rf"\boxed{{{text}}}", parsing_timeout=None, raise_on_error=True) for text in (gold, pred)
+    )
+    return bool(verify(gold_parsed, pred_parsed, timeout_seconds=None, raise_on_error=True))
+
+
+CHECKERS = {"ours": lambda gold, pred: compare(gold, pred, equal_expressions), "math_verify": _plain_math_verify}
+"""What a worker can be asked."""
 
 
 def _math_verify(a: Any, b: Any) -> bool:
