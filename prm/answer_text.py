@@ -37,6 +37,7 @@ _WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<brace
 _CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\s+"), " "),  # first: on long runs of blanks, the \s* below would take quadratic time
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
     (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
     (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
@@ -67,7 +68,7 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"\\sqrt\s*\[(\d+)\]\s*(\w)"), r"\\sqrt[\1]{\2}"),
     (re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), r"\\times "),
     (re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
-    (re.compile(r"\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
+    (re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\s*(?:\\%|%|\bper ?cent\b)"), "%"),
