@@ -22,7 +22,7 @@ Leaf = Callable[[str, str], bool | None]
 """Decides two expressions or two relations; None = cannot tell."""
 
 _FUNCTIONS = frozenset(
-    "sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp gcd lcm max min".split()
+    re.findall(r"\w+", "sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp gcd lcm max min")
 )
 
 
@@ -34,6 +34,8 @@ class Form:
     brackets: str = ""
     """Of a sequence, e.g. "[)": a tuple and an open interval are written alike and compared alike. Of a matrix: its
     shape."""
+    ratio: str = ""
+    """Of a ratio of two: the fraction that it is."""
 
 
 _SEPARATOR = r"(?:[,;] ?)?\b(?:and|or)\b|[,;]"
@@ -74,7 +76,8 @@ def _form(text: str) -> Form:
     if _RELATION.search(text):
         return Form("relation")
     if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(sides):
-        return Form("ratio", tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:]))
+        relative = tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:])
+        return Form("ratio", relative, ratio=rf"\frac{{{sides[0]}}}{{{sides[1]}}}")
     words = re.findall(r"[a-z]+", text.lower())
     if "\\" not in text and (text.lower() == "no" or any(len(word) > 2 and word not in _FUNCTIONS for word in words)):
         return Form("words")
@@ -132,8 +135,7 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
         if one.kind == "set" and len(one.parts) == 1 and other.kind != "set":  # \{5\} and 5
             return compare(one.parts[0], text, leaf) if one is a else compare(text, one.parts[0], leaf)
         if one.kind == "ratio" and len(one.parts) == 1 and other.kind == "scalar":  # 3:4 and 3/4
-            fraction = r"\frac{%s}{%s}" % tuple(reversed(re.fullmatch(r"\\frac\{(.*)\}\{(.*)\}", one.parts[0]).groups()))
-            return compare(fraction, text, leaf)
+            return compare(one.ratio, text, leaf)
     if a.kind != b.kind or a.brackets != b.brackets or len(a.parts) != len(b.parts):
         return False
     if a.kind == "words":

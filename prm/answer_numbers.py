@@ -21,9 +21,9 @@ MAX_DIGITS = 300
 _WORD_LIST = re.compile(r"\w+")
 _NOT_UNITS = frozenset(
     _WORD_LIST.findall(
-        "and plus minus times over mod less more fewer greater than divided squared cubed choose factorial half halves third thirds "
-        "fourth fourths quarter quarters fifth fifths sixth sixths eighth eighths tenth tenths pi sqrt sin cos tan log "
-        "exp base infinity not through either between or to"
+        "and plus minus times over mod less more fewer greater than divided squared cubed choose factorial half "
+        "halves third thirds fourth fourths quarter quarters fifth fifths sixth sixths eighth eighths tenth tenths "
+        "pi sqrt sin cos tan log exp base infinity not through either between or to"
     )
 )
 """Words after a number that change its value."""

@@ -53,7 +53,8 @@ CHEAP_CHARS = 300
 _BOXED_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 # "#### Step 2" is a Markdown heading, not an answer.
 _HASH = re.compile(
-    r"^[ \t]*+####[ \t]*+(?![^\w\n]*+(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$", re.M | re.I
+    r"^[ \t]*+####[ \t]*+(?![^\w\n]*+(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$",
+    re.M | re.I,
 )
 _ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*", re.IGNORECASE)
 _ANSWER_END = re.compile(r"\.(?=\s|\*|$)|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as)\b)|\*\*")

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
-
 import pytest
 
 from prm import answer_workers
@@ -293,9 +292,36 @@ def test_extract(text, answer, rule):
 
 @pytest.mark.parametrize(
     "unit",
-    ["\\boxed{", "\\boxed{}", "{", "}", "9", "#### ", "#### step", "####\t", "answer is ", "answer: ", "answer **"]
-    + ["answer", "1,", "1,234", "9/", "**", "-", "\n", " ", "$", "\\(", "\\", ", so ", "."]
-    + ["#### .\n", "####        ", " \t", "; as"],
+    [
+        "\\boxed{",
+        "\\boxed{}",
+        "{",
+        "}",
+        "9",
+        "#### ",
+        "#### step",
+        "####\t",
+        "answer is ",
+        "answer: ",
+        "answer **",
+        "answer",
+        "1,",
+        "1,234",
+        "9/",
+        "**",
+        "-",
+        "\n",
+        " ",
+        "$",
+        "\\(",
+        "\\",
+        ", so ",
+        ".",
+        "#### .\n",
+        "####        ",
+        " \t",
+        "; as",
+    ],
 )
 def test_extraction_takes_linear_time(unit):
     """Ten times the text may take ten times as long, not a hundred times."""
@@ -524,7 +550,8 @@ def test_no_worker_outlives_a_killed_parent(end):
     process = psutil.Process(parent.pid)
     give_up = time.monotonic() + 60
     while len(workers := process.children()) < answer_workers.WORKERS or any(
-        worker.cpu_times().user < 3 for worker in workers  # past its imports: busy with its bomb
+        worker.cpu_times().user < 3
+        for worker in workers  # past its imports: busy with its bomb
     ):
         assert time.monotonic() < give_up
         time.sleep(0.1)
