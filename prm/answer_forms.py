@@ -151,9 +151,9 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
 
 def _compare_measured(gold: str, pred: str) -> bool | None:
     """Numbers with units, and times of day; None if either is neither."""
-    clocks = clock(gold), clock(pred)
-    if clocks[0] and clocks[1]:
-        return equal_clocks(*clocks)
+    gold_clock, pred_clock = clock(gold), clock(pred)
+    if gold_clock and pred_clock:
+        return equal_clocks(gold_clock, pred_clock)
     a, b = quantity(gold), quantity(pred)
     if a and a.unit and not b:  # "2.5L" is a product, unless the other is in liters
         b = quantity(_LAST_LETTER.sub(r"\\text{\1}", pred))
