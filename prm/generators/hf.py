@@ -88,9 +88,7 @@ class HfGenerator:
         prompt = prompt or PromptTemplate()
         settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"
-        self._ids = TokenText(
-            tokenizer, prompt=prompt, separator=separator, end_ids=_end_ids(model), vocab_size=model.config.vocab_size
-        )
+        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=_end_ids(model))
         self._context = model.config.max_position_embeddings
 
     @classmethod
@@ -224,8 +222,10 @@ class _RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._buffers = None
+        used = self.get_seq_length()
+        keys, values = self._buffers  # type: ignore[misc]  # a layer that has read nothing has no rows to select
+        self._buffers = keys, values = keys.index_select(0, indices), values.index_select(0, indices)
+        self.keys, self.values = keys[..., :used, :], values[..., :used, :]
 
 
 def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:

@@ -33,19 +33,17 @@ class TokenText:
         prompt: PromptTemplate,
         separator: str,
         end_ids: Iterable[int | None],
-        vocab_size: int,
     ) -> None:
         """
         Args:
             end_ids: tokens that end a continuation, beside the tokenizer's own.
-            vocab_size: how many ids the model can sample; it may be more than the tokenizer has.
         """
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.separator = separator
         self.end_ids = {i for i in (*end_ids, tokenizer.eos_token_id) if i is not None}
         # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
-        texts = tokenizer.batch_decode([[i] for i in range(vocab_size)])
+        texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end_step = [separator[-1] in text or "\ufffd" in text for text in texts]
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
@@ -63,7 +61,7 @@ class TokenText:
         """Why a continuation ends with the last of these ids; None if it goes on."""
         if ids[-1] in self.end_ids:
             return "eos"
-        if not self._may_end_step[ids[-1]]:
+        if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:  # models may have more ids than texts
             return None
         closed = complete_steps(self.text(ids), self.separator)
         if closed and is_final(closed[-1]):
