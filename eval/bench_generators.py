@@ -39,7 +39,9 @@ Rollouts = list[tuple[int, ...]]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--generator", default="arithmetic", help="`arithmetic` (embedded), a folder or a hub name")
-    parser.add_argument("--problems", default="arithmetic", help="`arithmetic`, `gsm8k`, a hub name or a JSON Lines file")
+    parser.add_argument(
+        "--problems", default="arithmetic", help="`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"
+    )
     parser.add_argument("--prompt", default="plain", choices=list(PROMPTS))
     parser.add_argument("--limit", type=int, default=16, help="problems, one trace each")
     parser.add_argument("--rollouts", type=int, default=8)

@@ -32,18 +32,28 @@ class OpenAIServer:
     """Serves one model on a free port of the loopback device."""
 
     def __init__(
-        self, model, tokenizer, *, name="tiny", faults: Sequence[str | None] = (None,), hang_seconds=1.0, plain=False
+        self,
+        model,
+        tokenizer,
+        *,
+        name="tiny",
+        faults: Sequence[str | None] = (None,),
+        hang_seconds=1.0,
+        retry_after="0",
+        plain=False,
     ) -> None:
         """
         Args:
             plain: know no more than OpenAI's own protocol: no token ids, no `stop_reason`, the stop string cut off.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self.hang_seconds, self.plain = hang_seconds, plain
+        self.hang_seconds, self.retry_after, self.plain = hang_seconds, retry_after, plain
         self.requests: list[dict] = []
         """Bodies of the requests for completions, those that met a fault included."""
         self.served: Counter[str] = Counter()
         """Faults (and "ok") by how often they were given."""
+        self.keys: set[str | None] = set()
+        """What clients sent as `Authorization`."""
         self._faults = itertools.cycle(faults)
         self._lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -171,6 +181,7 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.requests.append(body)
+            server.keys.add(self.headers["Authorization"])
             if body["model"] != server.name:
                 self.answer(404, {"error": {"message": f"The model {body['model']} does not exist."}})
                 return
@@ -179,7 +190,11 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 time.sleep(server.hang_seconds)
                 self.close_connection = True
             elif fault in ("429", "500"):
-                self.answer(int(fault), {"error": {"message": "busy"}}, {"Retry-After": "0"} if fault == "429" else {})
+                self.answer(
+                    int(fault),
+                    {"error": {"message": "busy"}},
+                    {"Retry-After": server.retry_after} if fault == "429" else {},
+                )
             elif fault == "garbage":
                 self.send(200, b"<html>502 Bad Gateway</html>")
             elif fault == "empty":

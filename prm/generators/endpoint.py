@@ -1,8 +1,9 @@
 """Endpoint: an HTTP server that is asked for JSON and may fail. Retries what may pass, counts it, and gives up in time.
 
 A request is sent again on 429 (after `Retry-After`, if given) and 5xx, timeouts, refused or broken connections, answers
-that break off and answers that are not what was asked for. It waits 0.5, 1, 2, ... 30 seconds in between, each shortened at random
-so that many do not come back at once. What has failed for `patience` seconds ends in an error; other 4xx do at once.
+that break off and answers that are not what was asked for. It waits 0.5, 1, 2, ... 30 seconds in between, each shortened
+at random so that many do not come back at once. What has failed for `patience` seconds ends in an error; other 4xx do at
+once.
 
     endpoint.ledger   Counter({"requests": 812, "retry: status 429": 11, "retry: timeout": 1})
 

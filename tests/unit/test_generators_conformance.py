@@ -212,7 +212,9 @@ def test_names_and_encoding(make, reference, engine):
 def test_traces(make, engine):
     problems = load_problems("arithmetic", "test", 3)
     traces_P = sample_traces(problems, make(max_new_tokens=80), 3, seed=4)
-    assert [[trace.id for trace in traces] for traces in traces_P] == [[f"{p.id}#{i}" for i in range(3)] for p in problems]
+    assert [[trace.id for trace in traces] for traces in traces_P] == [
+        [f"{p.id}#{i}" for i in range(3)] for p in problems
+    ]
     assert {trace.status for traces in traces_P for trace in traces} <= {"ok", "no_answer"}
     assert any(trace.correct for traces in traces_P for trace in traces)
     assert all(trace.num_tokens > 5 and trace.steps[-1].startswith("####") for traces in traces_P for trace in traces)
