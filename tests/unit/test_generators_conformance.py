@@ -59,7 +59,7 @@ def make(engine, reference, folder, request):
         pytest.importorskip("vllm")
         from prm.generators.vllm import VllmGenerator
 
-        options = {"gpu_memory_utilization": 0.1, "enforce_eager": True, "block_size": 16}
+        options = {"gpu_memory_utilization": 0.1, "enforce_eager": True, "block_size": 32}
         first = load_generator("arithmetic", engine="vllm", engine_options=options)
         yield lambda **settings: VllmGenerator(
             first._engine, first.tokenizer, name="a", num_parameters=first.num_parameters, **settings
