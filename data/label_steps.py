@@ -17,7 +17,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 from tqdm import tqdm
 from trl import TrlParser
@@ -25,8 +27,8 @@ from trl import TrlParser
 from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
 from prm.generators import load_generator
 from prm.generators.rollouts import RolloutSource
-from prm.labelers import PLANNERS, run
-from prm.labelers.reports import label_report
+from prm.labelers import PLANNERS, Group, run
+from prm.labelers.reports import Spent, label_report
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
@@ -53,6 +55,9 @@ class Arguments:
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=16, metadata={"help": "problems labeled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
+    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
 
 
 def main() -> None:
@@ -70,7 +75,8 @@ def main() -> None:
     for name in options.keys() - {f.name for f in fields(kind)}:
         sys.exit(f"--{name} is no option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
     planner = kind(**options)
-    generator = load_generator(
+    make_generator = partial(
+        load_generator,
         args.generator,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
@@ -79,32 +85,48 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
+    generator = make_generator()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
-    labeled: dict[str, list[LabeledTrace]] = {}
-    rollouts: list[Rollout] = []
-    sampled = 0
-    progress = tqdm(
-        store.claim_each(units, lambda unit: [problem.id for problem, _ in unit]), total=len(units), desc="label"
-    )
-    for unit in progress:
-        source = RolloutSource(generator, args.seed, store.read([problem.id for problem, _ in unit]), store.append)
-        for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
-            labeled[problem.id] = traces
-        rollouts += source.all_taken()
-        sampled += source.sampled_tokens
+    if args.backend == "ray":
+        from prm.labelers.cluster import fill_store
+
+        work = partial(run, planner)
+        for _ in tqdm(
+            fill_store(store, units, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
+            total=len(units),
+            desc="ray",
+        ):
+            pass
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
         progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
+    labeled: dict[str, list[LabeledTrace]] = {}
+    spent, sampled = Spent(), 0
+    with tqdm(total=len(groups), unit="problem", desc="label") as progress:
+        for unit in store.claim_each(units, problem_ids):
+            source = RolloutSource(generator, args.seed, store.read(problem_ids(unit)), commit)
+            for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
+                labeled[problem.id] = traces
+            spent.add(source.all_taken())
+            progress.update(len(unit))
 
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.traces]):
-            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], rollouts, started)
+            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
 
 
-def write(
-    args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], rollouts: list[Rollout], started: float
-) -> None:
+def problem_ids(unit: Sequence[Group]) -> list[str]:
+    return [problem.id for problem, _ in unit]
+
+
+def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], spent: Spent, started: float) -> None:
     """Labeled traces, and behind those of each problem the traces that could not be labeled."""
-    facts = label_report(labeled, rollouts)
+    facts = label_report(labeled, spent)
     seconds = time.monotonic() - started
     statuses = Counter(row.trace.status for row in rows)
     write_provenance(

@@ -17,7 +17,9 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tqdm import tqdm
 from trl import TrlParser
@@ -30,6 +32,7 @@ from prm.problems import load_problems
 from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
+from prm.types import Problem, Rollout
 
 
 @dataclass
@@ -49,6 +52,9 @@ class Arguments:
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     chunk: int = field(default=64, metadata={"help": "problems sampled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
+    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
 
 
 def main() -> None:
@@ -63,7 +69,8 @@ def main() -> None:
             f"nothing to sample: {len(problems)} problems in the {args.split} split of {args.problems}, {args.samples}"
             " samples each; give another --split, or more --samples"
         )
-    generator = load_generator(
+    make_generator = partial(
+        load_generator,
         args.generator,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
@@ -72,26 +79,49 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         batch_size=args.batch_size,
     )
+    generator = make_generator()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
+
+    work = partial(sample, args.samples)
+    if args.backend == "ray":
+        from prm.labelers.cluster import fill_store
+
+        for _ in tqdm(
+            fill_store(store, chunks, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
+            total=len(chunks),
+            desc="ray",
+        ):
+            pass
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+
     rows: dict[str, list[dict]] = {}
     sampled = 0
-    progress = tqdm(
-        store.claim_each(chunks, lambda chunk: [problem.id for problem in chunk]), total=len(chunks), desc="sample"
-    )
-    for chunk in progress:
-        source = RolloutSource(generator, args.seed, store.read([problem.id for problem in chunk]), store.append)
-        rollouts_P = source.take([Request(problem, (), args.samples) for problem in chunk])
-        for problem, rollouts in zip(chunk, rollouts_P, strict=True):
-            traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
-            rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
-        sampled += source.sampled_tokens
-        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+    with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
+        for chunk in store.claim_each(chunks, problem_ids):
+            source = RolloutSource(generator, args.seed, store.read(problem_ids(chunk)), commit)
+            for problem, rollouts in zip(chunk, work(chunk, source), strict=True):
+                traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
+                rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
+            progress.update(len(chunk))
 
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.problems]):
             write(args, [row for problem in problems for row in rows[problem.id]], time.monotonic() - started)
+
+
+def problem_ids(chunk: Sequence[Problem]) -> list[str]:
+    return [problem.id for problem in chunk]
+
+
+def sample(samples: int, chunk: Sequence[Problem], source: RolloutSource) -> list[list[Rollout]]:
+    return source.take([Request(problem, (), samples) for problem in chunk])
 
 
 def write(args: Arguments, rows: list[dict], seconds: float) -> None:

@@ -11,16 +11,38 @@ Rewriting is by a table of regular expressions, applied in order.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 
 _UNICODE = str.maketrans(
-    {"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "·": r"\cdot ", "π": r"\pi ", "∞": r"\infty ",
-     "\u222a": r"\cup ", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-     "\u2208": r"\in ", "\u00a0": " ", "\u200b": "", "²": "^2", "³": "^3"}
+    {"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "÷": "/", "·": r"\cdot ", "π": r"\pi ", "θ": r"\theta ",
+     "α": r"\alpha ", "β": r"\beta ", "φ": r"\phi ", "λ": r"\lambda ", "∞": r"\infty ", "∅": r"\emptyset ",
+     "ℝ": r"\mathbb{R}", "∠": "", "\u222a": r"\cup ", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
+     "±": r"\pm ", "≈": r"\approx ", "\u2208": r"\in ", "\u200b": "", "∛": r"\sqrt[3]"}
 )  # fmt: skip
-_WORDS_MACRO = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_ALIASES = {
+    "no solution": r"\emptyset", "no solutions": r"\emptyset", "empty set": r"\emptyset", r"\varnothing": r"\emptyset",
+    r"\{\}": r"\emptyset", "{}": r"\emptyset", "infinity": r"\infty", "positive infinity": r"\infty",
+    "negative infinity": r"-\infty", "minus infinity": r"-\infty", "-infinity": r"-\infty",
+    r"\mathbb{R}": r"(-\infty, \infty)", "all real numbers": r"(-\infty, \infty)", "all reals": r"(-\infty, \infty)",
+}  # fmt: skip
+"""Whole answers that are said in several ways."""
+_BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
+          "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
+_MACROS = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)"
+_WORDS_MACRO = _MACROS + r"\s*\{([^{}]*)\}"
+_WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<braces>.*)\}}|\((?P<parens>.*)\)", re.DOTALL)
+_CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
+_SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    (re.compile(r"\s+"), " "),  # first: on long runs of blanks, the \s* below would take quadratic time
+    (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
+    (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
+    (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
     (re.compile(r"\\?[$€£]|(?<!\\)\\[()\[\]]"), ""),
+    (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
     (re.compile(r"\\[,!]"), ""),
     (re.compile(r"\{,\}(?=\d)"), ","),
     (re.compile(r"(?<!\\)\\[;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
@@ -36,6 +58,17 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"\\le(?:q|qslant)(?![a-zA-Z])|<="), r"\\le "),
     (re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
     (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
+    (re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\(?:measured)?angle(?![a-zA-Z])"), ""),
+    (re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),  # extra space between the rows of a matrix
+    (re.compile(r"\\begin\{bmatrix\}|[(\[]\s*\\begin\{(?:array\}\s*\{[lcr|\s]*\}|matrix\})"), r"\\begin{pmatrix}"),
+    (re.compile(r"\\end\{bmatrix\}|\\end\{(?:array|matrix)\}\s*[)\]]"), r"\\end{pmatrix}"),
+    (re.compile(r"\{?\b(\w+)\s*\\choose\s*(\w+)\}?"), r"\\binom{\1}{\2}"),
+    (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?"), lambda m: f"_{{{_BASES[m[1]]}}}"),
+    (re.compile(r"\((\w*\d\w*)\)(?=_\{?\d)"), r"\1"),
+    (re.compile(r"\\sqrt\s*\[(\d+)\]\s*(\w)"), r"\\sqrt[\1]{\2}"),
+    (re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), r"\\times "),
+    (re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
+    (re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\s*(?:\\%|%|\bper ?cent\b)"), "%"),
@@ -44,7 +77,8 @@ INTEGER = re.compile(r"-?\d+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _AFTER_THOUSANDS = [
     (re.compile(r"\s+"), " "),
-    (re.compile(r" ?([-+*/^_=<>(){}\[\]|]) ?"), r"\1"),
+    (re.compile(r" ?([-+*/^_=<>(){\[\]|]) ?"), r"\1"),
+    (re.compile(r" ?\} ?(?![a-zA-Z]{2})"), "}"),  # a blank stays before a unit
     (re.compile(r" ?([,;]) ?"), r"\1 "),
     (re.compile(r" (?=\\)|(?<=\d) (?=[a-zA-Z](?![a-zA-Z]))"), ""),
     (re.compile(r"(\\[a-zA-Z]+) (?![a-zA-Z])"), r"\1"),
@@ -75,13 +109,24 @@ def _rewrite(text: str) -> str:
     text = text.translate(_UNICODE)
     for pattern, new in _BEFORE_THOUSANDS:
         text = pattern.sub(new, text)
+    text = unicodedata.normalize("NFKC", text)  # full-width signs, odd blanks, mathematical letters
     text = _THOUSANDS.sub(lambda m: m[0] if _num_open(text[: m.start()]) > 0 else m[0].replace(",", ""), text)
+    if r"\begin" not in text:
+        text = re.sub(r"\\?&", " and ", text)
     for pattern, new in _AFTER_THOUSANDS:
         text = pattern.sub(new, text)
-    text = text.strip(" *`").rstrip(" .,;:").removeprefix("+")
-    while len(text) > 2 and text[0] + text[-1] in ("()", "{}") and split(text[1:-1]) == [text[1:-1]]:
-        text = text[1:-1]
-    return text
+    text = re.sub(r"^(?:=|\\approx) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
+    while (wrapped := _WRAPPED.fullmatch(text)) and len(text) > 2:
+        inside = (wrapped["parens"] if wrapped["braces"] is None else wrapped["braces"]).strip(" .,;")
+        parts = split(inside)
+        if not parts or (len(parts) > 1 and not wrapped["macro"]):  # "(1) + (2)"; "(1, 2)"
+            break
+        text = inside
+    if choice := _CHOICE.fullmatch(text):
+        text = choice[1] or choice[2]
+    if _SPACED_THOUSANDS.fullmatch(text):
+        text = text.replace(" ", "")
+    return _ALIASES.get(text, _ALIASES.get(text.lower(), text))
 
 
 def _num_open(text: str) -> int:

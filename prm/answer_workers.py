@@ -6,8 +6,9 @@ r"""Killable worker processes that decide whether two expressions are equal: the
 Computer algebra on text that a model wrote may take forever or all the memory, and math-verify's own timeouts are
 signals, which work in the main thread only. So algebra runs in processes that the parent kills at the deadline. They
 are started as `python -c`, not with `multiprocessing`: that would import the caller's `__main__` again, which starts a
-script without a `__main__` guard a second time. They stay warm (importing sympy takes a second), never import torch,
-and answer requests one at a time over a pipe.
+script without a `__main__` guard a second time. Importing sympy takes a second, so a worker does it once and lets a child
+that it forks compute; a child that is killed, or dies, is replaced in milliseconds. Neither imports torch. Requests are
+answered one at a time over a pipe.
 
 Expressions are compared by their values at fixed random points, which takes no simplification and has none of
 math-verify's known false positives (1/2^99 = 1/2^98; two different lines); math-verify decides what has no such
@@ -19,6 +20,7 @@ Left out: Windows (file descriptors are handed to the child), and a memory limit
 from __future__ import annotations
 
 import atexit
+import fcntl
 import logging
 import os
 import queue
@@ -41,13 +43,17 @@ START_SECONDS = 120.0
 
 DECIMAL_TOLERANCE = 1e-6
 """Relative tolerance where one side is a decimal and the other is no rational number: 3.14159 is pi, 3.14 is not."""
-_EXACT_TOLERANCE = 1e-20
+_DIGITS = 200
+_EXACT_TOLERANCE = 1e-150
+"""sqrt(10^40) and sqrt(10^40 + 1) agree to 40 digits."""
 _NUM_POINTS = 8
 
 _CHILD = "import sys; sys.path[:] = {path!r}; from prm.answer_workers import serve; serve({fd})"
 _SCALAR_WORDS = (
     "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|pi|theta|alpha|beta|gamma|lambda|phi"
 )
+_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
+_DEGREES = re.compile(r"(\d+(?:\.\d+)?|(?<!\\)\b[a-z])\^(?:\{\\circ\}|\\circ)")
 _RELATION = re.compile(r"(\\(?:le|ge|ne)(?![a-zA-Z])|<|>|=)")
 
 
@@ -66,7 +72,8 @@ class Worker:
             env={**os.environ, "PYTHONHASHSEED": "0"},  # sympy orders terms by hash: the same verdict in every run
         )
         theirs.close()
-        if self._receive(START_SECONDS) != "ready":
+        self._child = self._next_child(START_SECONDS)
+        if self._child is None:
             self.kill()
             raise RuntimeError(
                 f"the answer worker did not start (exit code {self._process.returncode}); "
@@ -75,21 +82,34 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._child is not None and self._process.poll() is None
 
-    def ask(self, gold: str, pred: str, deadline: float) -> str:
-        """The worker's verdict; `timeout` after `deadline` seconds, `error` if it died. It is unusable after both."""
+    def ask(self, gold: str, pred: str, deadline: float, checker: str) -> str:
+        """The child's verdict; `timeout` after `deadline` seconds, `error` if it failed or died; it is replaced then."""
         try:
-            self._pipe.send((gold, pred, deadline))
-        except OSError:
+            self._pipe.send((checker, gold, pred, deadline))
+            reply = self._pipe.recv_bytes() if self._pipe.poll(deadline) else b"timeout"
+        except (EOFError, OSError):  # the worker itself was killed
+            self._child = None
             return "error"
-        return self._receive(deadline)
+        if reply.startswith(b"ready"):  # the child died (memory, stack), and this is the next one
+            self._child = int(reply.split()[1])
+            return "error"
+        if reply in (b"timeout", b"error") and self._child is not None:
+            os.kill(self._child, signal.SIGKILL)  # its worker has not waited for it, so the number is still its own
+            self._child = self._next_child(START_SECONDS)
+        return reply.decode()
 
-    def _receive(self, seconds: float) -> str:
+    def _next_child(self, seconds: float) -> int | None:
+        """Wait until a child is ready, past late replies of the one before; None if there is none."""
         try:
-            return self._pipe.recv_bytes().decode() if self._pipe.poll(seconds) else "timeout"
-        except (EOFError, OSError):  # the process died: memory, stack, or killed from outside
-            return "error"
+            while self._pipe.poll(seconds):
+                reply = self._pipe.recv_bytes()
+                if reply.startswith(b"ready"):
+                    return int(reply.split()[1])
+        except (EOFError, OSError):
+            pass
+        return None
 
     def kill(self) -> None:
         self._process.kill()
@@ -109,29 +129,30 @@ class Pool:
         for _ in range(WORKERS):
             self._slots.put(None)
 
-    def ask(self, gold: str, pred: str, deadline: float) -> str:
-        """`correct`, `wrong`, `timeout` or `error` for two normalized answers.
+    def ask(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> str:
+        """`correct`, `wrong`, `timeout` or `error` for two answers: normalized ones for `ours` (see `CHECKERS`).
 
         `deadline` is in seconds and counts from the moment a worker takes the pair, not from this call.
         """
         worker = self._slots.get()
-        outcome = "error"
+        answered = False
         try:
             if worker is not None and not worker.alive:  # e.g. taken by the kernel's out-of-memory killer while idle
                 worker.kill()
                 worker = None
             worker = worker or Worker()
-            outcome = worker.ask(gold, pred, deadline)
+            outcome = worker.ask(gold, pred, deadline, checker)
+            answered = True
             return outcome
         finally:
             # After an interrupt (KeyboardInterrupt here) its late reply would be taken for that of the next pair.
-            if worker is not None and outcome not in ("correct", "wrong"):
+            if worker is not None and not answered:
                 worker.kill()
                 worker = None
             self._slots.put(worker)
 
     def close(self) -> None:
-        """Kill the idle workers; a later `ask` starts new ones. A busy one ends when the parent does."""
+        """Kill the idle workers; a later `ask` starts new ones. A busy one ends with its pair or with the parent."""
         for _ in range(self._slots.qsize()):
             worker = self._slots.get()
             if worker is not None:
@@ -145,26 +166,53 @@ os.register_at_fork(after_in_child=POOL.reset)
 
 
 def serve(fd: int) -> None:
-    """Body of the child: answer (gold, pred, deadline) requests until the parent closes the pipe."""
+    """Body of the worker: import, then keep one child alive that answers, until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     logging.disable(logging.CRITICAL)  # math-verify warns that it runs without a timeout; the parent is the timeout
     if not equal_expressions("x+1", "1+x") or not _math_verify(*2 * [_parse(r"\infty")]):  # imports, before the limits
         raise RuntimeError("1+x is not x+1 to the installed math-verify")
-    _limit_memory()
     pipe = Connection(fd)
-    pipe.send_bytes(b"ready")
     while True:
-        try:
-            gold, pred, deadline = pipe.recv()
-        except EOFError:
+        child = os.fork()
+        if child == 0:
+            _answer(pipe)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        if status == 0:  # the parent has closed its end
             return
-        signal.alarm(int(deadline) + 10)  # its default action ends this process: no orphan computes on forever
-        try:
-            outcome = "correct" if compare(gold, pred, equal_expressions) else "wrong"
-        except Exception:  # memory, recursion, a bug in the algebra: counted as such, never as a wrong answer
-            outcome = "error"
-        signal.alarm(0)
-        pipe.send_bytes(outcome.encode())
+
+
+def _answer(pipe: Connection) -> None:
+    """Body of the child: (checker, gold, pred, deadline) requests, until the parent closes the pipe."""
+    _die_with_worker()
+    _limit_memory()
+    # The kernel signals when the parent's end is closed, however the parent ended; while this process computes, the
+    # signal's default action ends it, even inside of a long operation on integers, where Python code gets no turn.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+    fcntl.fcntl(pipe.fileno(), fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe.fileno(), fcntl.F_SETFL, fcntl.fcntl(pipe.fileno(), fcntl.F_GETFL) | os.O_ASYNC)
+    try:
+        pipe.send_bytes(f"ready {os.getpid()}".encode())
+        while True:
+            checker, gold, pred, deadline = pipe.recv()
+            signal.signal(signal.SIGIO, signal.SIG_DFL)
+            signal.alarm(int(deadline) + 10)  # where a forked sibling of the parent keeps the pipe open
+            try:
+                outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
+            except Exception:  # memory, recursion, a bug in the algebra: counted as such, never as a wrong answer
+                outcome = "error"
+            signal.alarm(0)
+            signal.signal(signal.SIGIO, signal.SIG_IGN)
+            pipe.send_bytes(outcome.encode())
+    except (EOFError, OSError):
+        return
+
+
+def _die_with_worker() -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _limit_memory() -> None:
@@ -193,7 +241,9 @@ def _parse(text: str) -> Any:
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
-    latex = text.replace("**", "^")
+    latex = text.replace("**", "^").replace(r"\dots", "")  # 3.14159\dots
+    if _TRIGONOMETRIC.search(latex):
+        latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex)
     latex = re.sub(rf"(?<![\\a-zA-Z])({_SCALAR_WORDS})(?![a-zA-Z])", r"\\\1 ", latex)
     latex = re.sub(r"\^\(([^()]*)\)|\^(-\w)", lambda m: f"^{{{m[1] or m[2]}}}", latex)
     try:
@@ -204,8 +254,14 @@ def _parse(text: str) -> Any:
         raise
     except Exception:  # the parser raises bare `Exception` for text that is no LaTeX
         return None
-    # As a symbol, i would not square to -1.
-    return parsed.subs(sympy.Symbol("i", real=True), sympy.I) if isinstance(parsed, sympy.Expr) else parsed
+    if not isinstance(parsed, sympy.Expr):
+        return parsed
+    # The cube root of -8 is -2 to whoever writes answers, and as a symbol, i would not square to -1.
+    parsed = parsed.replace(
+        lambda e: e.is_Pow and e.base.is_negative and e.exp.is_Rational and e.exp.q % 2 == 1 and e.exp.q > 1,
+        lambda e: (-1) ** e.exp.p * (-e.base) ** e.exp,
+    )
+    return parsed.subs(sympy.Symbol("i", real=True), sympy.I)
 
 
 def _equal_values(a: Any, b: Any) -> bool | None:
@@ -270,7 +326,7 @@ def _equal_links(gold: list[str], pred: list[str]) -> bool:
 
 
 def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
-    """Both expressions at the same points, to 30 digits; only where both are real, if that leaves any."""
+    """Both expressions at the same points, to `_DIGITS` digits; only where both are real, if that leaves any."""
     import sympy
 
     rng = random.Random(0)
@@ -279,7 +335,7 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
         point = {
             s: sympy.Rational(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009) for s in sorted(symbols, key=str)
         }
-        x, y = (e.evalf(30, subs=point) for e in (a, b))
+        x, y = (e.evalf(_DIGITS, subs=point, maxn=5 * _DIGITS) for e in (a, b))
         if all(v.is_number and v.is_finite for v in (x, y)):
             pairs.append((x, y))
     real = [(x, y) for x, y in pairs if x.is_real and y.is_real]
@@ -289,7 +345,21 @@ def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
 
 def _close(x: Any, y: Any, tolerance: float) -> bool:
     scale = max(abs(x), abs(y))
-    return bool(scale < 1e-100 or abs(x - y) <= tolerance * scale)  # below: cancellation, as in sqrt(2)^2 - 2
+    return bool(scale < 1e-300 or abs(x - y) <= tolerance * scale)  # below: cancellation, as in sqrt(2)^2 - 2
+
+
+def _plain_math_verify(gold: str, pred: str) -> bool:
+    """What math-verify alone says of two answers as they were written, for `data/audit_answers.py`."""
+    from math_verify import parse, verify
+
+    gold_parsed, pred_parsed = (
+        parse(rf"\boxed{{{text}}}", parsing_timeout=None, raise_on_error=True) for text in (gold, pred)
+    )
+    return bool(verify(gold_parsed, pred_parsed, timeout_seconds=None, raise_on_error=True))
+
+
+CHECKERS = {"ours": lambda gold, pred: compare(gold, pred, equal_expressions), "math_verify": _plain_math_verify}
+"""What a worker can be asked."""
 
 
 def _math_verify(a: Any, b: Any) -> bool:

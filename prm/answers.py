@@ -8,19 +8,22 @@ Cheap and certain comes first: equal text after harmless rewriting; then numbers
 of answer (number or expression, set, tuple or interval, union, equation, inequality, words), where different kinds are
 wrong. Only two expressions or two relations that differ in writing go to the algebra of `prm.answer_workers`, in
 killable processes. A list of numbers never gets there, and none is started for it. The first layers are
-in `prm.answer_text` and `prm.answer_forms`.
+in `prm.answer_text`, `prm.answer_numbers` and `prm.answer_forms`. `tests/golden/answer_pairs.jsonl` shows, pair by
+pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.
 
 Decisions that a reader may want to know:
 
 - A percent sign is ambiguous (is "50%" the answer 50 or 0.5?), so it is read either way if only one side has it.
 - A unit counts only if both sides have one ("5 cm" is "5", but not "5 m"); "5 million" is a number, $ is dropped.
+- "2:30" is "2:30 pm" and "14:30" is, too, but "1:30" is not "13:30". The ratio 3:4 is 3/4 and 6:8.
 - "1,234" is a number, "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" is "3 and 2" and "\{2,3\}".
 - `a < x < b` and `x \in (a, b)` are the interval (a, b), whichever of the two is gold; "(1, 2)" is not "[1, 2]".
 - "x = 5" is "5"; two equations are equal if one is a multiple of the other (not merely solvable alike).
 - Two rationals are compared exactly (0.333333 is not 1/3); a decimal and an irrational to a relative 1e-6.
 - What is longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
 
-Left out: units are not converted ("1 m" is not "100 cm"), and there is no partial credit.
+Left out: units are not converted ("1 m" is not "100 cm", 60 degrees is not pi/3), numbers are not read from words
+("five"), sets are not simplified ("[1,2] or [2,3]" is not "[1,3]"), and there is no partial credit.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from prm import answer_workers
-from prm.answer_forms import compare, quantity
+from prm.answer_forms import compare
+from prm.answer_numbers import quantity
 from prm.answer_text import depth, normalize
 
 __all__ = ["Extraction", "Outcome", "check", "check_many", "extract", "group", "normalize"]
@@ -49,10 +53,11 @@ CHEAP_CHARS = 300
 _BOXED_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
 # "#### Step 2" is a Markdown heading, not an answer.
 _HASH = re.compile(
-    r"^[ \t]*####[ \t]*(?!\W*(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$", re.M | re.I
+    r"^[ \t]*+####[ \t]*+(?![^\w\n]*+(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$",
+    re.M | re.I,
 )
 _ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*", re.IGNORECASE)
-_ANSWER_END = re.compile(r"\.(?=\s|\*|$)|[,;]?\s+(?=(?:because|since|which|so|as)\b)|\*\*")
+_ANSWER_END = re.compile(r"\.(?=\s|\*|$)|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as)\b)|\*\*")
 _NUMBER = re.compile(r"(?:(?<![\w)\]}])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)%?")
 
 

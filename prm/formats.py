@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
     Raises:
         ValueError: a column is missing or has the wrong form; names `where`, the column and its value.
     """
-    prompt = _need(where, row, "prompt", str)
-    steps = tuple(_need(where, row, "completions", list))
+    prompt = need(where, row, "prompt", str)
+    steps = tuple(need(where, row, "completions", list))
     problem_id = row.get("problem_id") or "prompt/" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
     problem = Problem(problem_id, prompt, row.get("gold") or "", problem_id.split("/")[0], row.get("level"))
     try:
@@ -113,7 +113,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
             does not say what its labels mean, or says otherwise than `semantics`.
     """
     base = row_to_trace(where, row)
-    labels = _need(where, row, "labels", list)
+    labels = need(where, row, "labels", list)
     for i, label in enumerate(labels):
         if label is not None and not isinstance(label, bool):
             raise ValueError(
@@ -207,7 +207,12 @@ def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[T
     yield from groups.values()
 
 
-def _need(where: str, row: dict[str, Any], name: str, kind: type) -> Any:
+def need(where: str, row: Mapping[str, Any], name: str, kind: type) -> Any:
+    """The column `name` of a row from outside.
+
+    Raises:
+        ValueError: it is missing or of another type; names place and value.
+    """
     if name not in row:
         raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}")
     if not isinstance(row[name], kind):

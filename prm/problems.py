@@ -27,7 +27,8 @@ from prm.splits import SPLITS, split_of
 from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
-HUB_NAMES = {"gsm8k": ("openai/gsm8k", "main")}
+HUB_NAMES = {"gsm8k": ("openai/gsm8k", "main"), "openai/gsm8k": ("openai/gsm8k", "main")}
+"""Name -> hub name and configuration, where a data set has several."""
 
 _CALCULATOR = re.compile(r"<<.*?>>")
 
@@ -82,6 +83,11 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
             if not isinstance(row, dict):
                 raise ValueError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
             yield f"{path}:{number}", row
+
+
+def prompt_of(where: str, row: dict[str, Any]) -> str:
+    """The text of a problem, from the first of `PROMPT_COLUMNS` that the row has. Raises ValueError where it has none."""
+    return _column(where, row, PROMPT_COLUMNS)
 
 
 def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:

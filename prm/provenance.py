@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +57,9 @@ def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> boo
         raise ValueError(
             f"{output} exists, but {paths[0].name} and {paths[1].name} do not; give another --output, or delete it"
         )
-    then = (
-        yaml.safe_load(paths[0].read_text(encoding="utf-8"))
-        | json.loads(paths[1].read_text(encoding="utf-8"))["inputs"]
-    )
+    newer = {f.name: f.default for f in fields(settings) if f.default is not MISSING}  # options it did not have yet
+    then = newer | yaml.safe_load(paths[0].read_text(encoding="utf-8"))
+    then |= json.loads(paths[1].read_text(encoding="utf-8"))["inputs"]
     now = asdict(settings) | {name: file_hash(name) if Path(name).is_file() else None for name in inputs}
     if then != now:
         keys = sorted(k for k in {*then, *now} if then.get(k) != now.get(k))

@@ -115,7 +115,8 @@ class _TreeAttention(torch.autograd.Function):
     def backward(ctx, gradient: torch.Tensor):  # type: ignore[override]
         query, key, value, out, lse = ctx.saved_tensors
         gradient = gradient.transpose(1, 2)
-        d_query, d_key, d_value = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+        done = 0
         for q, k, causal, mask in ctx.tree:
             parts = _backward(
                 gradient[:, :, q],
@@ -129,9 +130,13 @@ class _TreeAttention(torch.autograd.Function):
                 attn_mask=mask,
                 scale=ctx.scale,
             )
-            d_query[:, :, q] += parts[0]
-            d_key[:, :, k] += parts[1]
-            d_value[:, :, k] += parts[2]
+            if q.stop > done:  # the own part of a node or small subtree: the first to write there, for all three
+                d_query[:, :, q], d_key[:, :, k], d_value[:, :, k] = parts
+                done = q.stop
+            else:
+                d_query[:, :, q] += parts[0]
+                d_key[:, :, k] += parts[1]
+                d_value[:, :, k] += parts[2]
         return d_query, d_key, d_value, None, None
 
 

@@ -75,7 +75,8 @@ class Trace:
     index: int = 0
     """Number of this trace among those of its problem."""
     status: str = "ok"
-    """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`."""
+    """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`;
+    rows from elsewhere have more (`prm.conversions`)."""
 
     def __post_init__(self) -> None:
         _check_steps(self.problem_id, self.steps)

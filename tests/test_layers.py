@@ -12,10 +12,11 @@ import prm
 
 LAYERS = {
     4: "training search labelers report",
-    3: "generators verifiers difficulty runs",
+    3: "generators verifiers difficulty runs conversions dataset_card",
     2: (
-        "steps answers answer_forms answer_text answer_workers prompts encoding packing tree_attention formats problems"
-        " provenance store journal metrics step_metrics costs arithmetic splits workloads"
+        "steps answers answer_forms answer_numbers answer_text answer_workers prompts encoding packing tree_attention"
+        " formats problems provenance store journal metrics step_metrics costs arithmetic splits workloads"
+        " tables decontamination balance"
     ),
     1: "types",
 }
@@ -24,9 +25,12 @@ LAYER = {unit: layer for layer, units in LAYERS.items() for unit in units.split(
 
 SAME_LAYER = {
     ("answers", "answer_forms"),
+    ("answers", "answer_numbers"),
     ("answers", "answer_text"),
     ("answers", "answer_workers"),
+    ("answer_forms", "answer_numbers"),
     ("answer_forms", "answer_text"),
+    ("answer_numbers", "answer_text"),
     ("answer_workers", "answer_forms"),
     ("arithmetic", "splits"),
     ("encoding", "prompts"),
@@ -36,6 +40,7 @@ SAME_LAYER = {
     ("problems", "arithmetic"),
     ("problems", "splits"),
     ("provenance", "formats"),
+    ("tables", "problems"),
 }
 """(importer, imported) pairs inside one layer. Add one only if the two cannot be told apart in height."""
 

@@ -1,8 +1,8 @@
 """Rollouts on demand: the first n from a prefix, out of a store where it has them, sampled where it has not.
 
 Whoever needs rollouts (a planner of labels, `data/sample_traces.py`) asks for places and numbers; how many of them are
-new is known only here. All that one `take` lacks is sampled in one batch and committed together, so that a run that was
-killed asks for the same batch again: batches are alike, and so are the sampled tokens, to the last bit.
+new is known only here. What a `take` lacks is sampled in slices of fixed size, each committed when it is there. A run
+that was killed asks for the same slices again: batches are alike, and so are the sampled tokens, to the last bit.
 
     Request(problem, ("47 + 38 = 75",), 8)    the first 8 rollouts behind that step of that problem
     Request(problem, (), 4)                   four whole traces
@@ -17,6 +17,9 @@ from prm import answers
 from prm.generators import Generator, derive_seed
 from prm.store import prefix_hash
 from prm.types import Problem, Rollout, StopReason
+
+COMMIT = 4096
+"""Rollouts sampled between two commits: at most this many are lost by a kill."""
 
 Place = tuple[str, str]
 """(problem id, prefix hash)."""
@@ -45,7 +48,7 @@ class RolloutSource:
         Args:
             seed: of the run; every rollout has its own, derived from it and from its address.
             known: what was sampled before (`RolloutStore.read`).
-            commit: keeps what is sampled now (`RolloutStore.append`); called once per `take`, if anything was.
+            commit: keeps what is sampled now (`RolloutStore.append`).
         """
         self.generator = generator
         self.seed = seed
@@ -80,8 +83,8 @@ class RolloutSource:
             for i in range(request.rollouts)
             if i not in self._rollouts.get(place, ())
         ]
-        if missing:
-            self._sample(missing)
+        for start in range(0, len(missing), COMMIT):
+            self._sample(missing[start : start + COMMIT])
         self._check_again(wanted)
         for place, request in wanted.items():
             self.taken[place] = max(request.rollouts, self.taken.get(place, 0))

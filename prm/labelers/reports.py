@@ -11,34 +11,41 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from prm.types import LabeledTrace, Rollout
 
 
-def label_report(labeled: Sequence[LabeledTrace], rollouts: Iterable[Rollout]) -> dict[str, Any]:
-    """Facts of one method. `rollouts`: all that it asked for, whether they were sampled for it or before."""
+class Spent:
+    """What the rollouts of a method cost, added up problem by problem."""
+
+    def __init__(self) -> None:
+        self.rollouts = self.tokens = self.duplicates = 0
+        self.outcomes: Counter[str] = Counter()
+
+    def add(self, rollouts: Sequence[Rollout]) -> None:
+        """All rollouts of some problems, whether they were sampled now or before."""
+        self.rollouts += len(rollouts)
+        self.tokens += sum(rollout.num_tokens for rollout in rollouts)
+        self.duplicates += len(rollouts) - len({(r.problem_id, r.prefix, r.token_ids) for r in rollouts})
+        self.outcomes.update(rollout.outcome for rollout in rollouts)
+
+
+def label_report(labeled: Sequence[LabeledTrace], spent: Spent) -> dict[str, Any]:
+    """Facts of one method."""
     labels = [label for trace in labeled for label in trace.labels if label is not None]
-    outcomes: Counter[str] = Counter()
-    distinct: set[int] = set()
-    count = tokens = 0
-    for rollout in rollouts:
-        outcomes[rollout.outcome] += 1
-        distinct.add(hash((rollout.problem_id, rollout.prefix, rollout.token_ids)))
-        count += 1
-        tokens += rollout.num_tokens
     return {
         "traces": len(labeled),
         "labeled_steps": len(labels),
         "good": sum(labels) / max(1, len(labels)),
         "non_monotone": sum(map(is_non_monotone, labeled)) / max(1, len(labeled)),
-        "rollouts": count,
-        "generated_tokens": tokens,
-        "rollouts_per_labeled_step": count / max(1, len(labels)),
-        "tokens_per_labeled_step": tokens / max(1, len(labels)),
-        "duplicate_rate": 1 - len(distinct) / max(1, count),
-        "outcomes": dict(outcomes),
+        "rollouts": spent.rollouts,
+        "generated_tokens": spent.tokens,
+        "rollouts_per_labeled_step": spent.rollouts / max(1, len(labels)),
+        "tokens_per_labeled_step": spent.tokens / max(1, len(labels)),
+        "duplicate_rate": spent.duplicates / max(1, spent.rollouts),
+        "outcomes": dict(spent.outcomes),
     }
 
 

@@ -5,7 +5,7 @@ checkpoint is a plain Hugging Face folder: `AutoModelForTokenClassification`, PE
 What differs from the stock class, and why:
 
 - it reads packed rows (`prm.packing`), in which shared prefixes are computed once;
-- logits only where a score is read (`step_index`), not at every token;
+- logits, and the MLP of the last layer, only where a score is read (`step_index`), not at every token;
 - head and logits stay fp32 in a bf16 model: bf16 collapses 200 distinct probabilities near 1 into 5 and ties the ranking;
 - no dropout in front of the head (stock default 0.1), which would make scores noisy outside `eval()`;
 - no built-in loss: the stock one is wrong under gradient accumulation (transformers#47688). See `prm.training.losses`.
@@ -21,6 +21,8 @@ reads a finished checkpoint and refuses one without its head or with another ord
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -104,10 +106,38 @@ class StepClassifier:
                 )
             tree = {"tree": tree_attention.plan(subtree_end)}
         backbone = self.get_decoder()  # type: ignore[attr-defined]
-        hidden = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False, **tree).last_hidden_state
+        only = nullcontext()
+        if step_index is not None and not self.is_gradient_checkpointing:  # type: ignore[attr-defined]
+            only = _only_at(step_index.unique(), backbone.layers[-1].mlp)  # type: ignore[assignment]
+        with only:
+            hidden = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False, **tree).last_hidden_state
         if step_index is not None:
             hidden = hidden.flatten(0, 1)[step_index]
         return TokenClassifierOutput(logits=self.score(hidden))
+
+
+@contextmanager
+def _only_at(index: torch.Tensor, mlp: nn.Module) -> Iterator[None]:
+    """Compute the MLP of the last layer at these places of the flattened rows; what it adds elsewhere is read by nobody.
+
+    Not under gradient checkpointing, which calls the layer again when the hooks are gone.
+    """
+    shape: list[torch.Size] = []
+
+    def select(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor]:
+        shape.append(inputs[0].shape)
+        return (inputs[0].flatten(0, 1)[index],)
+
+    def spread(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+        rows = output.new_zeros(shape[-1]).flatten(0, 1)
+        return rows.index_copy(0, index, output).view(shape.pop())
+
+    hooks = [mlp.register_forward_pre_hook(select), mlp.register_forward_hook(spread)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def classifier_class(config: PreTrainedConfig, head: Head = "linear") -> Any:

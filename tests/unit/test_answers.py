@@ -1,12 +1,17 @@
 r"""`prm.answers`: the only place that decides "correct". Pairs are checked in both orders."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import psutil
 import pytest
 
 from prm import answer_workers
@@ -197,8 +202,26 @@ def test_unequal(gold, pred):
     assert check(gold=pred, pred=gold, deadline=30) == "wrong"
 
 
+GRADED = [json.loads(line) for line in (Path(__file__).parents[1] / "golden/answer_pairs.jsonl").open(encoding="utf-8")]
+"""Pairs with the verdict that a mathematician would give, by category; not what the code says of them."""
+
+
+@pytest.mark.parametrize("row", GRADED, ids=lambda row: f"{row['category']}: {row['gold']} | {row['pred']}"[:60])
+def test_graded_by_hand(row):
+    gold, pred, verdict = row["gold"], row["pred"], row["verdict"]
+    assert check(gold=gold, pred=pred, deadline=30) == verdict
+    if verdict != "no_answer":
+        assert check(gold=pred, pred=gold, deadline=30) == verdict
+
+
+def test_graded_pairs_are_many_and_different():
+    assert len({(row["gold"], row["pred"]) for row in GRADED}) == len(GRADED) >= 300
+    assert min(Counter(row["category"] for row in GRADED).values()) >= 10
+
+
 def test_normalizing_twice_changes_nothing():
-    for text in {text for pair in EQUAL + UNEQUAL for text in pair}:
+    graded = [(row["gold"], row["pred"]) for row in GRADED]
+    for text in {text for pair in EQUAL + UNEQUAL + graded for text in pair}:
         assert normalize(normalize(text)) == normalize(text)
 
 
@@ -267,11 +290,49 @@ def test_extract(text, answer, rule):
     assert extract(text) == Extraction(answer, rule)
 
 
-@pytest.mark.parametrize("unit", ["\\boxed{", "{", "9", "#### ", "answer is ", "1,", "**", "-", "\n", "$"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "\\boxed{",
+        "\\boxed{}",
+        "{",
+        "}",
+        "9",
+        "#### ",
+        "#### step",
+        "####\t",
+        "answer is ",
+        "answer: ",
+        "answer **",
+        "answer",
+        "1,",
+        "1,234",
+        "9/",
+        "**",
+        "-",
+        "\n",
+        " ",
+        "$",
+        "\\(",
+        "\\",
+        ", so ",
+        ".",
+        "#### .\n",
+        "####        ",
+        " \t",
+        "; as",
+    ],
+)
 def test_extraction_takes_linear_time(unit):
-    start = time.perf_counter()
-    extract(unit * (500_000 // len(unit)))
-    assert time.perf_counter() - start < 5
+    """Ten times the text may take ten times as long, not a hundred times."""
+
+    def seconds(length):
+        text = "answer is $" + unit * (length // len(unit))
+        start = time.process_time()
+        extract(text)
+        return time.process_time() - start
+
+    assert seconds(300_000) < 0.05 + 30 * seconds(30_000)
 
 
 def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
@@ -324,6 +385,51 @@ def test_bomb_is_over_at_the_deadline_and_the_pool_lives_on(gold, pred):
     start = time.perf_counter()
     assert check(gold=gold, pred=pred, deadline=1.0) in ("wrong", "timeout", "error")
     assert time.perf_counter() - start < 20
+    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
+
+
+def hostile():
+    """100 texts that hang, blow up or crash a careless checker."""
+    tower = "9^{" * 12 + "9" + "}" * 12
+    for i in range(2, 10):
+        yield f"{i}^{{{i}^{{{i}^{{{i}^{{{i}}}}}}}}}"  # power towers
+        yield f"{i}**(30**{i + 7})"
+    for text in (tower, "10^{10^{10}}", "10^{-10^{10}}", "1e999999999", "1e-999999999", "2^{2^{40}}+1", "x^{10^{9}}"):
+        yield from (text, f"\\sqrt{{{text}}}")
+    for n in ("9" * 9, "9" * 4000, "(9!)", "((9!)!)", "10^{9}"):
+        yield from (f"{n}!", f"\\binom{{{n}}}{{4321}}", f"\\sum_{{k=1}}^{{{n}}} \\frac{{1}}{{k}}")
+    for n in (49, 500, 5000):
+        for opening, closing in (("(", ")"), ("{", "}"), (r"\sqrt{", "}"), (r"\frac{1}{", "}"), ("|", "|"), ("-", "")):
+            yield opening * n + "7" + closing * n
+    for mark in ("{", "}", "(", r"\left(", r"\boxed{", r"\text{", r"\frac", r"\begin{pmatrix}", "$", "\\"):
+        yield mark * 300 + "7"  # unbalanced
+    yield from ("\0", "5\0", "\0" * 9000, "\ud800", "5\udfff" * 1000, "\u202e5", "\ufdfa" * 9000, "\x1b[2J5", "\uffff")
+    for unit in ("1,", "1 ", "1 234 ", "a ", "x+", "5 cm ", ".3", "1,234", "\\pm", " and ", "{,}", "{x|", " "):
+        yield "5" + unit * (9990 // len(unit)) + "x"  # what regular expressions that backtrack choke on
+    yield from ("7" * 5_000_000, "{" * 2_000_000, "x" * 10_000_000)
+    yield r"\prod_{k=1}^{10^8}\left(x+k\right)"
+    yield r"\int_0^1 x^{x^{x^x}} dx"
+    yield "(x+y+z+w)^{4000}"
+    yield r"\begin{pmatrix}" + "&".join("9^{9^{9}}" for _ in range(200)) + r"\end{pmatrix}"
+
+
+def test_hostile_texts_end_in_time_and_the_pool_lives_on(monkeypatch):
+    texts = list(hostile())
+    assert len(set(texts)) >= 100
+    seconds, ask = [], answer_workers.Worker.ask
+
+    def timed_ask(*args):
+        start = time.perf_counter()
+        outcome = ask(*args)
+        seconds.append(time.perf_counter() - start)
+        return outcome
+
+    monkeypatch.setattr(answer_workers.Worker, "ask", timed_ask)
+    with ThreadPoolExecutor(2) as threads:
+        golds = ["x+1" if i % 2 else "12" for i in range(len(texts))]
+        outcomes = list(threads.map(lambda gold, text: check(gold=gold, pred=text, deadline=0.3), golds, texts))
+    assert set(outcomes) <= {"wrong", "timeout", "error", "no_answer"}
+    assert max(seconds) < 2  # the deadline, and a machine that is busy
     assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
 
 
@@ -425,3 +531,62 @@ def test_workers_import_no_torch():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+PARENT = """
+import sys, threading
+from prm import answer_workers
+from prm.answers import check
+for pred in ("9^{9^{9^9}}", "8^{9^{9^9}}"):
+    threading.Thread(target=check, kwargs=dict(gold="9^{9^{9^9}}+1", pred=pred, deadline=300), daemon=True).start()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_a_killed_parent(end):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, env=env)
+    process = psutil.Process(parent.pid)
+    give_up = time.monotonic() + 60
+    while True:
+        everyone = process.children(recursive=True)
+        busy = [child for child in everyone if child.ppid() != parent.pid and child.cpu_times().user > 0.5]
+        if len(busy) == answer_workers.WORKERS:  # past its imports, at its bomb
+            break
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    parent.send_signal(end)
+    parent.wait()
+    gone, alive = psutil.wait_procs(everyone, timeout=5)
+    assert (len(gone), alive) == (2 * answer_workers.WORKERS, [])
+
+
+def test_no_worker_outlives_the_pool():
+    pool = answer_workers.Pool()
+    before = set(psutil.Process().children(recursive=True))
+    assert pool.ask("x+1", "1+x", 30) == "correct"
+    started = set(psutil.Process().children(recursive=True)) - before
+    assert len(started) == 2  # the worker and the child that computes
+    pool.close()
+    gone, alive = psutil.wait_procs(started, timeout=5)
+    assert (len(gone), alive) == (2, [])
+
+
+def test_workers_start_beside_the_threads_of_torch():
+    torch = pytest.importorskip("torch")
+    stop = threading.Event()
+
+    def multiply():
+        while not stop.is_set():
+            torch.ones(300, 300) @ torch.ones(300, 300)
+
+    thread = threading.Thread(target=multiply)
+    thread.start()
+    pool = answer_workers.Pool()
+    try:
+        assert pool.ask("x+1", "1+x", 60) == "correct"
+    finally:
+        stop.set()
+        thread.join()
+        pool.close()

@@ -94,3 +94,15 @@ def test_a_gold_answer_that_was_corrected_counts_for_old_rollouts_too():
     (new,) = RolloutSource(generator, 0, known=old).take([Request(PROBLEM, STEP, 2)])
     assert [(r.gold, r.outcome) for r in new] == [("73", "correct")] * 2
     assert len(generator.calls) == 2
+
+
+def test_many_rollouts_are_committed_in_slices(monkeypatch):
+    """A kill loses at most one slice; what is asked for again is cut at the same places."""
+    monkeypatch.setattr("prm.generators.rollouts.COMMIT", 4)
+    committed = []
+    requests = [Request(PROBLEM, STEP, 6), Request(PROBLEM, (), 5)]
+    whole = RolloutSource(numbered(), 0, commit=committed.append).take(requests)
+    assert [len(batch) for batch in committed] == [4, 4, 3]
+    rest = []
+    assert RolloutSource(numbered(), 0, committed[0], rest.append).take(requests) == whole
+    assert rest == committed[1:]

@@ -1,0 +1,220 @@
+r"""Labeled files -> a data set to train on and to publish: no duplicates, no benchmark problems, split by problem, a card.
+
+Two passes over the files, one row at a time. The first decides about every trace, in this order: its status, whether
+the same trace was there before, whether its problem is in a benchmark (prm/decontamination.py), the balance
+(prm/balance.py). The second writes. Splits are those of prm/splits.py, so no problem is in two, whatever file it comes
+from. What is left out is listed in removed.jsonl with its reason.
+
+Reads   labeled.jsonl ...   LabeledTrace rows (data/label_steps.py, data/convert_dataset.py), or TRL rows with --semantics
+Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (those that have rows), README.md (the card),
+                            removed.jsonl, meta.json, config.yaml; `datasets.load_dataset("OUTPUT")` loads the splits
+
+    python data/build_dataset.py --labeled outputs/math_shepherd.jsonl --against openai/gsm8k HuggingFaceH4/MATH-500 \
+        --output outputs/math_shepherd
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from huggingface_hub import HfApi
+from tqdm import tqdm
+from trl import TrlParser
+
+from prm.balance import Balance, balanced
+from prm.dataset_card import FEATURES, Facts, Split, dataset_card
+from prm.decontamination import NGRAM, BenchmarkIndex, index_problems
+from prm.formats import LabeledRow, labeled_to_row, row_to_labeled
+from prm.problems import prompt_of
+from prm.provenance import write_provenance
+from prm.splits import split_of
+from prm.tables import read_rows
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class Arguments:
+    labeled: list[str] = field(metadata={"help": "labeled files"})
+    output: str = field(metadata={"help": "folder to write"})
+    semantics: Literal["value", "correctness"] | None = field(
+        default=None, metadata={"help": "what labels mean in rows that do not say so"}
+    )
+    against: list[str] = field(
+        default_factory=list,
+        metadata={"help": "benchmarks whose problems are removed: files, or hub names as NAME or NAME:SPLIT (test)"},
+    )
+    ngram: int = field(default=NGRAM, metadata={"help": "words in a row that make a problem a benchmark's"})
+    balance: Balance | None = field(
+        default=None,
+        metadata={
+            "help": "leave out traces until as many have a bad step as have none, within each `problem` or over all"
+            " (`label`), or until each `level` has as many",
+        },
+    )
+    license: str | None = field(default=None, metadata={"help": "license of the data set, for its card (e.g. mit)"})
+    push_to_hub: str | None = field(default=None, metadata={"help": "hub name of a private data set to upload to"})
+
+
+def main() -> None:
+    (args,) = TrlParser(Arguments).parse_args_and_config()
+    started = time.monotonic()
+    output = Path(args.output)
+    output.mkdir(parents=True, exist_ok=True)
+    benchmarks = index_problems(tqdm(_benchmark_problems(args.against), desc="index", unit=" problems"), args.ngram)
+    removed = _decide(args, benchmarks)
+    splits, sources = _write(args, output, removed)
+
+    counts = Counter(reason["why"] for reason in removed.values())
+    contaminated = Counter(reason["benchmark"] for reason in removed.values() if "benchmark" in reason)
+    by_benchmark = {name: contaminated[name] for name in args.against}
+    facts = Facts(output.name, args.labeled, sources, counts, by_benchmark, args.ngram, args.balance, args.license)
+    (output / "README.md").write_text(dataset_card(splits, facts), encoding="utf-8")
+    write_provenance(
+        output,
+        "data/build_dataset.py",
+        args,
+        [*args.labeled, *args.against],
+        seconds=time.monotonic() - started,
+        removed=counts,
+        contaminated=by_benchmark,
+        splits={name: {"traces": split.traces, "problems": len(split.problems)} for name, split in splits.items()},
+    )
+
+    print(f"{output}: {sum(split.traces for split in splits.values())} traces; left out: {_listed(counts)}")
+    for name, count in by_benchmark.items():
+        print(f"of problems in {name}: {count} traces")
+    if not args.against:
+        print("not compared with any benchmark; name those that you evaluate on with --against")
+    for name, split in splits.items():
+        print(f"{name}: {split.traces} traces of {len(split.problems)} problems, steps: {_listed(split.labels)}")
+    if args.push_to_hub:
+        _push(args.push_to_hub, output, splits)
+
+
+def _benchmark_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        source, _, split = name.partition(":")
+        for where, row in read_rows(source, split or "test"):
+            yield name, prompt_of(where, row)
+
+
+def _rows(args: Arguments, stage: str) -> tqdm:
+    """(place, row) of all files, with a progress bar that is to be closed."""
+    return tqdm((row for path in args.labeled for row in read_rows(path)), desc=stage, unit=" rows")
+
+
+def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, str]]:
+    """Number of each trace that is left out -> why. Of the others a hash is kept in memory, and no text."""
+    removed: dict[int, dict[str, str]] = {}
+    seen: set[bytes] = set()
+    matches: dict[bytes, dict[str, str] | None] = {}
+    duplicate, unbalanced = {"why": "duplicate"}, {"why": "balance"}
+    kept: list[tuple[int, bytes, bytes, object]] = []
+    meanings: dict[str, str] = {}
+    with _rows(args, "decide") as rows:
+        for number, (where, row) in enumerate(rows):
+            if row.get("status", "ok") != "ok":
+                removed[number] = {"why": f"status {row['status']}"}
+                continue
+            read = row_to_labeled(where, row, args.semantics)
+            _check_semantics(meanings, read)
+            key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
+            if problem not in matches:
+                found = benchmarks.find(read.problem.prompt)
+                matches[problem] = {"why": "contaminated", **asdict(found)} if found else None
+            match = matches[problem]
+            if key in seen:
+                removed[number] = duplicate
+            elif match:
+                removed[number] = match
+            elif args.balance == "level" and read.problem.level is None:
+                raise SystemExit(
+                    f"{where}: no `level`, so --balance level is not possible; balance by problem or label"
+                )
+            elif args.balance:
+                kind = read.problem.level if args.balance == "level" else read.labeled.first_error >= 0
+                kept.append((number, key, problem if args.balance == "problem" else b"", kind))
+            seen.add(key)
+    if args.balance:
+        keep = balanced(kept, kinds=None if args.balance == "level" else 2)
+        removed |= {number: unbalanced for number, *_ in kept if number not in keep}
+    return removed
+
+
+def _write(
+    args: Arguments, output: Path, removed: dict[int, dict[str, str]]
+) -> tuple[dict[str, Split], Counter[tuple[str, str]]]:
+    """Write the splits and removed.jsonl. Returns the splits that have rows, and traces by (source, method)."""
+    splits = {name: Split() for name in SPLITS}
+    sources: Counter[tuple[str, str]] = Counter()
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context((output / f"{name}.partial").open("w", encoding="utf-8"))
+            for name in (*SPLITS, "removed")
+        }
+        for number, (where, row) in enumerate(stack.enter_context(_rows(args, "write"))):
+            if number in removed:
+                name, out = "removed", removed[number] | {"where": where, "id": row.get("id"), "prompt": row["prompt"]}
+            else:
+                read = row_to_labeled(where, row, args.semantics)
+                name, written = split_of(read.problem.prompt), labeled_to_row(read.problem, read.labeled)
+                out = {column: written[column] for column in FEATURES}
+                splits[name].add(read)
+                sources[read.problem.source, read.labeled.method] += 1
+            files[name].write(json.dumps(out, ensure_ascii=False) + "\n")
+    for name in (*SPLITS, "removed"):
+        (output / f"{name}.partial").replace(output / f"{name}.jsonl")
+    if not sources:
+        raise SystemExit(f"nothing is left of {len(removed)} traces; {output / 'removed.jsonl'} says why")
+    for name in SPLITS:
+        if not splits[name].traces:  # `datasets` cannot load an empty file
+            (output / f"{name}.jsonl").unlink()
+    return {name: split for name, split in splits.items() if split.traces}, sources
+
+
+def _check_semantics(meanings: dict[str, str], row: LabeledRow) -> None:
+    meanings.setdefault(row.labeled.semantics, row.where)
+    if len(meanings) > 1:
+        (first, where), (second, other) = meanings.items()
+        raise SystemExit(
+            f"labels mean {first!r} in {where} but {second!r} in {other}; a verifier learns one of them: build two sets"
+        )
+
+
+def _trace_key(row: LabeledRow) -> bytes:
+    """Equal for traces with the same problem, the same steps, and labels at the same steps, whatever these say."""
+    labeled = "".join("-" if label is None else "+" for label in row.labeled.labels)
+    return _hash("\0".join((_unspaced(row.problem.prompt), labeled, *row.labeled.trace.steps)))
+
+
+def _unspaced(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _push(name: str, folder: Path, splits: Iterable[str]) -> None:
+    files = [*(f"{split}.jsonl" for split in splits), "README.md", "removed.jsonl", "meta.json", "config.yaml"]
+    api = HfApi()
+    api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
+    api.upload_folder(repo_id=name, folder_path=folder, repo_type="dataset", allow_patterns=files)
+    print(f"uploaded to {name}")
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common()) or "nothing"
+
+
+if __name__ == "__main__":
+    main()

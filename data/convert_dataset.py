@@ -1,0 +1,130 @@
+r"""Labeled sets of other projects -> rows of ours, and rows of ours -> the formats of other projects.
+
+One pass, one row at a time. Every row that comes in gives at least one that goes out; what cannot be used has a
+`status`. With --to, rows that the other format has no words for go to `<output>.left_out.jsonl`, each with its reason.
+
+Reads   a JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
+Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or what --to says
+
+    python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
+    python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
+    python data/convert_dataset.py --from trl --input outputs/labeled.jsonl --to rlhflow --output outputs/rlhflow.jsonl
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tqdm import tqdm
+from trl import TrlParser
+
+from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
+from prm.conversions.omega_prm import Branches
+from prm.conversions.prm800k import Neutral
+from prm.conversions.rlhflow import known_questions
+from prm.formats import write_jsonl
+from prm.problems import prompt_of
+from prm.provenance import write_provenance
+from prm.tables import read_rows
+
+
+@dataclass
+class Arguments:
+    source: str = field(metadata={"aliases": ["--from"], "help": "format of the input", "choices": list(IMPORTERS)})
+    input: str = field(metadata={"help": "JSON Lines or Parquet file, or a hub name"})
+    output: str = field(metadata={"help": "JSON Lines file to write"})
+    target: str = field(
+        default="labeled",
+        metadata={"aliases": ["--to"], "help": "format of the output", "choices": ["labeled", *EXPORTERS]},
+    )
+    split: str = field(default="train", metadata={"help": "split of a hub data set"})
+    semantics: Literal["value", "correctness"] | None = field(
+        default=None, metadata={"help": "trl: what its labels mean (rows of ours say so)"}
+    )
+    neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: what rating 0 is; default good"})
+    branches: Branches | None = field(
+        default=None,
+        metadata={"help": "prm800k, omega_prm: label what several traces share once (default) or repeat it in each"},
+    )
+    questions: str | None = field(
+        default=None,
+        metadata={"help": "rlhflow: problems (file or hub name) that tell question and first step apart"},
+    )
+
+
+def main() -> None:
+    (args,) = TrlParser(Arguments).parse_args_and_config()
+    started = time.monotonic()
+    options = _options(args)
+    counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
+
+    with tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source) as rows:
+        traces = _tallied(convert(rows, args.source, **options), counts)
+        if args.target != "labeled":
+            traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
+        write_jsonl(args.output, traces)
+
+    facts: dict[str, Any] = {"rows": rows.n, "seconds": time.monotonic() - started, **counts}
+    write_provenance(args.output, "data/convert_dataset.py", args, [args.input], **facts)
+    written = sum(counts["statuses"].values()) - sum(counts["left_out"].values())
+    steps = counts["labels"]["good"] + counts["labels"]["bad"]
+    print(f"{args.output}: {rows.n} rows read, {written} traces written")
+    print(f"status: {_listed(counts['statuses'])}")
+    print(
+        f"steps of ok traces: {_listed(counts['labels'])}; {counts['labels']['good'] / max(1, steps):.1%} of labels good"
+    )
+    if counts["left_out"]:
+        print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
+
+
+def _options(args: Arguments) -> dict[str, Any]:
+    names = ("semantics", "neutral", "branches", "questions")
+    options = {name: value for name in names if (value := vars(args)[name]) is not None}
+    useless = sorted(options.keys() - OPTIONS.get(args.source, set()))
+    if useless:
+        sys.exit(f"--{useless[0]} means nothing for --from {args.source}; leave it out")
+    if "questions" in options:
+        options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
+    return options
+
+
+def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:
+    names = {True: "good", False: "bad", None: "unlabeled"}
+    for row in traces:
+        counts["statuses"][row["status"]] += 1
+        if row["status"] == "ok":
+            counts["labels"].update(names[label] for label in row["labels"])
+        yield row
+
+
+def _exported(
+    traces: Iterable[dict[str, Any]], target: str, left_out: str, reasons: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    path = Path(left_out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for row in traces:
+            try:
+                exported = export_row(target, row)
+            except ValueError as error:
+                reasons[str(error)] += 1
+                file.write(json.dumps({"left_out": str(error)} | row, ensure_ascii=False) + "\n")
+            else:
+                yield exported
+    if not reasons:
+        path.unlink()
+
+
+def _listed(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common()) or "none"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+r"""What step labels cost: planners against exhaustive Monte Carlo, the hf engine against plain `generate`, one process or
+more.
+
+Labels are compared with a reference of 256 rollouts per step of the same traces, sampled with another seed than every
+method. A first error is found if it is the first step behind which none of the 256 succeeds; values are compared by
+root mean square error over all steps but the last, whose outcome is known. Tokens are those of all rollouts a method
+asks for, as if it were alone. The tolerances and rollouts of the planners are their defaults, chosen on validation
+problems.
+
+- `first_error_token_ratio`: tokens of exhaustive k = 8 over those of bisection, with the accuracy of both.
+- `adaptive_token_ratio`: tokens of uniform k = 16 over those of `adaptive` at the tolerance where its error is the same
+  (between two tolerances, interpolated on a log-log scale).
+- `generate_speedup`: tokens per second of 8 rollouts from each of some prefixes, ours over `model.generate` with
+  `num_return_sequences=8` on the same padded prefixes, alternately, in batches of the same size.
+- `process_speedup`: labels per second of one writer per core, all on one store, over those of one writer alone
+  (Monte Carlo, k = 8).
+
+Everything sampled is kept in <output_dir>, so that a second run takes the rest only. Needs the machine for itself.
+
+Reads   nothing
+Writes  <output_dir>/*.jsonl, their stores, labeling.png; JSON as the last line of its output
+
+    python eval/bench_labeling.py --output_dir outputs/bench_labeling
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from prm.formats import LabeledRow, read_labeled
+from prm.generators import derive_seed, load_generator
+from prm.generators.hf import HfGenerator
+from prm.types import LabeledTrace
+
+UNIFORM = (1, 2, 4, 8, 16, 32)
+TOLERANCES = (0.2, 0.15, 0.12, 0.1, 0.08, 0.07, 0.06)
+PREFIXES, ROLLOUTS = 32, 8
+"""Of one batch of the engines."""
+SETTINGS = "--generator arithmetic --max_new_tokens 80"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--output_dir", type=Path, default=Path("outputs/bench_labeling"))
+    parser.add_argument("--problems", type=int, default=135, help="4 traces each")
+    parser.add_argument("--reference", type=int, default=256, help="rollouts per step of the reference")
+    args = parser.parse_args()
+    folder = args.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
+
+    run(
+        f"data/sample_traces.py {SETTINGS} --problems arithmetic --split train --limit {args.problems} --samples 4"
+        f" --output {folder}/traces.jsonl"
+    )
+    rows = label(folder, "reference", f"--rollouts {args.reference} --seed 1000 --chunk 8 --output", writers=2)
+    reference = [row.labeled for row in rows]
+    methods = {
+        **{f"monte_carlo@{k}": f"--method monte_carlo --rollouts {k}" for k in UNIFORM},
+        **{f"adaptive@{t}": f"--method adaptive --tolerance {t}" for t in TOLERANCES},
+        "first_error": "--method first_error",
+    }
+    results = {}
+    for name, options in methods.items():
+        labeled = [row.labeled for row in label(folder, name, f"{options} --store {folder}/rollouts --output")]
+        tokens = json.loads((folder / f"{name}.meta.json").read_text())["generated_tokens"]
+        results[name] = compare(labeled, reference) | {"tokens": tokens, "method": labeled[0].method}
+    print_table(results, len(reference))
+
+    exhaustive, bisection = results["monte_carlo@8"], results["first_error"]
+    summary = {
+        "traces": len(reference),
+        "first_error_token_ratio": round(exhaustive["tokens"] / bisection["tokens"], 2),
+        "first_error_accuracy": round(bisection["first_error"], 4),
+        "exhaustive_accuracy": round(exhaustive["first_error"], 4),
+        "adaptive_token_ratio": round(adaptive_ratio(results), 2),
+    }
+    plot(results, folder / "labeling.png")
+    summary |= time_engines(rows[:64])
+    summary |= time_processes(folder)
+    print(json.dumps(summary))
+
+
+def label(folder: Path, name: str, options: str, writers: int = 1) -> list[LabeledRow]:
+    """Label the traces by `data/label_steps.py`, with several writers of one store at once."""
+    output = folder / f"{name}.jsonl"
+    run(*[f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl {options} {output}"] * writers)
+    return read_labeled(output)
+
+
+def run(*commands: str) -> float:
+    """Run scripts at the same time, one thread each; the seconds until all have ended."""
+    started = time.monotonic()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen([sys.executable, *shlex.split(command)], env=environment, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    for command, process in zip(commands, running, strict=True):
+        _, errors = process.communicate()
+        if process.returncode:
+            sys.exit(f"{errors[-3000:]}\nfailed, exit code {process.returncode}: {command}")
+    return time.monotonic() - started
+
+
+def compare(labeled: Sequence[LabeledTrace], reference: Sequence[LabeledTrace]) -> dict[str, float]:
+    pairs = list(zip(labeled, reference, strict=True))
+    squares = [
+        (value - true) ** 2
+        for mine, other in pairs
+        for value, true in zip((mine.values or ())[:-1], (other.values or ())[:-1], strict=False)
+    ]
+    return {
+        "first_error": sum(mine.first_error == other.first_error for mine, other in pairs) / len(pairs),
+        "too_early": sum(is_before(mine.first_error, other.first_error) for mine, other in pairs) / len(pairs),
+        "rmse": math.sqrt(sum(squares) / len(squares)) if squares else math.nan,
+    }
+
+
+def is_before(a: int, b: int) -> bool:
+    """Whether first error `a` is before `b`; -1 is behind all steps."""
+    return a != -1 and (b == -1 or a < b)
+
+
+def adaptive_ratio(results: dict[str, dict]) -> float:
+    """Tokens of uniform k = 16 over those that `adaptive` needs for the same error."""
+    uniform = results["monte_carlo@16"]
+    points = sorted((results[f"adaptive@{t}"]["rmse"], results[f"adaptive@{t}"]["tokens"]) for t in TOLERANCES)
+    for (error, tokens), (next_error, next_tokens) in itertools.pairwise(points):
+        if error <= uniform["rmse"] <= next_error:
+            share = math.log(uniform["rmse"] / error) / math.log(next_error / error)
+            return uniform["tokens"] / (tokens * (next_tokens / tokens) ** share)
+    sys.exit(f"no tolerance of {TOLERANCES} is on either side of the error of uniform k = 16, {uniform['rmse']:.4f}")
+
+
+def print_table(results: dict[str, dict], traces: int) -> None:
+    table = Table(title=f"{traces} traces against the reference")
+    for name in ("method", "tokens", "first error found", "called too early", "RMSE of values"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for result in results.values():
+        table.add_row(
+            result["method"],
+            f"{result['tokens']:,}",
+            f"{result['first_error']:.1%}",
+            f"{result['too_early']:.1%}",
+            f"{result['rmse']:.4f}" if not math.isnan(result["rmse"]) else "-",
+        )
+    Console(width=100).print(table)
+
+
+def plot(results: dict[str, dict], path: Path) -> None:
+    figure, (values, errors) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
+    for prefix, title in (("monte_carlo", "uniform k = 1 ... 32"), ("adaptive", "adaptive, by tolerance")):
+        points = sorted((r["tokens"], r["rmse"], r["first_error"]) for n, r in results.items() if n.startswith(prefix))
+        values.plot([p[0] for p in points], [p[1] for p in points], "o-", label=title)
+        errors.plot([p[0] for p in points], [p[2] for p in points], "o-", label=title)
+    bisection = results["first_error"]
+    errors.plot(bisection["tokens"], bisection["first_error"], "*", markersize=14, label="first error by bisection")
+    values.set(xscale="log", yscale="log", xlabel="generated tokens", ylabel="RMSE of values")
+    errors.set(xscale="log", xlabel="generated tokens", ylabel="first errors found")
+    for axis in (values, errors):
+        axis.legend()
+        axis.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+def time_engines(rows: Sequence[LabeledRow], rounds: int = 3) -> dict[str, float]:
+    """Rollouts per second from every step prefix of some traces, as they come: ours and `generate` in turn, one thread."""
+    torch.set_num_threads(1)
+    generator = load_generator("arithmetic", batch_size=PREFIXES * ROLLOUTS)
+    prefixes = [
+        generator.encode(row.problem.prompt, row.labeled.trace.steps[:end])
+        for row in rows
+        for end in range(1, len(row.labeled.trace.steps))
+    ]
+    seconds = {"ours": 0.0, "generate": 0.0}
+    for round_ in range(rounds):
+        started = time.monotonic()
+        seeds = [derive_seed(round_, i, j) for i in range(len(prefixes)) for j in range(ROLLOUTS)]
+        generator.generate([prefix for prefix in prefixes for _ in range(ROLLOUTS)], seeds)
+        seconds["ours"] += time.monotonic() - started
+        started = time.monotonic()
+        for start in range(0, len(prefixes), PREFIXES):
+            plain_generate(generator, prefixes[start : start + PREFIXES])
+        seconds["generate"] += time.monotonic() - started
+    count = len(prefixes) * ROLLOUTS * rounds
+    for name, spent in seconds.items():
+        print(f"{name:9} {count / spent:8.1f} rollouts/s  ({len(prefixes)} prefixes x {ROLLOUTS}, {rounds} rounds)")
+    return {"generate_speedup": round(seconds["generate"] / seconds["ours"], 2)}
+
+
+def plain_generate(generator: HfGenerator, prefixes: Sequence[list[int]]) -> None:
+    """What one would write without this project: pad to the left, `num_return_sequences`."""
+    width = max(map(len, prefixes))
+    with torch.inference_mode():
+        generator.model.generate(
+            input_ids=torch.tensor([[0] * (width - len(prefix)) + prefix for prefix in prefixes]),
+            attention_mask=torch.tensor([[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in prefixes]),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=generator.max_new_tokens,
+            num_return_sequences=ROLLOUTS,
+            pad_token_id=0,
+        )
+
+
+def time_processes(folder: Path) -> dict[str, float]:
+    """Labels per second of one writer, and of as many as there are cores, each on a store of its own."""
+    seconds = {}
+    cores = len(os.sched_getaffinity(0))
+    for writers in (1, cores):
+        with tempfile.TemporaryDirectory() as scratch:
+            command = f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl --chunk 4"
+            seconds[writers] = run(*[f"{command} --output {scratch}/labeled.jsonl"] * writers)
+    return {"processes": cores, "process_speedup": round(seconds[1] / seconds[cores], 2)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+r"""Math-Shepherd (Wang et al. 2312.08935), `peiyi9979/Math-Shepherd`: one text, a marker behind every step.
+
+    {"input": "Val cuts a melon ... in a watermelon? Step 1: There are 20 x 40 = 800 black seeds. ки\nStep 2: ... ки",
+     "label": "Val cuts a melon ... in a watermelon? Step 1: There are 20 x 40 = 800 black seeds. +\nStep 2: ... -",
+     "task": "GSM8K"}
+
+`label` is `input` with + or - in place of the markers. Labels are values: + means that one of 8 rollouts from behind the
+step was right (hard estimate; the rates were not published). The last step is labeled with the trace's outcome.
+
+Decisions:
+
+- The question ends where "Step 1:" begins. In some rows a marker stands inside the question or right behind it; its label
+  belongs to no step and is left out, and what follows up to "Step 1:" still is question. (TRL's converter lists such rows
+  by their first words, and takes the rest of the question for a step.)
+- A row without "Step 1:" is split behind the question mark if it has exactly one in front of the first marker and text
+  behind it. Otherwise nobody knows where the question ends: the row has the status `no_first_step`.
+- Text behind the last marker is a step without a label; the outcome then is unknown.
+- The calculator's marks (`<<20*40=800>>`) stay in the steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.formats import need
+
+MARKER = "ки"
+
+_FIRST_STEP = re.compile(r"\bstep 1:", re.IGNORECASE)
+_ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
+
+
+def import_row(where: str, row: Row) -> Iterator[Row]:
+    *pieces, tail = need(where, row, "input", str).split(MARKER)
+    labels: list[bool | None] = [*signs(where, _marks(where, pieces, need(where, row, "label", str)))]
+    pieces, labels, found = _split_question(pieces, labels)
+    if not found and not pieces:
+        raise ValueError(f"{where}: no marker {MARKER} in the input {row['input'][:80]!r}; is this raw Math-Shepherd?")
+    prompt, *steps = pieces
+    outcome = labels[-1] if labels and not tail.strip() else None
+    if tail.strip():
+        steps, labels = [*steps, tail], [*labels, None]
+    answer = _ANSWER.search(steps[-1]) if steps else None
+    yield labeled_row(
+        "math_shepherd",
+        question(where, prompt),
+        steps,
+        labels,
+        semantics="value",
+        method="monte_carlo@8, hard",
+        answer=answer and answer[1].strip(),
+        correct=outcome,
+        status="ok" if found else "no_first_step",
+    )
+
+
+def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row:
+    """Steps are numbered ("Step 1: ...") unless they are: the numbers are the only sign of where the question ends.
+
+    Raises:
+        ValueError: the texts hold what marks the places.
+    """
+    if not _FIRST_STEP.match(steps[0]):
+        steps = [f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
+    if len(_FIRST_STEP.findall(steps[0])) > 1:
+        raise ValueError("the first step says 'Step 1:' twice")
+    if any(MARKER in text for text in (prompt, *steps)):
+        raise ValueError(f"a text holds the marker {MARKER}")
+    texts = {
+        name: prompt + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
+        for name, marks in (
+            ("input", [MARKER] * len(steps)),
+            ("label", ["+" if label else "-" for label in labels]),
+        )
+    }
+    return texts | {"task": "unknown"}
+
+
+def first_step(text: str) -> int:
+    """Where the first step begins in a text that starts with the question; -1 if no "Step 1:" says so.
+
+    The last one counts, since a question may speak of steps itself.
+
+    >>> first_step("What is 2 + 2? Step 1: 2 + 2 = 4"), first_step("What is 2 + 2? It is 4.")
+    (15, -1)
+    """
+    return max((match.start() for match in _FIRST_STEP.finditer(text)), default=-1)
+
+
+def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
+    """The characters of `label` that stand where the markers stand in the input."""
+    marks, place = [], 0
+    for i, piece in enumerate(pieces):
+        place += len(piece)
+        if label[place : place + 1] not in ("+", "-"):
+            raise ValueError(
+                f"{where}: at marker {i} of the input, `label` has {label[place : place + 20]!r} and not + or -; the two"
+                " texts must be equal but for the markers. Fix or remove the row"
+            )
+        marks.append(label[place])
+        place += 1
+    return marks
+
+
+def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[str], list[bool | None], bool]:
+    """(question and steps, a label for each step, whether the end of the question was found)."""
+    for i, piece in enumerate(pieces):
+        start = first_step(piece)
+        if start >= 0:
+            prompt = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
+            return [prompt, piece[start:], *pieces[i + 1 :]], labels[i:], True
+    if pieces and pieces[0].count("?") == 1:
+        prompt, rest = pieces[0].split("?")
+        if prompt.strip() and rest.strip():
+            return [prompt + "?", rest, *pieces[1:]], labels, True
+    return pieces, labels[1:], False

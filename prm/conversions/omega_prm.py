@@ -1,0 +1,136 @@
+r"""Trees of OmegaPRM (Luo et al. 2406.06592) as OpenR stores them (MATH-APS), in both of its forms.
+
+    {"question": "What is 2 + 2 + 1?", "final_answer": "5", "reasoning_steps":
+     {"text": "What is 2 + 2 + 1?", "mc_value": 0.5, "children": [
+      {"text": "2 + 2 = 4", "mc_value": 0.75, "children": [...]}, {"text": "2 + 2 = 5", "mc_value": 0.0, ...}]}}
+
+    {"question": "What is 2 + 2 + 1?", "final_answer": "5", "reasoning_steps": [
+     {"solution_prefix": "What is 2 + 2 + 1?\n\n2 + 2 = 4", "mc_value": 0.75},
+     {"solution_prefix": "What is 2 + 2 + 1?\n\n2 + 2 = 4\n\n4 + 1 = 5", "mc_value": 1.0}]}
+
+The flat form lists the nodes, each with all the text before it: the tree is what continues what. Every path from the
+question to a leaf becomes one trace. Labels are values: `mc_value`, the share of right rollouts, is the soft one; the
+hard one is good if it is not 0, as everywhere here (OpenR's own converter asks for more than a half).
+
+Decisions:
+
+- A node may hold several paragraphs (a right rollout enters as one node). They are steps, and the node's value is that
+  of the last one; those before it have no label. The value of the bare question belongs to no step and is left out.
+- `branches="once"`: a node on several paths is labeled on the first of them, so that it counts once. `repeat` labels it
+  on all.
+- Whether a leaf ends in an answer is not stored, so no trace has an outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from prm.conversions.rows import Row, labeled_row, question
+from prm.formats import need
+from prm.steps import split_steps
+
+Branches = Literal["once", "repeat"]
+
+PARAGRAPH = "\n\n"
+
+
+@dataclass
+class Node:
+    """Some steps and the value behind the last of them."""
+
+    text: str
+    value: float | None
+    children: list[Node] = field(default_factory=list)
+
+
+def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Row]:
+    prompt = question(where, need(where, row, "question", str))
+    stored = row.get("reasoning_steps")
+    if isinstance(stored, dict):
+        root = _tree(where, stored)
+    elif isinstance(stored, list):
+        root = _grow(where, prompt, stored)
+    else:
+        raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r}")
+    labeled: set[int] = set()
+    for path in _paths(root):
+        steps: list[str] = []
+        values: list[float | None] = []
+        labels: list[bool | None] = []
+        for node in path:
+            new = split_steps(node.text, PARAGRAPH)
+            steps += new
+            values += [*[None] * (len(new) - 1), node.value][: len(new)]
+            good = None if node.value is None else node.value > 0
+            counted = id(node) in labeled and good is not False  # what stands behind an error must stay behind it
+            label = None if counted and branches == "once" else good
+            labels += [*[None] * (len(new) - 1), label][: len(new)]
+            labeled.add(id(node))
+        yield labeled_row(
+            "omega_prm",
+            prompt,
+            steps,
+            labels,
+            values=values,
+            semantics="value",
+            method="omega_prm",
+            gold=str(row.get("final_answer") or ""),
+            finished=False,
+        )
+
+
+def _tree(where: str, stored: Row) -> Node:
+    """The nested form, read without recursion: a tree may be deeper than Python's stack."""
+    root = Node("", None)
+    todo = [(root, child) for child in reversed(need(where, stored, "children", list))]
+    while todo:
+        parent, row = todo.pop()
+        node = Node(need(where, row, "text", str), _value(where, row))
+        parent.children.append(node)
+        todo += [(node, child) for child in reversed(need(where, row, "children", list))]
+    return root
+
+
+def _grow(where: str, prompt: str, stored: list[Row]) -> Node:
+    """The flat form. In sorted order a prefix comes right before everything that continues it."""
+    whole = {need(where, row, "solution_prefix", str).strip(): _value(where, row) for row in stored}
+    root = Node("", None)
+    path = [(prompt, root)]
+    for text in sorted(whole):
+        if text == prompt:
+            continue
+        if not _continues(prompt, text):
+            raise ValueError(
+                f"{where}: the prefix {text[:80]!r} does not begin with the question and white space; fix or remove the row"
+            )
+        while not _continues(path[-1][0], text):
+            path.pop()
+        before, parent = path[-1]
+        node = Node(text[len(before) :], whole[text])
+        parent.children.append(node)
+        path.append((text, node))
+    return root
+
+
+def _continues(before: str, text: str) -> bool:
+    """Whether `text` is `before` and more, with white space between ("x = 1" does not lead to "x = 12")."""
+    return text.startswith(before) and text[len(before) : len(before) + 1].isspace()
+
+
+def _paths(root: Node) -> Iterator[list[Node]]:
+    """Nodes from below the root to each leaf. A root without children has one empty path."""
+    todo: list[tuple[Node, list[Node]]] = [(root, [])]
+    while todo:
+        node, path = todo.pop()
+        if not node.children:
+            yield path
+        todo += [(child, [*path, child]) for child in reversed(node.children)]
+
+
+def _value(where: str, row: Row) -> float | None:
+    value = row.get("mc_value")
+    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise ValueError(f"{where}: mc_value is {value!r}; it must be a share in 0..1. Fix or remove the row")
+    return value

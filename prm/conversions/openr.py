@@ -1,0 +1,35 @@
+r"""OpenR's rows for training: the steps in one text with five line ends behind each.
+
+    {"question": "What is 2 + 2 + 1?", "process": "2 + 2 = 4 \n\n\n\n\n4 + 1 = 6 \n\n\n\n\n", "label": ["+", "-"]}
+
+Labels are values: OpenR writes + where more than half of the rollouts were right (`mc_value > 0.5`), which is stricter than
+Math-Shepherd's "any of them". Rows made from other sets keep what those mean: import such a set from its own files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.formats import need
+
+STEP_TAG = "\n" * 5
+
+
+def import_row(where: str, row: Row) -> Iterator[Row]:
+    labels = signs(where, need(where, row, "label", list))
+    *steps, tail = need(where, row, "process", str).split(STEP_TAG)
+    if len(steps) != len(labels) or tail.strip():
+        raise ValueError(
+            f"{where}: {len(labels)} labels but {len(steps)} steps that end in five line ends, then {tail[:40]!r}; fix or"
+            " remove the row"
+        )
+    yield labeled_row(
+        "openr",
+        question(where, need(where, row, "question", str)),
+        steps,
+        labels,
+        semantics="value",
+        method="monte_carlo, more than half",
+        finished=False,
+    )

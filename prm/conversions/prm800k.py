@@ -1,0 +1,104 @@
+r"""PRM800K (Lightman et al. 2305.20050), the raw files of openai/prm800k: humans rated every step.
+
+    {"question": {"problem": "How many seconds are in 7.8 minutes?", "ground_truth_answer": "468", ...},
+     "label": {"steps": [{"completions": [{"text": "7 minutes are 420 seconds.", "rating": 1, "flagged": false}],
+                          "human_completion": null, "chosen_completion": 0},
+                         {"completions": [{"text": "So it is 478.", "rating": -1, ...},
+                                          {"text": "0.8 minutes are 48 seconds.", "rating": 1, ...}],
+                          "human_completion": null, "chosen_completion": null}],
+               "finish_reason": "found_error"}, "is_quality_control_question": false, ...}
+
+Labels mean correctness. At each step the humans rated one or more candidates and went on from the chosen one, or (phase
+1, when all were bad) from a step of their own, `human_completion`.
+
+Decisions:
+
+- Rating 1 is good, -1 bad, null (flagged, or not rated) no label. 0 ("neither wrong nor of any use") is good by
+  default, as in the paper's scores and Qwen2.5-Math-7B-PRM800K; `neutral` says otherwise. TRL's converter reads 0 and
+  null as bad.
+- A step that a human wrote is good: it was written to be.
+- The main trace follows the chosen steps; where nothing was chosen it ends in the first candidate, which in phase 2 is
+  the step the model had written, and usually the error. Each other candidate is a trace of its own that ends there
+  (`branches`): `once` labels its last step only, so that every human judgment counts once; `repeat` labels its whole
+  prefix again, as TRL's set does (a first step with five candidates at each of ten later ones then counts some forty
+  times). What comes before an error must not look as if it came after none, so bad labels of a prefix stay in any case.
+- As in the paper (appendix B), labels for quality control and screening, and traces whose labeler could not finish, are
+  not trained on: `status` is `quality_control`, `screening`, `give_up` or `bad_problem`. The rows are there, with their
+  labels.
+- The outcome is known where a labeler confirmed it (`finish_reason` `solution`), and only of the main trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from prm.conversions.omega_prm import Branches
+from prm.conversions.rows import Row, labeled_row, question
+from prm.formats import need
+
+Neutral = Literal["good", "bad", "unlabeled"]
+
+FINISH_REASONS = ("solution", "found_error", "give_up", "bad_problem")
+
+_ANSWER = "# Answer"
+
+
+def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branches = "once") -> Iterator[Row]:
+    asked, label = need(where, row, "question", dict), need(where, row, "label", dict)
+    reason = label.get("finish_reason")
+    if reason not in FINISH_REASONS:
+        raise ValueError(f"{where}: finish_reason is {reason!r}, not one of {', '.join(FINISH_REASONS)}; fix the row")
+    prompt = question(where, need(where, asked, "problem", str))
+    ratings = {1: True, 0: {"good": True, "bad": False, "unlabeled": None}[neutral], -1: False, None: None}
+
+    steps: list[str] = []
+    labels: list[bool | None] = []
+    others: list[tuple[list[str], list[bool | None]]] = []
+    for number, step in enumerate(need(where, label, "steps", list)):
+        place = f"{where}: step {number}"
+        candidates = [_candidate(place, candidate, ratings) for candidate in step.get("completions") or ()]
+        chosen, human = step.get("chosen_completion"), step.get("human_completion")
+        if chosen is not None and not (isinstance(chosen, int) and 0 <= chosen < len(candidates)):
+            raise ValueError(f"{place}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row")
+        by_human = chosen is None and human is not None
+        main = None if by_human or not candidates else chosen or 0
+        prefix = labels if branches == "repeat" else [None if good else good for good in labels]
+        others += [([*steps, text], [*prefix, good]) for i, (text, good) in enumerate(candidates) if i != main]
+        if by_human:
+            steps, labels = [*steps, need(place, human, "text", str)], [*labels, True]
+        elif main is not None:
+            steps, labels = [*steps, candidates[main][0]], [*labels, candidates[main][1]]
+        if chosen is None and human is None:
+            break
+
+    for path, path_labels in [(steps, labels), *others]:
+        last, is_main = path[-1] if path else "", path is steps
+        yield labeled_row(
+            "prm800k",
+            prompt,
+            path,
+            path_labels,
+            semantics="correctness",
+            method="human",
+            gold=asked.get("ground_truth_answer") or "",
+            answer=last.split(_ANSWER)[-1].strip() or None if _ANSWER in last else None,
+            correct=True if is_main and reason == "solution" else None,
+            finished=_ANSWER in last,
+            status=_status(row, reason),
+        )
+
+
+def _candidate(place: str, candidate: Row, ratings: dict[Any, bool | None]) -> tuple[str, bool | None]:
+    rating = candidate.get("rating")
+    if rating not in ratings:
+        raise ValueError(f"{place}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
+    return need(place, candidate, "text", str), ratings[rating]
+
+
+def _status(row: Row, reason: str) -> str:
+    if row.get("is_initial_screening_question"):
+        return "screening"
+    if row.get("is_quality_control_question"):
+        return "quality_control"
+    return "ok" if reason in ("solution", "found_error") else reason

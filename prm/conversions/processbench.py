@@ -1,0 +1,34 @@
+"""ProcessBench (Zheng et al. 2412.06559), `Qwen/ProcessBench`: the index of the first wrong step, given by humans.
+
+    {"id": "gsm8k-0", "generator": "Qwen2-7B-Instruct", "problem": "Sue lives in a fun neighborhood ...",
+     "steps": ["To find out ...", "On Saturday ...", "..."], "final_answer_correct": false, "label": 1}
+
+Labels mean correctness: steps before `label` are right, that step is wrong, and those behind it have no label, because
+nobody judged them. -1 means that every step is right. It is a benchmark: do not train on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prm.conversions.rows import Row, labeled_row, question
+from prm.formats import need
+
+
+def import_row(where: str, row: Row) -> Iterator[Row]:
+    steps, first = need(where, row, "steps", list), need(where, row, "label", int)
+    if not -1 <= first < len(steps):
+        raise ValueError(f"{where}: label {first} is no index of {len(steps)} steps, nor -1; fix or remove the row")
+    labels: list[bool | None] = [True] * len(steps)
+    if first >= 0:
+        labels[first:] = [False, *[None] * (len(steps) - first - 1)]
+    yield labeled_row(
+        "processbench",
+        question(where, need(where, row, "problem", str)),
+        steps,
+        labels,
+        semantics="correctness",
+        method="human",
+        correct=need(where, row, "final_answer_correct", bool),
+        generator=row.get("generator") or "unknown",
+    )

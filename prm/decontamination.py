@@ -1,0 +1,83 @@
+"""Is a problem of the training set also in a benchmark? Equal text, or a run of 13 words in common.
+
+    benchmarks = index_problems([("MATH-500", "What is the greatest common factor of ..."), ...])
+    benchmarks.find("What is the GREATEST common factor of ...")    # Match("MATH-500", "What is the ...", "whole problem")
+
+Two tests, either is enough:
+
+- The whole problem: equal but for case and white space. Operators count, so "2 + 3" is not "2 - 3".
+- n words in a row, where case, white space, and punctuation (LaTeX's included) do not count: n = 13 as in GPT-3 (Brown
+  et al. 2005.14165, appendix C). Numbers are words. A benchmark problem of fewer than n words has the first test only.
+
+The second test removes too much rather than too little: problems from one template may share 13 words. Every match
+names the words, so that it can be judged. Left out: paraphrases and translations, which no test of words finds.
+
+One look at each problem, and a dictionary of the benchmarks' n-grams: the test problems of
+GSM8K and MATH-500 have tens of thousands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+NGRAM = 13
+
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Why a problem counts as known."""
+
+    benchmark: str
+    problem: str
+    """The benchmark's problem."""
+    words: str
+    """The words in common, or `whole problem`."""
+
+
+@dataclass(frozen=True)
+class BenchmarkIndex:
+    """Problems of benchmarks, by whole text and by n-grams."""
+
+    n: int
+    problems: dict[str, tuple[str, str]]
+    """Normalized text -> (benchmark, problem)."""
+    ngrams: dict[str, tuple[str, str]]
+    """n words -> (benchmark, problem), the first that has them."""
+
+    def find(self, text: str) -> Match | None:
+        """The first match, or None."""
+        known = self.problems.get(_whole(text))
+        if known:
+            return Match(*known, "whole problem")
+        for words in _ngrams(text, self.n):
+            if words in self.ngrams:
+                return Match(*self.ngrams[words], words)
+        return None
+
+
+def index_problems(problems: Iterable[tuple[str, str]], n: int = NGRAM) -> BenchmarkIndex:
+    """
+    Args:
+        problems: (name of the benchmark, text).
+        n: words in a row that must agree.
+    """
+    index = BenchmarkIndex(n, {}, {})
+    for benchmark, text in problems:
+        index.problems.setdefault(_whole(text), (benchmark, text))
+        for words in _ngrams(text, n):
+            index.ngrams.setdefault(words, (benchmark, text))
+    return index
+
+
+def _whole(text: str) -> str:
+    return "".join(text.casefold().split())
+
+
+def _ngrams(text: str, n: int) -> Iterator[str]:
+    words = _WORD.findall(text.casefold())
+    for start in range(len(words) - n + 1):
+        yield " ".join(words[start : start + n])

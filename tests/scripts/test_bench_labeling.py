@@ -1,0 +1,98 @@
+"""The labeling benchmark and study at a size of seconds: they run, count what they should and end with their JSON."""
+
+import importlib.util
+import json
+import shlex
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def load(root, scripts, monkeypatch):
+    """A script as a module whose own scripts run here, without the imports of every process."""
+
+    def run(*commands):
+        started = []
+        for command in commands:
+            script, *words = shlex.split(command)
+            flags = dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
+            started.append(scripts.start(script, **flags))
+        for pid in started:
+            done = scripts.wait(pid)
+            assert done.code == 0, done.stderr[-3000:]
+        return 1.0 / len(commands)
+
+    def load(name):
+        spec = importlib.util.spec_from_file_location(name, root / "eval" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(module, "run", run)
+        return module
+
+    monkeypatch.chdir(root)
+    return load
+
+
+def last_json(capsys):
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_benchmark(load, tmp_path, monkeypatch, capsys):
+    bench = load("bench_labeling")
+    monkeypatch.setattr(bench, "UNIFORM", (8, 16))
+    monkeypatch.setattr(bench, "TOLERANCES", (0.2, 0.06))
+    arguments = ["--output_dir", str(tmp_path), "--problems", "8", "--reference", "32"]
+    monkeypatch.setattr(sys, "argv", ["bench_labeling.py", *arguments])
+    bench.main()
+    result = last_json(capsys)
+    assert result["traces"] == 32
+    assert result["first_error_token_ratio"] > 2
+    assert result["adaptive_token_ratio"] > 1
+    assert 0.3 < result["exhaustive_accuracy"] <= 1
+    assert result["generate_speedup"] > 0
+    assert result["process_speedup"] == 2.0  # by the clock of `run` above
+    assert (tmp_path / "labeling.png").stat().st_size > 10_000
+    for name in ("monte_carlo@8", "first_error"):  # one store, so the rollouts of both are the same
+        meta = json.loads((tmp_path / f"{name}.meta.json").read_text())
+        assert meta["generated_tokens"] > 0
+
+
+def test_the_ratio_at_equal_error_is_interpolated(load):
+    """Uniform has error 0.1 at 1000 tokens. Adaptive has 0.2 at 100 and 0.05 at 400: 0.1 is in the middle, at 200."""
+    bench = load("bench_labeling")
+    results = {f"adaptive@{t}": {"rmse": 0.9, "tokens": 1} for t in bench.TOLERANCES}
+    results |= {"adaptive@0.2": {"rmse": 0.2, "tokens": 100}, "adaptive@0.15": {"rmse": 0.05, "tokens": 400}}
+    results["monte_carlo@16"] = {"rmse": 0.1, "tokens": 1000}
+    assert bench.adaptive_ratio(results) == pytest.approx(5.0)
+    results["monte_carlo@16"]["rmse"] = 0.01
+    with pytest.raises(SystemExit, match="no tolerance of"):
+        bench.adaptive_ratio(results)
+    assert [bench.is_before(a, b) for a, b in ((1, 2), (2, 1), (1, -1), (-1, 1), (-1, -1))] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_study(load, tmp_path, monkeypatch, capsys):
+    study = load("study_labeling")
+    monkeypatch.setattr(study, "METHODS", {name: study.METHODS[name] for name in ("monte_carlo@8", "first_error")})
+    monkeypatch.setattr(study, "VARIANTS", [("monte_carlo@8", "hard"), ("first_error", "hard")])
+    monkeypatch.setattr(study, "PROBE", 2)
+    arguments = ["--output_dir", str(tmp_path), "--tokens", "4000", "--problems", "3", "--seeds", "1"]
+    monkeypatch.setattr(sys, "argv", ["study_labeling.py", *arguments])
+    study.main()
+    result = last_json(capsys)
+    assert set(result) == {"monte_carlo@8 hard", "first_error hard"}
+    assert result["first_error hard"]["traces"] > result["monte_carlo@8 hard"]["traces"]
+    for numbers in result.values():
+        assert 1000 < numbers["tokens"] < 12_000
+        value, low, high = numbers["best_of_16"]
+        assert 0 <= low <= value <= high <= 1
+    assert result["monte_carlo@8 hard"]["gain"] == [0, 0, 0]
+    study.main()
+    assert last_json(capsys) == result

@@ -1,0 +1,225 @@
+"""convert_dataset -> build_dataset -> train_prm's reader: what comes in goes out, or its absence is written down."""
+
+import json
+import runpy
+import sys
+from collections import Counter
+
+import datasets
+import pytest
+import yaml
+
+from prm.formats import read_labeled
+from prm.splits import split_of
+
+GOLD = {"problem": "A merchant buys 12 crates of 30 apples and sells each of the apples for 2 coins. How much is it?"}
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def trace(prompt, steps, labels, **columns):
+    return {"prompt": prompt, "completions": steps, "labels": labels, "semantics": "value", "method": "human"} | columns
+
+
+def problem_of(split, start=0):
+    """A short problem that the hash puts into this split."""
+    return next(text for i in range(start, 10_000) if split_of(text := f"What is {i} + {i}?") == split)
+
+
+@pytest.fixture
+def build(scripts, tmp_path):
+    """`build(rows, ...options)` -> (the run, the folder)."""
+
+    def run(*files, **options):
+        paths = [str(write(tmp_path / f"labeled{i}.jsonl", rows)) for i, rows in enumerate(files)]
+        config = {"labeled": paths, "output": str(tmp_path / "set")} | options
+        (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
+        return scripts.run("data/build_dataset.py", config=tmp_path / "build.yaml"), tmp_path / "set"
+
+    return run
+
+
+def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
+    golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "labeled.jsonl"
+    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k"}, input=golden, output=output)
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{output}: 8 rows read, 15 traces written",
+        "status: ok 7, no_labels 2, give_up 2, bad_problem 1, quality_control 1, screening 1, no_steps 1",
+        "steps of ok traces: unlabeled 8, good 7, bad 4; 63.6% of labels good",
+    ]
+    assert len(rows_of(output)) == 15
+    assert len(read_labeled(output)) == 7
+    meta = json.loads((tmp_path / "labeled.meta.json").read_text())
+    assert (meta["rows"], meta["statuses"]["give_up"]) == (8, 2)
+
+
+def test_convert_to_another_format_lists_what_it_cannot_say(scripts, root, tmp_path):
+    golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "trl.jsonl"
+    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k", "to": "trl"}, input=golden, output=output)
+    assert done.code == 0, done.stderr
+    assert "8 rows read, 2 traces written" in done.stdout
+    assert "status give_up 2" in done.stdout
+    left_out = rows_of(tmp_path / "trl.jsonl.left_out.jsonl")
+    assert [row["left_out"] for row in left_out].count("a step before the last labeled one has no label") == 5
+    assert len(rows_of(output)) + len(left_out) == 15
+
+
+def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
+    path, problems = tmp_path / "rlhflow.parquet", write(tmp_path / "problems.jsonl", [{"problem": "Compute $3 + 3$."}])
+    datasets.Dataset.from_list(rows_of(root / "tests/golden/rlhflow.jsonl")).to_parquet(path)
+    output = tmp_path / "labeled.jsonl"
+    done = scripts.run("data/convert_dataset.py", **{"from": "rlhflow"}, input=path, output=output, questions=problems)
+    assert done.code == 0, done.stderr
+    assert [row["status"] for row in rows_of(output)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"from": "openr", "neutral": "bad"}, "--neutral means nothing for --from openr; leave it out"),
+        ({"from": "openr"}, "broken.jsonl:2: no column 'label'"),
+    ],
+)
+def test_convert_refuses(scripts, root, tmp_path, flags, message):
+    row = json.loads((root / "tests/golden/openr.jsonl").read_text())
+    path = write(tmp_path / "broken.jsonl", [row, {"question": "Q", "process": "a"}])
+    done = scripts.run("data/convert_dataset.py", **flags, input=path, output=tmp_path / "out.jsonl")
+    assert done.code == 1
+    assert message in done.last_line
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_build_leaves_out_duplicates_statuses_and_benchmark_problems(build, tmp_path):
+    train, test = problem_of("train"), problem_of("test")
+    benchmark = write(tmp_path / "benchmark.jsonl", [GOLD])
+    done, folder = build(
+        [
+            trace(train, ["a", "b"], [True, False]),
+            trace(train, ["a", "b"], [True, True]),  # the same trace, judged otherwise
+            trace(train.replace(" ", "\n"), ["a", "b"], [True, False]),  # the same problem
+            trace(train, ["a", "b"], [None, True]),  # labels elsewhere: no duplicate
+            trace(train, ["a"], [True], status="give_up"),
+        ],
+        [
+            trace("Ada: " + GOLD["problem"][:-1] + " in all?", ["a"], [True], id="x#0"),
+            trace(GOLD["problem"].upper(), ["a"], [False]),
+            trace(test, ["a"], [True], values=[0.5], counts=[[4, 8]]),
+        ],
+        against=[str(benchmark)],
+        license="mit",
+    )
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"{folder}: 3 traces; left out: duplicate 2, contaminated 2, status give_up 1",
+        f"of problems in {benchmark}: 2 traces",
+        "train: 2 traces of 1 problems, steps: good 2, bad 1, unlabeled 1",
+        "test: 1 traces of 1 problems, steps: good 1",
+    ]
+    assert [row["completions"] for row in rows_of(folder / "train.jsonl")] == [["a", "b"], ["a", "b"]]
+    assert not (folder / "validation.jsonl").exists()
+    removed = rows_of(folder / "removed.jsonl")
+    assert [row["where"].split("labeled")[1] for row in removed] == [
+        "0.jsonl:2",
+        "0.jsonl:3",
+        "0.jsonl:5",
+        "1.jsonl:1",
+        "1.jsonl:2",
+    ]
+    assert removed[3] == {
+        "why": "contaminated",
+        "benchmark": str(benchmark),
+        "problem": GOLD["problem"],
+        "words": "a merchant buys 12 crates of 30 apples and sells each of the",
+        "where": f"{tmp_path}/labeled1.jsonl:1",
+        "id": "x#0",
+        "prompt": "Ada: " + GOLD["problem"][:-1] + " in all?",
+    }
+    assert removed[4]["words"] == "whole problem"
+
+
+def test_build_makes_a_folder_that_datasets_loads(build):
+    """`values` and `counts` are empty in the first file and not in the second; the type of neither must be guessed."""
+    train, validation = problem_of("train"), problem_of("validation")
+    many = [trace(train, [f"a{i}", "b" * 20_000], [True, None]) for i in range(1000)]  # two chunks of 10 MB
+    done, folder = build(
+        [*many, trace(train, ["z"], [False], values=[0.0], counts=[[0, 8]], level=3)],
+        [trace(validation, ["a"], [True])],
+    )
+    assert done.code == 0, done.stderr
+    assert "not compared with any benchmark" in done.stdout
+    loaded = datasets.load_dataset(str(folder))
+    assert {name: len(split) for name, split in loaded.items()} == {"train": 1001, "validation": 1}
+    assert loaded["train"][0]["labels"] == [True, None]
+    assert (loaded["train"][1000]["values"], loaded["train"][1000]["counts"]) == ([0.0], [[0, 8]])
+    assert len(read_labeled(folder / "train.jsonl")) == 1001  # as recipes/train_prm.py reads it
+    card = (folder / "README.md").read_text()
+    assert "| train | 1 | 1001 | 1000 (99.9%) | 1 | 1000 | 2.0 / 1.0 |" in card
+    assert "| prompt | human | 1002 |" in card
+    assert "License: unknown" in card
+    assert "Not compared with any benchmark." in card
+
+
+@pytest.mark.parametrize(
+    ("balance", "kept"),
+    [
+        ("problem", {("a", 1), ("b", 1)}),  # the only problem with both kinds
+        ("label", {("b", 1), ("e", 1), ("good", 2)}),
+        ("level", {("level 1", 1), ("level 2", 1), ("level 3", 1)}),
+    ],
+)
+def test_build_balances(build, balance, kept):
+    """Each step text is a trace; which of several alike stays is decided by a hash."""
+    one, two = problem_of("train"), problem_of("train", 50)
+    done, folder = build(
+        [
+            trace(one, ["a"], [True], level=1),
+            trace(one, ["b"], [False], level=1),
+            trace(two, ["c"], [True], level=2),
+            trace(two, ["d"], [True], level=3),
+            trace(problem_of("train", 90), ["e"], [False], level=1),
+        ],
+        balance=balance,
+    )
+    assert done.code == 0, done.stderr
+    rows = rows_of(folder / "train.jsonl")
+    found = Counter(name for row in rows for name in (row["completions"][0], f"level {row['level']}"))
+    found["good"] = sum(row["labels"] == [True] for row in rows)
+    assert kept <= set(found.items())
+    size = {"problem": 2, "label": 4, "level": 3}[balance]
+    assert len(rows) == size
+    assert f"balance {5 - size}" in done.stdout
+
+
+def test_build_refuses(build):
+    text = problem_of("train")
+    value, correctness = trace(text, ["a"], [True]), trace(text, ["b"], [True], semantics="correctness")
+    done, _ = build([value], [correctness])
+    assert done.code == 1
+    assert "labels mean 'value' in" in done.last_line
+    done, _ = build([value], balance="level")
+    assert "no `level`, so --balance level is not possible" in done.last_line
+    done, folder = build([value | {"status": "give_up"}])
+    assert "nothing is left of 1 traces" in done.last_line
+    assert rows_of(folder / "removed.jsonl")[0]["why"] == "status give_up"
+
+
+def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeypatch):
+    labeled = write(tmp_path / "labeled.jsonl", [trace(problem_of("train"), ["a"], [True])])
+    calls = []
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda self, name, **k: calls.append((name, k["private"])))
+    monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda self, **k: calls.append(k["allow_patterns"]))
+    arguments = ["--labeled", str(labeled), "--output", str(tmp_path), "--push_to_hub", "me/set"]
+    monkeypatch.setattr(sys, "argv", ["build_dataset.py", *arguments])
+    runpy.run_path(str(root / "data" / "build_dataset.py"), run_name="__main__")
+    assert calls == [
+        ("me/set", True),
+        ["train.jsonl", "README.md", "removed.jsonl", "meta.json", "config.yaml"],
+    ]

@@ -1,0 +1,50 @@
+"""Labeling on a Ray cluster of two nodes, one of which is killed in the middle of the work."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2, "rollouts": 8}
+
+
+@pytest.fixture
+def cluster():
+    cluster_utils = pytest.importorskip("ray.cluster_utils")
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    yield cluster
+    cluster.shutdown()
+
+
+def test_a_killed_node_loses_nothing(cluster, scripts, root, tmp_path):
+    traces, output = tmp_path / "traces.jsonl", tmp_path / "labeled.jsonl"
+    sampling = {"generator": "arithmetic", "problems": "arithmetic", "limit": 24, "samples": 2, "max_new_tokens": 80}
+    assert scripts.run("data/sample_traces.py", output=traces, **sampling).code == 0
+    assert scripts.run("data/label_steps.py", traces=traces, output=tmp_path / "alone.jsonl", **LABEL).code == 0
+
+    node = cluster.add_node(num_cpus=1)
+    flags = LABEL | {"traces": traces, "output": output, "backend": "ray", "actors": 2}
+    command = [sys.executable, "data/label_steps.py", *(str(p) for k, v in flags.items() for p in (f"--{k}", v))]
+    environment = {**os.environ, "RAY_ADDRESS": cluster.address, "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=errors)
+        index = tmp_path / "labeled.jsonl.rollouts" / "rollouts-0.index"
+        deadline = time.monotonic() + 120
+        while not index.exists() or index.read_bytes().count(b"\n") < 2:
+            assert process.poll() is None, (tmp_path / "errors").read_text()[-3000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        cluster.remove_node(node, allow_graceful=False)
+        assert index.read_bytes().count(b"\n") < 12  # there was work left
+        process.communicate(timeout=180)
+    assert process.returncode == 0, (tmp_path / "errors").read_text()[-3000:]
+
+    def rollouts(name):
+        lines = (tmp_path / f"{name}.jsonl.rollouts" / "rollouts-0.jsonl").read_text().splitlines()
+        return sorted(map(json.loads, lines), key=lambda row: (row["problem_id"], row["prefix"], row["index"]))
+
+    assert output.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+    assert rollouts("labeled") == rollouts("alone")
