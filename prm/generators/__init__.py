@@ -65,14 +65,15 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     Args:
         engine: which engine samples, one of `ENGINES`.
         settings: `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `prompt` and `separator` of
-            every engine, and those of its own: see the `from_pretrained` of each.
+            every engine, and those of its own: see the `from_pretrained` of each. None = not given.
     """
     import importlib
     from importlib.resources import files
 
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
-    if engine != "hf" and settings.pop("gguf_file", None) is not None:
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if engine != "hf" and "gguf_file" in settings:
         raise ValueError(f"engine {engine} reads no GGUF files; use engine hf, or save the model as safetensors")
     if path == "arithmetic":
         settings = {"max_new_tokens": 80, **settings}
