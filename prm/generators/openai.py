@@ -230,7 +230,7 @@ class OpenAIGenerator:
         ids, text = list(choice["token_ids"]), choice["text"]
         if not ids or not all(isinstance(i, int) for i in ids):
             raise MalformedAnswer(f"token_ids {ids!r:.50}")
-        ours = self.tokenizer.decode(ids, skip_special_tokens=True)
+        ours = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         if not ours.strip().startswith(text.strip().rstrip("\ufffd")):
             raise EndpointError(
                 f"{self.endpoint.url} reads the token ids {ids[:20]} as {text[:60]!r}, the local tokenizer as"
