@@ -133,6 +133,14 @@ def tiny_qwen2():
     return make
 
 
+@pytest.fixture(scope="session")
+def openai_server():
+    """`with openai_server(model, tokenizer, faults=[...]) as server`; see tests/openai_server.py."""
+    from openai_server import OpenAIServer
+
+    return OpenAIServer
+
+
 _SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,

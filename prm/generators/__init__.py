@@ -1,6 +1,8 @@
 """Generators propose traces and next steps. One protocol, one module per engine.
 
-- `hf.HfGenerator`: any Hugging Face causal language model.
+- `hf.HfGenerator`: any Hugging Face causal language model, in this process.
+- `vllm.VllmGenerator`: vLLM's offline engine.
+- `openai.OpenAIGenerator`: a server that speaks the OpenAI protocol (`vllm serve` and others).
 - `scripted.ScriptedGenerator`: fixed texts, for tests.
 """
 
@@ -37,6 +39,14 @@ class Generator(Protocol):
         ...
 
 
+ENGINES = {
+    "hf": ("prm.generators.hf", "HfGenerator"),
+    "vllm": ("prm.generators.vllm", "VllmGenerator"),
+    "openai": ("prm.generators.openai", "OpenAIGenerator"),
+}
+"""Engines of `load_generator`: where each is defined. Imported when asked for: vLLM and httpx2 are extras."""
+
+
 def derive_seed(run_seed: int, *place: str | int) -> int:
     """A 63-bit seed for one sample, from the run's seed and where the sample stands (problem, step, index).
 
@@ -49,18 +59,24 @@ def derive_seed(run_seed: int, *place: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def load_generator(path: str, **settings) -> Generator:
-    """A generator from a Hugging Face folder or hub name, or the embedded one (`path="arithmetic"`).
+def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
+    """A generator from a Hugging Face folder or hub name, the embedded one (`path="arithmetic"`), or a server's URL.
 
     Args:
-        settings: sampling settings of `prm.generators.hf.HfGenerator` (`temperature`, `top_p`, `max_new_tokens`,
-            `batch_size`, `prompt`, `separator`), and `gguf_file` / `device`.
+        engine: which engine samples, one of `ENGINES`.
+        settings: `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `prompt` and `separator` of
+            every engine, and those of its own: see the `from_pretrained` of each. None = not given.
     """
+    import importlib
     from importlib.resources import files
 
-    from prm.generators.hf import HfGenerator
-
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if engine != "hf" and "gguf_file" in settings:
+        raise ValueError(f"engine {engine} reads no GGUF files; use engine hf, or save the model as safetensors")
     if path == "arithmetic":
         settings = {"max_new_tokens": 80, **settings}
         path = str(files("prm") / "assets" / "arithmetic_generator")
-    return HfGenerator.from_pretrained(path, **settings)
+    module, kind = ENGINES[engine]
+    return getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)

@@ -14,15 +14,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
+from prm.generators.token_text import TokenText, Until, check_requests
 from prm.prompts import PromptTemplate
-from prm.steps import DEFAULT_SEPARATOR, complete_steps, is_final
+from prm.steps import DEFAULT_SEPARATOR
 from prm.types import Continuation, StopReason
 
 
@@ -78,20 +79,16 @@ class HfGenerator:
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.prompt = prompt or PromptTemplate()
         self.separator = separator
         self.temperature = temperature
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
-        settings = (self.prompt, separator, temperature, top_p, max_new_tokens)
+        prompt = prompt or PromptTemplate()
+        settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"
-
-        self._end_ids = _end_ids(model, tokenizer)
-        # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
-        texts = tokenizer.batch_decode([[i] for i in range(model.config.vocab_size)])
-        self._may_end_step = torch.tensor([separator[-1] in text or "\ufffd" in text for text in texts])
+        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=_end_ids(model))
         self._context = model.config.max_position_embeddings
 
     @classmethod
@@ -107,24 +104,17 @@ class HfGenerator:
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
-        ids = self.prompt.encode(self.tokenizer, prompt)
-        for step in steps:
-            ids += self.tokenizer(step + self.separator, add_special_tokens=False)["input_ids"]
-        return ids
+        return self._ids.encode(prompt, steps)
 
     def generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Literal["step", "end"] = "end"
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until = "end"
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
         """
-        if len(prefixes) != len(seeds):
-            raise ValueError(f"{len(prefixes)} prefixes but {len(seeds)} seeds; every sample needs its own seed")
-        for prefix in prefixes:
-            if len(prefix) >= self._context:
-                raise ValueError(f"a prefix of {len(prefix)} tokens fills the model's context of {self._context}")
+        check_requests(prefixes, seeds, self._context)
         # Prefixes of like length share a batch, equal prefixes lie next to each other.
         order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
         results: list[Continuation | None] = [None] * len(prefixes)
@@ -137,9 +127,7 @@ class HfGenerator:
         return results  # type: ignore[return-value]
 
     @torch.inference_mode()
-    def _generate_batch(
-        self, prefixes: list[Sequence[int]], seeds: list[int], until: Literal["step", "end"]
-    ) -> list[Continuation]:
+    def _generate_batch(self, prefixes: list[Sequence[int]], seeds: list[int], until: Until) -> list[Continuation]:
         device = self.model.device
         distinct = {tuple(prefix): i for i, prefix in enumerate(dict.fromkeys(map(tuple, prefixes)))}
         length = max(map(len, distinct))
@@ -167,11 +155,10 @@ class HfGenerator:
         limits = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
         for t in range(max(limits)):
             sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
-            may_end = self._may_end_step[sampled.cpu()].tolist()
-            for i, token, check in zip(rows, sampled.tolist(), may_end, strict=True):
+            for i, token in zip(rows, sampled.tolist(), strict=True):
                 if stops[i] is None:
                     tokens[i].append(token)
-                    stops[i] = self._stop(tokens[i], check, until) or ("length" if t + 1 == limits[i] else None)
+                    stops[i] = self._ids.stop(tokens[i], until) or ("length" if t + 1 == limits[i] else None)
             running = [k for k, i in enumerate(rows) if stops[i] is None]
             if not running:
                 break
@@ -188,7 +175,7 @@ class HfGenerator:
                 use_cache=True,
             ).logits[:, -1]
         return [
-            Continuation(tuple(ids), self._text(ids), stop)  # type: ignore[arg-type]  # every row has stopped
+            Continuation(tuple(ids), self._ids.text(ids), stop)  # type: ignore[arg-type]  # every row has stopped
             for ids, stop in zip(tokens, stops, strict=True)
         ]
 
@@ -204,19 +191,6 @@ class HfGenerator:
         cumulative = probabilities.double().cumsum(-1)
         threshold = torch.from_numpy(uniform).to(cumulative.device)[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-
-    def _stop(self, ids: list[int], may_end_step: bool, until: Literal["step", "end"]) -> StopReason | None:
-        if ids[-1] in self._end_ids:
-            return "eos"
-        if not may_end_step:
-            return None
-        closed = complete_steps(self._text(ids), self.separator)
-        if closed and is_final(closed[-1]):
-            return "answer"
-        return "step" if closed and until == "step" else None
-
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode([i for i in ids if i not in self._end_ids]))
 
 
 class _RoomyLayer(DynamicLayer):
@@ -248,8 +222,10 @@ class _RoomyLayer(DynamicLayer):
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        super().batch_select_indices(indices)
-        self._buffers = None
+        used = self.get_seq_length()
+        keys, values = self._buffers  # type: ignore[misc]  # a layer that has read nothing has no rows to select
+        self._buffers = keys, values = keys.index_select(0, indices), values.index_select(0, indices)
+        self.keys, self.values = keys[..., :used, :], values[..., :used, :]
 
 
 def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
@@ -262,10 +238,9 @@ def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def _end_ids(model: PreTrainedModel) -> list[int]:
     declared = model.generation_config.eos_token_id
-    ids = set(declared) if isinstance(declared, list) else {declared}
-    return {i for i in ids | {tokenizer.eos_token_id} if i is not None}
+    return declared if isinstance(declared, list) else [declared]  # type: ignore[list-item]  # None: it declares none
 
 
 def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:

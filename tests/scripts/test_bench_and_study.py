@@ -14,6 +14,12 @@ def last_json(done):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def test_generators(scripts):
+    result = last_json(scripts.run("eval/bench_generators.py", limit=2, rollouts=2, rounds=1, max_new_tokens=30))
+    assert result["generate_speedup"] > 0
+    assert result["generator"] == "arithmetic"
+
+
 def test_scoring(scripts):
     result = last_json(scripts.run("eval/bench_scoring.py", model="tiny", candidates=8, rounds=1))
     assert result["largest_difference"] < 1e-5  # the padded rows of the baseline are scored alike

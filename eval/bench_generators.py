@@ -1,0 +1,139 @@
+r"""Rollout speed: ours against plain `generate` with `num_return_sequences`, and vLLM where it is installed.
+
+The work of labeling: every prefix of a few traces, 8 rollouts from each, so prompts are ragged and begin alike. Ways:
+
+- ours: `HfGenerator`; prefixes read once, samples leave the batch when they have ended;
+- plain: `model.generate(..., num_return_sequences=8)` on left-padded batches of the same number of rows, in the order
+  given. It ends at the end token only, so it may write on behind an answer; the mean lengths printed say how much;
+- vllm: `VllmGenerator` (only if `import vllm` works), on as many threads.
+
+Rounds are taken in turn; the first of each warms up. Rates are rollouts per second: what is written behind an answer is
+no gain. Needs the machine for itself.
+
+Reads   nothing, or the folder of a model
+Writes  the last line of its output, JSON: generate_speedup = ours / plain, vllm_ratio = vllm / ours or null
+
+    python eval/bench_generators.py --generator arithmetic
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from prm.generators import derive_seed, load_generator
+from prm.generators.hf import HfGenerator
+from prm.problems import load_problems
+from prm.prompts import PROMPTS, prompt_template
+from prm.steps import split_steps
+
+Rollouts = list[tuple[int, ...]]
+"""Sampled token ids, end token included."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--generator", default="arithmetic", help="`arithmetic` (embedded), a folder or a hub name")
+    parser.add_argument(
+        "--problems", default="arithmetic", help="`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"
+    )
+    parser.add_argument("--prompt", default="plain", choices=list(PROMPTS))
+    parser.add_argument("--limit", type=int, default=16, help="problems, one trace each")
+    parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--max_new_tokens", type=int, default=80)
+    parser.add_argument("--batch_size", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+
+    settings = {
+        "prompt": prompt_template(args.prompt),
+        "max_new_tokens": args.max_new_tokens,
+        "batch_size": args.batch_size,
+    }
+    ours = load_generator(args.generator, **settings)
+    assert isinstance(ours, HfGenerator)
+    prefixes = trace_prefixes(ours, args.problems, args.limit)
+    ways: dict[str, Callable[[int], Rollouts]] = {
+        "ours": lambda turn: roll_out(ours, prefixes, args.rollouts, turn),
+        "plain": lambda turn: roll_out_plain(ours, prefixes, args.rollouts, turn),
+    }
+    if importlib.util.find_spec("vllm"):
+        options = {"gpu_memory_utilization": 0.3}
+        vllm = load_generator(args.generator, engine="vllm", engine_options=options, **settings)
+        ways["vllm"] = lambda turn: roll_out(vllm, prefixes, args.rollouts, turn)
+
+    seconds, tokens = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0)
+    for turn in range(args.rounds + 1):
+        for name, sample in ways.items():
+            started = time.perf_counter()
+            rollouts = sample(turn)
+            if turn:
+                seconds[name] += time.perf_counter() - started
+                tokens[name] += sum(map(len, rollouts))
+    count = len(prefixes) * args.rollouts * args.rounds
+    rates = {name: count / seconds[name] for name in ways}
+    lengths = [len(prefix) for prefix in prefixes]
+    print(f"{args.generator}: {len(prefixes)} prefixes of {min(lengths)} to {max(lengths)} tokens,", end=" ")
+    print(f"{args.rollouts} rollouts each, {args.rounds} rounds, {torch.get_num_threads()} threads")
+    for name in ways:
+        print(
+            f"{name:6} {rates[name]:8.1f} rollouts/s  {tokens[name] / seconds[name]:8.0f} tokens/s"
+            f"  {tokens[name] / count:6.1f} tokens per rollout"
+        )
+    result = {
+        "generator": args.generator,
+        "generate_speedup": round(rates["ours"] / rates["plain"], 2),
+        "vllm_ratio": round(rates["vllm"] / rates["ours"], 2) if "vllm" in rates else None,
+    }
+    print(json.dumps(result))
+
+
+def trace_prefixes(generator: HfGenerator, problems: str, limit: int) -> list[list[int]]:
+    """The ids of every prefix of one trace of each problem, the whole trace left out."""
+    prefixes = []
+    for problem in load_problems(problems, "test", limit):
+        (trace,) = generator.generate([generator.encode(problem.prompt)], [derive_seed(0, problem.id)])
+        steps = split_steps(trace.text, generator.separator)
+        prefixes += [generator.encode(problem.prompt, steps[:i]) for i in range(max(1, len(steps)))]
+    return prefixes
+
+
+def roll_out(generator, prefixes: Sequence[Sequence[int]], n: int, turn: int) -> Rollouts:
+    seeds = [derive_seed(turn, p, i) for p in range(len(prefixes)) for i in range(n)]
+    found = generator.generate([prefix for prefix in prefixes for _ in range(n)], seeds)
+    return [continuation.token_ids for continuation in found]
+
+
+@torch.inference_mode()
+def roll_out_plain(generator: HfGenerator, prefixes: Sequence[Sequence[int]], n: int, turn: int) -> Rollouts:
+    model, tokenizer = generator.model, generator.tokenizer
+    torch.manual_seed(turn)
+    rows = max(1, generator.batch_size // n)
+    rollouts = []
+    for start in range(0, len(prefixes), rows):
+        batch = prefixes[start : start + rows]
+        width = max(map(len, batch))
+        ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(prefix)) + list(prefix) for prefix in batch])
+        mask = torch.tensor([[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in batch])
+        output = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            do_sample=True,
+            top_k=0,
+            num_return_sequences=n,
+            max_new_tokens=generator.max_new_tokens,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        for row in output[:, width:].tolist():
+            end = row.index(tokenizer.eos_token_id) + 1 if tokenizer.eos_token_id in row else len(row)
+            rollouts.append(tuple(row[:end]))
+    return rollouts
+
+
+if __name__ == "__main__":
+    main()

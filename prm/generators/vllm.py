@@ -1,0 +1,174 @@
+"""VllmGenerator: vLLM's offline engine as a generator; for GPUs, large models and long traces.
+
+The engine runs in this process and is driven token by token (`LLMEngine.step`): what it has sampled is judged by the
+same rule as for every engine (`prm.generators.token_text`), and a request that has ended is taken out before the next
+step. So a continuation ends where it would with `HfGenerator`, no token is sampled behind its end, and the count is exact.
+vLLM's own stop strings cannot say "the line that states the answer", and `LLM.generate` would write on behind it.
+
+One seed per sample (`SamplingParams.seed`). Blocks of equal prefixes are computed once (prefix caching). The samples are
+vLLM's own: the same seed gives another text than with `HfGenerator`, from the same distribution, so the engine is part of
+the name. Equal up to float rounding, which depends on who shares a batch; on GPUs that vLLM supports it for,
+`VLLM_BATCH_INVARIANT=1` removes that too.
+
+Left out: GGUF files, several engines at once (start `vllm serve` and use `prm.generators.openai`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+
+from prm.generators.token_text import TokenText, Until, check_requests
+from prm.prompts import PromptTemplate
+from prm.steps import DEFAULT_SEPARATOR
+from prm.types import Continuation
+
+
+class VllmGenerator:
+    """Samples continuations of token-id prefixes. See `prm.generators.Generator`."""
+
+    def __init__(
+        self,
+        engine: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        num_parameters: int,
+        end_ids: Sequence[int | None] = (),
+        prompt: PromptTemplate | None = None,
+        separator: str = DEFAULT_SEPARATOR,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        max_new_tokens: int = 512,
+    ) -> None:
+        """
+        Args:
+            engine: a `vllm.LLMEngine` in this process, without asynchronous scheduling.
+            name: of the weights; a hash of the sampling settings is appended.
+            end_ids: tokens that end a continuation, beside the tokenizer's own.
+            temperature, top_p, max_new_tokens, prompt: as of `HfGenerator`.
+        """
+        prompt = prompt or PromptTemplate()
+        self.tokenizer = tokenizer
+        self.separator = separator
+        self.temperature = temperature
+        self.top_p = top_p
+        self.max_new_tokens = max_new_tokens
+        self.num_parameters = num_parameters
+        settings = (prompt, separator, temperature, top_p, max_new_tokens)
+        self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
+        self._engine = engine
+        self._context = engine.model_config.max_model_len
+        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=end_ids)
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str, *, batch_size: int = 256, engine_options: dict[str, Any] | None = None, **settings
+    ) -> VllmGenerator:
+        """Start an engine on a folder or hub name; fp32 on the CPU, bf16 on a GPU that has it, as `HfGenerator`.
+
+        Args:
+            batch_size: sequences decoded at once (vLLM's `max_num_seqs`).
+            engine_options: further arguments of vLLM's engine: `tensor_parallel_size`, `gpu_memory_utilization`, ...
+        """
+        # Read when an engine starts. In a process of its own it would run ahead of what we have judged.
+        os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        from vllm import EngineArgs, LLMEngine
+
+        folder = Path(path) if Path(path).is_dir() else Path(snapshot_download(path))
+        num_parameters, weights = read_weights(folder)
+        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        options = {"dtype": "bfloat16" if bf16 else "float32", "max_num_seqs": batch_size, **(engine_options or {})}
+        engine = LLMEngine.from_engine_args(
+            EngineArgs(model=str(folder), enable_prefix_caching=True, async_scheduling=False, **options)
+        )
+        try:
+            generation = GenerationConfig.from_pretrained(folder)
+        except OSError:  # no generation_config.json
+            generation = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
+        ends = generation.eos_token_id
+        return cls(
+            engine,
+            AutoTokenizer.from_pretrained(folder),
+            name=f"{Path(path).name}-{weights}",
+            num_parameters=num_parameters,
+            end_ids=ends if isinstance(ends, list) else [ends],
+            **settings,
+        )
+
+    def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
+        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
+        return self._ids.encode(prompt, steps)
+
+    def generate(
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until = "end"
+    ) -> list[Continuation]:
+        """One continuation per (prefix, seed).
+
+        Raises:
+            ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
+        """
+        from vllm import SamplingParams
+        from vllm.inputs.engine import tokens_input
+        from vllm.sampling_params import RequestOutputKind
+
+        check_requests(prefixes, seeds, self._context)
+        # Equal prefixes lie next to each other, so that their blocks are still cached.
+        for i in sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i]))):
+            params = SamplingParams(
+                temperature=self.temperature,
+                top_p=self.top_p,
+                seed=seeds[i],
+                max_tokens=min(self.max_new_tokens, self._context - len(prefixes[i])),
+                stop_token_ids=sorted(self._ids.end_ids),
+                detokenize=False,
+                output_kind=RequestOutputKind.DELTA,
+            )
+            self._engine.add_request(str(i), tokens_input(list(prefixes[i])), params)
+
+        tokens: list[list[int]] = [[] for _ in prefixes]
+        results: list[Continuation | None] = [None] * len(prefixes)
+        while self._engine.has_unfinished_requests():
+            ended = []
+            for output in self._engine.step():
+                i = int(output.request_id)
+                tokens[i] += output.outputs[0].token_ids  # one: neither asynchronous nor speculative
+                stop = self._ids.stop(tokens[i], until)
+                if stop is None and output.finished:
+                    stop = "length"
+                if stop is not None:
+                    results[i] = Continuation(tuple(tokens[i]), self._ids.text(tokens[i]), stop)
+                if stop is not None and not output.finished:
+                    ended.append(output.request_id)
+            self._engine.abort_request(ended)
+        return results  # type: ignore[return-value]
+
+
+def read_weights(folder: Path) -> tuple[int, str]:
+    """The number of parameters of a safetensors checkpoint, and eight hex digits of the first values of each of them.
+
+    Raises:
+        FileNotFoundError: the folder holds no safetensors.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no model*.safetensors; save the model with `save_pretrained`")
+    digest, num_parameters = hashlib.sha256(), 0
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in sorted(tensors.keys()):
+                values = tensors.get_slice(name)
+                shape = values.get_shape()
+                first = values[:64] if len(shape) == 1 else values[:1]
+                digest.update(f"{name}{shape}".encode() + first.flatten()[:64].float().numpy().tobytes())
+                num_parameters += prod(shape)
+    return num_parameters, digest.hexdigest()[:8]
