@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -64,6 +65,7 @@ class VllmGenerator:
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.num_parameters = num_parameters
+        self.ledger: Counter[str] = Counter()
         settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
         self._engine = engine
