@@ -165,8 +165,8 @@ def test_greedy_is_the_same_everywhere(make, prefixes, reference):
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
 def test_first_tokens_follow_the_model(make, prefixes, reference, exact, top_p):
-    """Pearson's chi-square over 300 seeds, at a temperature that spreads the embedded model's sure guesses."""
-    n, temperature, prefix = 300, 4.0, prefixes[0]
+    """Pearson's chi-square over 300 seeds, where the embedded model is unsure: behind an operator of the problem."""
+    n, temperature, prefix = 300, 1.5, prefixes[0][:5]
     with torch.inference_mode():
         logits = reference.model(torch.tensor([prefix])).logits[0, -1].double() / temperature
     ranked, order = logits.softmax(-1).sort(descending=True)
