@@ -176,7 +176,10 @@ def plot(results: dict[str, dict], path: Path) -> None:
     errors.plot(bisection["tokens"], bisection["first_error"], "*", markersize=14, label="first error by bisection")
     values.set(xscale="log", yscale="log", xlabel="generated tokens", ylabel="RMSE of values")
     errors.set(xscale="log", xlabel="generated tokens", ylabel="first errors found")
+    values.set_yticks([0.05, 0.1, 0.2, 0.3], ["0.05", "0.1", "0.2", "0.3"])
     for axis in (values, errors):
+        axis.minorticks_off()
+        axis.set_xticks([10_000, 100_000, 1_000_000], ["10,000", "100,000", "1,000,000"])
         axis.legend()
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=150)

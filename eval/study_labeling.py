@@ -183,7 +183,7 @@ def plot(results: dict[str, dict], path: Path) -> None:
         axis.annotate(f"{r['traces']:,} traces", (high, i), xytext=(6, -3), textcoords="offset points", fontsize=8)
     axis.set_yticks(range(len(results)), list(reversed(results)))
     axis.set_xlabel("accuracy of the best of 16 (95% interval over problems)")
-    axis.margins(x=0.15)
+    axis.margins(x=0.3)
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=150)
 
