@@ -88,8 +88,14 @@ class VllmGenerator:
 
         folder = Path(path) if Path(path).is_dir() else Path(snapshot_download(path))
         num_parameters, weights = read_weights(folder)
-        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        options = {"dtype": "bfloat16" if bf16 else "float32", "max_num_seqs": batch_size, **(engine_options or {})}
+        gpu = torch.cuda.is_available()
+        options = {
+            "dtype": "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32",
+            "max_num_seqs": batch_size,
+            # A prompt read in two chunks rewinds the generator of its seed, which those of the CPU cannot (vLLM 0.32).
+            "enable_chunked_prefill": gpu,
+            **(engine_options or {}),
+        }
         engine = LLMEngine.from_engine_args(
             EngineArgs(model=str(folder), enable_prefix_caching=True, async_scheduling=False, **options)
         )
