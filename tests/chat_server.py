@@ -27,8 +27,7 @@ class ChatServer:
         self.bodies: list[dict] = []
         self._faults = itertools.cycle(faults)
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Listener(("127.0.0.1", 0), _handler(self))
 
     @property
     def url(self) -> str:
@@ -56,6 +55,14 @@ class ChatServer:
         message = {"role": "assistant", "content": "\n".join(lines[: body["max_tokens"]])}
         used = {"prompt_tokens": len(prompt.split()), "completion_tokens": min(len(lines), body["max_tokens"])}
         return {"choices": [{"index": 0, "message": message, "finish_reason": finish}], "usage": used}
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request, client_address) -> None:
+        """A client that was killed is no error of the server's."""
 
 
 def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:

@@ -1,8 +1,9 @@
 """Consensus: traces whose first error is at the same place for Monte Carlo labels and for a judge (Qwen, 2501.07301).
 
 Monte Carlo labels say from where nobody got to the answer any more, a judge says what it cannot follow; both err, and
-seldom alike. Qwen kept about 40% of 860,000 traces, and 1.5 million such traces with hard labels made their best PRM.
-Whether two places agree also covers "no error at all" on both sides.
+seldom alike. Qwen kept about 40% of 860,000 traces and found first errors as well with them as with the judge's labels of
+all (ProcessBench F1 46), better than with Monte Carlo labels of all (40); 1.5 million such traces reached 66. "No error at
+all" is a place, too.
 
 The judge is asked only where its answer decides whether a trace stays:
 

@@ -1,15 +1,14 @@
 r"""What a judge is asked, and how its answer is read.
 
-The judge names the first wrong paragraph, as critics do in ProcessBench (Zheng et al. 2412.06559; there the best prompted
-models find the place far more often than trained PRMs). It need not say anything of the paragraphs behind it, and the
-judge of Qwen's PRMs is told to stop there too (2501.07301): they may follow from the error, so that nobody can say
-whether they are "right".
+The judge names the first wrong paragraph, as critics do in ProcessBench (Zheng et al. 2412.06559; so asked, reasoning
+models reach an F1 of 83 to 88, GPT-4o 62). It says nothing of the paragraphs behind that one; the judge of Qwen's PRMs is
+told to stop there, too (2501.07301): they may follow from the error, so that nobody can say whether they are right.
 
 Three things are unlike ProcessBench's prompt, each against an answer that is read wrongly without a word. Paragraphs are
 numbered from 1, because many traces write "Step 1:" themselves. The verdict is a line of its own instead of a number in
 `\boxed{}`, because judges also put the problem's answer there, and quote the solution's. And "no error" is a word, not -1.
 
-    ... 47 + 38 = 85, so paragraph 1 is wrong.
+    47 + 38 is 85, not 75, so paragraph 1 is wrong.
 
     First wrong paragraph: 1                                  -> 0
     First wrong paragraph: none                               -> -1

@@ -8,6 +8,7 @@ from prm.generators import derive_seed
 from prm.generators.endpoint import Endpoint, EndpointError
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
+from prm.generators.token_text import TokenText
 from prm.labelers.critics import UNCUT, Answer, ChatCritic, GeneratorCritic
 from prm.labelers.judge import Judge, judged, label_first_error
 from prm.labelers.judge_prompt import judge_prompt, read_verdict
@@ -281,17 +282,20 @@ def test_generator_critic_counts_tokens_and_commits_whole_batches():
     assert commits[0][0].prompt_tokens == len(Judge(cases(1)).questions()[0].prompt) + 1
 
 
-def test_a_model_with_a_chat_template_is_asked_through_it(tiny_llama, plain_tokenizer):
-    """A quoted final answer must not end the critique, as it ends a trace."""
-    generator = HfGenerator(
-        tiny_llama(len(plain_tokenizer)), plain_tokenizer, name="tiny", prompt=PROMPTS["chat"], separator=UNCUT,
-        max_new_tokens=5,
-    )  # fmt: skip
-    short = Judge([(Problem("p", "1?", "1", "p"), Trace("p", ("1",), "1", True))])
-    # The prompt is longer than the 512 positions of the tiny model's context.
-    with pytest.raises(ValueError, match=r"judging p#0: a prefix of \d+ tokens fills the model's context of 512"):
-        run(short, GeneratorCritic(generator))
-    ids = generator.encode("Right?")
-    assert plain_tokenizer.decode(ids) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
-    text = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
-    assert generator._stop(text, True, "end") is None
+def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer):
+    model = tiny_llama(len(plain_tokenizer))
+    settings = {"prompt": PROMPTS["chat"], "separator": UNCUT, "max_new_tokens": 5}
+    generator = HfGenerator(model, plain_tokenizer, name="tiny", **settings)
+    assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
+    # The question is longer than the 512 positions of this model.
+    with pytest.raises(ValueError, match=r"judging p/0#0: a prefix of \d+ tokens fills the model's context of 512"):
+        run(Judge([(PROBLEM, TRACE)]), GeneratorCritic(generator))
+
+
+def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
+    ids = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
+    stops = [
+        TokenText(plain_tokenizer, prompt=PROMPTS["chat"], separator=separator, end_ids=()).stop(ids, "end")
+        for separator in ("\n", UNCUT)
+    ]
+    assert stops == ["answer", None]
