@@ -12,8 +12,8 @@ come, so that a caller can commit them.
 What is not sent is up to the server: `vllm serve` takes `top_k` and `repetition_penalty` from the model's
 generation_config.json. For a judge that is as its makers meant it; fields outside the protocol, hosted servers refuse.
 
-Left out: models that take `max_completion_tokens` only; a structured-output request (`response_format`): servers differ in it, and a verdict that is forced into a form
-before the checks are written is a worse one.
+Left out: models that take `max_completion_tokens` only; structured output (`response_format`): servers differ in it, and a
+verdict that is forced into a form before the checks are written is a worse one.
 """
 
 from __future__ import annotations
