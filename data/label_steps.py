@@ -25,7 +25,7 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
-from prm.generators import load_generator
+from prm.generators import ENGINES, load_generator
 from prm.generators.rollouts import RolloutSource
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
@@ -38,7 +38,7 @@ from prm.types import LabeledTrace, Rollout
 @dataclass
 class Arguments:
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder or a hub name"})
+    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     output: str = field(metadata={"help": "labeled file to write"})
     method: str = field(default="monte_carlo", metadata={"help": "planner", "choices": list(PLANNERS)})
     rollouts: int | None = field(
@@ -53,6 +53,11 @@ class Arguments:
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
+    engine: str = field(
+        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
+    )
+    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
+    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=16, metadata={"help": "problems labeled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
     backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
@@ -78,6 +83,9 @@ def main() -> None:
     make_generator = partial(
         load_generator,
         args.generator,
+        engine=args.engine,
+        tokenizer=args.tokenizer,
+        patience=args.patience,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
         temperature=args.temperature,
@@ -118,6 +126,8 @@ def main() -> None:
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.traces]):
             write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
+    if generator.ledger:
+        print(f"the engine reports {dict(generator.ledger)}")
 
 
 def problem_ids(unit: Sequence[Group]) -> list[str]:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm.formats import trace_to_row, write_jsonl
-from prm.generators import load_generator
+from prm.generators import ENGINES, load_generator
 from prm.generators.rollouts import Request, RolloutSource
 from prm.generators.traces import trace_from_rollout
 from prm.problems import load_problems
@@ -37,7 +37,7 @@ from prm.types import Problem, Rollout
 
 @dataclass
 class Arguments:
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder or a hub name"})
+    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
@@ -50,6 +50,11 @@ class Arguments:
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
+    engine: str = field(
+        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
+    )
+    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
+    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=64, metadata={"help": "problems sampled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
     backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
@@ -72,6 +77,9 @@ def main() -> None:
     make_generator = partial(
         load_generator,
         args.generator,
+        engine=args.engine,
+        tokenizer=args.tokenizer,
+        patience=args.patience,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
         temperature=args.temperature,
@@ -114,6 +122,8 @@ def main() -> None:
     with store.claim([args.output], wait=True):  # writers that end together must not write together
         if not is_complete(args.output, args, [args.problems]):
             write(args, [row for problem in problems for row in rows[problem.id]], time.monotonic() - started)
+    if generator.ledger:
+        print(f"the engine reports {dict(generator.ledger)}")
 
 
 def problem_ids(chunk: Sequence[Problem]) -> list[str]:

@@ -25,7 +25,7 @@ from trl import TrlParser
 
 from prm import answers
 from prm.formats import file_hash, write_jsonl
-from prm.generators import load_generator
+from prm.generators import ENGINES, load_generator
 from prm.generators.hf import fingerprint
 from prm.journal import Journal
 from prm.problems import load_problems
@@ -39,7 +39,7 @@ from prm.verifiers import load_verifier
 
 @dataclass
 class Arguments:
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder or a hub name"})
+    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output_dir: str = field(metadata={"help": "folder to write"})
     prm: str = field(metadata={"help": "checkpoint of the process reward model"})
@@ -54,6 +54,11 @@ class Arguments:
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
+    engine: str = field(
+        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
+    )
+    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
+    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=50, metadata={"help": "problems between two commits"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
 
@@ -70,6 +75,9 @@ def main() -> None:
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     generator = load_generator(
         args.generator,
+        engine=args.engine,
+        tokenizer=args.tokenizer,
+        patience=args.patience,
         gguf_file=args.gguf_file,
         prompt=prompt_template(args.prompt),
         temperature=args.temperature,

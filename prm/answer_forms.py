@@ -75,7 +75,9 @@ def _form(text: str) -> Form:
         return Form("set", tuple(members))
     if _RELATION.search(text):
         return Form("relation")
-    if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(sides):
+    if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(
+        side.strip("0") for side in sides
+    ):  # 5:00 is a time
         relative = tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:])
         return Form("ratio", relative, ratio=rf"\frac{{{sides[0]}}}{{{sides[1]}}}")
     words = re.findall(r"[a-z]+", text.lower())

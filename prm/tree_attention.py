@@ -103,10 +103,9 @@ class _TreeAttention(torch.autograd.Function):
                 out[:, :, q], lse[:, :, q] = part, part_lse
                 done = q.stop
             else:
-                total = torch.logaddexp(lse[:, :, q], part_lse)
-                out[:, :, q] *= (lse[:, :, q] - total).exp()[..., None]
-                out[:, :, q] += part * (part_lse - total).exp()[..., None]
-                lse[:, :, q] = total
+                weight = torch.sigmoid(part_lse - lse[:, :, q])[..., None]  # the part's share of the softmax
+                out[:, :, q].lerp_(part, weight.to(part.dtype))
+                lse[:, :, q] = torch.logaddexp(lse[:, :, q], part_lse)
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.tree, ctx.scale = tree, scale
         return out.transpose(1, 2)

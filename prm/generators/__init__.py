@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -24,6 +25,8 @@ class Generator(Protocol):
     """The step separator: what ends a step."""
     num_parameters: int
     """For FLOPs; 0 if unknown."""
+    ledger: Counter[str]
+    """What an engine has to report beside its samples (requests, retries by cause); empty where nothing can fail."""
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Token ids of a prompt and the steps written so far."""

@@ -12,6 +12,7 @@ Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM fo
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,7 @@ class HfGenerator:
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
+        self.ledger: Counter[str] = Counter()
         prompt = prompt or PromptTemplate()
         settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"

@@ -6,6 +6,7 @@ the rest of the trace; the generator cuts it at the first step end if one step i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -22,6 +23,7 @@ class ScriptedGenerator:
         self.script = script
         self.separator = separator
         self.name = name
+        self.ledger: Counter[str] = Counter()
         self.calls: list[tuple[str, int]] = []
         """Every (prefix text, seed) that was asked for, in order."""
 

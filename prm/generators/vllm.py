@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
@@ -64,6 +65,7 @@ class VllmGenerator:
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.num_parameters = num_parameters
+        self.ledger: Counter[str] = Counter()
         settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
         self._engine = engine
@@ -86,8 +88,14 @@ class VllmGenerator:
 
         folder = Path(path) if Path(path).is_dir() else Path(snapshot_download(path))
         num_parameters, weights = read_weights(folder)
-        bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        options = {"dtype": "bfloat16" if bf16 else "float32", "max_num_seqs": batch_size, **(engine_options or {})}
+        gpu = torch.cuda.is_available()
+        options = {
+            "dtype": "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32",
+            "max_num_seqs": batch_size,
+            # A prompt read in two chunks rewinds the generator of its seed, which those of the CPU cannot (vLLM 0.32).
+            "enable_chunked_prefill": gpu,
+            **(engine_options or {}),
+        }
         engine = LLMEngine.from_engine_args(
             EngineArgs(model=str(folder), enable_prefix_caching=True, async_scheduling=False, **options)
         )

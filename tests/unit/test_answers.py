@@ -352,6 +352,11 @@ def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
         check_many(golds=golds, preds=preds[1:])
 
 
+def test_a_full_hour_is_no_division_by_zero():
+    assert check(gold="6039", pred=r"05\!:\!00") == "wrong"
+    assert check(gold="5:00", pred="05:00") == "correct"
+
+
 def test_group():
     answers = ["0.5", None, r"\frac{1}{2}", "x+1", "7", " ", "1/2", "1+x", "$7.00", "(1,2)", "7 apples", "[1,2]"]
     assert group(answers) == [0, None, 0, 1, 2, None, 0, 1, 2, 3, 2, 4]

@@ -70,6 +70,7 @@ def make(engine, reference, folder, request):
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         flags = ["--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager"]
+        flags += ["--no-enable-chunked-prefill"]  # on CPUs; data/README.md
         flags += ["--gpu-memory-utilization", "0.1", "--served-model-name", "tiny", "--model", str(folder)]
         server = subprocess.Popen([sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags])
         url = f"http://127.0.0.1:{port}/v1"
@@ -126,6 +127,15 @@ def test_a_sample_depends_on_its_seed_only(make, prefixes):
     assert generator.generate(asked, [seed + 1 for seed in seeds]) != together
 
 
+def test_many_prefixes_at_once(make, prefixes):
+    """More prompt tokens than an engine reads in one step."""
+    generator = make(max_new_tokens=2)
+    seeds = [derive_seed(5, i) for i in range(320)]
+    found = generator.generate(prefixes * 40, seeds)
+    assert found[:8] == generator.generate(prefixes, seeds[:8])
+    assert sum(map(len, prefixes)) * 40 > 4096
+
+
 def test_ids_text_and_stop_agree(make, prefixes, reference, exact):
     """With "8" as separator, steps end inside tokens ("38"), and "#### 38" is closed by its own last digit."""
     tokenizer = reference.tokenizer
@@ -165,8 +175,8 @@ def test_greedy_is_the_same_everywhere(make, prefixes, reference):
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
 def test_first_tokens_follow_the_model(make, prefixes, reference, exact, top_p):
-    """Pearson's chi-square over 300 seeds, at a temperature that spreads the embedded model's sure guesses."""
-    n, temperature, prefix = 300, 4.0, prefixes[0]
+    """Pearson's chi-square over 300 seeds, where the embedded model is unsure: behind an operator of the problem."""
+    n, temperature, prefix = 300, 1.5, prefixes[0][:5]
     with torch.inference_mode():
         logits = reference.model(torch.tensor([prefix])).logits[0, -1].double() / temperature
     ranked, order = logits.softmax(-1).sort(descending=True)
