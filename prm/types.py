@@ -76,7 +76,7 @@ class Trace:
     """Number of this trace among those of its problem."""
     status: str = "ok"
     """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`;
-    rows from elsewhere have more (`prm.conversions`)."""
+    judges (`prm.labelers.judge`, `.consensus`) and rows from elsewhere (`prm.conversions`) have more."""
 
     def __post_init__(self) -> None:
         _check_steps(self.problem_id, self.steps)

@@ -141,6 +141,14 @@ def openai_server():
     return OpenAIServer
 
 
+@pytest.fixture(scope="session")
+def chat_server():
+    """`with chat_server(script, faults=[...]) as server`; see tests/chat_server.py."""
+    from chat_server import ChatServer
+
+    return ChatServer
+
+
 _SIZES = {
     "hidden_size": 32,
     "intermediate_size": 64,

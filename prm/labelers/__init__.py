@@ -8,6 +8,11 @@ advances the plans of many traces and problems together: what they ask for in on
 - `first_error.FirstError`: bisection for the first wrong step; hard labels only.
 - `adaptive.Adaptive`: rollouts where the value is uncertain.
 - `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes traces of its own.
+
+Two labelers draw no rollouts: they ask a language model (`critics`), and `data/judge_steps.py` shows how.
+
+- `judge.Judge`: the model names the first wrong step.
+- `consensus`: traces where a judge and Monte Carlo labels put the first error at the same place.
 """
 
 from __future__ import annotations

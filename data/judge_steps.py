@@ -1,0 +1,195 @@
+r"""Label steps with a language model as judge, or keep the traces where it agrees with Monte Carlo labels (`--consensus`).
+
+The judge is a model behind a server with the OpenAI protocol (`--url`), or a Hugging Face model with a chat template in
+this process. Its answers go to a journal (`--answers`, kept: texts can be read again, and another run with the same
+judge pays only for traces that it has not seen), which makes a killed run go on where it stopped. A trace without labels
+stays a row with its `status`.
+
+Reads   traces.jsonl     Trace rows (data/sample_traces.py), or, for --consensus, labeled.jsonl (data/label_steps.py)
+Writes  judged.jsonl     LabeledTrace rows, semantics `correctness` (recipes/train_prm.py reads them)
+
+    vllm serve Qwen/Qwen2.5-72B-Instruct --tensor-parallel-size 4
+    python data/judge_steps.py --traces outputs/labeled.jsonl --consensus --judge Qwen/Qwen2.5-72B-Instruct \
+        --url http://127.0.0.1:8000/v1 --output outputs/consensus.jsonl
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+from trl import TrlParser
+
+from prm.formats import labeled_to_row, row_to_labeled, row_to_trace, trace_to_row, write_jsonl
+from prm.generators.endpoint import Endpoint
+from prm.journal import Journal
+from prm.labelers.consensus import agreed, place_of, relation
+from prm.labelers.critics import Answer, ChatCritic, Critic, GeneratorCritic
+from prm.labelers.judge import Judge, judged
+from prm.problems import read_jsonl
+from prm.provenance import is_complete, write_provenance
+from prm.types import LabeledTrace, Problem, Trace
+
+
+@dataclass
+class Arguments:
+    traces: str = field(metadata={"help": "traces or labeled file; for --consensus with Monte Carlo labels"})
+    judge: str = field(metadata={"help": "with --url the served model's name, else a Hugging Face folder or hub name"})
+    output: str = field(metadata={"help": "labeled file to write"})
+    consensus: bool = field(default=False, metadata={"help": "keep what Monte Carlo labels and judge agree on"})
+    url: str | None = field(
+        default=None, metadata={"help": "server, e.g. http://127.0.0.1:8000/v1; key in OPENAI_API_KEY"}
+    )
+    votes: int = field(default=1, metadata={"help": "readable answers per trace; the place with most of them counts"})
+    retries: int = field(default=3, metadata={"help": "further answers per trace in place of unreadable ones"})
+    answers: str | None = field(default=None, metadata={"help": "journal of answers; <output>.answers where not given"})
+    temperature: float = field(default=0.6, metadata={"help": "sampling temperature of the judge"})
+    top_p: float = field(default=0.95, metadata={"help": "nucleus of the sampling distribution"})
+    max_new_tokens: int = field(default=8192, metadata={"help": "longest answer in tokens, reasoning included"})
+    batch_size: int = field(default=32, metadata={"help": "questions under way at once"})
+    timeout: float = field(default=600.0, metadata={"help": "seconds until a request to the server has failed"})
+    patience: float = field(default=600.0, metadata={"help": "seconds that a request may go on failing"})
+    seed: int = field(default=0, metadata={"help": "seed of the run"})
+
+
+@dataclass(frozen=True)
+class Row:
+    problem: Problem
+    trace: Trace
+    labeled: LabeledTrace | None
+    """Its Monte Carlo labels."""
+
+
+def main() -> None:
+    (args,) = TrlParser(Arguments).parse_args_and_config()
+    started = time.monotonic()
+    if args.temperature == 0 and args.votes + args.retries > 1:
+        sys.exit("at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature")
+    if is_complete(args.output, args, [args.traces]):
+        print(f"{args.output} is complete already")
+        return
+    rows = read_rows(args.traces, args.consensus)
+    judge = Judge(
+        [(row.problem, row.trace) for row in rows if is_asked(row, args.consensus)],
+        votes=args.votes,
+        retries=args.retries,
+        seed=args.seed,
+    )
+    critic = load_critic(args)
+
+    with journal_of(args.answers or args.output + ".answers", critic.name, args.seed) as journal:
+        judge.add([Answer(**answer) for answer in journal.rows()])
+
+        def commit(answers: Sequence[Answer]) -> None:
+            nonlocal tokens
+            journal.append(len(journal.done), [asdict(answer) for answer in answers])
+            judge.add(answers)
+            tokens += sum(answer.generated_tokens for answer in answers)
+            progress.update(len(answers))
+            progress.set_postfix_str(f"{tokens / (time.monotonic() - started):,.0f} tokens/s")
+
+        tokens = 0
+        with tqdm(unit="answer", desc="judge") as progress:
+            while questions := judge.questions():  # once, and then again for what was unreadable
+                progress.reset(total=len(questions))
+                critic.ask(questions, commit)
+    write(args, rows, judge, critic, started)
+
+
+def read_rows(path: str, consensus: bool) -> list[Row]:
+    rows = []
+    for where, row in read_jsonl(path):
+        if consensus and row.get("status", "ok") == "ok":
+            read = row_to_labeled(where, row, "value")
+            rows.append(Row(read.problem, read.labeled.trace, read.labeled))
+        else:
+            trace = row_to_trace(where, row)
+            rows.append(Row(trace.problem, trace.trace, None))
+    return rows
+
+
+def is_asked(row: Row, consensus: bool) -> bool:
+    """Whether the judge can change what becomes of this row."""
+    if consensus:
+        return row.labeled is not None and place_of(row.labeled) is not None
+    return row.trace.status == "ok"
+
+
+def load_critic(args: Arguments) -> Critic:
+    settings = {name: getattr(args, name) for name in ("temperature", "top_p", "max_new_tokens", "batch_size")}
+    if args.url is None:
+        return GeneratorCritic.from_pretrained(args.judge, **settings)
+    return ChatCritic(Endpoint(args.url, timeout=args.timeout, patience=args.patience), args.judge, **settings)
+
+
+@contextmanager
+def journal_of(path: str, critic: str, seed: int):
+    """The journal of answers, for this process alone: a second one would pay for the same answers."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path + ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{path}: another process is judging into this journal; wait for it, or give another --answers")
+        yield Journal(path, {"critic": critic, "seed": seed})
+
+
+def decide(row: Row, judge: Judge, consensus: bool) -> LabeledTrace | str:
+    """The row's trace with labels, or the status that says why it has none."""
+    if not is_asked(row, consensus):
+        return row.trace.status if row.labeled is None else "undecided"
+    verdict = judge.verdict(row.problem, row.trace)
+    if row.labeled is None:
+        return judged(row.trace, verdict, judge.method)
+    return agreed(row.labeled, verdict, judge.method)
+
+
+def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, started: float) -> None:
+    """Every row of the input, in its order."""
+    results = [decide(row, judge, args.consensus) for row in rows]
+    labels = [
+        label for result in results if not isinstance(result, str) for label in result.labels if label is not None
+    ]
+    facts = {
+        "statuses": dict(Counter(result if isinstance(result, str) else "ok" for result in results)),
+        "labeled_steps": len(labels),
+        "good": sum(labels) / max(1, len(labels)),
+        **judge.report(),
+        "server": dict(critic.ledger),
+        "seconds": time.monotonic() - started,
+    }
+    if args.consensus:
+        places = [(place_of(row.labeled), judge.verdict(row.problem, row.trace)) for row in rows if is_asked(row, True)]
+        facts["places"] = dict(Counter(relation(a, b) for a, b in places if not isinstance(b, str)))
+    write_provenance(args.output, "data/judge_steps.py", args, [args.traces], judge_name=critic.name, **facts)
+    write_jsonl(  # last: where it is, the run is complete
+        args.output,
+        [
+            trace_to_row(row.problem, replace(row.trace, status=result))
+            if isinstance(result, str)
+            else labeled_to_row(row.problem, result)
+            for row, result in zip(rows, results, strict=True)
+        ],
+    )
+    print(f"{args.output}: {len(labels):,} labeled steps, {facts['good']:.1%} good, statuses {facts['statuses']}")
+    if args.consensus:
+        print(f"first errors of Monte Carlo labels and judge: {facts['places']}")
+    unparsable = sum(facts["unparsable"].values())
+    print(
+        f"{facts['answers']:,} answers about {facts['judged']:,} traces, {facts['retries']:,} of them retries;", end=" "
+    )
+    print(f"unparsable {unparsable / max(1, facts['answers']):.1%} {facts['unparsable']}")
+    print(f"{facts['prompt_tokens']:,} tokens read, {facts['generated_tokens']:,} generated, {facts['seconds']:.0f} s")
+    if critic.ledger:
+        print(f"server, in this run: {facts['server']}")
+
+
+if __name__ == "__main__":
+    main()
