@@ -261,75 +261,58 @@ def save_base(config: LlamaConfig, folder: str) -> str:
     return folder
 
 
-def plot(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Three panels on the 10M shape: milliseconds per labeled step against the vocabulary, with two logits per step and with
-    all of the vocabulary's; milliseconds against the traces of one problem, and against the tokens computed, both for a
-    packed tree and for padded rows."""
+def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Two panels on the 10M shape, forward and backward: milliseconds per labeled step against the vocabulary, with two
+    logits per step and with all of the vocabulary's; milliseconds against the traces of one problem, packed and padded."""
     rng = random.Random(2)
-    vocabulary: dict[str, list[tuple[float, float]]] = {"two logits at step ends": [], "full-vocabulary logits": []}
-    examples = gsm8k_problem(rng, "p", 8192)
-    for size in (8192, 32768, 131072):
-        config = llama("10m", size)
-        collated = StepCollator()(examples)
-        steps = len(collated["labels"])
-        batch = {name: collated[name] for name in MODEL_INPUTS}
+    points: dict[str, list[tuple[int, float]]] = {
+        name: [] for name in ("two logits at step ends", "full-vocabulary logits", "packed tree", "padded rows")
+    }
+
+    def note(name: str, x: int, work: Callable[[], torch.Tensor], parts: int = 1) -> None:
+        work().sum().backward()
+        milliseconds = 1000 * min(seconds_of(lambda: work().sum().backward()) for _ in range(3))
+        points[name].append((x, milliseconds / parts))
+
+    def load(vocabulary: int) -> torch.nn.Module:
         with tempfile.TemporaryDirectory() as folder:
-            model = from_base(save_base(config, folder)).train()
-        head = torch.nn.Linear(config.hidden_size, size, bias=False)
+            return from_base(save_base(llama("10m", vocabulary), folder)).train()
 
-        def ours(model=model, batch=batch) -> None:
-            model(**batch).logits.sum().backward()
+    def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+        collated = StepCollator()(examples)
+        return {name: collated[name] for name in MODEL_INPUTS}
 
-        def full(model=model, batch=batch, head=head) -> None:
-            rest = {name: tensor for name, tensor in batch.items() if name != "step_index"}
-            model.score, own = torch.nn.Identity(), model.score
-            hidden = model(**rest).logits
-            model.score = own
-            head(hidden).float().flatten(0, 1)[batch["step_index"]][:, :2].sum().backward()
+    batch = collate(gsm8k_problem(rng, "p", 8192))
+    everywhere = {name: tensor for name, tensor in batch.items() if name != "step_index"}
+    steps = len(batch["step_index"])
+    for size in (8192, 32768, 131072):
+        model = load(size)
+        note("two logits at step ends", size, lambda model=model: model(**batch).logits, steps)
+        model.score = torch.nn.Linear(model.config.hidden_size, size, bias=False)
+        note(
+            "full-vocabulary logits",
+            size,
+            lambda model=model: model(**everywhere).logits.flatten(0, 1)[batch["step_index"]][:, :2],
+            steps,
+        )
 
-        for name, work in (("two logits at step ends", ours), ("full-vocabulary logits", full)):
-            work()
-            vocabulary[name].append((size, 1000 * min(seconds_of(work) for _ in range(3)) / steps))
-
-    with tempfile.TemporaryDirectory() as folder:
-        model = from_base(save_base(llama("10m"), folder)).train()
-    traces: dict[str, list[tuple[float, float]]] = {"packed tree": [], "padded rows": []}
-    tokens: list[tuple[float, float]] = []
+    model = load(8192)
     for count in (1, 2, 4, 8, 16):
         examples = gsm8k_problem(rng, "p", 8192, count)
-        collated = StepCollator()(examples)
-        batch = {name: collated[name] for name in MODEL_INPUTS}
-        padded = {"input_ids": pad(examples)["input_ids"]}
-        for name, inputs in (("packed tree", batch), ("padded rows", padded)):
+        inputs, ids = collate(examples), pad(examples)["input_ids"]
+        note("packed tree", count, lambda inputs=inputs: model(**inputs).logits)
+        note("padded rows", count, lambda ids=ids: model(ids).logits)
 
-            def work(inputs=inputs) -> None:
-                model(**inputs).logits.sum().backward()
-
-            work()
-            milliseconds = 1000 * min(seconds_of(work) for _ in range(3))
-            traces[name].append((count, milliseconds))
-            tokens.append((inputs["input_ids"].numel(), milliseconds))
-
-    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
-    for name, points in vocabulary.items():
-        axes[0].plot(*zip(*points, strict=True), marker="o", label=name)
-    axes[0].set(
-        xscale="log", xlabel="vocabulary", ylabel="ms per labeled step", title="Cost and vocabulary", ylim=(0, None)
-    )
-    for name, points in traces.items():
-        axes[1].plot(*zip(*points, strict=True), marker="o", label=name)
-    axes[1].set_xticks([1, 2, 4, 8, 16])
-    axes[1].set(
-        xlabel="traces of one problem", ylabel="ms, forward and backward", title="Cost and traces", ylim=(0, None)
-    )
-    for name, points in (("packed tree", tokens[0::2]), ("padded rows", tokens[1::2])):
-        axes[2].scatter(*zip(*points, strict=True), label=name)
-    axes[2].set(xlabel="tokens computed", ylabel="ms, forward and backward", title="Cost and tokens", ylim=(0, None))
-    for axis in axes:
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
+    for axis, names in zip(axes, (list(points)[:2], list(points)[2:]), strict=True):
+        for name in names:
+            axis.plot(*zip(*points[name], strict=True), marker="o", label=name)
         axis.legend(frameon=False)
+    axes[0].set(xscale="log", xlabel="vocabulary", ylabel="ms per labeled step", ylim=(0, None))
+    axes[1].set(xlabel="traces of one problem", ylabel="ms", xticks=[1, 2, 4, 8, 16], ylim=(0, None))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
-    return vocabulary | traces
+    return points
 
 
 if __name__ == "__main__":
