@@ -107,7 +107,7 @@ class StepClassifier:
             tree = {"tree": tree_attention.plan(subtree_end)}
         backbone = self.get_decoder()  # type: ignore[attr-defined]
         only = nullcontext()
-        if step_index is not None and not self.is_gradient_checkpointing:  # type: ignore[attr-defined]
+        if step_index is not None and not backbone.layers[-1].gradient_checkpointing:
             only = _only_at(step_index.unique(), backbone.layers[-1].mlp)  # type: ignore[assignment]
         with only:
             hidden = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False, **tree).last_hidden_state
