@@ -9,11 +9,13 @@ step was right (hard estimate; the rates were not published). The last step is l
 
 Decisions:
 
-- The question ends where "Step 1:" begins. In some rows a marker stands inside the question or right behind it; its label
-  belongs to no step and is left out, and what follows up to "Step 1:" still is question. (TRL's converter lists such rows
-  by their first words, and takes the rest of the question for a step.)
-- A row without "Step 1:" is split behind the question mark if it has exactly one in front of the first marker and text
-  behind it. Otherwise nobody knows where the question ends: the row has the status `no_first_step`.
+- The question ends where "Step 1:" begins, also where no space stands before it. In some rows a marker stands inside the
+  question or right behind it; its label belongs to no step and is left out, and what follows up to "Step 1:" still is
+  question. (TRL's converter lists such rows by their first words, and takes the rest of the question for a step.)
+  Steps that are not numbered may speak of "step 1:" too: behind the first marker it must begin its piece, or "Step 2:"
+  must come next, or nothing may come next and no question mark divide the text.
+- A row without such a "Step 1:" is split behind the question mark if it has exactly one in front of the first marker and
+  text behind it. Otherwise nobody knows where the question ends: the row has the status `no_first_step`.
 - Text behind the last marker is a step without a label; the outcome then is unknown.
 - The calculator's marks (`<<20*40=800>>`) stay in the steps.
 """
@@ -28,7 +30,8 @@ from prm.formats import need
 
 MARKER = "ки"
 
-_FIRST_STEP = re.compile(r"\bstep 1:", re.IGNORECASE)
+_FIRST_STEP = re.compile(r"Step 1:|\bstep 1:")
+_SECOND_STEP = re.compile(r"\s*step 2:", re.IGNORECASE)
 _ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
 
 
@@ -106,13 +109,17 @@ def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
 
 def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[str], list[bool | None], bool]:
     """(question and steps, a label for each step, whether the end of the question was found)."""
+    prompt, mark, rest = pieces[0].partition("?") if pieces else ("", "", "")
+    split_by_mark = bool(mark and prompt.strip() and rest.strip() and "?" not in rest)
     for i, piece in enumerate(pieces):
-        start = first_step(piece)
-        if start >= 0:
-            prompt = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
-            return [prompt, piece[start:], *pieces[i + 1 :]], labels[i:], True
-    if pieces and pieces[0].count("?") == 1:
-        prompt, rest = pieces[0].split("?")
-        if prompt.strip() and rest.strip():
-            return [prompt + "?", rest, *pieces[1:]], labels, True
+        start, behind = first_step(piece), pieces[i + 1 :]
+        if start >= 0 and (
+            i == 0
+            or not piece[:start].strip()
+            or (_SECOND_STEP.match(behind[0]) is not None if behind else not split_by_mark)
+        ):
+            whole = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
+            return [whole, piece[start:], *behind], labels[i:], True
+    if split_by_mark:
+        return [prompt + mark, rest, *pieces[1:]], labels, True
     return pieces, labels[1:], False

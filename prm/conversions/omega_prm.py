@@ -18,6 +18,7 @@ Decisions:
   of the last one; those before it have no label. The value of the bare question belongs to no step and is left out.
 - `branches="once"`: a node on several paths is labeled on the first of them, so that it counts once. `repeat` labels it
   on all.
+- OpenR expands a rollout more than once, so a prefix may be there twice, with two values. Both nodes stay, as siblings.
 - Whether a leaf ends in an answer is not stored, so no trace has an outcome.
 """
 
@@ -25,9 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Literal
 
-from prm.conversions.rows import Row, labeled_row, question
+from prm.conversions.rows import Row, continues, fields, labeled_row, question
 from prm.formats import need
 from prm.steps import split_steps
 
@@ -76,7 +78,7 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
             values=values,
             semantics="value",
             method="omega_prm",
-            gold=str(row.get("final_answer") or ""),
+            gold="" if row.get("final_answer") is None else str(row["final_answer"]),
             finished=False,
         )
 
@@ -86,7 +88,8 @@ def _tree(where: str, stored: Row) -> Node:
     root = Node("", None)
     todo = [(root, child) for child in reversed(need(where, stored, "children", list))]
     while todo:
-        parent, row = todo.pop()
+        parent, child = todo.pop()
+        row = fields(where, child)
         node = Node(need(where, row, "text", str), _value(where, row))
         parent.children.append(node)
         todo += [(node, child) for child in reversed(need(where, row, "children", list))]
@@ -95,28 +98,24 @@ def _tree(where: str, stored: Row) -> Node:
 
 def _grow(where: str, prompt: str, stored: list[Row]) -> Node:
     """The flat form. In sorted order a prefix comes right before everything that continues it."""
-    whole = {need(where, row, "solution_prefix", str).strip(): _value(where, row) for row in stored}
+    entries = [fields(where, entry) for entry in stored]
+    nodes = [(need(where, entry, "solution_prefix", str).strip(), _value(where, entry)) for entry in entries]
     root = Node("", None)
     path = [(prompt, root)]
-    for text in sorted(whole):
+    for text, value in sorted(nodes, key=itemgetter(0)):
         if text == prompt:
             continue
-        if not _continues(prompt, text):
+        if not continues(prompt, text):
             raise ValueError(
                 f"{where}: the prefix {text[:80]!r} does not begin with the question and white space; fix or remove the row"
             )
-        while not _continues(path[-1][0], text):
+        while not continues(path[-1][0], text):
             path.pop()
         before, parent = path[-1]
-        node = Node(text[len(before) :], whole[text])
+        node = Node(text[len(before) :], value)
         parent.children.append(node)
         path.append((text, node))
     return root
-
-
-def _continues(before: str, text: str) -> bool:
-    """Whether `text` is `before` and more, with white space between ("x = 1" does not lead to "x = 12")."""
-    return text.startswith(before) and text[len(before) : len(before) + 1].isspace()
 
 
 def _paths(root: Node) -> Iterator[list[Node]]:

@@ -4,13 +4,20 @@ r"""OpenR's rows for training: the steps in one text with five line ends behind 
 
 Labels are values: OpenR writes + where more than half of the rollouts were right (`mc_value > 0.5`), which is stricter than
 Math-Shepherd's "any of them". Rows made from other sets keep what those mean: import such a set from its own files.
+
+Decisions:
+
+- What OpenR makes from its trees has the question again in `process`: with a label, as if it were the first step (from a
+  tree), or in front of all steps under one label (from a list of prefixes). It is no step: it is taken out, and a label
+  that is only its own is left out, as in `prm.conversions.omega_prm`.
+- What stands between two tags is one step, however many paragraphs it has: OpenR labeled nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.conversions.rows import Row, continues, labeled_row, question, signs
 from prm.formats import need
 
 STEP_TAG = "\n" * 5
@@ -18,15 +25,21 @@ STEP_TAG = "\n" * 5
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
     labels = signs(where, need(where, row, "label", list))
+    prompt = question(where, need(where, row, "question", str))
     *steps, tail = need(where, row, "process", str).split(STEP_TAG)
     if len(steps) != len(labels) or tail.strip():
         raise ValueError(
             f"{where}: {len(labels)} labels but {len(steps)} steps that end in five line ends, then {tail[:40]!r}; fix or"
             " remove the row"
         )
+    first = steps[0].strip() if steps else ""
+    if first == prompt:
+        steps, labels = steps[1:], labels[1:]
+    elif continues(prompt, first):
+        steps[0] = first[len(prompt) :]
     yield labeled_row(
         "openr",
-        question(where, need(where, row, "question", str)),
+        prompt,
         steps,
         labels,
         semantics="value",

@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from prm.conversions.omega_prm import Branches
-from prm.conversions.rows import Row, labeled_row, question
+from prm.conversions.rows import Row, fields, labeled_row, question
 from prm.formats import need
 
 Neutral = Literal["good", "bad", "unlabeled"]
@@ -57,7 +57,10 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
     others: list[tuple[list[str], list[bool | None]]] = []
     for number, step in enumerate(need(where, label, "steps", list)):
         place = f"{where}: step {number}"
-        candidates = [_candidate(place, candidate, ratings) for candidate in step.get("completions") or ()]
+        step = fields(place, step)
+        candidates = [
+            _candidate(place, fields(place, candidate), ratings) for candidate in step.get("completions") or ()
+        ]
         chosen, human = step.get("chosen_completion"), step.get("human_completion")
         if chosen is not None and not (isinstance(chosen, int) and 0 <= chosen < len(candidates)):
             raise ValueError(f"{place}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row")
@@ -66,7 +69,7 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
         prefix = labels if branches == "repeat" else [None if good else good for good in labels]
         others += [([*steps, text], [*prefix, good]) for i, (text, good) in enumerate(candidates) if i != main]
         if by_human:
-            steps, labels = [*steps, need(place, human, "text", str)], [*labels, True]
+            steps, labels = [*steps, need(place, fields(place, human), "text", str)], [*labels, True]
         elif main is not None:
             steps, labels = [*steps, candidates[main][0]], [*labels, candidates[main][1]]
         if chosen is None and human is None:
@@ -91,7 +94,7 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
 
 def _candidate(place: str, candidate: Row, ratings: dict[Any, bool | None]) -> tuple[str, bool | None]:
     rating = candidate.get("rating")
-    if rating not in ratings:
+    if rating not in list(ratings):  # also if it is a list, which no dictionary can look up
         raise ValueError(f"{place}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
     return need(place, candidate, "text", str), ratings[rating]
 

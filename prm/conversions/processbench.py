@@ -17,6 +17,9 @@ from prm.formats import need
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
     steps, first = need(where, row, "steps", list), need(where, row, "label", int)
+    for i, step in enumerate(steps):
+        if not isinstance(step, str):
+            raise ValueError(f"{where}: step {i} is {step!r}, not a text; fix or remove the row")
     if not -1 <= first < len(steps):
         raise ValueError(f"{where}: label {first} is no index of {len(steps)} steps, nor -1; fix or remove the row")
     labels: list[bool | None] = [True] * len(steps)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from prm.conversions.math_shepherd import first_step
-from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.conversions.rows import Row, continues, fields, labeled_row, question, signs
 from prm.formats import need
 
 _KEY = 24
@@ -40,7 +40,7 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
         raise ValueError(f"{where}: {len(turns)} turns; every step needs a user's turn and an assistant's + or -")
     for i, turn in enumerate(turns):
         role = ("user", "assistant")[i % 2]
-        if turn.get("role") != role or not isinstance(turn.get("content"), str):
+        if fields(where, turn).get("role") != role or not isinstance(turn.get("content"), str):
             raise ValueError(f"{where}: turn {i} must be a text of the {role}, it is {turn!r}; fix or remove the row")
     labels = signs(where, [turn["content"].strip() for turn in turns[1::2]])
     first, *steps = [turn["content"].strip() for turn in turns[::2]]
@@ -79,6 +79,6 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
 def _question_end(text: str, questions: Questions) -> int:
     for size in range(_KEY, 0, -1):
         for known in questions.get(text[:size], ()):
-            if text.startswith(known) and text[len(known) : len(known) + 1].isspace():
+            if continues(known, text):
                 return len(known)
     return first_step(text)

@@ -56,6 +56,18 @@ def question(where: str, text: str) -> str:
     return text.strip()
 
 
+def continues(before: str, text: str) -> bool:
+    """Whether `text` is `before` and more, with white space between ("x = 1" does not lead to "x = 12")."""
+    return text.startswith(before) and text[len(before) : len(before) + 1].isspace()
+
+
+def fields(where: str, value: Any) -> Row:
+    """An object inside a row. Raises ValueError for anything else."""
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: {value!r} must be an object with named values; fix or remove the row")
+    return value
+
+
 def signs(where: str, labels: Sequence[Any]) -> list[bool]:
     """`+` and `-` as labels. Raises ValueError for anything else."""
     for i, label in enumerate(labels):

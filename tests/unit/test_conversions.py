@@ -158,6 +158,34 @@ def test_math_shepherd_a_question_that_speaks_of_steps():
     assert brief([made]) == [("ok", ["Step 1: 2 + 1 = 3"], [True])]
 
 
+def marked(text):
+    """A raw row all of whose steps are good."""
+    return {"input": text, "label": text.replace("ки", "+")}
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "steps"),
+    [
+        (
+            "Is it? Give x in degreesStep 1: x = 2 ки\nStep 2: 3 ки",
+            "Is it? Give x in degrees",
+            ["Step 1: x = 2", "Step 2: 3"],
+        ),
+        (
+            "What is 3? It is 3. ки\nBy step 1: it is 3 ки\nSo 3 ки",
+            "What is 3?",
+            ["It is 3.", "By step 1: it is 3", "So 3"],
+        ),
+        ("What is 3? It is 3. ки\nBy step 1: it is 3 ки", "What is 3?", ["It is 3.", "By step 1: it is 3"]),
+        ("What? Say it. ки\nStep 1: 3 ки", "What? Say it.", ["Step 1: 3"]),
+        ("What? Say ки it. Step 1: 3 ки\nStep 2: 4 ки", "What? Say it.", ["Step 1: 3", "Step 2: 4"]),
+    ],
+)
+def test_math_shepherd_where_the_question_ends(text, prompt, steps):
+    (made,) = one("math_shepherd", marked(text))
+    assert (made["prompt"], made["completions"], made["labels"]) == (prompt, steps, [True] * len(steps))
+
+
 def test_rlhflow(golden):
     rows = golden("rlhflow")
     assert [row["prompt"] for row in rows] == ["What is 2 + 2 + 1?", "Compute $3 + 3$. To compute it, we add."]
@@ -176,7 +204,15 @@ def test_rlhflow_unnumbered_steps_need_the_questions(golden):
 
 
 def test_openr(golden):
-    assert brief(golden("openr")) == [("ok", ["2 + 2 = 4", "4 + 1 = 6\n\nSo 6."], [True, False])]
+    """OpenR's own converter writes the question into `process`: from a tree (row 2), or a list of prefixes (row 3)."""
+    rows = golden("openr")
+    assert brief(rows) == [
+        ("ok", ["2 + 2 = 4", "4 + 1 = 6\n\nSo 6."], [True, False]),
+        ("ok", ["2 + 2 = 4", "4 + 1 = 6"], [True, False]),
+        ("ok", ["2 + 2 = 4\n\n4 + 1 = 6"], [False]),
+        ("no_steps", [], []),
+    ]
+    assert {row["prompt"] for row in rows} == {"What is 2 + 2 + 1?"}
 
 
 def test_omega_prm_tree_and_flat_form(golden):
@@ -198,6 +234,15 @@ def test_omega_prm_tree_and_flat_form(golden):
     ]
     assert golden("omega_prm", branches="repeat")[1]["labels"] == [True, False]
     assert {(row["semantics"], row["gold"], row["correct"]) for row in rows} == {("value", "5", None)}
+
+
+def test_omega_prm_a_prefix_that_is_there_twice_stays_twice():
+    steps = [{"solution_prefix": text, "mc_value": value} for text, value in [("Q\n\na", 0.5), ("Q\n\na", 0.0)]]
+    rows = one("omega_prm", {"question": "Q", "final_answer": 0, "reasoning_steps": steps})
+    assert [(row["completions"], row["values"], row["gold"]) for row in rows] == [
+        (["a"], [0.5], "0"),
+        (["a"], [0.0], "0"),
+    ]
 
 
 def test_processbench_steps_behind_the_first_error_have_no_label(golden):
@@ -270,6 +315,27 @@ BROKEN = [
     ),
     ("prm800k", {"label": {}}, "no column 'question'"),
     ("trl", {"prompt": "Q", "completions": ["a"], "labels": [1], "semantics": "value"}, "label 0 is 1"),
+    ("rlhflow", {"conversations": ["Q", "+"]}, "'Q' must be an object"),
+    ("omega_prm", {"question": "Q", "reasoning_steps": ["Q"]}, "'Q' must be an object"),
+    ("omega_prm", {"question": "Q", "reasoning_steps": {"children": ["a"]}}, "'a' must be an object"),
+    (
+        "processbench",
+        {"problem": "Q", "steps": ["a", None], "label": -1, "final_answer_correct": True},
+        "step 1 is None, not a text",
+    ),
+    (
+        "prm800k",
+        {"question": {"problem": "Q"}, "label": {"steps": ["a"], "finish_reason": "solution"}},
+        "step 0: 'a' must be an object",
+    ),
+    (
+        "prm800k",
+        {
+            "question": {"problem": "Q"},
+            "label": {"steps": [{"completions": [{"text": "a", "rating": [1]}]}], "finish_reason": "solution"},
+        },
+        "step 0: rating is [1]",
+    ),
 ]
 
 
