@@ -89,7 +89,7 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
     ],
 )
 def test_convert_refuses(scripts, root, tmp_path, flags, message):
-    row = json.loads((root / "tests/golden/openr.jsonl").read_text())
+    row = rows_of(root / "tests/golden/openr.jsonl")[0]
     path = write(tmp_path / "broken.jsonl", [row, {"question": "Q", "process": "a"}])
     done = scripts.run("data/convert_dataset.py", **flags, input=path, output=tmp_path / "out.jsonl")
     assert done.code == 1
