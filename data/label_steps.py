@@ -25,20 +25,18 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
-from prm.generators import ENGINES, load_generator
-from prm.generators.rollouts import RolloutSource
+from prm.generators.arguments import GeneratorArguments
+from prm.generators.rollouts import RolloutSource, commit_to
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
-from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
-from prm.types import LabeledTrace, Rollout
+from prm.types import LabeledTrace
 
 
-@dataclass
-class Arguments:
+@dataclass(kw_only=True)
+class Arguments(GeneratorArguments):
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     output: str = field(metadata={"help": "labeled file to write"})
     method: str = field(default="monte_carlo", metadata={"help": "planner", "choices": list(PLANNERS)})
     rollouts: int | None = field(
@@ -47,17 +45,6 @@ class Arguments:
     tolerance: float | None = field(default=None, metadata={"help": "adaptive: deviation at which a value is decided"})
     searches: int | None = field(default=None, metadata={"help": "omega_prm: rollouts searched per problem"})
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; <output>.rollouts where not given"})
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature of the rollouts"})
-    top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
-    max_new_tokens: int = field(default=512, metadata={"help": "longest rollout in tokens"})
-    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
-    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
-    engine: str = field(
-        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
-    )
-    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
-    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=16, metadata={"help": "problems labeled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
     backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
@@ -80,42 +67,20 @@ def main() -> None:
     for name in options.keys() - {f.name for f in fields(kind)}:
         sys.exit(f"--{name} is no option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
     planner = kind(**options)
-    make_generator = partial(
-        load_generator,
-        args.generator,
-        engine=args.engine,
-        tokenizer=args.tokenizer,
-        patience=args.patience,
-        gguf_file=args.gguf_file,
-        prompt=prompt_template(args.prompt),
-        temperature=args.temperature,
-        top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-    )
-    generator = make_generator()
+    generator = args.load()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     if args.backend == "ray":
         from prm.labelers.cluster import fill_store
 
-        work = partial(run, planner)
-        for _ in tqdm(
-            fill_store(store, units, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
-            total=len(units),
-            desc="ray",
-        ):
-            pass
-
-    def commit(rollouts: Sequence[Rollout]) -> None:
-        nonlocal sampled
-        store.append(rollouts)
-        sampled += sum(rollout.num_tokens for rollout in rollouts)
-        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+        fill_store(
+            store, units, problem_ids, partial(run, planner), args.load, args.seed, args.actors, args.gpus_per_actor
+        )
 
     labeled: dict[str, list[LabeledTrace]] = {}
-    spent, sampled = Spent(), 0
+    spent = Spent()
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
+        commit = commit_to(store, progress)
         for unit in store.claim_each(units, problem_ids):
             source = RolloutSource(generator, args.seed, store.read(problem_ids(unit)), commit)
             for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):

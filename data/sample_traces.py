@@ -25,36 +25,23 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm.formats import trace_to_row, write_jsonl
-from prm.generators import ENGINES, load_generator
-from prm.generators.rollouts import Request, RolloutSource
+from prm.generators.arguments import GeneratorArguments
+from prm.generators.rollouts import Request, RolloutSource, commit_to
 from prm.generators.traces import trace_from_rollout
 from prm.problems import load_problems
-from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import is_complete, write_provenance
 from prm.store import RolloutStore
 from prm.types import Problem, Rollout
 
 
-@dataclass
-class Arguments:
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
+@dataclass(kw_only=True)
+class Arguments(GeneratorArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
     samples: int = field(default=4, metadata={"help": "traces per problem"})
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; <output>.rollouts where not given"})
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy"})
-    top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
-    max_new_tokens: int = field(default=512, metadata={"help": "longest trace in tokens"})
-    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
-    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
-    engine: str = field(
-        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
-    )
-    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
-    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=64, metadata={"help": "problems sampled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
     backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
@@ -74,20 +61,7 @@ def main() -> None:
             f"nothing to sample: {len(problems)} problems in the {args.split} split of {args.problems}, {args.samples}"
             " samples each; give another --split, or more --samples"
         )
-    make_generator = partial(
-        load_generator,
-        args.generator,
-        engine=args.engine,
-        tokenizer=args.tokenizer,
-        patience=args.patience,
-        gguf_file=args.gguf_file,
-        prompt=prompt_template(args.prompt),
-        temperature=args.temperature,
-        top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-    )
-    generator = make_generator()
+    generator = args.load()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
@@ -96,22 +70,11 @@ def main() -> None:
     if args.backend == "ray":
         from prm.labelers.cluster import fill_store
 
-        for _ in tqdm(
-            fill_store(store, chunks, problem_ids, work, make_generator, args.seed, args.actors, args.gpus_per_actor),
-            total=len(chunks),
-            desc="ray",
-        ):
-            pass
-
-    def commit(rollouts: Sequence[Rollout]) -> None:
-        nonlocal sampled
-        store.append(rollouts)
-        sampled += sum(rollout.num_tokens for rollout in rollouts)
-        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
+        fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor)
 
     rows: dict[str, list[dict]] = {}
-    sampled = 0
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
+        commit = commit_to(store, progress)
         for chunk in store.claim_each(chunks, problem_ids):
             source = RolloutSource(generator, args.seed, store.read(problem_ids(chunk)), commit)
             for problem, rollouts in zip(chunk, work(chunk, source), strict=True):

@@ -10,8 +10,7 @@ problems.
 - `first_error_token_ratio`: tokens of exhaustive k = 8 over those of bisection, with the accuracy of both.
 - `adaptive_token_ratio`: tokens of uniform k = 16 over those of `adaptive` at the tolerance where its error is the same
   (between two tolerances, interpolated on a log-log scale).
-- `generate_speedup`: tokens per second of 8 rollouts from each of some prefixes, ours over `model.generate` with
-  `num_return_sequences=8` on the same padded prefixes, alternately, in batches of the same size.
+- `generate_speedup`: rollouts per second, ours over `model.generate`, of `eval/bench_generators.py`.
 - `process_speedup`: labels per second of one writer per core, all on one store, over those of one writer alone
   (Monte Carlo, k = 8).
 
@@ -42,19 +41,15 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from prm.formats import LabeledRow, read_labeled
-from prm.generators import derive_seed, load_generator
-from prm.generators.hf import HfGenerator
 from prm.types import LabeledTrace
 
 UNIFORM = (1, 2, 4, 8, 16, 32)
 TOLERANCES = (0.2, 0.15, 0.12, 0.1, 0.08, 0.07, 0.06)
-PREFIXES, ROLLOUTS = 32, 8
-"""Of one batch of the engines."""
+GENERATORS = "eval/bench_generators.py"
 SETTINGS = "--generator arithmetic --max_new_tokens 80"
 
 
@@ -94,7 +89,7 @@ def main() -> None:
         "adaptive_token_ratio": round(adaptive_ratio(results), 2),
     }
     plot(results, folder / "labeling.png")
-    summary |= time_engines(rows[:64])
+    summary["generate_speedup"] = last_json(GENERATORS)["generate_speedup"]
     summary |= time_processes(folder)
     print(json.dumps(summary))
 
@@ -119,6 +114,16 @@ def run(*commands: str) -> float:
         if process.returncode:
             sys.exit(f"{errors[-3000:]}\nfailed, exit code {process.returncode}: {command}")
     return time.monotonic() - started
+
+
+def last_json(command: str) -> dict:
+    """What a benchmark says in the last line of its output, at one thread."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, env=environment)
+    if result.returncode:
+        sys.exit(f"{result.stderr[-3000:]}\nfailed, exit code {result.returncode}: {command}")
+    print(result.stdout, end="")
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def compare(labeled: Sequence[LabeledTrace], reference: Sequence[LabeledTrace]) -> dict[str, float]:
@@ -183,46 +188,6 @@ def plot(results: dict[str, dict], path: Path) -> None:
         axis.legend()
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
-
-
-def time_engines(rows: Sequence[LabeledRow], rounds: int = 3) -> dict[str, float]:
-    """Rollouts per second from every step prefix of some traces, as they come: ours and `generate` in turn, one thread."""
-    torch.set_num_threads(1)
-    generator = load_generator("arithmetic", batch_size=PREFIXES * ROLLOUTS)
-    prefixes = [
-        generator.encode(row.problem.prompt, row.labeled.trace.steps[:end])
-        for row in rows
-        for end in range(1, len(row.labeled.trace.steps))
-    ]
-    seconds = {"ours": 0.0, "generate": 0.0}
-    for round_ in range(rounds):
-        started = time.monotonic()
-        seeds = [derive_seed(round_, i, j) for i in range(len(prefixes)) for j in range(ROLLOUTS)]
-        generator.generate([prefix for prefix in prefixes for _ in range(ROLLOUTS)], seeds)
-        seconds["ours"] += time.monotonic() - started
-        started = time.monotonic()
-        for start in range(0, len(prefixes), PREFIXES):
-            plain_generate(generator, prefixes[start : start + PREFIXES])
-        seconds["generate"] += time.monotonic() - started
-    count = len(prefixes) * ROLLOUTS * rounds
-    for name, spent in seconds.items():
-        print(f"{name:9} {count / spent:8.1f} rollouts/s  ({len(prefixes)} prefixes x {ROLLOUTS}, {rounds} rounds)")
-    return {"generate_speedup": round(seconds["generate"] / seconds["ours"], 2)}
-
-
-def plain_generate(generator: HfGenerator, prefixes: Sequence[list[int]]) -> None:
-    """What one would write without this project: pad to the left, `num_return_sequences`."""
-    width = max(map(len, prefixes))
-    with torch.inference_mode():
-        generator.model.generate(
-            input_ids=torch.tensor([[0] * (width - len(prefix)) + prefix for prefix in prefixes]),
-            attention_mask=torch.tensor([[0] * (width - len(prefix)) + [1] * len(prefix) for prefix in prefixes]),
-            do_sample=True,
-            top_k=0,
-            max_new_tokens=generator.max_new_tokens,
-            num_return_sequences=ROLLOUTS,
-            pad_token_id=0,
-        )
 
 
 def time_processes(folder: Path) -> dict[str, float]:

@@ -25,11 +25,10 @@ from trl import TrlParser
 
 from prm import answers
 from prm.formats import file_hash, write_jsonl
-from prm.generators import ENGINES, load_generator
+from prm.generators.arguments import GeneratorArguments
 from prm.generators.hf import fingerprint
 from prm.journal import Journal
 from prm.problems import load_problems
-from prm.prompts import PROMPTS, prompt_template
 from prm.provenance import write_provenance
 from prm.search import BeamSearch
 from prm.search.pool import Pool, draw_pools, score_pools
@@ -37,9 +36,8 @@ from prm.types import Budget, Problem, SearchResult, Trace
 from prm.verifiers import load_verifier
 
 
-@dataclass
-class Arguments:
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
+@dataclass(kw_only=True)
+class Arguments(GeneratorArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output_dir: str = field(metadata={"help": "folder to write"})
     prm: str = field(metadata={"help": "checkpoint of the process reward model"})
@@ -48,17 +46,6 @@ class Arguments:
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
     samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
     beam_width: int = field(default=4, metadata={"help": "M of beam search; 0 = no beam search"})
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature"})
-    top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
-    max_new_tokens: int = field(default=512, metadata={"help": "longest candidate (or step, in beam search) in tokens"})
-    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
-    gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
-    engine: str = field(
-        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
-    )
-    tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
-    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
     chunk: int = field(default=50, metadata={"help": "problems between two commits"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
 
@@ -73,18 +60,7 @@ def main() -> None:
     if args.beam_width > args.samples:
         sys.exit(f"--beam_width {args.beam_width} needs at least as many --samples, not {args.samples}")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
-    generator = load_generator(
-        args.generator,
-        engine=args.engine,
-        tokenizer=args.tokenizer,
-        patience=args.patience,
-        gguf_file=args.gguf_file,
-        prompt=prompt_template(args.prompt),
-        temperature=args.temperature,
-        top_p=args.top_p,
-        max_new_tokens=args.max_new_tokens,
-        batch_size=args.batch_size,
-    )
+    generator = args.load()
     paths = {"prm": args.prm} | ({"orm": args.orm} if args.orm else {})
     verifiers = {name: load_verifier(path) for name, path in paths.items()}
     budget = Budget(args.samples)

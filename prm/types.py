@@ -155,6 +155,17 @@ class LabeledTrace:
         return self.labels.index(False) if False in self.labels else -1
 
 
+def labels_to_first_error(num_steps: int, first_error: int) -> tuple[bool | None, ...]:
+    """Good before the first error, bad there, no label behind it, where nobody judged; all good where it is -1.
+
+    >>> labels_to_first_error(4, 1)
+    (True, False, None, None)
+    """
+    if first_error < 0:
+        return (True,) * num_steps
+    return (True,) * first_error + (False,) + (None,) * (num_steps - first_error - 1)
+
+
 @dataclass(frozen=True)
 class Continuation:
     """What a generator sampled after one prefix of token ids."""

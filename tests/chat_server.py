@@ -1,7 +1,7 @@
 """A chat server on the loopback device that answers by a script, and fails as told. Tests use the fixture `chat_server`:
 
-with chat_server(lambda prompt, seed: "First wrong paragraph: none", faults=["429", None]) as server:
-    ChatCritic(Endpoint(server.url), "critic")
+    with chat_server(lambda prompt, seed: "First wrong paragraph: none", faults=["429", None]) as server:
+        ChatCritic(Endpoint(server.url), "critic")
 
 `faults` are gone through request by request, again and again; None is an honest answer.
 """

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from prm.conversions.rows import Row, labeled_row, question
 from prm.formats import need
+from prm.types import labels_to_first_error
 
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
@@ -22,14 +23,11 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
             raise ValueError(f"{where}: step {i} is {step!r}, not a text; fix or remove the row")
     if not -1 <= first < len(steps):
         raise ValueError(f"{where}: label {first} is no index of {len(steps)} steps, nor -1; fix or remove the row")
-    labels: list[bool | None] = [True] * len(steps)
-    if first >= 0:
-        labels[first:] = [False, *[None] * (len(steps) - first - 1)]
     yield labeled_row(
         "processbench",
         question(where, need(where, row, "problem", str)),
         steps,
-        labels,
+        labels_to_first_error(len(steps), first),
         semantics="correctness",
         method="human",
         correct=need(where, row, "final_answer_correct", bool),

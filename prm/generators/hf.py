@@ -90,7 +90,9 @@ class HfGenerator:
         prompt = prompt or PromptTemplate()
         settings = (prompt, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"
-        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=_end_ids(model))
+        self._ids = TokenText(
+            tokenizer, prompt=prompt, separator=separator, end_ids=model.generation_config.eos_token_id
+        )
         self._context = model.config.max_position_embeddings
 
     @classmethod
@@ -238,11 +240,6 @@ def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _end_ids(model: PreTrainedModel) -> list[int]:
-    declared = model.generation_config.eos_token_id
-    return declared if isinstance(declared, list) else [declared]  # type: ignore[list-item]  # None: it declares none
 
 
 def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:

@@ -57,7 +57,7 @@ class OpenAIGenerator:
         tokenizer: PreTrainedTokenizerBase,
         *,
         model: str | None = None,
-        end_ids: Sequence[int | None] = (),
+        end_ids: int | Sequence[int] | None = None,
         prompt: PromptTemplate | None = None,
         separator: str = DEFAULT_SEPARATOR,
         temperature: float = 1.0,
@@ -120,7 +120,7 @@ class OpenAIGenerator:
         return cls(
             Endpoint(url, timeout=timeout, patience=patience),
             AutoTokenizer.from_pretrained(tokenizer),
-            end_ids=ends if isinstance(ends, list) else [ends],
+            end_ids=ends,
             **settings,
         )
 

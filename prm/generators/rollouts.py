@@ -13,9 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from tqdm import tqdm
+
 from prm import answers
 from prm.generators import Generator, derive_seed
-from prm.store import prefix_hash
+from prm.store import RolloutStore, prefix_hash
 from prm.types import Problem, Rollout, StopReason
 
 COMMIT = 4096
@@ -134,6 +136,19 @@ class RolloutSource:
             for request, text, stop in texts
         ]
         return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
+
+
+def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout]], None]:
+    """A `commit` that appends to a store, and shows the rate of all that it was given on a progress bar."""
+    sampled = 0
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / progress.format_dict['elapsed']:,.0f} tokens/s")
+
+    return commit
 
 
 def rollout_seed(run_seed: int, place: Place, steps: tuple[str, ...], index: int) -> int:

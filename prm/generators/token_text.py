@@ -11,7 +11,7 @@ character, or behind blank lines that are no steps.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
@@ -32,16 +32,17 @@ class TokenText:
         *,
         prompt: PromptTemplate,
         separator: str,
-        end_ids: Iterable[int | None],
+        end_ids: int | Sequence[int] | None,
     ) -> None:
         """
         Args:
-            end_ids: tokens that end a continuation, beside the tokenizer's own.
+            end_ids: tokens that end a continuation, beside the tokenizer's own: `eos_token_id` of a generation config.
         """
         self.tokenizer = tokenizer
         self.prompt = prompt
         self.separator = separator
-        self.end_ids = {i for i in (*end_ids, tokenizer.eos_token_id) if i is not None}
+        declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
+        self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
         # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end_step = [separator[-1] in text or "\ufffd" in text for text in texts]

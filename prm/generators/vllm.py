@@ -44,7 +44,7 @@ class VllmGenerator:
         *,
         name: str,
         num_parameters: int,
-        end_ids: Sequence[int | None] = (),
+        end_ids: int | Sequence[int] | None = None,
         prompt: PromptTemplate | None = None,
         separator: str = DEFAULT_SEPARATOR,
         temperature: float = 1.0,
@@ -109,7 +109,7 @@ class VllmGenerator:
             AutoTokenizer.from_pretrained(folder),
             name=f"{Path(path).name}-{weights}",
             num_parameters=num_parameters,
-            end_ids=ends if isinstance(ends, list) else [ends],
+            end_ids=ends,
             **settings,
         )
 

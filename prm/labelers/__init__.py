@@ -40,7 +40,7 @@ class Planner(Protocol):
     def method(self) -> str: ...
 
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
-        """Label the traces of one problem (they are known to `evidence`)."""
+        """Label the traces of one problem."""
         ...
 
 
@@ -55,6 +55,4 @@ PLANNERS: dict[str, type[Planner]] = {
 def run(planner: Planner, groups: Sequence[Group], source: RolloutSource) -> list[list[LabeledTrace]]:
     """Label the traces of several problems together; one list for each problem."""
     evidence = Evidence(source)
-    for problem, traces in groups:
-        evidence.watch(problem, traces)
     return evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))

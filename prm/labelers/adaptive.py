@@ -50,6 +50,7 @@ class Adaptive:
         return f"adaptive@{self.tolerance:g}/{self.rollouts}"
 
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
+        evidence.watch(problem, traces)
         return together([self._plan_trace(problem, trace, evidence) for trace in traces])
 
     def _plan_trace(self, problem: Problem, trace: Trace, evidence: Evidence) -> Steps[LabeledTrace]:

@@ -14,11 +14,12 @@ commits inside a unit (keep --chunk small where rollouts are long), and autoscal
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import ray
 import ray.data
+from tqdm import tqdm
 
 from prm.generators import Generator
 from prm.generators.rollouts import RolloutSource
@@ -50,8 +51,8 @@ def fill_store(
     seed: int,
     actors: int,
     gpus_per_actor: float = 0,
-) -> Iterator[tuple[Unit, list[Rollout]]]:
-    """Do `work` for every unit on the cluster and commit what it samples; yields each unit and its new rollouts.
+) -> None:
+    """Do `work` for every unit on the cluster and commit what it samples.
 
     The cluster is the one that `RAY_ADDRESS` names, or one of this machine's own.
 
@@ -72,7 +73,8 @@ def fill_store(
         num_cpus=1,
         num_gpus=gpus_per_actor or None,
     )
-    for batch in results.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0):
+    batches = results.iter_batches(batch_size=1, batch_format="numpy", prefetch_batches=0)
+    for batch in tqdm(batches, total=len(units), unit="chunk", desc="ray"):
         number, sampled = pickle.loads(batch["payload"][0])
         unit = units[number]
         with store.claim(problem_ids(unit), wait=True):
@@ -80,4 +82,3 @@ def fill_store(
             new = [r for r in sampled if (r.problem_id, r.prefix, r.index) not in there]
             if new:
                 store.append(new)
-        yield unit, new

@@ -54,6 +54,11 @@ class Evidence:
         """The rollouts that were asked for from this prefix."""
         return self._own.get(self.source.locate(problem, steps)[0], [])
 
+    def own_counts(self, problem: Problem, steps: tuple[str, ...]) -> tuple[int, int]:
+        """(successes, decided rollouts) among those."""
+        decided = [rollout for rollout in self.own(problem, steps) if rollout.decided]
+        return sum(rollout.outcome == "correct" for rollout in decided), len(decided)
+
     def counts(self, problem: Problem, steps: tuple[str, ...]) -> tuple[int, int]:
         """(successes, decided rollouts) from this prefix and through it."""
         return self._counts.get(self.source.locate(problem, steps)[0], (0, 0))

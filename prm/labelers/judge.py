@@ -30,7 +30,7 @@ from typing import Any
 from prm.generators import derive_seed
 from prm.labelers.critics import Answer, Question
 from prm.labelers.judge_prompt import judge_prompt, read_verdict
-from prm.types import LabeledTrace, Problem, Trace
+from prm.types import LabeledTrace, Problem, Trace, labels_to_first_error
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,8 @@ def judged(trace: Trace, verdict: int | str, method: str) -> LabeledTrace | str:
 
 def label_first_error(trace: Trace, first_error: int, method: str) -> LabeledTrace:
     """Good up to the first error, bad there, no labels behind it; all good where it is -1."""
-    labels: list[bool | None] = [True] * len(trace.steps)
-    if first_error >= 0:
-        labels[first_error:] = [False, *[None] * (len(trace.steps) - first_error - 1)]
-    return LabeledTrace(trace, tuple(labels), None, None, method, "correctness")
+    labels = labels_to_first_error(len(trace.steps), first_error)
+    return LabeledTrace(trace, labels, None, None, method, "correctness")
 
 
 def _key(prompt: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from prm.generators.rollouts import Request
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, from_counts, open_prefixes
-from prm.types import LabeledTrace, Problem, Trace
+from prm.types import Problem, Trace
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,7 @@ class MonteCarlo:
 
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
         yield [Request(problem, steps, self.rollouts) for trace in traces for steps in open_prefixes(trace)]
-        return [self._label(problem, trace, evidence) for trace in traces]
-
-    def _label(self, problem: Problem, trace: Trace, evidence: Evidence) -> LabeledTrace:
-        counts_S = []
-        for steps in open_prefixes(trace):
-            decided = [rollout for rollout in evidence.own(problem, steps) if rollout.decided]
-            counts_S.append((sum(rollout.outcome == "correct" for rollout in decided), len(decided)))
-        return from_counts(trace, counts_S, self.method)
+        return [
+            from_counts(trace, [evidence.own_counts(problem, steps) for steps in open_prefixes(trace)], self.method)
+            for trace in traces
+        ]

@@ -59,12 +59,10 @@ class OmegaPRM:
 
         def visit(state: State) -> None:
             """Its rollouts have come in: make it a state, and put its wrong rollouts into the pool."""
-            decided = [rollout for rollout in evidence.own(problem, state) if rollout.decided]
-            good = sum(rollout.outcome == "correct" for rollout in decided)
-            counts[state] = good, len(decided)
-            if 0 < good < len(decided):
-                for rollout in decided:
-                    if rollout.outcome != "correct" and rollout.text.strip():
+            counts[state] = good, n = evidence.own_counts(problem, state)
+            if 0 < good < n:
+                for rollout in evidence.own(problem, state):
+                    if rollout.decided and rollout.outcome != "correct" and rollout.text.strip():
                         pool[state, rollout.text] = rollout
 
         def priority(pair: tuple[State, str]) -> float:

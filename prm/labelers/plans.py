@@ -1,10 +1,11 @@
 """Plans: labeling methods as Python generators that yield the rollouts they want next.
 
-def plan():
-    yield [Request(problem, steps[:1], 8)]      # sampled together with what other plans asked for
+    yield [Request(problem, steps[:1], 8)]             # sampled together with what other plans asked for
     successes, n = evidence.counts(problem, steps[:1])
     ...
-    return labeled                              # how a plan ends
+    return labeled                                     # how a plan ends
+
+Left out: requests that do not wait for all others of the round; batches stay large as they are.
 """
 
 from __future__ import annotations

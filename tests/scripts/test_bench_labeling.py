@@ -43,7 +43,7 @@ def test_benchmark(load, tmp_path, monkeypatch, capsys):
     bench = load("bench_labeling")
     monkeypatch.setattr(bench, "UNIFORM", (8, 16))
     monkeypatch.setattr(bench, "TOLERANCES", (0.2, 0.06))
-    monkeypatch.setattr(bench, "ROLLOUTS", 2)
+    monkeypatch.setattr(bench, "GENERATORS", "eval/bench_generators.py --limit 1 --rounds 1 --rollouts 2")
     arguments = ["--output_dir", str(tmp_path), "--problems", "4", "--reference", "16"]
     monkeypatch.setattr(sys, "argv", ["bench_labeling.py", *arguments])
     bench.main()
