@@ -324,15 +324,11 @@ def test_extract(text, answer, rule):
     ],
 )
 def test_extraction_takes_linear_time(unit):
-    """Ten times the text may take ten times as long, not a hundred times."""
-
-    def seconds(length):
-        text = "answer is $" + unit * (length // len(unit))
-        start = time.process_time()
-        extract(text)
-        return time.process_time() - start
-
-    assert seconds(300_000) < 0.05 + 30 * seconds(30_000)
+    """A tenth of a second here in linear time, minutes in quadratic time; the bound lies far from both."""
+    text = "answer is $" + unit * (300_000 // len(unit))
+    start = time.process_time()
+    extract(text)
+    assert time.process_time() - start < 5
 
 
 def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
@@ -434,7 +430,7 @@ def test_hostile_texts_end_in_time_and_the_pool_lives_on(monkeypatch):
         golds = ["x+1" if i % 2 else "12" for i in range(len(texts))]
         outcomes = list(threads.map(lambda gold, text: check(gold=gold, pred=text, deadline=0.3), golds, texts))
     assert set(outcomes) <= {"wrong", "timeout", "error", "no_answer"}
-    assert max(seconds) < 2  # the deadline, and a machine that is busy
+    assert max(seconds) < 10  # the deadline of 0.3, on a machine that is busy; without it hours
     assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
 
 

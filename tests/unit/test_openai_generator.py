@@ -119,7 +119,7 @@ def test_a_server_that_never_answers_right_is_given_up(openai_server, model, fol
         started = time.monotonic()
         with pytest.raises(EndpointError, match=rf"{server.url}/completions failed \d+ times .* with {cause}"):
             generator.generate(*work)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
     assert retries(generator)[cause] > 5
 
 
@@ -131,7 +131,7 @@ def test_a_dead_server_is_an_error_that_says_what_to_do(openai_server, model, fo
         generator.generate(*work)
     with pytest.raises(EndpointError, match="/models failed"):
         connect(server, folder, patience=1)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 def test_a_server_that_asks_for_a_pause_gets_it(openai_server, model, folder, work, expected, monkeypatch):

@@ -193,5 +193,5 @@ def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path,
     with store.claim(["a", "b"], wait=True):
         assert list(store.read("ab")) == [rollout("a", 0)]
         store.append([rollout("b", 0)])
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert [path.name for path in store.folder.glob("*.jsonl")] == ["rollouts-0.jsonl"]
