@@ -9,6 +9,7 @@ Writes  <output_dir>/summary.json   every number (the units are in it)
         <output_dir>/gains.png, by_level.png
         <output_dir>/report.md      the page for a repository
         <output_dir>/report.html    the page in one file, with a browser of traces and their step scores
+        a W&B run                   with --report_to wandb: the same, in a line with the verifiers that were used
 
     python eval/write_report.py --run outputs/quickstart/search --output_dir outputs/quickstart
 """
@@ -61,6 +62,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, help="duration of the whole pipeline, to be shown instead of the search's"
     )
+    parser.add_argument(
+        "--report_to", choices=["wandb"], help="also log the report as a W&B run that uses the verifiers"
+    )
     args = parser.parse_args()
 
     plt.switch_backend("Agg")  # needs no display
@@ -68,6 +72,11 @@ def main() -> None:
         run = read_runs(args.run)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
+    checkpoints = [Path(verifier["path"]) for verifier in run.meta["verifiers"].values()]
+    if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
+        sys.exit(
+            f"error: no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
+        )
     summary = summarize(run)
     if args.seconds is not None:
         summary["seconds"] = args.seconds
@@ -82,6 +91,10 @@ def main() -> None:
     (args.output_dir / "report.md").write_text(markdown_page(summary, run.meta), encoding="utf-8")
     (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir), encoding="utf-8")
 
+    if args.report_to:
+        from prm.training.tracking import log_report  # imports torch, which the report alone does not need
+
+        log_report(args.output_dir, summary, checkpoints, run.meta)
     for warning in summary["warnings"]:
         print(f"warning: {warning}")
     print(f"{title(summary)}; pictures and traces: {args.output_dir / 'report.html'}\n")

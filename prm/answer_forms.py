@@ -40,11 +40,14 @@ class Form:
 
 _SEPARATOR = r"(?:[,;] ?)?\b(?:and|or)\b|[,;]"
 _RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
-# A name is a letter, a macro or a word; two letters are a product.
+# A name is a letter, a macro, a word, or a segment AB; two small letters are a product.
+_NAME = r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[A-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?"
 _ASSIGNMENT = re.compile(
-    r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?(?:=|\\in(?![a-z]) ?)(.+)",
+    rf"(?P<name>{_NAME})"
+    r"(?:=|\\in(?![a-z]) ?)(?P<value>.+)",
     re.DOTALL,
 )
+_BACKWARD = re.compile(rf"(?P<value>-?[\d.]+|-?\\frac\{{\d+\}}\{{\d+\}})=(?P<name>{_NAME})")
 _VARIABLE = r"(?:[a-zA-Z]|\\[a-zA-Z]+)"
 _NAMED_TUPLE = re.compile(r"(?P<names>\((?:[a-zA-Z], )+[a-zA-Z]\))=(?P<values>[^=]+)")
 _MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
@@ -64,15 +67,15 @@ def _form(text: str) -> Form:
     if len(unions := split(text, r"\\cup(?![a-zA-Z])")) > 1:
         return Form("union", tuple(unions))
     if len(members := split(text, _SEPARATOR)) > 1 and all(members):
-        return Form("set", tuple(members))
-    if text.count(r"\pm") == 1:
-        return Form("set", tuple(normalize(text.replace(r"\pm", sign)) for sign in "+-"))
+        return Form("set", tuple(value for member in members for value in _signed(member)))
+    if len(values := _signed(text)) > 1:
+        return Form("set", values)
     if text[0] in "([" and text[-1] in ")]":
         members = split(text[1:-1])
         if len(members) > 1:
             return Form("sequence", tuple(members), text[0] + text[-1])
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], _SEPARATOR)):
-        return Form("set", tuple(members))
+        return Form("set", tuple(value for member in members for value in _signed(member)))
     if _RELATION.search(text):
         return Form("relation")
     if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(
@@ -80,10 +83,18 @@ def _form(text: str) -> Form:
     ):  # 5:00 is a time
         relative = tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:])
         return Form("ratio", relative, ratio=rf"\frac{{{sides[0]}}}{{{sides[1]}}}")
-    words = re.findall(r"[a-z]+", text.lower())
-    if "\\" not in text and (text.lower() == "no" or any(len(word) > 2 and word not in _FUNCTIONS for word in words)):
-        return Form("words")
-    return Form("scalar")
+    words = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in _FUNCTIONS]
+    if "\\" in text or not (text.lower() == "no" or any(len(word) > 2 for word in words)):
+        return Form("scalar")
+    is_formula = " " not in text and re.search(r"[\d+*/^-]", text) and all(len(word) < 5 for word in words)
+    return Form("scalar" if is_formula else "words")
+
+
+def _signed(text: str) -> tuple[str, ...]:
+    r"""`3\pm\sqrt{2}` as its two values."""
+    if text.count(r"\pm") != 1 or text.startswith(r"\{"):
+        return (text,)
+    return tuple(normalize(text.replace(r"\pm", sign)) for sign in "+-")
 
 
 def _interval(text: str) -> tuple[str, str] | None:
@@ -144,6 +155,8 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
         return _letters(gold) == _letters(pred)
     if a.kind in ("sequence", "matrix", "ratio"):
         return _all([compare(x, y, leaf) for x, y in zip(a.parts, b.parts, strict=True)])
+    if a.kind == "set" and (_num_names(a) > 1) != (_num_names(b) > 1):
+        return False  # "x=2 or y=3" is not "2, 3"
     if a.kind in ("set", "union"):
         return _match(a.parts, b.parts, leaf)
     if all(re.fullmatch(r"[a-zA-Z]", text) for text in (gold, pred)):
@@ -165,14 +178,16 @@ def _compare_measured(gold: str, pred: str) -> bool | None:
 
 
 def _unassigned(text: str, other: str) -> str:
-    r"""`x=5` as `5`, `x\in S` as `S`, `(x, y)=(1, 2)` as `(1, 2)`, unless the other names something else."""
+    r"""`x=5` and `5=x` as `5`, `x\in S` as `S`, `(x, y)=(1, 2)` as `(1, 2)`, unless the other names something else."""
     if named := _NAMED_TUPLE.fullmatch(text):
         named_other = _NAMED_TUPLE.fullmatch(other)
         return named["values"] if not named_other or named_other["names"] == named["names"] else text
-    match = _ASSIGNMENT.fullmatch(text)
-    if match is None or ("=" in text[: match.start(1)] and _RELATION.search(other)) or len(split(text, _SEPARATOR)) > 1:
+    match = _ASSIGNMENT.fullmatch(text) or _BACKWARD.fullmatch(text)
+    if match is None or len(split(text, _SEPARATOR)) > 1:
         return text
-    return normalize(match[1])
+    if _RELATION.search(other) and not re.search(r"\\in(?![a-z])", text[: match.start("value")]):
+        return text
+    return normalize(match["value"])
 
 
 def _all(verdicts: list[bool | None]) -> bool | None:
@@ -191,6 +206,11 @@ def _match(gold: tuple[str, ...], pred: tuple[str, ...], leaf: Leaf) -> bool | N
         else:
             return False
     return None if unsure else True
+
+
+def _num_names(form: Form) -> int:
+    """How many variables a list of solutions is about."""
+    return len({match["name"] for part in form.parts if (match := _ASSIGNMENT.fullmatch(part))})
 
 
 def _letters(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from string import ascii_lowercase
 
 from prm.answer_text import INTEGER
 
@@ -34,6 +35,14 @@ _UNIT_NAMES = {
     "deg": "degree", "radian": "rad", "yard": "yd",
 }  # fmt: skip
 _SHORT_UNITS = frozenset({*_WORD_LIST.findall("mb gb kw am pm"), *_UNIT_NAMES.values()})
+_KNOWN_UNITS = frozenset(
+    {
+        *_SHORT_UNITS,
+        *_UNIT_NAMES,
+        *_WORD_LIST.findall("mph kph kmh year month week day dollar cent unit percent degree"),
+    }
+)
+"""All that may follow a number without a blank: "5dollars", but 2xyz is a product."""
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _SPEEDS = {"mph": "mi / hr", "kph": "km / hr", "kmh": "km / hr"}
 _SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
@@ -89,12 +98,14 @@ def quantity(text: str) -> Quantity | None:
         unit = rest
         if not unit:
             return Quantity(value, "")
-    name = unit_name(unit)
+    name = unit_name(unit, attached=measured["unit"][0] not in " \\")
     return None if name is None else Quantity(value, name)
 
 
-def unit_name(text: str) -> str | None:
+def unit_name(text: str, attached: bool = False) -> str | None:
     r"""One spelling of a unit; None if the words are no unit, as in "5x" (a product) or "5 or more".
+
+    `attached`: no blank is between it and the number, so that an unknown word is a product of variables.
 
     >>> unit_name("kilometers per hour"), unit_name("square feet"), unit_name("cm^2"), unit_name("xy")
     ('km / hr', 'ft^2', 'cm^2', None)
@@ -103,22 +114,26 @@ def unit_name(text: str) -> str | None:
     tokens = re.findall(r"[a-z]+|/|\^\{?\d", text.removeprefix(r"\text").lower())
     if len(tokens) > 7 or any(token in _NOT_UNITS for token in tokens):
         return None
-    known, is_rate = {*_SHORT_UNITS, *_UNIT_NAMES}, bool({"/", "per"}.intersection(tokens))
+    is_rate = bool({"/", "per"}.intersection(tokens))
     names: list[str] = []
     power = ""
-    for token in tokens:
+    for i, token in enumerate(tokens):
         if token[0] == "^" and names:
             names[-1] += "^" + token[-1]
-        elif token in _POWERS:
+            continue
+        if token in _POWERS:
             power = f"^{_POWERS[token]}"
-        elif token in ("per", "/"):
+            continue
+        if token in ("per", "/"):
             names.append("/")
-        elif len(token) < 3 and not spelled and (token not in known or (len(token) < 2 and not is_rate)):
+            continue
+        singular = token if token in _UNIT_NAMES or len(token) < 3 else token.removesuffix("s")
+        is_known = singular in _KNOWN_UNITS and (len(token) > 1 or is_rate)
+        needs_known = len(token) < 3 or token in ascii_lowercase or (attached and i == 0)  # 2x, 2xy, 2 xyz, 2xyzw
+        if needs_known and not is_known and not spelled:
             return None
-        else:
-            singular = token if token in _UNIT_NAMES or len(token) < 3 else token.removesuffix("s")
-            names.append(_SPEEDS.get(token, _UNIT_NAMES.get(singular, singular)) + power)
-            power = ""
+        names.append(_SPEEDS.get(token, _UNIT_NAMES.get(singular, singular)) + power)
+        power = ""
     return " ".join(names)
 
 

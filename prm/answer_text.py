@@ -18,7 +18,7 @@ _UNICODE = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "÷": "/", "·": r"\cdot ", "π": r"\pi ", "θ": r"\theta ",
      "α": r"\alpha ", "β": r"\beta ", "φ": r"\phi ", "λ": r"\lambda ", "∞": r"\infty ", "∅": r"\emptyset ",
      "ℝ": r"\mathbb{R}", "∠": "", "\u222a": r"\cup ", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
-     "±": r"\pm ", "≈": r"\approx ", "\u2208": r"\in ", "\u200b": "", "∛": r"\sqrt[3]"}
+     "±": r"\pm ", "≈": r"\approx ", "\u2208": r"\in ", "\u200b": "", "∛": r"\sqrt[3]", "\u2044": "/"}
 )  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -41,7 +41,11 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
     (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
     (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
+    (re.compile(r"(?<=\d)\\?[$€£](?=\d)"), " "),
     (re.compile(r"\\?[$€£]|(?<!\\)\\[()\[\]]"), ""),
+    (re.compile(r"\{:\}"), ":"),
+    (re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
+    (re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
     (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
     (re.compile(r"\\[,!]"), ""),
     (re.compile(r"\{,\}(?=\d)"), ","),
@@ -69,6 +73,7 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), r"\\times "),
     (re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
     (re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
+    (re.compile(r"(\\[a-z]?mod)\s*\{(\w+)\}"), r"\1 \2"),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
     (re.compile(r"\s*(?:\\%|%|\bper ?cent\b)"), "%"),

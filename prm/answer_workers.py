@@ -54,6 +54,15 @@ _SCALAR_WORDS = (
 )
 _TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|(?<!\\)\b[a-z])\^(?:\{\\circ\}|\\circ)")
+# What the parser reads as something else: it drops the prime of y', the T of x^T, the n of 2_n, dots, what is before
+# \approx or \equiv; it adds "2 3" up, multiplies 1.2.3 out and takes mod for three letters.
+_MISREAD = re.compile(
+    r"'|\\prime|\^\{?T|\d_\{?[a-zA-Z]|\\[lcv]?dots|\\(?:approx|equiv|[a-z]?mod(?![a-z]))|\bmod\b|\d\.\d+\."
+    r"|(?<![_\d])\d+ \d(?!\d*/)|\\circ\}?\d|\d_\{?\d+\}? ?\d"
+)
+# 5/2 x is half of 5x.
+_PLAIN_FRACTION = re.compile(r"(?<![\d.^_}/])(\d+)/(\d+)(?![\d.^!])")
+_CUT_DECIMAL = re.compile(r"(?P<digits>\d\.\d+)\\dots ?$")
 _RELATION = re.compile(r"(\\(?:le|ge|ne)(?![a-zA-Z])|<|>|=)")
 
 
@@ -241,7 +250,10 @@ def _parse(text: str) -> Any:
     from latex2sympy2_extended import latex2sympy
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 
-    latex = text.replace("**", "^").replace(r"\dots", "")  # 3.14159\dots
+    latex = _CUT_DECIMAL.sub(r"\g<digits>", text.replace("**", "^"))  # 3.14159\dots
+    if _MISREAD.search(latex):
+        return None
+    latex = _PLAIN_FRACTION.sub(r"\\frac{\1}{\2}", latex)
     if _TRIGONOMETRIC.search(latex):
         latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex)
     latex = re.sub(rf"(?<![\\a-zA-Z])({_SCALAR_WORDS})(?![a-zA-Z])", r"\\\1 ", latex)
@@ -277,10 +289,10 @@ def _equal_values(a: Any, b: Any) -> bool | None:
     tolerance = DECIMAL_TOLERANCE if a.has(sympy.Float) or b.has(sympy.Float) else _EXACT_TOLERANCE
     if not all(_close(x, y, tolerance) for x, y in pairs):
         return False
-    if not symbols and tolerance == _EXACT_TOLERANCE:
-        a, b = a.doit(), b.doit()
-        if a.is_Rational and b.is_Rational:  # 10^40 and 10^40 + 1 agree to 30 digits
-            return bool(a == b)
+    if not symbols:  # 10^40 and 10^40 + 1 agree to 30 digits
+        x, y = (e.xreplace({f: sympy.Rational(str(f)) for f in e.atoms(sympy.Float)}).doit() for e in (a, b))
+        if x.is_Rational and y.is_Rational:
+            return bool(x == y)
     return True
 
 

@@ -3,6 +3,7 @@
     run.config     our flags beside the Trainer's; `codec`, `semantics`, `aggregation`, `data_hash`, counts of `train_rows`
     artifacts      data-labeled  (dataset, an input of the run)  ->  run  ->  verifier-<run id>  (model: the saved folder)
                                                                           ->  evaluation-<run id>  (evaluation: its metrics)
+                   verifier-<run id>  ->  run of eval/write_report.py  ->  report-<folder>  (evaluation: summary, page)
     at every evaluation, beside the metrics `eval/...`:
       scores/reliability        table: score bins, their mean score and mean target; `scores/reliability_diagram` draws it
       scores/by_depth           table: how many scores of steps number 0, 1, 2, ... lie in which of ten bins
@@ -10,11 +11,14 @@
 
 Made by `run_training` where `--report_to` names wandb, and only then is wandb imported. Everything works offline
 (`WANDB_MODE=offline`, later `wandb sync`). Only the first process logs. Data of 100 MB and more are recorded by path and
-checksum and not uploaded. Left out: the checkpoints in between, which the Trainer uploads if WANDB_LOG_MODEL says so.
+checksum and not uploaded. A saved checkpoint knows the run that made it (`wandb_run.json`), so a report on it joins the
+line. Left out: the checkpoints in between, which the Trainer uploads if WANDB_LOG_MODEL says so.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,6 +36,8 @@ if TYPE_CHECKING:
     from prm.training.arguments import VerifierArguments
     from prm.training.trainer import VerifierTrainer
 
+RUN_FILE = "wandb_run.json"
+"""In a checkpoint folder: {"id": "x1y2z3", "project": "huggingface"} of the run that trained it."""
 UPLOAD_BELOW = 100_000_000
 STEPS_IN_TABLE = 2000
 BINS = 10
@@ -96,11 +102,9 @@ class WandbTracking(TrainerCallback):
         if self.run is None:
             return
         run, folder = self.run, Path(str(self.trainer.args.output_dir))
+        (folder / RUN_FILE).write_text(json.dumps({"id": run.id, "project": run.project}) + "\n", encoding="utf-8")
         metadata = asdict(self.trainer.verifier_config) | {"metrics": self.trainer.last_metrics}
-        model = self.wandb.Artifact(f"verifier-{run.id}", type="model", metadata=metadata)
-        for path in sorted(folder.iterdir()):
-            if path.is_file():  # folders are checkpoints in between and TensorBoard's logs
-                model.add_file(str(path), name=path.name)
+        model = checkpoint_artifact(folder, metadata)
         run.log_artifact(model, aliases=["final", f"step-{self.trainer.state.global_step}"])
         evaluation = self.wandb.Artifact(
             f"evaluation-{run.id}", type="evaluation", metadata={"model": f"verifier-{run.id}", **metadata["metrics"]}
@@ -113,7 +117,7 @@ class WandbTracking(TrainerCallback):
         """Record a file as an input of the run. Equal content under the same name is the same version in every run."""
         file = Path(path)
         artifact = self.wandb.Artifact(
-            "data-" + re.sub(r"[^\w.-]", "-", file.stem),
+            f"data-{valid_name(file.stem)}",
             type="dataset",
             metadata={"path": path, "hash": file_hash(file)},
         )
@@ -121,8 +125,57 @@ class WandbTracking(TrainerCallback):
             artifact.add_file(path, name=file.name)
         else:
             artifact.add_reference(file.absolute().as_uri(), name=file.name)
-        # What `run.use_artifact` does with a new artifact; that method itself refuses to work offline.
-        self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        use(self.run, artifact)
+
+
+def checkpoint_artifact(folder: Path, metadata: dict[str, Any] | None = None) -> Any:
+    """The files of a saved checkpoint, named after the run that trained it, or else after its folder."""
+    import wandb
+
+    trained_by = folder / RUN_FILE
+    name = json.loads(trained_by.read_text(encoding="utf-8"))["id"] if trained_by.exists() else folder.resolve().name
+    artifact = wandb.Artifact(f"verifier-{valid_name(name)}", type="model", metadata=metadata)
+    for path in sorted(folder.iterdir()):
+        if path.is_file():  # folders are checkpoints in between and TensorBoard's logs
+            artifact.add_file(str(path), name=path.name)
+    return artifact
+
+
+def use(run: Any, artifact: Any) -> None:
+    """What `run.use_artifact` does with a new artifact; that method itself refuses to work offline.
+
+    Equal content under the same name is the same version, so what another run has logged is found again, not stored twice.
+    """
+    run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+
+def valid_name(text: str) -> str:
+    return re.sub(r"[^\w.-]", "-", text)
+
+
+def log_report(folder: Path, summary: dict[str, Any], checkpoints: Sequence[Path], config: dict[str, Any]) -> None:
+    """A W&B run for the report in `folder`: verifiers as inputs, `summary`'s methods as numbers and table, the files.
+
+    Args:
+        summary: of `prm.report.summarize`.
+        checkpoints: folders of the verifiers.
+    """
+    import wandb
+
+    project = os.environ.get("WANDB_PROJECT", "huggingface")  # where the Trainer's runs go
+    with wandb.init(project=project, job_type="evaluation", name=folder.name, config=config) as run:
+        for path in checkpoints:
+            use(run, checkpoint_artifact(path))
+        methods = summary["methods"]
+        columns = list(next(iter(methods.values())))
+        table = wandb.Table(["method", *columns], [[name, *(m[c] for c in columns)] for name, m in methods.items()])
+        pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
+        run.log({"methods": table, **pictures})
+        run.summary.update({f"{name}/{key}": value for name, m in methods.items() for key, value in m.items()})
+        report = wandb.Artifact(f"report-{valid_name(folder.resolve().name)}", type="evaluation")
+        for name in ("summary.json", "report.md", "report.html"):
+            report.add_file(str(folder / name), name=name)
+        run.log_artifact(report)
 
 
 def scores_by_depth(scores_N: Sequence[Sequence[float]], steps_N: Sequence[Sequence[int]]) -> list[list[Any]]:

@@ -117,32 +117,54 @@ def md5(path):
     return base64.b64encode(hashlib.md5(path.read_bytes()).digest()).decode()
 
 
-def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
-    output = tmp_path / "prm"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), server)
-        folders = {
-            name: str(tmp_path) for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", WATCHED, "recipes/train_prm.py", *flags(output, "wandb")],
-            cwd=ROOT,
-            env=os.environ | proxies | folders | {"WANDB_MODE": "offline", "WANDB_BASE_URL": server},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        listener.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            listener.accept()
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory):
+    """`offline(script, flags)`: folder and records of the W&B run that it leaves, after it has asked no one."""
 
-    (run,) = (tmp_path / "wandb").glob("offline-run-*")
-    (log,) = run.glob("run-*.wandb")
-    records = read_wandb(log)
-    assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]  # it came to its end
+    def run(script, flags):
+        folder = tmp_path_factory.mktemp("wandb")
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            server = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), server)
+            folders = {
+                name: str(folder) for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
+            }
+            done = subprocess.run(
+                [sys.executable, "-c", WATCHED, script, *flags],
+                cwd=ROOT,
+                env=os.environ | proxies | folders | {"WANDB_MODE": "offline", "WANDB_BASE_URL": server},
+                capture_output=True,
+                text=True,
+                timeout=300,
+            )
+            listener.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                listener.accept()
+        assert done.returncode == 0, done.stderr[-3000:]
+        (left,) = (folder / "wandb").glob("offline-run-*")
+        (log,) = left.glob("run-*.wandb")
+        records = read_wandb(log)
+        assert [record.exit.exit_code for record in records if record.HasField("exit")] == [0]  # it came to its end
+        return left, records
 
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(flags, offline, tmp_path_factory):
+    """Checkpoint, folder and records of a training run."""
+    output = tmp_path_factory.mktemp("trained") / "prm"
+    return output, *offline("recipes/train_prm.py", flags(output, "wandb"))
+
+
+def artifacts_of(records):
+    return {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
+
+
+def test_offline_wandb_run_is_complete_and_asks_no_one(trained):
+    output, run, records = trained
+    run_id = json.loads((output / "wandb_run.json").read_text())["id"]
+    assert [path.name for path in run.glob("*.wandb")] == [f"run-{run_id}.wandb"]
     config = {}
     for record in records:
         config |= items(record.config.update) | items(record.run.config.update)
@@ -187,8 +209,8 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
     picture = run / "files" / scores["scores/reliability_diagram"]["path"]
     assert picture.read_bytes().startswith(b"\x89PNG")
 
-    artifacts = {record.artifact.name: record.artifact for record in records if record.HasField("artifact")}
-    model, evaluation = artifacts[f"verifier-{log.stem[4:]}"], artifacts[f"evaluation-{log.stem[4:]}"]
+    artifacts = artifacts_of(records)
+    model, evaluation = artifacts[f"verifier-{run_id}"], artifacts[f"evaluation-{run_id}"]
     inputs = {name: artifact for name, artifact in artifacts.items() if artifact.use_after_commit}
     assert {name: artifact.type for name, artifact in inputs.items()} == {
         "data-labeled": "dataset",
@@ -205,6 +227,55 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(flags, tmp_path):
     assert evaluation.type == "evaluation"
     assert json.loads(evaluation.metadata)["model"] == model.name
     assert json.loads(evaluation.metadata)["auc"] == metrics["eval_auc"]
+
+
+def write_search(folder, checkpoint):
+    """A search run of two problems, each with a right and a wrong candidate."""
+    candidates = [
+        {"completions": [f"#### {i}"], "answer": str(i), "class": i, "correct": i == 0, "status": "ok", "num_tokens": 3}
+        | {"finished": True, "scores": {"prm": [0.9 - 0.5 * i]}}
+        for i in range(2)
+    ]
+    row = {"prompt": "0?", "gold": "0", "level": 1, "gold_class": 0, "candidates": candidates}
+    row |= {"cost": {"generated_tokens": 6, "prompt_tokens": 2}, "verifier_tokens": {"prm": 8}}
+    folder.mkdir()
+    write_jsonl(folder / "pool.jsonl", [row | {"problem_id": name} for name in "ab"])
+    verifier = {"path": str(checkpoint), "num_parameters": 50, "kind": "prm", "aggregation": "last"}
+    generator = {"name": "student", "num_parameters": 100, "temperature": 1.0}
+    meta = {"problems": "arithmetic", "split": "test", "n": 2, "seed": 0, "seconds": 1.0}
+    (folder / "meta.json").write_text(json.dumps(meta | {"generator": generator, "verifiers": {"prm": verifier}}))
+    return folder
+
+
+def test_a_report_joins_the_line_from_data_to_checkpoint(trained, offline, tmp_path):
+    """The verifier that the report's run uses is the very version that the training run has logged."""
+    checkpoint, _, training = trained
+    search, output = write_search(tmp_path / "search", checkpoint), tmp_path / "my report"
+    flags = {"run": search, "output_dir": output, "report_to": "wandb"}
+    _, records = offline("eval/write_report.py", [f"--{name}={value}" for name, value in flags.items()])
+
+    artifacts = artifacts_of(records)
+    inputs = {name: artifact.digest for name, artifact in artifacts.items() if artifact.use_after_commit}
+    logged = {name: artifact.digest for name, artifact in artifacts_of(training).items() if artifact.type == "model"}
+    assert inputs == logged
+    report = artifacts["report-my-report"]
+    assert report.type == "evaluation"
+    assert {entry.path for entry in report.manifest.contents} == {"summary.json", "report.md", "report.html"}
+    numbers = {}
+    for record in records:
+        numbers |= items(record.summary.update)
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["methods"]["prm_best_of_n"]["accuracy"] == 1
+    for method, values in summary["methods"].items():
+        assert numbers[f"{method}/accuracy"] == values["accuracy"], method
+
+
+def test_a_report_whose_verifier_is_gone_is_not_logged(scripts, tmp_path):
+    search = write_search(tmp_path / "search", tmp_path / "gone")
+    done = scripts.run("eval/write_report.py", run=search, output_dir=tmp_path / "out", report_to="wandb")
+    assert done.code == 1
+    assert f"no folder {tmp_path / 'gone'} here" in done.last_line
+    assert not (tmp_path / "out").exists()
 
 
 def test_tensorboard_has_the_same_numbers_and_wandb_is_not_imported(flags, tmp_path, monkeypatch):
