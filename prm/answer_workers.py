@@ -268,6 +268,8 @@ def _parse(text: str) -> Any:
         return None
     if not isinstance(parsed, sympy.Expr):
         return parsed
+    if parsed.has(sympy.zoo, sympy.nan):  # 1/0
+        return None
     # The cube root of -8 is -2 to whoever writes answers, and as a symbol, i would not square to -1.
     parsed = parsed.replace(
         lambda e: e.is_Pow and e.base.is_negative and e.exp.is_Rational and e.exp.q % 2 == 1 and e.exp.q > 1,

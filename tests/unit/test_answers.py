@@ -351,6 +351,7 @@ def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
 def test_a_full_hour_is_no_division_by_zero():
     assert check(gold="6039", pred=r"05\!:\!00") == "wrong"
     assert check(gold="5:00", pred="05:00") == "correct"
+    assert check(gold="6039", pred=r"\frac{1}{0}") == "wrong"
 
 
 def test_group():
