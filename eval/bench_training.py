@@ -309,7 +309,9 @@ def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
             axis.plot(*zip(*points[name], strict=True), marker="o", label=name)
         axis.legend(frameon=False)
     axes[0].set(xscale="log", xlabel="vocabulary", ylabel="ms per labeled step", ylim=(0, None))
-    axes[1].set(xlabel="traces of one problem", ylabel="ms, forward and backward", xticks=[1, 2, 4, 8, 16], ylim=(0, None))
+    axes[1].set(
+        xlabel="traces of one problem", ylabel="ms, forward and backward", xticks=[1, 2, 4, 8, 16], ylim=(0, None)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     return points

@@ -18,7 +18,9 @@ Decisions that a reader may want to know:
 - "2:30" is "2:30 pm" and "14:30" is, too, but "1:30" is not "13:30". The ratio 3:4 is 3/4 and 6:8.
 - "1,234" is a number, "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" is "3 and 2" and "\{2,3\}".
 - `a < x < b` and `x \in (a, b)` are the interval (a, b), whichever of the two is gold; "(1, 2)" is not "[1, 2]".
-- "x = 5" is "5"; two equations are equal if one is a multiple of the other (not merely solvable alike).
+- "x = 2 or y = 3" is not "2, 3"; "1/2 x" is half of x; "2xyz" is a product, "2 apples" has a unit.
+- What the parser is known to misread (y', x^T, \pmod 5, "2 3") is equal as text or not at all.
+- "x = 5" and "5 = x" are "5"; two equations are equal if one is a multiple of the other (not merely solvable alike).
 - Two rationals are compared exactly (0.333333 is not 1/3); a decimal and an irrational to a relative 1e-6.
 - What is longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
 
