@@ -71,6 +71,8 @@ class Scripts:
         for name, value in flags.items():
             arguments += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
         outputs = {name: self._folder / f"{len(self._outputs)}.{name}" for name in ("stdout", "stderr")}
+        for path in outputs.values():
+            path.touch()  # a run may be killed before it opens them
         pid = self._ask({"arguments": arguments} | {name: str(path) for name, path in outputs.items()})
         self._outputs[pid] = outputs
         return pid
