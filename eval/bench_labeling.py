@@ -12,7 +12,8 @@ problems.
   (between two tolerances, interpolated on a log-log scale).
 - `generate_speedup`: rollouts per second, ours over `model.generate`, of `eval/bench_generators.py`.
 - `process_speedup`: labels per second of one writer per core, all on one store, over those of one writer alone
-  (Monte Carlo, k = 8).
+  (Monte Carlo, k = 32), start-up included; `process_speedup_sampling`: without what one writer needs where the store is
+  full already.
 
 Everything sampled is kept in <output_dir>, so that a second run takes the rest only. Needs the machine for itself.
 
@@ -44,10 +45,12 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from prm.formats import LabeledRow, read_labeled
+from prm.formats import LabeledRow, read_labeled, read_traces
 from prm.types import LabeledTrace
 
 UNIFORM = (1, 2, 4, 8, 16, 32)
+LONG = 32
+"""Rollouts per step where processes are timed."""
 TOLERANCES = (0.2, 0.15, 0.12, 0.1, 0.08, 0.07, 0.06)
 GENERATORS = "eval/bench_generators.py"
 SETTINGS = "--generator arithmetic --max_new_tokens 80"
@@ -191,14 +194,25 @@ def plot(results: dict[str, dict], path: Path) -> None:
 
 
 def time_processes(folder: Path) -> dict[str, float]:
-    """Labels per second of one writer, and of as many as there are cores, each on a store of its own."""
+    """Labels per second of one writer, and of as many as there are cores, all on one store, by the clock on the wall; and
+    how long the same command takes where the store has everything: imports and reading, which no second writer makes
+    shorter, and which the longer the work the less they matter."""
     seconds = {}
     cores = len(os.sched_getaffinity(0))
-    for writers in (1, cores):
-        with tempfile.TemporaryDirectory() as scratch:
-            command = f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl --chunk 4"
-            seconds[writers] = run(*[f"{command} --output {scratch}/labeled.jsonl"] * writers)
-    return {"processes": cores, "process_speedup": round(seconds[1] / seconds[cores], 2)}
+    steps = sum(len(row.trace.steps) for row in read_traces(folder / "traces.jsonl"))
+    with tempfile.TemporaryDirectory() as scratch:
+        command = f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl --rollouts {LONG} --chunk 1"
+        for writers in (1, cores):
+            seconds[writers] = run(*[f"{command} --output {scratch}/{writers}.jsonl"] * writers)
+            per_label = 1000 * writers * seconds[writers] / steps
+            print(f"{writers} writers: {steps / seconds[writers]:.1f} labels/s, {per_label:.0f} ms of a core per label")
+        fixed = run(f"{command} --store {scratch}/1.jsonl.rollouts --output {scratch}/again.jsonl")
+    print(f"imports, and labels from a full store: {fixed:.1f} s of {seconds[1]:.1f} s and {seconds[cores]:.1f} s")
+    return {
+        "processes": cores,
+        "process_speedup": round(seconds[1] / seconds[cores], 2),
+        "process_speedup_sampling": round((seconds[1] - fixed) / (seconds[cores] - fixed), 2),
+    }
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ r"""What an answer is and when two are the same, as far as text and exact fracti
     compare("1/2", "0.5")                    ->  True    both are numbers
     compare("[0, 1)", "(0, 1)")              ->  False   other brackets
     compare("(0, 12.5)", "0<x<12.5")         ->  True    an inequality in one variable is an interval
-    compare(r"2\sqrt{2}", r"\sqrt{8}")       ->  None    only algebra can tell (`prm.answer_workers`)
+    compare(r"2\sqrt{2}", r"\sqrt{8}")       ->  None    only algebra can tell (`prm.answer_algebra`)
 
 Answers are compared part by part, so a tuple of numbers needs no algebra, and an interval never meets an equation.
 """
@@ -67,7 +67,7 @@ def _form(text: str) -> Form:
     if len(unions := split(text, r"\\cup(?![a-zA-Z])")) > 1:
         return Form("union", tuple(unions))
     if len(members := split(text, _SEPARATOR)) > 1 and all(members):
-        return Form("set", tuple(value for member in members for value in _signed(member)))
+        return Form("set", _signed(*members))
     if len(values := _signed(text)) > 1:
         return Form("set", values)
     if text[0] in "([" and text[-1] in ")]":
@@ -75,7 +75,7 @@ def _form(text: str) -> Form:
         if len(members) > 1:
             return Form("sequence", tuple(members), text[0] + text[-1])
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], _SEPARATOR)):
-        return Form("set", tuple(value for member in members for value in _signed(member)))
+        return Form("set", _signed(*members))
     if _RELATION.search(text):
         return Form("relation")
     if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(
@@ -90,11 +90,15 @@ def _form(text: str) -> Form:
     return Form("scalar" if is_formula else "words")
 
 
-def _signed(text: str) -> tuple[str, ...]:
-    r"""`3\pm\sqrt{2}` as its two values."""
-    if text.count(r"\pm") != 1 or text.startswith(r"\{"):
-        return (text,)
-    return tuple(normalize(text.replace(r"\pm", sign)) for sign in "+-")
+def _signed(*texts: str) -> tuple[str, ...]:
+    r"""Each `3\pm\sqrt{2}` as its two values."""
+    values: list[str] = []
+    for text in texts:
+        if text.count(r"\pm") != 1 or text.startswith(r"\{"):
+            values.append(text)
+        else:
+            values += [normalize(text.replace(r"\pm", sign)) for sign in "+-"]
+    return tuple(values)
 
 
 def _interval(text: str) -> tuple[str, str] | None:

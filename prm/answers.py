@@ -6,7 +6,7 @@ r"""Find the final answer in a text and compare it with the gold one: the only p
 
 Cheap and certain comes first: equal text after harmless rewriting; then numbers, exactly, as fractions; then the kind
 of answer (number or expression, set, tuple or interval, union, equation, inequality, words), where different kinds are
-wrong. Only two expressions or two relations that differ in writing go to the algebra of `prm.answer_workers`, in
+wrong. Only two expressions or two relations that differ in writing go to the algebra of `prm.answer_algebra`, in
 killable processes. A list of numbers never gets there, and none is started for it. The first layers are
 in `prm.answer_text`, `prm.answer_numbers` and `prm.answer_forms`. `tests/golden/answer_pairs.jsonl` shows, pair by
 pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.

@@ -14,8 +14,8 @@ LAYERS = {
     4: "training search labelers report",
     3: "generators verifiers difficulty runs conversions dataset_card",
     2: (
-        "steps answers answer_forms answer_numbers answer_text answer_workers prompts encoding packing tree_attention"
-        " formats problems provenance store journal metrics step_metrics costs arithmetic splits workloads"
+        "steps answers answer_forms answer_numbers answer_text answer_algebra answer_workers prompts encoding packing"
+        " tree_attention formats problems provenance store journal metrics step_metrics costs arithmetic splits workloads"
         " tables decontamination balance"
     ),
     1: "types",
@@ -31,7 +31,8 @@ SAME_LAYER = {
     ("answer_forms", "answer_numbers"),
     ("answer_forms", "answer_text"),
     ("answer_numbers", "answer_text"),
-    ("answer_workers", "answer_forms"),
+    ("answer_algebra", "answer_forms"),
+    ("answer_workers", "answer_algebra"),
     ("arithmetic", "splits"),
     ("encoding", "prompts"),
     ("encoding", "steps"),

@@ -522,7 +522,7 @@ def test_script_without_main_guard(tmp_path):
 
 def test_workers_import_no_torch():
     code = (
-        "import sys; from prm.answer_workers import equal_expressions as e; assert e('x+1', '1+x'); "
+        "import sys; from prm.answer_algebra import equal_expressions as e; assert e('x+1', '1+x'); "
         "print([m for m in ('torch', 'transformers') if m in sys.modules])"
     )
     done = subprocess.run(
