@@ -34,7 +34,7 @@ WORKERS = min(2, os.cpu_count() or 1)
 """Number of worker processes. Set it before the first check."""
 START_SECONDS = 120.0
 
-_CHILD = "import sys; sys.path[:] = {path!r}; from prm.answer_workers import serve; serve({fd})"
+_CHILD = "import sys; sys.path[:] = {path!r}; from prm.answer_workers import serve; serve({pipe}, {life})"
 
 
 class Worker:
@@ -42,16 +42,17 @@ class Worker:
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
-        fd = theirs.fileno()
+        their_life, self._life = os.pipe()  # nothing is ever written to it; the kernel closes it when this process ends
         self._process = subprocess.Popen(
             # -P keeps the working directory off the path; the child then takes over the parent's path as it is.
-            [sys.executable, "-P", "-c", _CHILD.format(path=sys.path, fd=fd)],
-            pass_fds=[fd],
+            [sys.executable, "-P", "-c", _CHILD.format(path=sys.path, pipe=theirs.fileno(), life=their_life)],
+            pass_fds=[theirs.fileno(), their_life],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env={**os.environ, "PYTHONHASHSEED": "0"},  # sympy orders terms by hash: the same verdict in every run
         )
         theirs.close()
+        os.close(their_life)
         self._child = self._next_child(START_SECONDS)
         if self._child is None:
             self.kill()
@@ -95,6 +96,7 @@ class Worker:
         self._process.kill()
         self._process.wait()
         self._pipe.close()
+        os.close(self._life)
 
 
 class Pool:
@@ -145,43 +147,40 @@ atexit.register(POOL.close)
 os.register_at_fork(after_in_child=POOL.reset)
 
 
-def serve(fd: int) -> None:
+def serve(pipe_fd: int, life_fd: int) -> None:
     """Body of the worker: import, then keep one child alive that answers, until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     logging.disable(logging.CRITICAL)  # math-verify warns that it runs without a timeout; the parent is the timeout
     check_algebra()  # imports, before the limits
-    pipe = Connection(fd)
+    pipe = Connection(pipe_fd)
     while True:
         child = os.fork()
         if child == 0:
-            _answer(pipe)
+            _answer(pipe, life_fd)
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status == 0:  # the parent has closed its end
             return
 
 
-def _answer(pipe: Connection) -> None:
+def _answer(pipe: Connection, life_fd: int) -> None:
     """Body of the child: (checker, gold, pred, deadline) requests, until the parent closes the pipe."""
     _die_with_worker()
     _limit_memory()
-    # The kernel signals when the parent's end is closed, however the parent ended; while this process computes, the
-    # signal's default action ends it, even inside of a long operation on integers, where Python code gets no turn.
-    signal.signal(signal.SIGIO, signal.SIG_IGN)
-    fcntl.fcntl(pipe.fileno(), fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(pipe.fileno(), fcntl.F_SETFL, fcntl.fcntl(pipe.fileno(), fcntl.F_GETFL) | os.O_ASYNC)
+    # The kernel signals when the parent's end is closed, however the parent ended. The signal's default action ends this
+    # process, even inside of a long operation on integers, where Python code gets no turn.
+    fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
     try:
         pipe.send_bytes(f"ready {os.getpid()}".encode())
         while True:
             checker, gold, pred, deadline = pipe.recv()
-            signal.signal(signal.SIGIO, signal.SIG_DFL)
             signal.alarm(int(deadline) + 10)  # where a forked sibling of the parent keeps the pipe open
             try:
                 outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
             except Exception:  # memory, recursion, a bug in the algebra: counted as such, never as a wrong answer
                 outcome = "error"
             signal.alarm(0)
-            signal.signal(signal.SIGIO, signal.SIG_IGN)
             pipe.send_bytes(outcome.encode())
     except (EOFError, OSError):
         return

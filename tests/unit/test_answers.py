@@ -458,6 +458,11 @@ def test_memory_bomb_is_an_error(monkeypatch):
         answer_workers.POOL.close()
 
 
+def test_no_check_is_lost_between_parent_and_child():
+    """Once, 1 in 3,500 was: the child got the signal of a closed pipe for a request that had just arrived."""
+    assert Counter(answer_workers.POOL.ask("1", "1", deadline=30) for _ in range(20_000)) == {"correct": 20_000}
+
+
 def test_killed_worker_is_an_error_and_is_replaced(monkeypatch):
     pool = answer_workers.Pool()
     monkeypatch.setattr(answer_workers, "POOL", pool)
