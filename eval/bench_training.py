@@ -123,11 +123,11 @@ def make_prompt(rng: random.Random, vocabulary: int) -> list[int]:
     return HEADER + random_ids(rng, draw(rng, PROMPT_TOKENS) - len(HEADER), vocabulary)
 
 
-def gsm8k_problem(rng: random.Random, name: str, vocabulary: int, traces: int = TRACES_PER_PROBLEM) -> list[Example]:
+def gsm8k_problem(rng: random.Random, name: str, vocabulary: int) -> list[Example]:
     """Independent traces of one problem: they share the prompt and nothing else."""
     prompt = make_prompt(rng, vocabulary)
     examples = []
-    for _ in range(traces):
+    for _ in range(TRACES_PER_PROBLEM):
         tokens, count = draw(rng, TRACE_TOKENS), draw(rng, STEPS)
         cuts = sorted(rng.sample(range(1, tokens), count - 1))
         steps = [random_ids(rng, b - a, vocabulary) for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)]
@@ -306,9 +306,9 @@ def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
             steps,
         )
 
-    model = load(8192)
+    model, problem = load(8192), gsm8k_problem(rng, "p", 8192)
     for count in (1, 2, 4, 8, 16):
-        examples = gsm8k_problem(rng, "p", 8192, count)
+        examples = problem[:count]
         inputs, ids = collate(examples), pad(examples)["input_ids"]
         note("packed tree", count, lambda inputs=inputs: model(**inputs).logits)
         note("padded rows", count, lambda ids=ids: model(ids).logits)
