@@ -1,9 +1,10 @@
 r"""Training speed and memory: ours (packed prefix trees) against the stock path (padded batches), one run, alternately.
 
 The stock path is what TRL's last PRM trainer (1.13) runs: `Trainer` + `AutoModelForTokenClassification` + a padding
-collator, micro-batches of 8 traces drawn at random; ours have the 16 of one problem in a row. Same shape of model, same
-traces, same number of traces per optimizer step (128 of 8 problems: with fewer, what padding costs depends on the draw),
-fp32, no gradient checkpointing on either side. Measured are
+collator, micro-batches of 8 traces drawn at random; where `trl==1.13.0` is installed, it is that `PRMTrainer` itself
+("stock" in the JSON says which). Ours have the 16 traces of one problem in a row. Same shape of model, same traces, same
+number of traces per optimizer step (128 of 8 problems: with fewer, what padding costs depends on the draw), fp32, no
+gradient checkpointing on either side. Measured are
 
 - seconds of whole optimizer steps, ours and stock in turn, after one that is not counted, on GSM8K-shaped data (16
   independent traces per problem, a chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens, nothing
@@ -23,18 +24,21 @@ Writes  the last line of its output, JSON; with --plot a picture
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
+from datasets import Dataset
 from transformers import (
     AutoModelForTokenClassification,
     LlamaConfig,
@@ -58,6 +62,7 @@ HEADER = list(range(10, 34))
 TRACES_PER_PROBLEM = 16
 OUR_BATCH = 16
 """Traces of a micro-batch, those of one problem. Longer rows were no faster per token on a CPU."""
+STOCK = "Trainer" if importlib.util.find_spec("trl.experimental.prm") is None else "trl.experimental.prm.PRMTrainer"
 MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
@@ -79,7 +84,7 @@ def main() -> None:
         base = save_base(config, folder)
         gsm8k = [gsm8k_problem(rng, f"p{i}", config.vocab_size) for i in range(args.problems)]
         trees = [tree_problem(rng, f"t{i}", config.vocab_size) for i in range(args.problems)]
-        result = {"model": args.model, "matrix_product_gflops": round(ceiling / 1e9, 1)}
+        result = {"model": args.model, "stock": STOCK, "matrix_product_gflops": round(ceiling / 1e9, 1)}
         for name, problems in (("gsm8k", gsm8k), ("tree", trees)):
             examples = [example for problem in problems for example in problem]
             seconds = time_steps(base, examples, args.rounds)
@@ -155,8 +160,16 @@ def pad(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     for i, e in enumerate(examples):
         ids[i, : len(e["input_ids"])] = torch.tensor(e["input_ids"])
         mask[i, : len(e["input_ids"])] = 1
-        labels[i, e["step_ends"]] = torch.tensor(e["targets"]).long()
+        labels[i, : len(e["input_ids"])] = torch.tensor(labels_of(e))
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+def labels_of(example: Example) -> list[int]:
+    """A label for every token: -100 but at step ends."""
+    labels = [-100] * len(example["input_ids"])
+    for place, target in zip(example["step_ends"], example["targets"], strict=True):
+        labels[place] = int(target)
+    return labels
 
 
 def shuffled(examples: Sequence[Example]) -> list[Example]:
@@ -168,26 +181,36 @@ def shuffled(examples: Sequence[Example]) -> list[Example]:
 
 def make_trainer(side: str, base: str, examples: Sequence[Example]) -> Trainer:
     size = 8 if side == "stock" else min(OUR_BATCH, len(examples))
-    args = TrainingArguments(
-        output_dir=f"{base}/out",
-        per_device_train_batch_size=size,
-        gradient_accumulation_steps=len(examples) // size,
-        max_steps=1,
-        learning_rate=1e-6,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        logging_strategy="no",
-        remove_unused_columns=False,
-        use_cpu=True,
-    )
+    settings: dict[str, Any] = {
+        "output_dir": f"{base}/out",
+        "per_device_train_batch_size": size,
+        "gradient_accumulation_steps": len(examples) // size,
+        "max_steps": 1,
+        "learning_rate": 1e-6,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_strategy": "no",
+        "remove_unused_columns": False,
+        "use_cpu": True,
+    }
     if side == "stock":
         model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
-        args.train_sampling_strategy = "sequential"  # `shuffled` has drawn the order
-        return Trainer(model, args, data_collator=pad, train_dataset=shuffled(examples))
+        settings["train_sampling_strategy"] = "sequential"  # `shuffled` has drawn the order
+        if STOCK == "Trainer":
+            return Trainer(model, TrainingArguments(**settings), pad, shuffled(examples))
+        from trl.experimental.prm import PRMConfig, PRMTrainer  # type: ignore[import-not-found]
+
+        args = PRMConfig(**settings, gradient_checkpointing=False, bf16=False)
+        rows = [{"input_ids": e["input_ids"], "labels": labels_of(e)} for e in shuffled(examples)]
+        return PRMTrainer(
+            model, args, train_dataset=Dataset.from_list(rows), processing_class=arithmetic.build_tokenizer()
+        )
     codec = StepCodec(max_length=2048)
     config = VerifierConfig("prm", codec, "value", "last", base, "")
-    return VerifierTrainer(from_base(base), args, config, arithmetic.build_tokenizer(), examples)
+    return VerifierTrainer(
+        from_base(base), TrainingArguments(**settings), config, arithmetic.build_tokenizer(), examples
+    )
 
 
 def time_steps(base: str, examples: Sequence[Example], rounds: int) -> dict[str, float]:
@@ -253,9 +276,9 @@ def activation_bytes(side: str, base: str, examples: Sequence[Example]) -> int:
 
 
 def matrix_product(size: int = 2048) -> float:
-    """FLOP/s of an fp32 matrix product, the best of five."""
+    """FLOP/s of an fp32 matrix product, the best of 20, of which some meet a slow moment of the machine."""
     a, b = torch.randn(size, size), torch.randn(size, size)
-    return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(5))
+    return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(20))
 
 
 def seconds_of(work: Callable[[], object]) -> float:
