@@ -205,7 +205,9 @@ def time_processes(folder: Path) -> dict[str, float]:
         for writers in (1, cores):
             seconds[writers] = run(*[f"{command} --output {scratch}/{writers}.jsonl"] * writers)
             per_label = 1000 * writers * seconds[writers] / steps
-            print(f"{writers} writers: {steps / seconds[writers]:.1f} labels/s, {per_label:.0f} ms of a core per label")
+            print(
+                f"writers: {writers}, {steps / seconds[writers]:.1f} labels/s, {per_label:.0f} ms of a core per label"
+            )
         fixed = run(f"{command} --store {scratch}/1.jsonl.rollouts --output {scratch}/again.jsonl")
     print(f"imports, and labels from a full store: {fixed:.1f} s of {seconds[1]:.1f} s and {seconds[cores]:.1f} s")
     return {

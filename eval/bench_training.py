@@ -63,6 +63,7 @@ TRACES_PER_PROBLEM = 16
 OUR_BATCH = 16
 """Traces of a micro-batch, those of one problem. Longer rows were no faster per token on a CPU."""
 STOCK = "Trainer" if importlib.util.find_spec("trl.experimental.prm") is None else "trl.experimental.prm.PRMTrainer"
+"""What runs the stock path."""
 MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
