@@ -2,7 +2,8 @@ r"""Which labels are worth their tokens? PRMs trained on labels of several metho
 
 A method labels as many traces (4 per problem of the embedded set) as the budget pays for; sampling the traces counts too. On
 each set a PRM is trained by `recipes/train_prm.py`, and chooses among 16 candidates of each of some test problems, which no
-setting was chosen on. Values (`soft`) or labels (`hard`) are what it learns from.
+setting was chosen on. Values (`soft`) or labels (`hard`) are what it learns from. Everything computes in one thread: the
+order of sums, and with it the last digits, would depend on the number of cores otherwise.
 
     {"method": "first_error", "targets": "hard", "seed": 0, "traces": 4104, "tokens": 398112, "best_of_16": 0.71, ...}
 
@@ -27,6 +28,7 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import torch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -66,6 +68,8 @@ def main() -> None:
     args = parser.parse_args()
     folder = args.output_dir
     folder.mkdir(parents=True, exist_ok=True)
+    os.environ["OMP_NUM_THREADS"] = "1"  # of the commands below
+    torch.set_num_threads(1)
 
     sets = {method: label(folder, method, args.tokens) for method in METHODS}
     candidates = folder / "candidates.jsonl"
@@ -189,8 +193,7 @@ def plot(results: dict[str, dict], path: Path) -> None:
 
 
 def run(command: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, env=environment)
+    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nfailed, exit code {result.returncode}: {command}")
 
