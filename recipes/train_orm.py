@@ -74,6 +74,7 @@ def main() -> None:
     trainer.train_report = train_report
     metrics = run_training(trainer, eval_rows, script)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
+    trainer.accelerator.end_training()  # a process group that is still open at exit can abort it (pytorch issue 190489)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ VARIANTS = {"full": {}, "lora": {"lora_r": 4}}
 
 _JOBS = """
 import json, os, runpy, sys
+import torch.distributed
+from accelerate import Accelerator
 
 _, script, fsdp, jobs = sys.argv
 if fsdp == "fsdp":
@@ -34,9 +36,12 @@ if fsdp == "fsdp":
     import transformers.training_args
     transformers.training_args.is_torch_bf16_gpu_available = lambda: True
     PartialState._prepare_backend = lambda *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
-for arguments in json.loads(jobs):
+end, jobs = Accelerator.end_training, json.loads(jobs)
+for left, arguments in zip(reversed(range(len(jobs))), jobs):
+    Accelerator.end_training = end if left == 0 else lambda self: None  # the next training needs the process group
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
+assert not torch.distributed.is_initialized(), "a process that exits with its group open is aborted once in a while"
 """
 
 

@@ -144,6 +144,7 @@ for name, examples in data.items():
     weights |= {f"{name}/{key}": tensor.detach().clone() for key, tensor in model.named_parameters()}
 if trainer.is_world_process_zero():
     save_file(weights, output + "/weights.safetensors")
+trainer.accelerator.end_training()
 """
 
 
