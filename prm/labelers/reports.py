@@ -62,10 +62,10 @@ def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str,
     """How far two methods agree on the traces that both labeled.
 
     Raises:
-        ValueError: they have no trace in common, or a trace has other steps in the other file.
+        ValueError: they have no trace in common, a trace has other steps in the other file, or two traces have one id.
     """
-    others = {trace.trace.id: trace for trace in b}
-    pairs = [(trace, others[trace.trace.id]) for trace in a if trace.trace.id in others]
+    ours, others = _by_id(a), _by_id(b)
+    pairs = [(trace, others[name]) for name, trace in ours.items() if name in others]
     if not pairs:
         raise ValueError("the two have no trace in common; label the same traces file with both methods")
     for x, y in pairs:
@@ -88,6 +88,17 @@ def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str,
         "first_error": sum(x.first_error == y.first_error for x, y in pairs) / len(pairs),
         "value_rmse": math.sqrt(sum((p - q) ** 2 for p, q in values) / len(values)) if values else None,
     }
+
+
+def _by_id(traces: Sequence[LabeledTrace]) -> dict[str, LabeledTrace]:
+    named = {trace.trace.id: trace for trace in traces}
+    if len(named) < len(traces):
+        name, count = Counter(trace.trace.id for trace in traces).most_common(1)[0]
+        raise ValueError(
+            f"{count} traces are {name}, so they cannot be found again in another file; number the traces of a problem in a"
+            " column `index` (data/convert_dataset.py does it)"
+        )
+    return named
 
 
 def _both_labeled(x: LabeledTrace, y: LabeledTrace) -> list[bool]:

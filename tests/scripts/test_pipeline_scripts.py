@@ -264,7 +264,7 @@ def test_planners_share_the_rollouts_of_a_store(scripts, folder, tmp_path):
         for row in read_labeled(tmp_path / f"{name}.jsonl"):
             assert row.labeled.labels[-1] is row.labeled.trace.correct
 
-    rows = [row | {"id": "y#0", "problem_id": "y"} for row in rows_of(tmp_path / "four.jsonl")]
+    rows = [row | {"problem_id": "y/" + row["problem_id"]} for row in rows_of(tmp_path / "four.jsonl")]
     other = write(tmp_path / "other.jsonl", *map(json.dumps, rows))
     done = ok(scripts.run("data/compare_labels.py", labels=[tmp_path / "four.jsonl", tmp_path / "first.jsonl"]))
     result = json.loads(done.stdout.splitlines()[-1])
@@ -273,6 +273,12 @@ def test_planners_share_the_rollouts_of_a_store(scripts, folder, tmp_path):
     assert 0.5 < result["four/first"]["labels"] <= 1
     assert result["four/first"]["value_rmse"] is None
     refuses(scripts, "no trace in common", "data/compare_labels.py", labels=[tmp_path / "four.jsonl", other])
+    changed = [row | {"completions": [*row["completions"][:-1], "#### 0"]} for row in rows_of(tmp_path / "four.jsonl")]
+    other = write(tmp_path / "other.jsonl", *map(json.dumps, changed))
+    refuses(scripts, "has other steps in the other", "data/compare_labels.py", labels=[tmp_path / "four.jsonl", other])
+    twice = [row | {"index": 0} for row in rows_of(tmp_path / "four.jsonl")]
+    other = write(tmp_path / "other.jsonl", *map(json.dumps, twice))
+    refuses(scripts, "in a column `index`", "data/compare_labels.py", labels=[other, tmp_path / "four.jsonl"])
 
 
 def test_what_run_search_refuses(scripts, verifiers, tmp_path):
