@@ -17,6 +17,7 @@ from trl import TrlParser
 from prm.formats import read_outcomes
 from prm.training.arguments import VerifierArguments, hold_out, run_training
 from prm.training.data import orm_examples, pair_examples
+from prm.training.devices import close_process_group
 from prm.training.preflight import preflight
 from prm.training.trainer import VerifierTrainer
 
@@ -74,8 +75,8 @@ def main() -> None:
     trainer.train_report = train_report
     metrics = run_training(trainer, eval_rows, script)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
-    trainer.accelerator.end_training()  # a process group that is still open at exit can abort it (pytorch issue 190489)
 
 
 if __name__ == "__main__":
     main()
+    close_process_group()

@@ -1,4 +1,5 @@
-"""What is refused before a run starts, because it would end without a complete checkpoint or compute something else.
+"""What is refused before a run starts, because it would end without a complete checkpoint or compute something else; and
+how its processes end.
 
     ValueError: FSDP with state dict type SHARDED_STATE_DICT saves no complete checkpoint; set fsdp_state_dict_type: ...
 
@@ -7,6 +8,9 @@ The configs in `recipes/accelerate/` pass. What they were run on stands in `reci
 
 from __future__ import annotations
 
+import gc
+
+import torch.distributed
 from accelerate import Accelerator
 from accelerate.utils import DistributedType, parse_flag_from_env
 from torch.distributed.fsdp import MixedPrecisionPolicy
@@ -55,3 +59,15 @@ def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool)
         zero = accelerator.state.deepspeed_plugin.deepspeed_config["zero_optimization"]
         if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
             raise ValueError("ZeRO-3 saves no complete checkpoint without zero3_save_16bit_model: true; set it")
+
+
+def close_process_group() -> None:
+    """To be called last in a training script, when nothing refers to the trainer any more.
+
+    A process that exits while its process group has threads is aborted once in a while, after a run that went well: a
+    thread that lets go of a tensor takes Python's lock, and Python is gone (pytorch issue 190489). The threads end with the
+    group, and that with the last model wrapped for it, so `accelerator.end_training()` is not enough.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        gc.collect()  # a trainer is part of cycles

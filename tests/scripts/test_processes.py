@@ -100,6 +100,7 @@ from prm import arithmetic
 from prm.encoding import StepCodec
 from prm.formats import LabeledRow
 from prm.training.data import orm_examples, pair_examples, prm_examples
+from prm.training.devices import close_process_group
 from prm.training.losses import OBJECTIVES, weigh_bad
 from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Trace
@@ -144,7 +145,8 @@ for name, examples in data.items():
     weights |= {f"{name}/{key}": tensor.detach().clone() for key, tensor in model.named_parameters()}
 if trainer.is_world_process_zero():
     save_file(weights, output + "/weights.safetensors")
-trainer.accelerator.end_training()
+del trainer, model
+close_process_group()
 """
 
 
