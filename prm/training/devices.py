@@ -66,7 +66,8 @@ def close_process_group() -> None:
 
     A process that exits while its process group has threads is aborted once in a while, after a run that went well: a
     thread that lets go of a tensor takes Python's lock, and Python is gone (pytorch issue 190489). The threads end with the
-    group, and that with the last model wrapped for it, so `accelerator.end_training()` is not enough.
+    group, and that with the last model wrapped for it, so `accelerator.end_training()` is not enough. Under
+    FSDP2 PyTorch's own caches keep the group's object; there it is closed, and a gloo group (tests only) keeps its threads.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
