@@ -42,10 +42,10 @@ for left, arguments in zip(reversed(range(len(jobs))), jobs):
     devices.close_process_group = (lambda: None) if left else close  # the next training needs it
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
-threads = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
 if fsdp == "fsdp":
     sys.stdout.flush()
     os._exit(0)  # past the end of Python, where the threads that are left might abort
+threads = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
 assert not any("gloo" in thread for thread in threads), threads
 """
 
