@@ -17,10 +17,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from prm import answer_workers
-from prm.answers import check_many, normalize
-from prm.formats import write_jsonl
-from prm.problems import read_jsonl
+from prm.answers import check_many, normalize, workers
+from prm.storage.jsonl import read_jsonl, write_jsonl
 
 
 def main() -> None:
@@ -34,7 +32,7 @@ def main() -> None:
     golds, preds = [gold for gold, _ in pairs], [pred for _, pred in pairs]
 
     ours = check_many(golds=golds, preds=preds, deadline=args.deadline)
-    with ThreadPoolExecutor(answer_workers.WORKERS) as threads:
+    with ThreadPoolExecutor(workers.WORKERS) as threads:
         theirs = list(threads.map(lambda gold, pred: math_verify(gold, pred, args.deadline), golds, preds))
     rows = [
         {"gold": gold, "pred": pred, "count": pairs[gold, pred], "ours": mine, "math_verify": other, "same_text": same}
@@ -71,7 +69,7 @@ def read_pair(where: str, row: dict) -> tuple[str, str | None]:
 
 
 def math_verify(gold: str, pred: str | None, deadline: float) -> str:
-    return answer_workers.POOL.ask(gold, pred, deadline, "math_verify") if pred and pred.strip() else "no_answer"
+    return workers.POOL.ask(gold, pred, deadline, "math_verify") if pred and pred.strip() else "no_answer"
 
 
 def same_text(gold: str, pred: str | None) -> str:

@@ -1,9 +1,9 @@
 r"""Labeled files -> a data set to train on and to publish: no duplicates, no benchmark problems, split by problem, a card.
 
 Two passes over the files, one row at a time. The first decides about every trace, in this order: its status, whether
-the same trace was there before, whether its problem is in a benchmark (prm/decontamination.py), the balance
-(prm/balance.py). The second writes. Splits are those of prm/splits.py, so no problem is in two, whatever file it comes
-from. What is left out is listed in removed.jsonl with its reason.
+the same trace was there before, whether its problem is in a benchmark (prm/datasets/decontamination.py), the balance
+(prm/datasets/balance.py). The second writes. Splits are those of prm/datasets/splits.py, so no problem is in two,
+whatever file it comes from. What is left out is listed in removed.jsonl with its reason.
 
 Reads   labeled.jsonl ...   LabeledTrace rows (data/label_steps.py, data/convert_dataset.py), or TRL rows with --semantics
 Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (those that have rows), README.md (the card),
@@ -29,14 +29,14 @@ from huggingface_hub import HfApi
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.balance import Balance, balanced
-from prm.dataset_card import FEATURES, Facts, Split, dataset_card
-from prm.decontamination import NGRAM, BenchmarkIndex, index_problems
-from prm.formats import LabeledRow, labeled_to_row, row_to_labeled
-from prm.problems import prompt_of
-from prm.provenance import write_provenance
-from prm.splits import split_of
-from prm.tables import read_rows
+from prm.datasets.balance import Balance, balanced
+from prm.datasets.card import FEATURES, Facts, Split, dataset_card
+from prm.datasets.decontamination import NGRAM, BenchmarkIndex, index_problems
+from prm.datasets.problems import prompt_of
+from prm.datasets.splits import split_of
+from prm.storage.provenance import write_provenance
+from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
+from prm.storage.sources import read_rows
 
 SPLITS = ("train", "validation", "test")
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from prm.formats import read_labeled
 from prm.labelers.reports import agreement, is_non_monotone
+from prm.storage.rows import read_labeled
 
 
 def main() -> None:

@@ -29,10 +29,10 @@ from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
-from prm.formats import write_jsonl
-from prm.problems import prompt_of
-from prm.provenance import write_provenance
-from prm.tables import read_rows
+from prm.datasets.problems import prompt_of
+from prm.storage.jsonl import write_jsonl
+from prm.storage.provenance import write_provenance
+from prm.storage.sources import read_rows
 
 
 @dataclass

@@ -27,14 +27,14 @@ from pathlib import Path
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import labeled_to_row, row_to_labeled, row_to_trace, trace_to_row, write_jsonl
+from prm.generators.chat import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.generators.endpoint import Endpoint
-from prm.journal import Journal
 from prm.labelers.consensus import agreed, place_of, relation
-from prm.labelers.critics import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.labelers.judge import Judge, judged
-from prm.problems import read_jsonl
-from prm.provenance import is_complete, write_provenance
+from prm.storage.journal import Journal
+from prm.storage.jsonl import read_jsonl, write_jsonl
+from prm.storage.provenance import is_complete, write_provenance
+from prm.storage.rows import labeled_to_row, row_to_labeled, row_to_trace, trace_to_row
 from prm.types import LabeledTrace, Problem, Trace
 
 

@@ -24,13 +24,14 @@ from functools import partial
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row, write_jsonl
 from prm.generators.arguments import GeneratorArguments
-from prm.generators.rollouts import RolloutSource, commit_to
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
-from prm.provenance import is_complete, write_provenance
-from prm.store import RolloutStore
+from prm.sampling.rollouts import RolloutSource, commit_to
+from prm.storage.jsonl import write_jsonl
+from prm.storage.provenance import is_complete, write_provenance
+from prm.storage.rollout_store import RolloutStore
+from prm.storage.rows import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row
 from prm.types import LabeledTrace
 
 
@@ -71,7 +72,7 @@ def main() -> None:
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     if args.backend == "ray":
-        from prm.labelers.cluster import fill_store
+        from prm.sampling.cluster import fill_store
 
         fill_store(
             store, units, problem_ids, partial(run, planner), args.load, args.seed, args.actors, args.gpus_per_actor

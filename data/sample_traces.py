@@ -5,7 +5,7 @@ file, more samples cost only the new ones, and several writers divide the proble
 `data/label_steps.py` the same store and generator settings to have traces and rollouts in one place. Nothing is
 dropped: traces that were cut, have no answer or could not be checked are rows with a `status`.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.problems)
+Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
 Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.py read them)
 
     python data/sample_traces.py --generator arithmetic --problems arithmetic --limit 800 --split train \
@@ -24,13 +24,14 @@ from functools import partial
 from tqdm import tqdm
 from trl import TrlParser
 
-from prm.formats import trace_to_row, write_jsonl
+from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
-from prm.generators.rollouts import Request, RolloutSource, commit_to
-from prm.generators.traces import trace_from_rollout
-from prm.problems import load_problems
-from prm.provenance import is_complete, write_provenance
-from prm.store import RolloutStore
+from prm.sampling.rollouts import Request, RolloutSource, commit_to
+from prm.sampling.traces import trace_from_rollout
+from prm.storage.jsonl import write_jsonl
+from prm.storage.provenance import is_complete, write_provenance
+from prm.storage.rollout_store import RolloutStore
+from prm.storage.rows import trace_to_row
 from prm.types import Problem, Rollout
 
 
@@ -68,7 +69,7 @@ def main() -> None:
 
     work = partial(sample, args.samples)
     if args.backend == "ray":
-        from prm.labelers.cluster import fill_store
+        from prm.sampling.cluster import fill_store
 
         fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor)
 

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from prm.answers import check_many, extract, normalize
-from prm.problems import read_jsonl
+from prm.storage.jsonl import read_jsonl
 
 REWRITES: dict[str, Callable[[str], str]] = {
     "same": lambda s: s,

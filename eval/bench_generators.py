@@ -26,11 +26,11 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from prm.datasets.problems import load_problems
+from prm.encoding.prompts import PROMPTS, prompt_template
+from prm.encoding.steps import split_steps
 from prm.generators import derive_seed, load_generator
 from prm.generators.hf import HfGenerator
-from prm.problems import load_problems
-from prm.prompts import PROMPTS, prompt_template
-from prm.steps import split_steps
 
 Rollouts = list[tuple[int, ...]]
 """Sampled token ids, end token included."""

@@ -45,7 +45,7 @@ import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
-from prm.formats import LabeledRow, read_labeled, read_traces
+from prm.storage.rows import LabeledRow, read_labeled, read_traces
 from prm.types import LabeledTrace
 
 UNIFORM = (1, 2, 4, 8, 16, 32)

@@ -28,13 +28,13 @@ from collections.abc import Callable
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaForCausalLM
 
-from prm import arithmetic
-from prm.encoding import EncodedTrace, StepCodec
-from prm.packing import pack, plan_rows
+from prm.datasets import arithmetic
+from prm.encoding.codec import EncodedTrace, StepCodec
+from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
+from prm.models.loading import from_base
+from prm.models.packing import pack, plan_rows
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import from_base
 from prm.verifiers.step_verifier import StepVerifier
-from prm.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 
 PADDED_ROWS = 8
 PER_STEP_CANDIDATES = 4

@@ -48,14 +48,14 @@ from transformers import (
     TrainingArguments,
 )
 
-from prm import arithmetic
-from prm.encoding import StepCodec
-from prm.packing import pack
-from prm.training.data import Example, StepCollator
+from prm.datasets import arithmetic
+from prm.encoding.codec import StepCodec
+from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
+from prm.models.loading import from_base
+from prm.models.packing import pack
+from prm.training.examples import Example, StepCollator
 from prm.training.trainer import VerifierTrainer
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import from_base
-from prm.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 
 HEADER = list(range(10, 34))
 """The chat template's system turn, the same tokens in front of every prompt."""

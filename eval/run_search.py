@@ -4,7 +4,7 @@ Two searches per problem. A *pool* of N independent candidates, scored by every 
 weighted vote and pass@N for every n <= N are all computed from it (eval/write_report.py, exact estimators). And *beam
 search* with the PRM and N beams. Both are written in chunks of problems and resume after a kill.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.problems)
+Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
         verifiers        checkpoint folders (recipes/train_prm.py, recipes/train_orm.py)
 Writes  <output_dir>/    pool.jsonl, beam.jsonl, meta.json (eval/write_report.py reads them)
 
@@ -24,14 +24,14 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm import answers
-from prm.formats import file_hash, write_jsonl
+from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
-from prm.generators.hf import fingerprint
-from prm.journal import Journal
-from prm.problems import load_problems
-from prm.provenance import write_provenance
+from prm.models.loading import fingerprint
 from prm.search import BeamSearch
-from prm.search.pool import Pool, draw_pools, score_pools
+from prm.search.candidates import Pool, draw_pools, score_pools
+from prm.storage.journal import Journal
+from prm.storage.jsonl import file_hash, write_jsonl
+from prm.storage.provenance import write_provenance
 from prm.types import Budget, Problem, SearchResult, Trace
 from prm.verifiers import load_verifier
 

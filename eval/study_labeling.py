@@ -33,9 +33,9 @@ import torch
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from prm.formats import read_traces
-from prm.metrics import best_of_n, bootstrap, paired_difference
-from prm.step_metrics import aggregate
+from prm.aggregation import aggregate
+from prm.evaluation.search_metrics import best_of_n, bootstrap, paired_difference
+from prm.storage.rows import read_traces
 from prm.verifiers import load_verifier
 
 METHODS = {

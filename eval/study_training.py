@@ -33,9 +33,11 @@ from pathlib import Path
 
 import torch
 
-from prm.formats import file_hash, read_labeled, read_traces
-from prm.metrics import best_of_n
-from prm.step_metrics import aggregate, step_report
+from prm.aggregation import aggregate
+from prm.evaluation.search_metrics import best_of_n
+from prm.evaluation.step_metrics import step_report
+from prm.storage.jsonl import file_hash
+from prm.storage.rows import read_labeled, read_traces
 from prm.verifiers import load_verifier
 
 OBJECTIVES = {

@@ -4,7 +4,7 @@ The page says nothing that is not in summary.json: tables, sentences and picture
 is claimed whose 95% interval includes 0. Several runs of one setup on different problems become one report.
 Left out: running any model (eval/run_search.py did) and comparing runs of different setups.
 
-Reads   <run>/meta.json, pool.jsonl, beam.jsonl (optional)   as prm.runs describes them
+Reads   <run>/meta.json, pool.jsonl, beam.jsonl (optional)   as prm.evaluation.search_runs describes them
 Writes  <output_dir>/summary.json   every number (the units are in it)
         <output_dir>/gains.png, by_level.png
         <output_dir>/report.md      the page for a repository
@@ -29,8 +29,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from prm.report import LABELS, interval, percent, reading, summarize, traces_to_show
-from prm.runs import Run, read_runs
+from prm.evaluation.search_runs import Run, read_runs
+from prm.evaluation.summary import LABELS, interval, percent, reading, summarize, traces_to_show
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 STYLES = {  # color and marker; Okabe and Ito's palette, told apart by color-blind readers too
@@ -92,7 +92,7 @@ def main() -> None:
     (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir), encoding="utf-8")
 
     if args.report_to:
-        from prm.training.tracking import log_report  # imports torch, which the report alone does not need
+        from prm.storage.wandb_artifacts import log_report  # imports torch, which the report alone does not need
 
         log_report(args.output_dir, summary, checkpoints, run.meta)
     for warning in summary["warnings"]:

@@ -16,7 +16,7 @@ _PUBLIC = {
     "Budget": "prm.types",
     "Cost": "prm.types",
     "SearchResult": "prm.types",
-    "load_problems": "prm.problems",
+    "load_problems": "prm.datasets.problems",
     "load_verifier": "prm.verifiers",
     "load_generator": "prm.generators",
     "STRATEGIES": "prm.search",
@@ -24,8 +24,8 @@ _PUBLIC = {
 __all__ = list(_PUBLIC)
 
 if TYPE_CHECKING:
+    from prm.datasets.problems import load_problems
     from prm.generators import load_generator
-    from prm.problems import load_problems
     from prm.search import STRATEGIES
     from prm.types import Budget, Cost, LabeledTrace, Problem, SearchResult, Trace
     from prm.verifiers import load_verifier

@@ -1,10 +1,10 @@
 r"""Fine-tune a generator on solved problems (TRL `SFTTrainer`), or train the small embedded one from scratch.
 
-The generator is taught the exact token layout that sampling uses: prompt ids as `prm.prompts` builds them, then steps
-joined by the separator, then the end token. Only the steps carry loss. Left out: everything that TRL does not need for
-that (packing, chat fine-tuning of multi-turn data).
+The generator is taught the exact token layout that sampling uses: prompt ids as `prm.encoding.prompts` builds them,
+then steps joined by the separator, then the end token. Only the steps carry loss. Left out: everything that TRL does
+not need for that (packing, chat fine-tuning of multi-turn data).
 
-Reads   arithmetic       made on the fly by prm.arithmetic (the student's traces), or
+Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the student's traces), or
         train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's {"question", "answer"}
 Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes everywhere
 
@@ -22,10 +22,10 @@ from peft import LoraConfig
 from transformers import LlamaConfig, LlamaForCausalLM
 from trl import SFTConfig, SFTTrainer, TrlParser
 
-from prm import arithmetic
-from prm.generators.hf import load_model_and_tokenizer
-from prm.problems import load_examples
-from prm.prompts import PROMPTS, PromptTemplate, prompt_template
+from prm.datasets import arithmetic
+from prm.datasets.problems import load_examples
+from prm.encoding.prompts import PROMPTS, PromptTemplate, prompt_template
+from prm.models.loading import load_model_and_tokenizer
 
 
 @dataclass

@@ -14,11 +14,13 @@ from typing import Literal
 from transformers import TrainingArguments, set_seed
 from trl import TrlParser
 
-from prm.formats import read_outcomes
-from prm.training.arguments import VerifierArguments, hold_out, run_training
-from prm.training.data import orm_examples, pair_examples
-from prm.training.devices import close_process_group
+from prm.datasets.splits import hold_out
+from prm.storage.rows import read_outcomes
+from prm.training.arguments import VerifierArguments
+from prm.training.distributed import close_process_group
+from prm.training.examples import orm_examples, pair_examples
 from prm.training.preflight import preflight
+from prm.training.run import run_training
 from prm.training.trainer import VerifierTrainer
 
 

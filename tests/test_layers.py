@@ -10,46 +10,31 @@ from pathlib import Path
 
 import prm
 
-LAYERS = {
-    4: "training search labelers report",
-    3: "generators verifiers difficulty runs conversions dataset_card",
-    2: (
-        "steps answers answer_forms answer_numbers answer_text answer_algebra answer_workers prompts encoding packing"
-        " tree_attention formats problems provenance store journal metrics step_metrics costs arithmetic splits workloads"
-        " tables decontamination balance"
-    ),
-    1: "types",
+ROOMS = {
+    "types": 0,
+    "aggregation": 0,
+    "costs": 0,
+    "answers": 1,
+    "encoding": 1,
+    "models": 1,
+    "storage": 1,
+    "datasets": 2,
+    "conversions": 2,
+    "generators": 2,
+    "evaluation": 2,
+    "sampling": 3,
+    "verifiers": 3,
+    "labelers": 4,
+    "search": 4,
+    "training": 4,
 }
-LAYER = {unit: layer for layer, units in LAYERS.items() for unit in units.split()}
-"""Modules and folders of prm/, and the layer they are in."""
-
-SAME_LAYER = {
-    ("answers", "answer_forms"),
-    ("answers", "answer_numbers"),
-    ("answers", "answer_text"),
-    ("answers", "answer_workers"),
-    ("answer_forms", "answer_numbers"),
-    ("answer_forms", "answer_text"),
-    ("answer_numbers", "answer_text"),
-    ("answer_algebra", "answer_forms"),
-    ("answer_workers", "answer_algebra"),
-    ("arithmetic", "splits"),
-    ("encoding", "prompts"),
-    ("encoding", "steps"),
-    ("formats", "problems"),
-    ("tree_attention", "packing"),
-    ("problems", "arithmetic"),
-    ("problems", "splits"),
-    ("provenance", "formats"),
-    ("tables", "problems"),
-}
-"""(importer, imported) pairs inside one layer. Add one only if the two cannot be told apart in height."""
+"""Modules and folders of prm/ and their levels. A room imports lower levels only; level 0, the nouns, is open to all."""
 
 SCRIPT_FOLDERS = ("data", "recipes", "eval")
 
 
-def layer_errors(unit: str, modules: list[tuple[int, str]]) -> list[str]:
-    """What is wrong with the imports of a module that belongs to `unit` of prm/."""
+def level_errors(room: str, modules: list[tuple[int, str]]) -> list[str]:
+    """What is wrong with the imports of a module that belongs to `room` of prm/."""
     errors = []
     for line, name in modules:
         parts = name.split(".")
@@ -57,17 +42,35 @@ def layer_errors(unit: str, modules: list[tuple[int, str]]) -> list[str]:
             errors.append(f"line {line}: imports {name}; name library modules in full, and import nothing else of ours")
         elif parts[0] == "prm":
             target = parts[1] if len(parts) > 1 else "prm"
-            if target not in LAYER:
+            if target not in ROOMS:
                 errors.append(f"line {line}: imports {name}; import the module that defines it, not the package")
-            elif LAYER[target] > LAYER[unit]:
-                errors.append(f"line {line}: {unit} (layer {LAYER[unit]}) imports {target} (layer {LAYER[target]})")
-            elif LAYER[target] == LAYER[unit] and target != unit and (unit, target) not in SAME_LAYER:
-                errors.append(f"line {line}: {unit} imports {target} of its own layer; see SAME_LAYER")
+            elif target != room and ROOMS[target] >= max(1, ROOMS[room]):
+                errors.append(
+                    f"line {line}: {room} (level {ROOMS[room]}) imports {target} (level {ROOMS[target]}); only lower levels"
+                )
     return errors
 
 
+def find_circle(imports: dict[str, set[str]]) -> list[str]:
+    """Modules that import each other in a ring, the first one again at the end; empty if there is none."""
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return []
+        for target in sorted(imports.get(module, ())):
+            if circle := visit(target, [*path, module]):
+                return circle
+        done.add(module)
+        return []
+
+    return next((circle for module in sorted(imports) if (circle := visit(module, []))), [])
+
+
 def library_modules(root: Path) -> list[tuple[str, Path]]:
-    """(unit, path) of every module of prm/ but its `__init__`, which only names what is public."""
+    """(room, path) of every module of prm/ but its `__init__`, which only names what is public."""
     paths = [path for path in sorted((root / "prm").rglob("*.py")) if path != root / "prm/__init__.py"]
     return [(path.relative_to(root / "prm").parts[0].removesuffix(".py"), path) for path in paths]
 
@@ -77,33 +80,50 @@ def scripts(root: Path) -> list[Path]:
 
 
 def test_the_checker_sees_wrong_imports():
-    upward = [(3, "prm.search.beam")]
-    assert layer_errors("steps", upward) == ["line 3: steps (layer 2) imports search (layer 4)"]
-    assert layer_errors("steps", [(1, "prm.metrics.auc")]) == [
-        "line 1: steps imports metrics of its own layer; see SAME_LAYER"
+    assert level_errors("encoding", [(3, "prm.search.beam")]) == [
+        "line 3: encoding (level 1) imports search (level 4); only lower levels"
     ]
-    assert len(layer_errors("problems", [(1, "prm.Problem"), (2, ".types"), (3, "data.x")])) == 3
-    assert layer_errors("search", [(1, "prm.types.Cost"), (2, "prm.search.tree.Tree"), (3, "torch.nn")]) == []
+    assert level_errors("encoding", [(1, "prm.storage.rows.LabeledRow")]) == [
+        "line 1: encoding (level 1) imports storage (level 1); only lower levels"
+    ]
+    assert len(level_errors("datasets", [(1, "prm.Problem"), (2, ".types"), (3, "data.x")])) == 3
+    assert level_errors("search", [(1, "prm.types.Cost"), (2, "prm.search.tree.Tree"), (3, "torch.nn")]) == []
+    assert level_errors("costs", [(1, "prm.types.Cost")]) == []
+    assert len(level_errors("types", [(1, "prm.storage.rows")])) == 1
 
 
-def test_imports_inside_the_library_point_downward(root, imported_modules):
+def test_the_checker_sees_circles():
+    assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert find_circle({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_rooms_import_lower_levels_only(root, imported_modules):
     errors = []
-    for unit, path in library_modules(root):
-        if unit not in LAYER:
-            errors.append(f"{path.relative_to(root)}: in no layer; add {unit} to LAYERS")
+    for room, path in library_modules(root):
+        if room not in ROOMS:
+            errors.append(f"{path.relative_to(root)}: in no room; add {room} to ROOMS")
         else:
-            errors += [f"{path.relative_to(root)} {error}" for error in layer_errors(unit, imported_modules(path))]
+            errors += [f"{path.relative_to(root)} {error}" for error in level_errors(room, imported_modules(path))]
     assert errors == []
 
 
-def test_every_exception_inside_a_layer_is_used(root, imported_modules):
-    used = {
-        (unit, name.split(".")[1])
-        for unit, path in library_modules(root)
-        for _, name in imported_modules(path)
-        if name.startswith("prm.")
+def test_no_modules_import_each_other_in_a_circle(root, imported_modules):
+    """Those inside functions and under TYPE_CHECKING count, too."""
+    files = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for _, path in library_modules(root)
     }
-    assert SAME_LAYER - used == set(), "no longer needed: remove from SAME_LAYER"
+    imports = {
+        module: {
+            name if name in files else name.rpartition(".")[0]
+            for _, name in imported_modules(path)
+            if name in files or name.rpartition(".")[0] in files
+        }
+        - {module}
+        for module, path in files.items()
+    }
+    assert sum(map(len, imports.values())) > 200
+    assert find_circle(imports) == []
 
 
 def test_folders_of_the_library_are_flat(root):

@@ -17,7 +17,7 @@ from typing import Any
 
 from prm.conversions import math_shepherd, omega_prm, openr, prm800k, processbench, rlhflow, trl
 from prm.conversions.rows import Row
-from prm.formats import row_to_labeled
+from prm.storage.rows import row_to_labeled
 
 IMPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
     "math_shepherd": math_shepherd.import_row,
@@ -47,7 +47,7 @@ def convert(rows: Iterable[tuple[str, Row]], source: str, **options: Any) -> Ite
     """Rows of a foreign set -> rows of ours, at least one for each.
 
     Args:
-        rows: (place, row), as `prm.tables.read_rows` yields them.
+        rows: (place, row), as `prm.storage.sources.read_rows` yields them.
         source: a key of `IMPORTERS`.
         options: see `OPTIONS` and the module of the set.
     """

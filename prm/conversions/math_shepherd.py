@@ -26,7 +26,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from prm.conversions.rows import Row, labeled_row, question, signs
-from prm.formats import need
+from prm.storage.rows import need
 
 MARKER = "ки"
 

@@ -30,8 +30,8 @@ from operator import itemgetter
 from typing import Literal
 
 from prm.conversions.rows import Row, continues, fields, labeled_row, question
-from prm.formats import need
-from prm.steps import split_steps
+from prm.encoding.steps import split_steps
+from prm.storage.rows import need
 
 Branches = Literal["once", "repeat"]
 

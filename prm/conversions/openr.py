@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prm.conversions.rows import Row, continues, labeled_row, question, signs
-from prm.formats import need
+from prm.storage.rows import need
 
 STEP_TAG = "\n" * 5
 

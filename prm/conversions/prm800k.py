@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from prm.conversions.omega_prm import Branches
 from prm.conversions.rows import Row, fields, labeled_row, question
-from prm.formats import need
+from prm.storage.rows import need
 
 Neutral = Literal["good", "bad", "unlabeled"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prm.conversions.rows import Row, labeled_row, question
-from prm.formats import need
+from prm.storage.rows import need
 from prm.types import labels_to_first_error
 
 

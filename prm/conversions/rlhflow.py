@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from prm.conversions.math_shepherd import first_step
 from prm.conversions.rows import Row, continues, fields, labeled_row, question, signs
-from prm.formats import need
+from prm.storage.rows import need
 
 _KEY = 24
 """Questions are looked up by as many of their first characters."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from prm.formats import labeled_to_row
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Problem, Semantics, Trace
 
 Row = dict[str, Any]

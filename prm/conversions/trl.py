@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from prm.conversions.rows import Row
-from prm.formats import labeled_to_row, row_to_labeled, row_to_trace
+from prm.storage.rows import labeled_to_row, row_to_labeled, row_to_trace
 from prm.types import Semantics
 
 

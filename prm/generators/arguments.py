@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from prm.encoding.prompts import PROMPTS, prompt_template
 from prm.generators import ENGINES, Generator, load_generator
-from prm.prompts import PROMPTS, prompt_template
 
 
 @dataclass(kw_only=True)

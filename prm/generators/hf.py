@@ -11,47 +11,21 @@ Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM fo
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
+from prm.encoding.prompts import PromptTemplate
+from prm.encoding.steps import DEFAULT_SEPARATOR
 from prm.generators.token_text import TokenText, Until, check_requests
-from prm.prompts import PromptTemplate
-from prm.steps import DEFAULT_SEPARATOR
+from prm.models.loading import fingerprint, load_model_and_tokenizer
+from prm.models.prefix_cache import RoomyLayer
 from prm.types import Continuation, StopReason
-
-
-def load_model_and_tokenizer(
-    path: str, gguf_file: str | None = None, dtype: torch.dtype | str = "auto"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal language model and its tokenizer from a folder, a hub name, or a GGUF file inside either.
-
-    A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
-    """
-    if gguf_file is None:
-        return _load(AutoModelForCausalLM, path, dtype=dtype), _load(AutoTokenizer, path)
-    loaded = _load(AutoModelForCausalLM, path, gguf_file=gguf_file, dtype=torch.float32)
-    config = type(loaded.config)(
-        **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
-    )
-    model = type(loaded)(config)
-    model.load_state_dict(loaded.state_dict())
-    return model, _load(AutoTokenizer, path, gguf_file=gguf_file)
-
-
-def _load(kind: Any, path: str, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(path, **options)
-    except OSError as error:  # it may say only that there is no connection
-        reason = str(error).splitlines()[0]
-        raise OSError(f"{path!r} is no folder with a model, and could not be loaded from the hub: {reason}") from error
 
 
 class HfGenerator:
@@ -140,7 +114,7 @@ class HfGenerator:
         columns = torch.arange(length, device=device)
 
         cache = DynamicCache(config=self.model.config)
-        cache.layers = [_RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         output = self.model(
             input_ids=ids,
             attention_mask=(columns >= pads[:, None]).long(),
@@ -197,41 +171,6 @@ class HfGenerator:
         return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
 
 
-class _RoomyLayer(DynamicLayer):
-    """Keys and values of one layer with room to grow. The stock layer copies all of them for every new token, a third
-    of the time of a small model."""
-
-    room = 32  # tokens
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        """Append (rows, heads, new tokens, head size); returns all keys and all values."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        used = self.get_seq_length()
-        total = used + key_states.shape[-2]
-        if self._buffers is None or self._buffers[0].shape[-2] < total:
-            shape = (*key_states.shape[:2], total + self.room, key_states.shape[-1])
-            keys, values = key_states.new_empty(shape), value_states.new_empty(shape)
-            if used:
-                keys[..., :used, :] = self.keys  # type: ignore[assignment]
-                values[..., :used, :] = self.values  # type: ignore[assignment]
-            self._buffers = keys, values
-        keys, values = self._buffers
-        keys[..., used:total, :], values[..., used:total, :] = key_states, value_states
-        self.keys, self.values = keys[..., :total, :], values[..., :total, :]
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        used = self.get_seq_length()
-        keys, values = self._buffers  # type: ignore[misc]  # a layer that has read nothing has no rows to select
-        self._buffers = keys, values = keys.index_select(0, indices), values.index_select(0, indices)
-        self.keys, self.values = keys[..., :used, :], values[..., :used, :]
-
-
 def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
     """One uniform number in [0, 1) per seed: splitmix64 of seed and position (Steele et al. 2014)."""
     with np.errstate(over="ignore"):
@@ -240,12 +179,3 @@ def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:
-    """Eight hex digits of the settings and of the first values of every parameter."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:8]

@@ -32,11 +32,11 @@ from typing import Any, Literal
 import httpx2
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from prm.encoding.prompts import PromptTemplate, bos
+from prm.encoding.steps import DEFAULT_SEPARATOR
 from prm.generators import derive_seed
 from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 from prm.generators.token_text import TokenText, Until, check_requests
-from prm.prompts import PromptTemplate, bos
-from prm.steps import DEFAULT_SEPARATOR
 from prm.types import Continuation
 
 

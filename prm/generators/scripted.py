@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from prm.steps import DEFAULT_SEPARATOR, is_final
+from prm.encoding.steps import DEFAULT_SEPARATOR, is_final
 from prm.types import Continuation
 
 

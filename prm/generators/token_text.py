@@ -16,8 +16,8 @@ from typing import Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from prm.prompts import PromptTemplate
-from prm.steps import complete_steps, is_final
+from prm.encoding.prompts import PromptTemplate
+from prm.encoding.steps import complete_steps, is_final
 from prm.types import StopReason
 
 Until = Literal["step", "end"]

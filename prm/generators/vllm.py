@@ -19,18 +19,17 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
+from prm.encoding.prompts import PromptTemplate
+from prm.encoding.steps import DEFAULT_SEPARATOR
 from prm.generators.token_text import TokenText, Until, check_requests
-from prm.prompts import PromptTemplate
-from prm.steps import DEFAULT_SEPARATOR
+from prm.models.loading import read_weights
 from prm.types import Continuation
 
 
@@ -159,24 +158,3 @@ class VllmGenerator:
                     ended.append(output.request_id)
             self._engine.abort_request(ended)
         return results  # type: ignore[return-value]
-
-
-def read_weights(folder: Path) -> tuple[int, str]:
-    """The number of parameters of a safetensors checkpoint, and eight hex digits of the first values of each of them.
-
-    Raises:
-        FileNotFoundError: the folder holds no safetensors.
-    """
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no model*.safetensors; save the model with `save_pretrained`")
-    digest, num_parameters = hashlib.sha256(), 0
-    for file in files:
-        with safe_open(file, "pt") as tensors:
-            for name in sorted(tensors.keys()):
-                values = tensors.get_slice(name)
-                shape = values.get_shape()
-                first = values[:64] if len(shape) == 1 else values[:1]
-                digest.update(f"{name}{shape}".encode() + first.flatten()[:64].float().numpy().tobytes())
-                num_parameters += prod(shape)
-    return num_parameters, digest.hexdigest()[:8]

@@ -20,13 +20,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from prm.generators.rollouts import RolloutSource
 from prm.labelers.adaptive import Adaptive
 from prm.labelers.evidence import Evidence
 from prm.labelers.first_error import FirstError
 from prm.labelers.monte_carlo import MonteCarlo
 from prm.labelers.omega_prm import OmegaPRM
 from prm.labelers.plans import Plan, together
+from prm.sampling.rollouts import RolloutSource
 from prm.types import LabeledTrace, Problem, Trace
 
 Group = tuple[Problem, Sequence[Trace]]

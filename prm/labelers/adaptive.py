@@ -22,9 +22,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prm.generators.rollouts import Request
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, Steps, from_counts, open_prefixes, together
+from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Problem, Trace
 
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prm.generators.rollouts import Place, Request, RolloutSource
 from prm.labelers.plans import Result, Steps, open_prefixes
+from prm.sampling.rollouts import Place, Request, RolloutSource
 from prm.types import Problem, Rollout, Trace
 
 

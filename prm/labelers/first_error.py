@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prm.generators.rollouts import Request
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, Steps, together
+from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Problem, Trace
 
 

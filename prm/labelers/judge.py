@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prm.generators import derive_seed
-from prm.labelers.critics import Answer, Question
+from prm.generators.chat import Answer, Question
 from prm.labelers.judge_prompt import judge_prompt, read_verdict
 from prm.types import LabeledTrace, Problem, Trace, labels_to_first_error
 

@@ -24,10 +24,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prm.generators.rollouts import Request
-from prm.generators.traces import trace_from_rollout
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, from_counts
+from prm.sampling.rollouts import Request
+from prm.sampling.traces import trace_from_rollout
 from prm.types import LabeledTrace, Problem, Rollout, Trace
 
 State = tuple[str, ...]

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Sequence
 from typing import TypeVar
 
-from prm.generators.rollouts import Request
+from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Trace
 
 Result = TypeVar("Result")

@@ -15,12 +15,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prm.aggregation import aggregate
 from prm.costs import forward_flops
+from prm.encoding.steps import split_steps
 from prm.generators import Generator, derive_seed
-from prm.generators.traces import build_traces
-from prm.search.pool import Pool
-from prm.step_metrics import aggregate
-from prm.steps import split_steps
+from prm.sampling.traces import build_traces
+from prm.search.candidates import Pool
 from prm.types import Budget, Cost, Problem, SearchResult
 from prm.verifiers import Verifier
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prm.aggregation import aggregate
 from prm.generators import Generator
-from prm.search.pool import draw_pools
-from prm.step_metrics import aggregate
+from prm.search.candidates import draw_pools
 from prm.types import Budget, Problem, SearchResult
 from prm.verifiers import Verifier
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from prm import answers
 from prm.generators import Generator
-from prm.search.pool import draw_pools
+from prm.search.candidates import draw_pools
 from prm.types import Budget, Problem, SearchResult
 from prm.verifiers import Verifier
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prm import answers
+from prm.aggregation import aggregate
 from prm.generators import Generator
+from prm.search.candidates import draw_pools
 from prm.search.majority import winner
-from prm.search.pool import draw_pools
-from prm.step_metrics import aggregate
 from prm.types import Budget, Problem, SearchResult
 from prm.verifiers import Verifier
 

@@ -6,25 +6,23 @@ override them, an unknown key is an error (TRL's `TrlParser`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-from transformers import AutoTokenizer, EarlyStoppingCallback, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from prm.encoding import StepCodec
-from prm.formats import LabeledRow, file_hash
-from prm.prompts import PROMPTS, prompt_template
-from prm.splits import split_of
-from prm.steps import DEFAULT_SEPARATOR
+from prm.aggregation import DEFAULT_AGGREGATION
+from prm.encoding.codec import StepCodec
+from prm.encoding.prompts import PROMPTS, prompt_template
+from prm.encoding.steps import DEFAULT_SEPARATOR
+from prm.models.loading import from_base, nf4
+from prm.models.step_classifier import HEADS
+from prm.storage.jsonl import file_hash
 from prm.training.losses import OBJECTIVES, Objective, weigh_bad
-from prm.training.resume import find_checkpoint
-from prm.training.tracking import WandbTracking
-from prm.training.trainer import VerifierTrainer, add_lora
+from prm.training.trainer import add_lora
 from prm.types import Aggregation, Semantics
-from prm.verifiers.checkpoint import DEFAULT_AGGREGATION, HEADS, VerifierConfig
-from prm.verifiers.classifier import from_base, nf4
+from prm.verifiers.checkpoint import VerifierConfig
 
 
 @dataclass
@@ -118,51 +116,3 @@ class VerifierArguments:
                 " for it; leave them out"
             )
         return OBJECTIVES[name] if self.bad_weight == 1 else weigh_bad(OBJECTIVES[name], self.bad_weight)
-
-
-def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:
-    """Rows of nine tenths of the problems to train on and those of the rest to validate on, by a hash of the problem."""
-    by_part: dict[bool, list[LabeledRow]] = {True: [], False: []}
-    for row in rows:
-        by_part[split_of("hold out " + row.problem.prompt) == "validation"].append(row)
-    if not by_part[True] or not by_part[False]:
-        raise ValueError(f"{len(rows)} rows are too few to hold out a tenth of their problems; give --eval_data")
-    return by_part[False], by_part[True]
-
-
-def run_training(
-    trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow], arguments: VerifierArguments | None = None
-) -> dict[str, float]:
-    """Train, save, evaluate, prove that the checkpoint holds what was trained, then publish it where that is asked for.
-
-    Args:
-        arguments: recorded in the W&B run, together with the data they name.
-
-    Returns:
-        The validation metrics.
-    """
-    args = trainer.args
-    tracking = WandbTracking(trainer, arguments) if "wandb" in (args.report_to or ()) else None
-    if tracking:
-        trainer.add_callback(tracking)
-    if arguments and arguments.early_stopping is not None:
-        trainer.add_callback(EarlyStoppingCallback(arguments.early_stopping))
-    checkpoint = find_checkpoint(args.resume_from_checkpoint, str(args.output_dir), trainer.verifier_config)
-    trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(_internal_call=True)  # as the Trainer's own saves: not pushed before it is known to be good
-    trainer.save_state()
-    metrics = trainer.evaluate()
-    some = [(row.problem.prompt, row.labeled.trace.steps) for row in eval_rows[:8]]
-    codec = trainer.verifier_config.codec  # a trace that was truncated in training is compared as far as it is read
-    fits = [codec.fit(codec.encode(trainer.tokenizer, prompt, steps)) for prompt, steps in some]
-    steps_N = [steps[:fit] for (_, steps), fit in zip(some, fits, strict=True)]
-    difference = trainer.check_saved([prompt for prompt, _ in some], steps_N)
-    if trainer.is_world_process_zero():
-        print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
-    trainer.save_metrics("eval", metrics)
-    trainer.create_model_card()  # once more: the metrics are known now
-    if tracking:
-        tracking.finish()
-    if args.push_to_hub:
-        trainer.push_to_hub()
-    return metrics

@@ -21,10 +21,9 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from prm.encoding import StepCodec
-from prm.formats import LabeledRow, read_statuses
-from prm.training.data import DatasetReport, Example
-from prm.training.model_card import show_positions
+from prm.encoding.codec import StepCodec, show_positions
+from prm.storage.rows import LabeledRow, read_statuses
+from prm.training.examples import DatasetReport, Example
 
 
 def preflight(

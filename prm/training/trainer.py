@@ -20,15 +20,15 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
-from prm.step_metrics import step_report
-from prm.training.data import DatasetReport, Example, ProblemSampler, StepCollator
-from prm.training.devices import check_devices
+from prm.evaluation.step_metrics import step_report
+from prm.models.step_classifier import HEAD
+from prm.models.tree_attention import check_supported
+from prm.training.distributed import check_devices
+from prm.training.examples import DatasetReport, Example, ProblemSampler, StepCollator
 from prm.training.losses import Objective, cross_entropy
-from prm.training.model_card import write_model_card
 from prm.training.throughput import Throughput
-from prm.tree_attention import check_supported
 from prm.verifiers.checkpoint import FILE, VerifierConfig
-from prm.verifiers.classifier import HEAD
+from prm.verifiers.model_card import write_model_card
 from prm.verifiers.step_verifier import StepVerifier
 
 PADDING = -100.0
@@ -64,7 +64,7 @@ def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: 
 
 
 class VerifierTrainer(Trainer):
-    """Trains a `StepClassifier` (or its LoRA) on examples of `prm.training.data`."""
+    """Trains a `StepClassifier` (or its LoRA) on examples of `prm.training.examples`."""
 
     def __init__(
         self,
@@ -188,7 +188,8 @@ class VerifierTrainer(Trainer):
         if self.args.should_save:
             self.verifier_config.save(folder)
             name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
-            write_model_card(folder, name, self.verifier_config, self.tokenizer, self.train_report, self.last_metrics)
+            data = None if self.train_report is None else str(self.train_report)
+            write_model_card(folder, name, self.verifier_config, self.tokenizer, data, self.last_metrics)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Ours, in place of the stock card, which knows nothing of steps. `push_to_hub` calls this."""

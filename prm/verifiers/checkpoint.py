@@ -15,19 +15,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
-from prm.encoding import StepCodec
-from prm.provenance import library_versions
+from prm.encoding.codec import StepCodec
+from prm.models.step_classifier import HEADS, Head
+from prm.storage.provenance import library_versions
 from prm.types import Aggregation, Semantics
 
 FILE = "prm_config.json"
-
-Head = Literal["linear", "mlp", "lm_tokens"]
-"""Shape and start of the head that turns a hidden state into two logits (`prm.verifiers.classifier`)."""
-
-HEADS: tuple[Head, ...] = get_args(Head)
-
-DEFAULT_AGGREGATION: dict[Semantics, Aggregation] = {"value": "last", "correctness": "product", "outcome": "last"}
-"""What a score means decides how scores add up (Snell et al. 2024 sec. 5; Zhang et al. 2501.07301 sec. 3)."""
 
 
 @dataclass(frozen=True)

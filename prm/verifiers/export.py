@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import load_classifier
+from prm.verifiers.loading import load_classifier
 
 
 def export_reward_model(path: str, output_dir: str) -> float:

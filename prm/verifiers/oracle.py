@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prm import answers
-from prm.steps import is_final
+from prm.encoding.steps import is_final
 from prm.types import Aggregation, Problem
 
 

@@ -4,7 +4,7 @@
     verifier.score("Start with 47, add 38.", ["47 + 38 = 75", "#### 75"])    # -> [0.03, 0.01]
 
 One forward pass gives the scores of all steps of many traces, because the model is causal and because traces that begin
-alike are packed into one row in which the shared part is computed once (`prm.packing`). There is no padding.
+alike are packed into one row in which the shared part is computed once (`prm.models.packing`). There is no padding.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from prm.encoding import EncodedTrace
-from prm.packing import pack, plan_rows
-from prm.step_metrics import aggregate
-from prm.tree_attention import check_supported
+from prm.aggregation import aggregate
+from prm.encoding.codec import EncodedTrace
+from prm.models.packing import pack, plan_rows
+from prm.models.tree_attention import check_supported
 from prm.types import Aggregation
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import load_classifier
+from prm.verifiers.loading import load_classifier
 
 
 class StepVerifier:

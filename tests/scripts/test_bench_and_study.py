@@ -4,8 +4,9 @@ size stands in eval/README.md and recipes/README.md; times are not asserted."""
 import json
 import random
 
-from prm import arithmetic
-from prm.formats import labeled_to_row, write_jsonl
+from prm.datasets import arithmetic
+from prm.storage.jsonl import write_jsonl
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Trace
 
 

@@ -9,8 +9,8 @@ import datasets
 import pytest
 import yaml
 
-from prm.formats import read_labeled
-from prm.splits import split_of
+from prm.datasets.splits import split_of
+from prm.storage.rows import read_labeled
 
 GOLD = {"problem": "A merchant buys 12 crates of 30 apples and sells each of the apples for 2 coins. How much is it?"}
 

@@ -17,8 +17,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from prm import arithmetic, load_verifier
-from prm.formats import labeled_to_row, write_jsonl
+from prm import load_verifier
+from prm.datasets import arithmetic
+from prm.storage.jsonl import write_jsonl
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Trace
 
 ROOT = Path(__file__).resolve().parents[2]

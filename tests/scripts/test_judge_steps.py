@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from prm.formats import read_labeled
+from prm.storage.rows import read_labeled
 
 STEPS = {
     "right": ["47 + 38 = 85", "85 - 12 = 73", "#### 73"],

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from prm import arithmetic
-from prm.formats import labeled_to_row, write_jsonl
+from prm.datasets import arithmetic
+from prm.storage.jsonl import write_jsonl
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Trace
 
 

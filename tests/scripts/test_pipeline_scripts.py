@@ -8,9 +8,9 @@ import sys
 import pytest
 import yaml
 
-from prm.encoding import StepCodec
-from prm.formats import read_labeled, read_traces
-from prm.runs import read_runs
+from prm.encoding.codec import StepCodec
+from prm.evaluation.search_runs import read_runs
+from prm.storage.rows import read_labeled, read_traces
 from prm.verifiers.checkpoint import VerifierConfig
 
 GENERATOR = {"generator": "arithmetic", "max_new_tokens": 80}
@@ -46,7 +46,7 @@ def verifiers(root, tmp_path_factory):
     import torch
     from transformers import AutoTokenizer
 
-    from prm.verifiers.classifier import from_base
+    from prm.models.loading import from_base
 
     base = str(root / "prm" / "assets" / "arithmetic_generator")
     paths = {}

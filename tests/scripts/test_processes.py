@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from prm import arithmetic
-from prm.formats import labeled_to_row, write_jsonl
+from prm.datasets import arithmetic
+from prm.storage.jsonl import write_jsonl
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Trace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,16 +97,16 @@ import random, sys
 import torch
 from safetensors.torch import save_file
 from transformers import TrainingArguments
-from prm import arithmetic
-from prm.encoding import StepCodec
-from prm.formats import LabeledRow
-from prm.training.data import orm_examples, pair_examples, prm_examples
-from prm.training.devices import close_process_group
+from prm.datasets import arithmetic
+from prm.encoding.codec import StepCodec
+from prm.storage.rows import LabeledRow
+from prm.training.examples import orm_examples, pair_examples, prm_examples
+from prm.training.distributed import close_process_group
 from prm.training.losses import OBJECTIVES, weigh_bad
 from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Trace
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.classifier import from_base
+from prm.models.step_classifier import from_base
 
 base, size, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 codec, tokenizer, rng = StepCodec(max_length=128), arithmetic.build_tokenizer(), random.Random(0)

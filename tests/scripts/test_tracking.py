@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from prm import arithmetic
-from prm.formats import file_hash, labeled_to_row, write_jsonl
+from prm.datasets import arithmetic
+from prm.storage.jsonl import file_hash, write_jsonl
+from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Trace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prm import arithmetic
+from prm.datasets import arithmetic
 from prm.generators import load_generator
 
 TINY = {

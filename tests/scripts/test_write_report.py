@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from prm.report import reading, summarize, traces_to_show
-from prm.runs import read_runs
+from prm.evaluation.search_runs import read_runs
+from prm.evaluation.summary import reading, summarize, traces_to_show
 
 REPO = Path(__file__).parents[2]
 META = {

@@ -1,0 +1,182 @@
+r"""Find the final answer in a text and compare it with the gold one: the only place that decides "correct".
+
+    extract(r"... so she has $18 left.\n#### 18")        ->  Extraction(answer="18", rule="hash")
+    check(gold=r"\frac{1}{2}", pred="0.5")               ->  "correct"
+    check(gold="1/2^{99}", pred="1/2^{98}")              ->  "wrong"
+
+Cheap and certain comes first: equal text after harmless rewriting; then numbers, exactly, as fractions; then the kind
+of answer (number or expression, set, tuple or interval, union, equation, inequality, words), where different kinds are
+wrong. Only two expressions or two relations that differ in writing go to the algebra of `prm.answers.algebra`, in
+killable processes. A list of numbers never gets there, and none is started for it. The first layers are
+in `prm.answers.text`, `prm.answers.numbers` and `prm.answers.forms`. `tests/golden/answer_pairs.jsonl` shows, pair by
+pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.
+
+Decisions that a reader may want to know:
+
+- A percent sign is ambiguous (is "50%" the answer 50 or 0.5?), so it is read either way if only one side has it.
+- A unit counts only if both sides have one ("5 cm" is "5", but not "5 m"); "5 million" is a number, $ is dropped.
+- "2:30" is "2:30 pm" and "14:30" is, too, but "1:30" is not "13:30". The ratio 3:4 is 3/4 and 6:8.
+- "1,234" is a number, "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" is "3 and 2" and "\{2,3\}".
+- `a < x < b` and `x \in (a, b)` are the interval (a, b), whichever of the two is gold; "(1, 2)" is not "[1, 2]".
+- "x = 2 or y = 3" is not "2, 3"; "1/2 x" is half of x; "2xyz" is a product, "2 apples" has a unit.
+- What the parser is known to misread (y', x^T, \pmod 5, "2 3") is equal as text or not at all.
+- "x = 5" and "5 = x" are "5"; two equations are equal if one is a multiple of the other (not merely solvable alike).
+- Two rationals are compared exactly (0.333333 is not 1/3); a decimal and an irrational to a relative 1e-6.
+- What is longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
+
+Left out: units are not converted ("1 m" is not "100 cm", 60 degrees is not pi/3), numbers are not read from words
+("five"), sets are not simplified ("[1,2] or [2,3]" is not "[1,3]"), and there is no partial credit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, cast
+
+from prm.answers import workers
+from prm.answers.forms import compare
+from prm.answers.numbers import quantity
+from prm.answers.text import depth, normalize
+
+__all__ = ["Extraction", "Outcome", "check", "check_many", "extract", "group", "normalize"]
+
+Outcome = Literal["correct", "wrong", "no_answer", "timeout", "error"]
+Rule = Literal["boxed", "hash", "answer_is", "last_number", "none"]
+
+MAX_CHARS = 10_000
+MAX_DEPTH = 50
+CHEAP_CHARS = 300
+"""Longer answers are compared in a worker from the start: two sets of a thousand members take minutes to pair up."""
+
+_BOXED_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+# "#### Step 2" is a Markdown heading, not an answer.
+_HASH = re.compile(
+    r"^[ \t]*+####[ \t]*+(?![^\w\n]*+(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$",
+    re.M | re.I,
+)
+_ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*", re.IGNORECASE)
+_ANSWER_END = re.compile(r"\.(?=\s|\*|$)|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as)\b)|\*\*")
+_NUMBER = re.compile(r"(?:(?<![\w)\]}])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)%?")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The final answer found in a text, as written there, and the rule that found it."""
+
+    answer: str | None
+    rule: Rule
+
+
+def extract(text: str) -> Extraction:
+    r"""The final answer of a text: the last closed `\boxed{}`, else the last `#### 18`, else the last "answer is X" or
+    "answer: X", else the last number. Blank ones do not count. Linear in the length of the text.
+
+    >>> extract(r"\boxed{1}? No: \boxed{\frac{1}{2}}.")
+    Extraction(answer='\\frac{1}{2}', rule='boxed')
+    >>> extract("5 + 7 = 12"), extract("I give up.")
+    (Extraction(answer='12', rule='last_number'), Extraction(answer=None, rule='none'))
+    """
+    if boxed := _last_boxed(text):
+        return Extraction(boxed, "boxed")
+    if hashes := _HASH.findall(text):
+        return Extraction(hashes[-1].strip(), "hash")
+    if leads := list(_ANSWER_IS.finditer(text)):
+        claim = text[leads[-1].end() :].split("\n", maxsplit=1)[0]
+        math = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", claim)
+        claim = (math[1] or math[2]) if math else _ANSWER_END.split(claim, maxsplit=1)[0]
+        if claim.strip():
+            return Extraction(claim.strip(), "answer_is")
+    if numbers := _NUMBER.findall(text):
+        return Extraction(numbers[-1], "last_number")
+    return Extraction(None, "none")
+
+
+def _last_boxed(text: str) -> str | None:
+    opened: list[tuple[int, bool]] = []  # (where the content of a brace starts, whether it is a box)
+    last = (-1, "")
+    for token in _BOXED_TOKENS.finditer(text):
+        if token[0] == "{" or token[0].startswith("\\boxed"):
+            opened.append((token.end(), token[0] != "{"))
+        elif token[0] == "}" and opened:
+            start, is_box = opened.pop()
+            if is_box and start > last[0] and (content := text[start : token.start()].strip()):
+                last = (start, content)
+    return last[1] or None
+
+
+def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
+    r"""Whether `pred` is the same answer as `gold`. Call it from any thread.
+
+    `correct` or `wrong` where that could be decided; `no_answer` if `pred` is None or blank; `timeout` if the algebra
+    took more than `deadline` seconds (waiting for a free worker not counted); `error` if it ran out of memory, crashed,
+    or was not tried (see `MAX_CHARS`). Raises ValueError for a blank gold answer.
+
+    >>> check(gold="1,234", pred="$1234.00"), check(gold=r"\frac{1}{2}", pred="0.5"), check(gold="(1,2)", pred="(2,1)")
+    ('correct', 'correct', 'wrong')
+    """
+    if not gold.strip():
+        raise ValueError(f"gold answer {gold!r} is blank, nothing can match it; drop the problem or fill in its answer")
+    if pred is None or not pred.strip():
+        return "no_answer"
+    if gold.strip() == pred.strip():
+        return "correct"
+    if any(len(text) > MAX_CHARS or depth(text) > MAX_DEPTH for text in (gold, pred)):
+        return "error"
+    gold, pred = normalize(gold), normalize(pred)
+    if not re.search(r"[\w\\]", pred):  # "()", "$$", "?"
+        return "no_answer"
+    same = compare(gold, pred) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
+    if same is None:
+        return cast(Outcome, workers.POOL.ask(gold, pred, deadline))
+    return "correct" if same else "wrong"
+
+
+def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: float = 5.0) -> list[Outcome]:
+    """`check` for each pair, in parallel and once for equal pairs. Raises ValueError as `check` does."""
+    if len(golds) != len(preds):
+        raise ValueError(f"{len(golds)} golds but {len(preds)} preds; one gold answer per prediction is needed")
+    pairs = list(dict.fromkeys(zip(golds, preds, strict=True)))
+    with ThreadPoolExecutor(workers.WORKERS) as threads:
+        outcomes = threads.map(lambda pair: check(gold=pair[0], pred=pair[1], deadline=deadline), pairs)
+        known = dict(zip(pairs, outcomes, strict=True))
+    return [known[pair] for pair in zip(golds, preds, strict=True)]
+
+
+def group(answers: Sequence[str | None]) -> list[int | None]:
+    r"""Class of each answer, for voting: equal answers share an index, counted in the order of first appearance.
+
+    None for None and blank. In a vote 50% counts as 50. An answer joins the first class whose first member it equals.
+
+    >>> group(["0.5", "7", r"\frac{1}{2}", None, "1/2"])
+    [0, 1, 0, None, 0]
+    """
+    seen: dict[str | Fraction, int] = {}
+    first: list[str] = []  # of each class
+    not_numbers: list[int] = []  # classes whose first member is no plain number
+    result: list[int | None] = []
+    for answer in answers:
+        if answer is None or not answer.strip():
+            result.append(None)
+            continue
+        if answer not in seen:
+            small = len(answer) <= MAX_CHARS and depth(answer) <= MAX_DEPTH
+            text = (normalize(answer).rstrip("%") if small else answer) or answer
+            measured = quantity(text)
+            number = measured.value if measured and not measured.unit else None
+            key = text if number is None else number
+            if key not in seen:
+                # Two numbers that differ as fractions differ: a million of them need no comparison in pairs.
+                candidates = range(len(first)) if number is None else not_numbers
+                equal = (i for i in candidates if check(gold=first[i], pred=text) == "correct")
+                seen[key] = next(equal, len(first))
+                if seen[key] == len(first):
+                    first.append(text)
+                    if number is None:
+                        not_numbers.append(seen[key])
+            seen[answer] = seen[key]
+        result.append(seen[answer])
+    return result

@@ -1,0 +1,152 @@
+"""The card (README.md) of a data set folder: a YAML header that `datasets` loads by, and what is in it.
+
+    ---
+    tags: [process-reward-model, ...]
+    configs:
+    - config_name: default
+      data_files:
+      - {split: train, path: train.jsonl}
+    dataset_info:
+      features:
+      - {name: prompt, dtype: string}
+      ...
+    ---
+    # math_shepherd
+    | split | problems | traces | good steps | ...
+
+The header names the type of every column, because `datasets` otherwise guesses it from the first rows, where a column
+may be empty, and fails at the first one where it is not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+import yaml
+from datasets import DatasetInfo, Features, List, Value
+from datasets.info import DatasetInfosDict
+from huggingface_hub import DatasetCardData
+
+from prm.storage.jsonl import file_hash
+from prm.storage.rows import LabeledRow
+
+FEATURES = Features(
+    {
+        "prompt": Value("string"),
+        "completions": List(Value("string")),
+        "labels": List(Value("bool")),
+        "values": List(Value("float64")),
+        "counts": List(List(Value("int64"))),
+        "semantics": Value("string"),
+        "method": Value("string"),
+        "id": Value("string"),
+        "problem_id": Value("string"),
+        "gold": Value("string"),
+        "level": Value("int64"),
+        "answer": Value("string"),
+        "correct": Value("bool"),
+        "finished": Value("bool"),
+        "num_tokens": Value("int64"),
+        "seed": Value("int64"),
+        "index": Value("int64"),
+        "generator": Value("string"),
+        "status": Value("string"),
+    }
+)
+"""Columns of a labeled row (`prm.storage.rows.labeled_to_row`)."""
+
+
+@dataclass
+class Split:
+    """What is in a split, counted row by row."""
+
+    traces: int = 0
+    problems: set[str] = field(default_factory=set)
+    labels: Counter[str] = field(default_factory=Counter)
+    steps: dict[bool, Counter[int]] = field(default_factory=lambda: {True: Counter(), False: Counter()})
+    """How many traces have how many steps, of those with a bad step and those without."""
+
+    def add(self, row: LabeledRow) -> None:
+        labels = row.labeled.labels
+        self.traces += 1
+        self.problems.add(" ".join(row.problem.prompt.split()))
+        self.labels.update("unlabeled" if label is None else "good" if label else "bad" for label in labels)
+        self.steps[False in labels][len(labels)] += 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the card says beside the splits."""
+
+    name: str
+    inputs: Sequence[str]
+    sources: Counter[tuple[str, str]]
+    """Traces by (source, method of labeling)."""
+    removed: Counter[str]
+    """Traces that were left out, by reason."""
+    benchmarks: dict[str, int]
+    """Traces of each benchmark's problems that were removed; empty = not compared with any."""
+    ngram: int
+    balance: str | None
+    license: str | None
+
+
+def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
+    lengths = "steps per trace without / with a bad one"
+    sections = [
+        f"# {facts.name}",
+        "Step-by-step solutions with one label per step, to train process reward models. Made with `data/build_dataset.py`"
+        " of prm-toolkit: `meta.json` has versions and hashes of the inputs, `removed.jsonl` every trace that was left out.",
+        "## Sizes",
+        f"| split | problems | traces | good steps | bad steps | without label | {lengths} |\n{'|---' * 7}|\n"
+        + "\n".join(_row(name, split) for name, split in splits.items()),
+        "Splits are cut by a hash of the problem's text: no problem is in two. Where traces with a bad step are longer"
+        " than those without, a verifier can learn the length instead.",
+        "## Sources",
+        "| source | labels by | traces |\n|---|---|---|\n"
+        + "\n".join(f"| {source} | {method} | {count} |" for (source, method), count in sorted(facts.sources.items())),
+        "\n".join(f"- `{path}`" + (f" ({file_hash(path)})" if Path(path).is_file() else "") for path in facts.inputs),
+        f"License: {facts.license or 'unknown; those of the sources apply'}.",
+        "## Left out",
+        "\n".join(f"- {why}: {count} traces" for why, count in facts.removed.most_common()) or "Nothing.",
+        f"Balanced by {facts.balance}." if facts.balance else "Not balanced.",
+        "## Benchmarks",
+        _benchmarks(facts),
+    ]
+    return f"---\n{_header(list(splits), facts.license)}---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _header(splits: Sequence[str], license: str | None) -> str:
+    files = [{"split": name, "path": f"{name}.jsonl"} for name in splits]
+    data = DatasetCardData(
+        license=license,
+        tags=["process-reward-model", "stepwise-supervision"],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+    DatasetInfosDict(default=DatasetInfo(features=FEATURES)).to_dataset_card_data(data)
+    return yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _row(name: str, split: Split) -> str:
+    good, bad = split.labels["good"], split.labels["bad"]
+    lengths = [
+        f"{fmean(steps.elements()):.1f}" if steps else "none" for steps in (split.steps[False], split.steps[True])
+    ]
+    return (
+        f"| {name} | {len(split.problems)} | {split.traces} | {good} ({good / max(1, good + bad):.1%}) | {bad}"
+        f" | {split.labels['unlabeled']} | {' / '.join(lengths)} |"
+    )
+
+
+def _benchmarks(facts: Facts) -> str:
+    if not facts.benchmarks:
+        return "Not compared with any benchmark."
+    return (
+        "\n".join(f"- {name}: {count} traces of its problems are left out" for name, count in facts.benchmarks.items())
+        + "\n\nA problem is a benchmark's if its text is the same but for case and white space, or if the two have"
+        f" {facts.ngram} words in a row in common."
+    )

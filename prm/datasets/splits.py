@@ -1,0 +1,34 @@
+"""Which split a problem belongs to: decided by a hash of its text, so that no split can leak into another.
+
+The same problem is in the same split in every run, file and language of the project, however the rows are ordered.
+
+>>> split_of("Start with 47, add 38.")
+'train'
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from prm.storage.rows import LabeledRow
+
+SPLITS = {"test": range(0, 10), "validation": range(10, 20), "train": range(20, 100)}
+"""Split name -> which hundredths of the hash range belong to it."""
+
+
+def split_of(text: str) -> str:
+    """The split of a problem with this text; white space does not count."""
+    digest = hashlib.sha256(" ".join(text.split()).encode()).digest()
+    bucket = int.from_bytes(digest[:8], "big") % 100
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
+
+
+def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:
+    """Rows of nine tenths of the problems to train on and those of the rest to validate on, by a hash of the problem."""
+    by_part: dict[bool, list[LabeledRow]] = {True: [], False: []}
+    for row in rows:
+        by_part[split_of("hold out " + row.problem.prompt) == "validation"].append(row)
+    if not by_part[True] or not by_part[False]:
+        raise ValueError(f"{len(rows)} rows are too few to hold out a tenth of their problems; give --eval_data")
+    return by_part[False], by_part[True]

@@ -1,0 +1,6 @@
+"""Text to token ids: how a problem becomes a prompt, where a step ends, and at which token its score is read. No tensors.
+
+- `prompts`: problem -> prompt (zero-shot, few-shot, chat).
+- `steps`: text -> steps and back.
+- `codec`: prompt and steps -> token ids and step ends, the same in training, scoring and search.
+"""

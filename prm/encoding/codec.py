@@ -1,0 +1,110 @@
+r"""StepCodec: prompt + steps -> token ids + step-end positions. The one codec of training, scoring and search.
+
+Pieces are tokenized apart and their *ids* are concatenated; step ends are recorded while the ids are built and never
+searched for. This is the layout of TRL's PRM trainer (`ids(prompt) + ids(step_1) + ids(sep) + ids(step_2) + ...`), so
+a text that holds the separator, a tokenizer that merges `.\n\n`, or a marker of two tokens cannot move a label.
+
+With the tokenizer of the embedded set, prompt "Start with 47, add 38." and steps ("47 + 38 = 85", "#### 85"):
+
+    ids        [bos?] Start with| 47|, add | 38| .|\n| 47| + | 38| = | 85|\n|#### | 85|\n|
+    step_ends                                                              ^            ^
+
+The score of a step is read at the last token of the separator (or marker) behind it, where the model has seen the whole
+step. Truncation is explicit: `fit` says how many steps fit; nothing is cut inside a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from transformers import PreTrainedTokenizerBase
+
+from prm.encoding.prompts import PromptTemplate
+from prm.encoding.steps import DEFAULT_SEPARATOR
+
+
+@dataclass(frozen=True)
+class EncodedTrace:
+    """Token ids of prompt and steps, and for every step the index of the token at which its score is read."""
+
+    input_ids: tuple[int, ...]
+    step_ends: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class StepCodec:
+    """How a prompt and its steps become token ids. Saved in `prm_config.json` and used by training and scoring alike."""
+
+    prompt: PromptTemplate = field(default_factory=PromptTemplate)
+    separator: str = DEFAULT_SEPARATOR
+    """Text after every step, the last one included."""
+    marker: str | None = None
+    """A single special token that takes the place of the separator (`<extra_0>` of Qwen2.5-Math-PRM), or None."""
+    max_length: int = 2048
+    """Longest sequence in tokens; a longer trace is an error in scoring and loses its last steps in training."""
+
+    def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequence[str]) -> EncodedTrace:
+        """Encode a whole trace, however long. `len(step_ends) == len(steps)`.
+
+        Raises:
+            ValueError: no steps, an empty step, or a marker that is not exactly one token.
+        """
+        if not steps:
+            raise ValueError(f"a trace without steps cannot be encoded (prompt {prompt[:60]!r})")
+        ids = self.prompt.encode(tokenizer, prompt)
+        ends = []
+        behind = self.step_end_ids(tokenizer)
+        for i, step in enumerate(steps):
+            if not step.strip():
+                raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
+            ids += tokenizer(step, add_special_tokens=False)["input_ids"]
+            ids += behind
+            ends.append(len(ids) - 1)
+        return EncodedTrace(tuple(ids), tuple(ends))
+
+    def step_end_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+        """The ids behind every step: those of the separator, or of the marker."""
+        if self.marker is None:
+            ids = tokenizer(self.separator, add_special_tokens=False)["input_ids"]
+            if not ids:
+                raise ValueError(f"separator {self.separator!r} has no tokens in {tokenizer.name_or_path}")
+            return ids
+        ids = tokenizer(self.marker, add_special_tokens=False)["input_ids"]
+        if len(ids) != 1:
+            raise ValueError(
+                f"marker {self.marker!r} is {len(ids)} tokens ({ids}) in {tokenizer.name_or_path}; a marker must be one:"
+                " add it with tokenizer.add_special_tokens, or use the tokenizer the checkpoint was trained with"
+            )
+        return ids
+
+    def fit(self, encoded: EncodedTrace) -> int:
+        """How many steps fit whole into `max_length`."""
+        return sum(end < self.max_length for end in encoded.step_ends)
+
+    def truncate(self, encoded: EncodedTrace) -> EncodedTrace:
+        """The steps that fit; the caller counts and reports what was lost."""
+        ends = encoded.step_ends[: self.fit(encoded)]
+        return EncodedTrace(encoded.input_ids[: ends[-1] + 1] if ends else (), ends)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> StepCodec:
+        return cls(**{**values, "prompt": PromptTemplate(**values["prompt"])})
+
+
+def show_positions(
+    tokenizer: PreTrainedTokenizerBase, input_ids: list[int], positions: list[int], notes: list[str]
+) -> str:
+    r"""The text of token ids in which every token that is read stands in ⟦ ⟧, as it is escaped in Python, with a note.
+
+    `47 + 38 = 85⟦\n → 1.00⟧`; a line end that is read still ends its line.
+    """
+    text, start = "", 0
+    for position, note in zip(positions, notes, strict=True):
+        before, read = (str(tokenizer.decode(ids)) for ids in (input_ids[start:position], [input_ids[position]]))
+        text += f"{before}⟦{repr(read)[1:-1]}{note}⟧" + ("\n" if read.endswith("\n") else "")
+        start = position + 1
+    return text + str(tokenizer.decode(input_ids[start:]))

@@ -1,0 +1,209 @@
+"""What a strategy would score with a budget of n samples, from M >= n samples stored once per problem.
+
+Every estimator speaks of one problem and averages over *all* subsets of n of its M samples, so one run of the generator
+gives the whole accuracy-against-n curve without the noise of "the first n". Pass@N, best-of-N and majority are exact
+(closed form, or counting with integers); the weighted vote has no closed form and averages over drawn subsets.
+These formulas need exchangeable samples: never use them on the output of a beam search or another adaptive search.
+
+A number for a whole test set is the mean over problems, with an interval from a bootstrap over *problems*: the subsets
+of one problem share samples, so they are no independent evidence. Left out: deciding which answers are equal
+(`prm.answers` does; here an answer is an integer class) and metrics of single steps (`prm.evaluation.step_metrics`).
+
+Four samples of 47 + 38 - 12: the answers 73, 63, 73 and none, as classes 0, 1, 0 and None, the right one being 0:
+
+>>> correct, classes, scores = [True, False, True, False], [0, 1, 0, None], [0.9, 0.95, 0.4, float("-inf")]
+>>> [round(pass_at_n(correct, n), 3) for n in (1, 2, 4)]
+[0.5, 0.833, 1.0]
+>>> [round(best_of_n(scores, correct, n), 3) for n in (1, 2, 4)]
+[0.5, 0.5, 0.0]
+>>> [round(majority_at_n(classes, 0, n), 3) for n in (1, 2, 4)]
+[0.5, 0.667, 1.0]
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def pass_at_n(correct: Sequence[bool], n: int) -> float:
+    """Chance that at least one of n samples is correct: 1 - C(M-c, n) / C(M, n) with c of M correct (2107.03374).
+
+    Raises ValueError if n < 1 or n > M, or if an outcome is None (undecided).
+    """
+    _check_budget(len(correct), n)
+    _check_decided(correct)
+    total = comb(len(correct), n)
+    wrong = sum(not c for c in correct)
+    return (total - comb(wrong, n)) / total
+
+
+def best_of_n(scores: Sequence[float], correct: Sequence[bool], n: int) -> float:
+    """Expected accuracy of "take the highest score" over all subsets of n samples; ties are broken uniformly.
+
+    The sample of rank i (1 = highest) is the best of C(M-i, n-1) subsets. Tied samples share their weights equally.
+    Give samples without an answer the score -inf. Raises ValueError if n is out of 1..M, on unequal lengths, a NaN,
+    or an outcome None (undecided).
+    """
+    _check_lengths(scores=scores, correct=correct)
+    _check_budget(len(scores), n)
+    _check_decided(correct)
+    values = np.asarray(scores, dtype=float)
+    if np.isnan(values).any():
+        raise ValueError(f"score of sample {np.isnan(values).argmax()} is NaN; give samples without an answer -inf")
+    _, tie = np.unique(-values, return_inverse=True)
+    weight = np.bincount(np.sort(tie), _rank_weights(len(values), n))  # per group of equal scores, highest first
+    return float(weight @ (np.bincount(tie, np.asarray(correct, dtype=bool)) / np.bincount(tie)))
+
+
+@lru_cache(maxsize=1024)
+def _rank_weights(m: int, n: int) -> NDArray[np.float64]:
+    return np.array([comb(m - rank, n - 1) / comb(m, n) for rank in range(1, m + 1)])
+
+
+def majority_at_n(classes: Sequence[int | None], correct_class: int | None, n: int) -> float:
+    """Expected accuracy of the most frequent answer over all subsets of n samples; ties are broken uniformly.
+
+    `classes` holds one answer class per sample, None for no answer: it never wins but uses up a sample, and a subset
+    without any answer counts as wrong. `correct_class` is the class of the gold answer, None if no sample has it.
+    Raises ValueError if n is out of 1..M.
+    """
+    _check_budget(len(classes), n)
+    votes = Counter(classes)
+    silent = votes.pop(None, 0)
+    correct = votes.pop(correct_class, 0)
+    return _majority(correct, tuple(sorted(votes.values())), silent, n)
+
+
+@lru_cache(maxsize=65536)  # many problems have the same vote counts
+def _majority(correct: int, rivals: tuple[int, ...], silent: int, n: int) -> float:
+    """Count the subsets that the correct class wins with t votes, by the number of rivals that also have t."""
+    wins: defaultdict[int, int] = defaultdict(int)
+    for t in range(1, min(correct, n) + 1):
+        # Rivals with fewer than t samples cannot even tie: like silent samples they fill up the subset in any way.
+        filler = silent + sum(m for m in rivals if m < t)
+        ways = {(n - t, 0): comb(correct, t)}  # (places left in the subset, rivals tied) -> number of choices so far
+        for m in (m for m in rivals if m >= t):
+            extended: defaultdict[tuple[int, int], int] = defaultdict(int)
+            for (places, tied), count in ways.items():
+                for s in range(min(t, places) + 1):
+                    extended[places - s, tied + (s == t)] += count * comb(m, s)
+            ways = extended
+        for (places, tied), count in ways.items():
+            wins[tied] += count * comb(filler, places)
+    subsets = comb(correct + sum(rivals) + silent, n)
+    return sum(count / (subsets * (tied + 1)) for tied, count in wins.items())
+
+
+def weighted_vote_at_n(
+    classes: Sequence[int | None],
+    weights: Sequence[float],
+    correct_class: int | None,
+    n: int,
+    seed: int,
+    subsets: int = 256,
+) -> float:
+    """Expected accuracy of the answer with the largest sum of weights over subsets of n samples; ties share the credit.
+
+    Exact if there are at most `subsets` subsets (always for n = M), else a mean over that many random ones. These
+    depend on (M, n, seed) only, so that methods compared on one problem see the same subsets. Sums within 1e-9 of each
+    other tie, as their order of addition must not decide. Weights of samples without an answer (None) are not read.
+
+    Raises ValueError if n is out of 1..M, on unequal lengths, and on a weight that is negative or not finite.
+    """
+    _check_lengths(classes=classes, weights=weights)
+    _check_budget(len(classes), n)
+    for i, (answer, weight) in enumerate(zip(classes, weights, strict=True)):
+        if answer is not None and not 0 <= weight < float("inf"):
+            raise ValueError(f"weight of sample {i} is {weight}; a vote needs finite weights >= 0")
+    if correct_class is None or correct_class not in classes:
+        return 0.0
+    answers = sorted({answer for answer in classes if answer is not None})
+    ballot = np.array([[answer == a for a in answers] for answer in classes])  # (M, answers)
+    chosen = _subsets(len(classes), n, seed, subsets)
+    totals = chosen @ np.where(ballot, np.asarray(weights, dtype=float)[:, None], 0.0)
+    totals[chosen @ ballot == 0] = -np.inf  # an answer that nobody in the subset gave cannot win, even at weight 0
+    top = totals.max(axis=1, keepdims=True)
+    winners = totals >= top * (1 - 1e-9)
+    credit = winners[:, answers.index(correct_class)] / winners.sum(axis=1)
+    return float(np.where(np.isneginf(top[:, 0]), 0.0, credit).mean())
+
+
+@lru_cache(maxsize=256)
+def _subsets(m: int, n: int, seed: int, limit: int) -> NDArray[np.float64]:
+    """Rows of 0 and 1 with n ones among m: every subset if they are at most `limit`, else `limit` random ones."""
+    if comb(m, n) <= limit:
+        members = np.array(list(combinations(range(m), n)))
+    else:
+        members = np.random.default_rng((seed, m, n)).random((limit, m)).argsort(axis=1)[:, :n]
+    chosen = np.zeros((len(members), m))
+    np.put_along_axis(chosen, members, 1.0, axis=1)
+    return chosen
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over problems with its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:
+    """Mean over problems with a 95% percentile bootstrap interval: problems are redrawn with replacement.
+
+    The interval says nothing where the values do not vary (one problem, or all right): its width is zero there.
+    Raises ValueError if there is no problem or a value is not finite.
+    """
+    values = np.asarray(values_P, dtype=float)
+    if values.ndim != 1 or not len(values):
+        raise ValueError(f"one value per problem is needed, at least one; got an array of shape {values.shape}")
+    if not np.isfinite(values).all():
+        row = int(np.isfinite(values).argmin())
+        raise ValueError(f"value of problem {row} is {values[row]}; leave it out on purpose or count it as 0")
+    rng = np.random.default_rng(seed)
+    rows = max(1, 2**20 // len(values))  # resamples per block, to bound memory
+    means = np.concatenate(
+        [
+            values[rng.integers(len(values), size=(min(rows, resamples - start), len(values)))].mean(axis=1)
+            for start in range(0, resamples, rows)
+        ]
+    )
+    low, high = np.percentile(means, [2.5, 97.5])
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
+def paired_difference(a_P: Sequence[float], b_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:
+    """Mean of a - b over the same problems, redrawn jointly: what both methods find hard cancels out.
+
+    An interval without 0 is a significant gain of a over b. Raises ValueError on unequal lengths and as `bootstrap`.
+    """
+    _check_lengths(a=a_P, b=b_P)
+    return bootstrap(np.subtract(a_P, b_P, dtype=float).tolist(), seed, resamples)
+
+
+def _check_budget(m: int, n: int) -> None:
+    if not 1 <= n <= m:
+        raise ValueError(f"n = {n} with M = {m} stored samples: n must lie in 1..M; lower n or sample more")
+
+
+def _check_decided(correct: Sequence[bool]) -> None:
+    for i, outcome in enumerate(correct):
+        if outcome is None:  # a check that timed out or failed must not be counted as wrong in silence
+            raise ValueError(
+                f"outcome of sample {i} of {len(correct)} is None; leave it out or decide that it is wrong"
+            )
+
+
+def _check_lengths(**columns: Sequence) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"unequal lengths {lengths}; give one entry per sample in each")

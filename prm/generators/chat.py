@@ -1,0 +1,196 @@
+"""Critics: language models that answer the questions of a judge. Behind a chat server, or as a generator in this process.
+
+    Question("arithmetic/train/7#3", key="9f2c41d8a0b3e7f6", index=0, seed=77, prompt="Below are a math problem ...")
+    Answer("9f2c41d8a0b3e7f6", index=0, seed=77, text="... First wrong paragraph: 1", finished=True, prompt_tokens=311,
+           generated_tokens=96)
+
+`ChatCritic` sends `POST chat/completions` to any server with the OpenAI protocol, as many at once as `batch_size` says,
+and retries what may pass (`prm.generators.endpoint`). Reasoning that a server keeps apart (`reasoning_content`) is paid
+for and not kept. `GeneratorCritic` wraps the prompt into the tokenizer's chat template. Answers are handed on as they
+come, so that a caller can commit them.
+
+What is not sent is up to the server: `vllm serve` takes `top_k` and `repetition_penalty` from the model's
+generation_config.json. For a judge that is as its makers meant it; fields outside the protocol, hosted servers refuse.
+
+Left out: models that take `max_completion_tokens` only; structured output (`response_format`): servers differ in it, and a
+verdict that is forced into a form before the checks are written is a worse one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx2
+
+from prm.encoding.prompts import PROMPTS
+from prm.generators import Generator, load_generator
+from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
+
+UNCUT = "\0"
+"""Step separator of a generator that writes critiques: with the usual one it would stop where it quotes an answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One sample that is wanted of a critic."""
+
+    trace_id: str
+    """For errors."""
+    key: str
+    """Hash of the prompt."""
+    index: int
+    """Number of this sample among those of the prompt."""
+    seed: int
+    prompt: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a critic wrote."""
+
+    key: str
+    index: int
+    seed: int
+    text: str
+    finished: bool
+    """False if it was cut, at the token limit or by a filter of the server."""
+    prompt_tokens: int
+    generated_tokens: int
+    """As the server counts them, hidden reasoning included."""
+
+
+Commit = Callable[[Sequence[Answer]], None]
+
+
+class Critic(Protocol):
+    """A language model that is asked."""
+
+    name: str
+    """Fingerprint of model and sampling settings: what changes the answers changes the name."""
+    ledger: Counter[str]
+    """Requests to a server, and retries by cause."""
+
+    def ask(self, questions: Sequence[Question], commit: Commit) -> None:
+        """Answer every question, in any order; `commit` is given the answers as they come."""
+        ...
+
+
+class ChatCritic:
+    """A model behind `/v1/chat/completions`. The weights cannot be fingerprinted: serve others under another name."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        model: str,
+        *,
+        temperature: float = 0.6,
+        top_p: float = 0.95,
+        max_new_tokens: int = 8192,
+        batch_size: int = 32,
+    ) -> None:
+        """
+        Args:
+            batch_size: requests under way at once.
+        """
+        self.endpoint = endpoint
+        self.batch_size = batch_size
+        self._body = {"model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
+        digest = hashlib.sha256(repr(sorted(self._body.items())).encode()).hexdigest()[:8]
+        self.name = f"{model.split('/')[-1]}-chat-{digest}"
+
+    @property
+    def ledger(self) -> Counter[str]:
+        return self.endpoint.ledger
+
+    def ask(self, questions: Sequence[Question], commit: Commit) -> None:
+        """
+        Raises:
+            EndpointError: the server refused a question (names its trace), or did not answer for too long.
+        """
+        asyncio.run(self._ask(iter(questions), commit))
+
+    async def _ask(self, questions: Iterator[Question], commit: Commit) -> None:
+        async with self.endpoint.client(self.batch_size) as client:
+
+            async def work() -> None:
+                for question in questions:  # one iterator for all workers
+                    commit([await self._answer(client, question)])
+
+            await asyncio.gather(*(work() for _ in range(self.batch_size)))  # the first error ends all of them
+
+    async def _answer(self, client: httpx2.AsyncClient, question: Question) -> Answer:
+        def read(answer: Any) -> Answer:
+            (choice,) = answer["choices"]
+            text, usage = choice["message"]["content"] or "", answer["usage"]
+            if not isinstance(text, str) or not isinstance(usage["completion_tokens"], int):
+                raise MalformedAnswer(f"{answer!r:.200}")
+            return Answer(
+                question.key,
+                question.index,
+                question.seed,
+                text,
+                finished=choice["finish_reason"] == "stop",
+                prompt_tokens=usage["prompt_tokens"],
+                generated_tokens=usage["completion_tokens"],
+            )
+
+        body = self._body | {"messages": [{"role": "user", "content": question.prompt}], "seed": question.seed}
+        try:
+            return await self.endpoint.ask(client, "chat/completions", body, read)
+        except EndpointError as error:
+            raise EndpointError(f"judging {question.trace_id}: {error}") from error
+
+
+class GeneratorCritic:
+    """A generator in this process, whose prompt template is a chat template and whose separator is `UNCUT`."""
+
+    def __init__(self, generator: Generator, batch_size: int = 32) -> None:
+        """
+        Args:
+            batch_size: questions answered together, and committed together.
+        """
+        self.generator = generator
+        self.batch_size = batch_size
+        self.name = generator.name
+        self.ledger: Counter[str] = Counter()
+
+    @classmethod
+    def from_pretrained(cls, path: str, *, batch_size: int = 32, **settings) -> GeneratorCritic:
+        """A folder or hub name of a model with a chat template; settings as of `prm.generators.load_generator`."""
+        generator = load_generator(path, prompt=PROMPTS["chat"], separator=UNCUT, batch_size=batch_size, **settings)
+        return cls(generator, batch_size)
+
+    def ask(self, questions: Sequence[Question], commit: Commit) -> None:
+        """Questions of like length share a batch.
+
+        Raises:
+            ValueError: a question leaves no room in the model's context; names its trace.
+        """
+        encoded = [(question, self.generator.encode(question.prompt)) for question in questions]
+        encoded.sort(key=lambda pair: len(pair[1]))
+        for start in range(0, len(encoded), self.batch_size):
+            batch = encoded[start : start + self.batch_size]
+            try:
+                texts = self.generator.generate([ids for _, ids in batch], [question.seed for question, _ in batch])
+            except ValueError as error:
+                longest = batch[-1][0].trace_id
+                raise ValueError(f"judging {longest}: {error}. Remove it, or give a judge that reads more") from error
+            commit(
+                [
+                    Answer(
+                        question.key,
+                        question.index,
+                        question.seed,
+                        text.text,
+                        finished=text.stop != "length",
+                        prompt_tokens=len(ids),
+                        generated_tokens=len(text.token_ids),
+                    )
+                    for (question, ids), text in zip(batch, texts, strict=True)
+                ]
+            )

@@ -1,0 +1,157 @@
+"""Models and tokenizers from folders, hub names and GGUF files; fingerprints of weights; base models with a new head.
+
+Left out: finished verifiers (`prm.verifiers.loading` refuses what is incomplete).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from prm.models import tree_attention
+from prm.models.step_classifier import HEAD, HEADS, LABELS, Head, classifier_class
+
+
+def load_model_and_tokenizer(
+    path: str, gguf_file: str | None = None, dtype: torch.dtype | str = "auto"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal language model and its tokenizer from a folder, a hub name, or a GGUF file inside either.
+
+    A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
+    """
+    if gguf_file is None:
+        return _load(AutoModelForCausalLM, path, dtype=dtype), _load(AutoTokenizer, path)
+    loaded = _load(AutoModelForCausalLM, path, gguf_file=gguf_file, dtype=torch.float32)
+    config = type(loaded.config)(
+        **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
+    )
+    model = type(loaded)(config)
+    model.load_state_dict(loaded.state_dict())
+    return model, _load(AutoTokenizer, path, gguf_file=gguf_file)
+
+
+def _load(kind: Any, path: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(path, **options)
+    except OSError as error:  # it may say only that there is no connection
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{path!r} is no folder with a model, and could not be loaded from the hub: {reason}") from error
+
+
+def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:
+    """Eight hex digits of the settings and of the first values of every parameter."""
+    digest = hashlib.sha256(repr(settings).encode())
+    for name, parameter in sorted(model.named_parameters()):
+        digest.update(f"{name}{tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
+
+
+def read_weights(folder: Path) -> tuple[int, str]:
+    """The number of parameters of a safetensors checkpoint, and eight hex digits of the first values of each of them.
+
+    Raises:
+        FileNotFoundError: the folder holds no safetensors.
+    """
+    files = sorted(folder.glob("model*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no model*.safetensors; save the model with `save_pretrained`")
+    digest, num_parameters = hashlib.sha256(), 0
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in sorted(tensors.keys()):
+                values = tensors.get_slice(name)
+                shape = values.get_shape()
+                first = values[:64] if len(shape) == 1 else values[:1]
+                digest.update(f"{name}{shape}".encode() + first.flatten()[:64].float().numpy().tobytes())
+                num_parameters += prod(shape)
+    return num_parameters, digest.hexdigest()[:8]
+
+
+def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear", **options: Any) -> PreTrainedModel:
+    """A classifier with a new head on a language model (or on another verifier of ours, whose head is kept).
+
+    Args:
+        options: for `from_pretrained`, such as a `quantization_config`.
+
+    Raises:
+        ValueError: the folder lacks weights other than those of the head; `lm_tokens` and the tokenizer has no single
+            token for "+" or "-".
+    """
+    if head not in HEADS:
+        raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
+    config = AutoConfig.from_pretrained(path)
+    config.num_labels = len(LABELS)
+    config.id2label = dict(LABELS)
+    config.label2id = {label: i for i, label in LABELS.items()}
+    config.classifier_dropout = 0.0
+    config.use_cache = False
+    model, info = classifier_class(config, head).from_pretrained(
+        path,
+        config=config,
+        dtype=dtype,
+        attn_implementation=tree_attention.NAME,
+        output_loading_info=True,
+        **options,
+    )
+    missing = [key for key in info["missing_keys"] if not key.startswith(f"{HEAD}.")]
+    if missing:
+        raise ValueError(
+            f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete"
+        )
+    if any(key.startswith(f"{HEAD}.") for key in info["unexpected_keys"]):
+        raise ValueError(
+            f"{path} is a verifier whose head is not {head}; go on with the head it has, or start from its base"
+        )
+    if head == "lm_tokens" and info["missing_keys"]:
+        _start_as_lm_tokens(model.score, path)
+    return model
+
+
+def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
+    """Make the head the language model's rows of "-" (bad) and "+" (good)."""
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("-", "+")]
+    if any(len(tokens) != 1 for tokens in ids) or ids[0] == ids[1] or tokenizer.unk_token_id in ids[0] + ids[1]:
+        raise ValueError(
+            f"{path}: '-' and '+' are the tokens {ids}, each must be one known token; train with --head linear"
+        )
+    rows = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).get_output_embeddings().weight
+    with torch.no_grad():
+        score.weight.copy_(rows[[tokens[0] for tokens in ids]])
+        if score.bias is not None:
+            score.bias.zero_()
+
+
+def nf4() -> BitsAndBytesConfig:
+    """4-bit weights for the body (QLoRA, Dettmers et al. 2305.14314); the head stays as it is.
+
+    Raises:
+        ValueError: bitsandbytes is not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ValueError(
+            '4-bit weights need bitsandbytes: pip install "prm-toolkit[qlora]"; or leave --load_in_4bit out'
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
+        llm_int8_skip_modules=[HEAD],
+    )

@@ -1,0 +1,156 @@
+"""Rollouts on demand: the first n from a prefix, out of a store where it has them, sampled where it has not.
+
+Whoever needs rollouts (a planner of labels, `data/sample_traces.py`) asks for places and numbers; how many of them are
+new is known only here. What a `take` lacks is sampled in slices of fixed size, each committed when it is there. A run
+that was killed asks for the same slices again: batches are alike, and so are the sampled tokens, to the last bit.
+
+    Request(problem, ("47 + 38 = 75",), 8)    the first 8 rollouts behind that step of that problem
+    Request(problem, (), 4)                   four whole traces
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from tqdm import tqdm
+
+from prm import answers
+from prm.generators import Generator, derive_seed
+from prm.storage.rollout_store import RolloutStore, prefix_hash
+from prm.types import Problem, Rollout, StopReason
+
+COMMIT = 4096
+"""Rollouts sampled between two commits: at most this many are lost by a kill."""
+
+Place = tuple[str, str]
+"""(problem id, prefix hash)."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The first `rollouts` rollouts that continue `steps`."""
+
+    problem: Problem
+    steps: tuple[str, ...]
+    rollouts: int
+
+
+class RolloutSource:
+    """Rollouts of a few problems at a time."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        seed: int,
+        known: Iterable[Rollout] = (),
+        commit: Callable[[Sequence[Rollout]], None] = lambda rollouts: None,
+    ) -> None:
+        """
+        Args:
+            seed: of the run; every rollout has its own, derived from it and from its address.
+            known: what was sampled before (`RolloutStore.read`).
+            commit: keeps what is sampled now (`RolloutStore.append`).
+        """
+        self.generator = generator
+        self.seed = seed
+        self.taken: dict[Place, int] = {}
+        """How many rollouts were taken from where: what labeling costs if the store is empty."""
+        self.sampled_tokens = 0
+        """Tokens that had to be sampled; the others were in the store."""
+        self._commit = commit
+        self._ids: dict[tuple[str, tuple[str, ...]], tuple[Place, list[int]]] = {}
+        self._rollouts: dict[Place, dict[int, Rollout]] = {}
+        for rollout in known:
+            self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
+
+    def locate(self, problem: Problem, steps: tuple[str, ...]) -> tuple[Place, list[int]]:
+        """The address of a prefix, and its token ids."""
+        key = problem.id, steps
+        if key not in self._ids:
+            ids = self.generator.encode(problem.prompt, steps)
+            self._ids[key] = (problem.id, prefix_hash(ids)), ids
+        return self._ids[key]
+
+    def take(self, requests: Sequence[Request]) -> list[list[Rollout]]:
+        """The rollouts of each request, in the order of their indices. A prefix that is asked for twice is sampled once."""
+        wanted: dict[Place, Request] = {}
+        for request in requests:
+            place, _ = self.locate(request.problem, request.steps)
+            if place not in wanted or wanted[place].rollouts < request.rollouts:
+                wanted[place] = request
+        missing = [
+            (place, request, i)
+            for place, request in wanted.items()
+            for i in range(request.rollouts)
+            if i not in self._rollouts.get(place, ())
+        ]
+        for start in range(0, len(missing), COMMIT):
+            self._sample(missing[start : start + COMMIT])
+        self._check_again(wanted)
+        for place, request in wanted.items():
+            self.taken[place] = max(request.rollouts, self.taken.get(place, 0))
+        return [
+            [self._rollouts[self.locate(request.problem, request.steps)[0]][i] for i in range(request.rollouts)]
+            for request in requests
+        ]
+
+    def all_taken(self) -> list[Rollout]:
+        return [self._rollouts[place][i] for place, n in self.taken.items() for i in range(n)]
+
+    def _sample(self, missing: Sequence[tuple[Place, Request, int]]) -> None:
+        prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
+        seeds = [rollout_seed(self.seed, place, request.steps, i) for place, request, i in missing]
+        continuations = self.generator.generate(prefixes, seeds)
+        outcomes = self._outcomes(
+            [(request, c.text, c.stop) for (_, request, _), c in zip(missing, continuations, strict=True)]
+        )
+        rollouts = [
+            Rollout(*place, i, seed, c.token_ids, c.text, c.stop, gold=request.problem.answer, outcome=outcome)
+            for (place, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
+        ]
+        self._commit(rollouts)
+        for rollout in rollouts:
+            self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
+        self.sampled_tokens += sum(rollout.num_tokens for rollout in rollouts)
+
+    def _check_again(self, wanted: dict[Place, Request]) -> None:
+        """Rollouts from a time when the problem had another gold answer count by the one it has now."""
+        stale = [
+            (request, rollout)
+            for place, request in wanted.items()
+            for rollout in self._rollouts[place].values()
+            if rollout.gold != request.problem.answer
+        ]
+        outcomes = self._outcomes([(request, rollout.text, rollout.stop) for request, rollout in stale])
+        for (request, rollout), outcome in zip(stale, outcomes, strict=True):
+            checked = replace(rollout, gold=request.problem.answer, outcome=outcome)
+            self._rollouts[rollout.problem_id, rollout.prefix][rollout.index] = checked
+
+    def _outcomes(self, texts: Sequence[tuple[Request, str, StopReason]]) -> list[str]:
+        """What the answer check says of continuations. The answer is read off the whole trace: a rollout may hold only the
+        rest of its last line. One that was cut at the limit has none."""
+        separator = self.generator.separator
+        preds = [
+            answers.extract(separator.join([*request.steps, text])).answer if stop != "length" else None
+            for request, text, stop in texts
+        ]
+        return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
+
+
+def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout]], None]:
+    """A `commit` that appends to a store, and shows the rate of all that it was given on a progress bar."""
+    sampled = 0
+
+    def commit(rollouts: Sequence[Rollout]) -> None:
+        nonlocal sampled
+        store.append(rollouts)
+        sampled += sum(rollout.num_tokens for rollout in rollouts)
+        progress.set_postfix_str(f"{sampled / progress.format_dict['elapsed']:,.0f} tokens/s")
+
+    return commit
+
+
+def rollout_seed(run_seed: int, place: Place, steps: tuple[str, ...], index: int) -> int:
+    """Whole traces keep the seeds that `prm.sampling.traces.sample_traces` gives them."""
+    return derive_seed(run_seed, *place, index) if steps else derive_seed(run_seed, place[0], "trace", index)

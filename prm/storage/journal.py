@@ -1,0 +1,113 @@
+"""Journal: an append-only file of JSON rows, written in chunks. What makes long runs resume exactly once.
+
+A run cuts its work into chunks in a fixed order. A finished chunk is appended in one go: its rows, then a line that
+commits it. Whatever follows the last commit line (a torn line, half a chunk) is work that was cut off; it is dropped when
+the journal is opened again, and that chunk is done anew. So no row is lost, none is there twice, and because chunks are
+always cut alike, a run that was killed ends with the same bytes as one that was not.
+
+    {"header": {"generator": "arithmetic-1f2e3d4c", "n": 16, "seed": 0, "input": "9f2c..."}}
+    {"problem_id": "arithmetic/test/0", "candidates": [...], "cost": {...}, ...}
+    {"commit": 0, "rows": 32}
+
+The header holds everything that changes the rows; a journal with another header is refused, not mixed. Left out:
+several writers at once (`prm.storage.rollout_store` has them, for rollouts).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Journal:
+    """One journal file, opened for reading its committed chunks and appending new ones."""
+
+    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
+        """Open or create.
+
+        Raises:
+            ValueError: the file was written with another header; names the keys that differ.
+            OSError: the disk is full or the folder cannot be written; everything committed so far is safe.
+        """
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.header = json.loads(json.dumps(header))
+        self.done: set[int] = set()
+        """Chunks that are committed."""
+        if self.path.exists() and self.path.stat().st_size:
+            self._recover()
+        else:
+            self._write([{"header": self.header}])
+
+    def append(self, chunk: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Commit the rows of one chunk; they are on disk when this returns."""
+        if chunk in self.done:
+            raise ValueError(f"{self.path}: chunk {chunk} is committed already")
+        self._write([*rows, {"commit": chunk, "rows": len(rows)}])
+        self.done.add(chunk)
+
+    def chunks(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+        """(chunk, rows) in the order of the chunks' numbers."""
+        by_number: dict[int, list[dict[str, Any]]] = {}
+        rows: list[dict[str, Any]] = []
+        with self.path.open(encoding="utf-8") as lines:
+            next(lines)
+            for line in lines:
+                row = json.loads(line)
+                if "commit" in row:
+                    by_number[row["commit"]] = rows
+                    rows = []
+                else:
+                    rows.append(row)
+        yield from sorted(by_number.items())
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        for _, rows in self.chunks():
+            yield from rows
+
+    def _recover(self) -> None:
+        """Read what is committed and cut off the rest."""
+        end = 0
+        with self.path.open("rb") as lines:
+            for number, line in enumerate(lines):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row = json.loads(line)
+                except ValueError as error:  # not JSON, or not UTF-8
+                    raise ValueError(
+                        f"{self.path}:{number + 1}: broken line inside the journal ({error}): {line[:80]!r}. Delete the"
+                        " file to start over"
+                    ) from error
+                if not isinstance(row, dict):
+                    raise ValueError(f"{self.path}:{number + 1}: a row must be a JSON object, this is {line[:80]!r}")
+                if number == 0:
+                    self._check_header(row.get("header"))
+                    end = lines.tell()
+                elif "commit" in row:
+                    self.done.add(row["commit"])
+                    end = lines.tell()
+        os.truncate(self.path, end)
+        if end == 0:
+            self._write([{"header": self.header}])
+
+    def _check_header(self, found: dict[str, Any] | None) -> None:
+        if found is None:
+            raise ValueError(f"{self.path} is not a journal: its first line has no header")
+        if found != self.header:
+            keys = sorted(k for k in {*found, *self.header} if found.get(k) != self.header.get(k))
+            differences = "; ".join(f"{k}: was {found.get(k)!r}, now {self.header.get(k)!r}" for k in keys)
+            raise ValueError(
+                f"{self.path} was begun with other settings ({differences}). Give another --output, or delete it to"
+                " start over"
+            )
+
+    def _write(self, rows: Sequence[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        with self.path.open("ab") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,50 @@
+"""JSON Lines files: read row by row with a place for errors, written whole or not at all, identified by a hash.
+
+for where, row in read_jsonl("outputs/traces.jsonl"): ...    # where = "outputs/traces.jsonl:1"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, row) for every line of a JSON Lines file; `place` is `file:line`, for errors."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}:{number}: not a JSON object on one line ({error}): {line[:80]!r}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
+            yield f"{path}:{number}", row
+
+
+def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a whole file at once: to a temporary name first, so that a killed process leaves no half file behind."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as lines:
+        for row in rows:
+            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def file_hash(path: str | Path) -> str:
+    """Sixteen hex digits of a file's content, for `meta.json` and checkpoints."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,199 @@
+r"""Rows on disk <-> types. A labeled trace is a TRL stepwise row plus columns; this is the only module that knows TRL's
+word `completions` (the steps of one trace).
+
+    {"prompt": "Start with 47, add 38.", "completions": ["47 + 38 = 75", "#### 75"], "labels": [false, false],
+     "values": [0.0, 0.0], "counts": [[0, 8], [0, 1]], "id": "arithmetic/train/7#3", "problem_id": "arithmetic/train/7",
+     "gold": "85", "answer": "75", "correct": false, "finished": true, "num_tokens": 9, "seed": 91, "index": 3,
+     "generator": "generator-1f2e3d4c", "status": "ok", "method": "monte_carlo@8", "semantics": "value"}
+
+`prompt`, `completions` and `labels` are all that a row from elsewhere (TRL, Math-Shepherd, PRM800K converted) needs, if
+its label semantics are given on the command line. `null` in `labels` marks a step without a label; other stand-ins such
+as -100 are refused, because Hugging Face `datasets` turns a -100 in a list of booleans into `True` without a word.
+
+A row whose `status` is not `ok` is kept and counted; it says why the trace cannot be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.storage.jsonl import read_jsonl
+from prm.types import LabeledTrace, Problem, Semantics, Trace
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """A trace with the problem it belongs to, as read from a file."""
+
+    problem: Problem
+    trace: Trace
+    where: str = ""
+    """`file:line`, for errors."""
+
+
+@dataclass(frozen=True)
+class LabeledRow:
+    """A labeled trace with the problem it belongs to, as read from a file."""
+
+    problem: Problem
+    labeled: LabeledTrace
+    where: str = ""
+
+
+def trace_to_row(problem: Problem, trace: Trace) -> dict[str, Any]:
+    return {
+        "prompt": problem.prompt,
+        "completions": list(trace.steps),
+        "id": trace.id,
+        "problem_id": problem.id,
+        "gold": problem.answer,
+        "level": problem.level,
+        "answer": trace.answer,
+        "correct": trace.correct,
+        "finished": trace.finished,
+        "num_tokens": trace.num_tokens,
+        "seed": trace.seed,
+        "index": trace.index,
+        "generator": trace.generator,
+        "status": trace.status,
+    }
+
+
+def labeled_to_row(problem: Problem, labeled: LabeledTrace) -> dict[str, Any]:
+    return trace_to_row(problem, labeled.trace) | {
+        "labels": list(labeled.labels),
+        "values": None if labeled.values is None else list(labeled.values),
+        "counts": None if labeled.counts is None else [list(count) for count in labeled.counts],
+        "method": labeled.method,
+        "semantics": labeled.semantics,
+    }
+
+
+def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
+    """
+    Raises:
+        ValueError: a column is missing or has the wrong form; names `where`, the column and its value.
+    """
+    prompt = need(where, row, "prompt", str)
+    steps = tuple(need(where, row, "completions", list))
+    problem_id = row.get("problem_id") or "prompt/" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
+    problem = Problem(problem_id, prompt, row.get("gold") or "", problem_id.split("/")[0], row.get("level"))
+    try:
+        trace = Trace(
+            problem_id=problem_id,
+            steps=steps,
+            answer=row.get("answer"),
+            correct=row.get("correct"),
+            generator=row.get("generator", "unknown"),
+            finished=row.get("finished", True),
+            num_tokens=row.get("num_tokens", 0),
+            seed=row.get("seed", 0),
+            index=row.get("index", 0),
+            status=row.get("status", "ok" if steps else "no_steps"),
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if trace.status == "ok" and not steps:
+        raise ValueError(f"{where}: `completions` is empty; a trace needs at least one step")
+    return TraceRow(problem, trace, where)
+
+
+def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None = None) -> LabeledRow:
+    """
+    Args:
+        semantics: what the labels mean, for rows that do not say so.
+
+    Raises:
+        ValueError: as `row_to_trace`; labels and steps differ in number; a label is not true, false or null; a row that
+            does not say what its labels mean, or says otherwise than `semantics`.
+    """
+    base = row_to_trace(where, row)
+    labels = need(where, row, "labels", list)
+    for i, label in enumerate(labels):
+        if label is not None and not isinstance(label, bool):
+            raise ValueError(
+                f"{where}: label {i} is {label!r}; a label is true, false, or null for a step without one."
+                " Soft labels belong in `values`"
+            )
+    stated = row.get("semantics", semantics)
+    if stated is None:
+        raise ValueError(
+            f"{where}: the row does not say what its labels mean; add --semantics value (chance to end right) or"
+            " --semantics correctness (this step is right)"
+        )
+    if semantics is not None and stated != semantics:
+        raise ValueError(f"{where}: the row's labels are {stated!r}, asked for was {semantics!r}")
+    values, counts = row.get("values"), row.get("counts")
+    try:
+        labeled = LabeledTrace(
+            trace=base.trace,
+            labels=tuple(labels),
+            values=None if values is None else tuple(values),
+            counts=None if counts is None else tuple((c[0], c[1]) for c in counts),
+            method=row.get("method", "unknown"),
+            semantics=stated,
+        )
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    for i, value in enumerate(labeled.values or ()):
+        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+            raise ValueError(f"{where}: value {i} is {value!r}; a soft label lies in 0..1")
+    return LabeledRow(base.problem, labeled, where)
+
+
+def read_traces(path: str | Path) -> list[TraceRow]:
+    """Every row of a traces file, whatever its status."""
+    return [row_to_trace(where, row) for where, row in read_jsonl(path)]
+
+
+def read_labeled(path: str | Path, semantics: Semantics | None = None) -> list[LabeledRow]:
+    """Rows of a labeled file that have labels (status `ok`). `read_statuses` counts the others."""
+    return [row_to_labeled(where, row, semantics) for where, row in read_jsonl(path) if row.get("status", "ok") == "ok"]
+
+
+def read_outcomes(path: str | Path) -> list[LabeledRow]:
+    """Rows of a traces file whose outcome is known, each step labeled with the outcome of the whole trace."""
+    rows = []
+    for where, row in read_jsonl(path):
+        base = row_to_trace(where, row)
+        if base.trace.correct is None or not base.trace.steps:
+            continue
+        outcomes = (base.trace.correct,) * len(base.trace.steps)
+        rows.append(
+            LabeledRow(base.problem, LabeledTrace(base.trace, outcomes, None, None, "outcome", "outcome"), where)
+        )
+    return rows
+
+
+def read_statuses(path: str | Path) -> dict[str, int]:
+    """How many rows have which status."""
+    counts: dict[str, int] = {}
+    for _, row in read_jsonl(path):
+        status = row.get("status", "ok")
+        counts[status] = counts.get(status, 0) + 1
+    return counts
+
+
+def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[Trace]]]:
+    """Problems in order of first appearance, each with its traces."""
+    groups: dict[str, tuple[Problem, list[Trace]]] = {}
+    for row in rows:
+        groups.setdefault(row.problem.id, (row.problem, []))[1].append(row.trace)
+    yield from groups.values()
+
+
+def need(where: str, row: Mapping[str, Any], name: str, kind: type) -> Any:
+    """The column `name` of a row from outside.
+
+    Raises:
+        ValueError: it is missing or of another type; names place and value.
+    """
+    if name not in row:
+        raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}")
+    if not isinstance(row[name], kind):
+        raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, it is {row[name]!r}")
+    return row[name]

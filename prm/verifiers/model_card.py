@@ -1,0 +1,205 @@
+r"""The README.md of a verifier checkpoint: what it scores, how to load it, what it was trained on, how good it is.
+
+It is written with every checkpoint, from `prm_config.json` and the last validation; the Hub reads its front matter. The
+example in it is encoded by the checkpoint's own codec and tokenizer, so that it shows prompt, separator and read
+position as they are:
+
+    Start with 47, add 38.
+    47 + 38 = 85⟦\n⟧
+    #### 85⟦\n⟧
+
+Left out: a license, which is the choice of whoever publishes it, and rows of the training data, which may be private.
+A base model that is a local folder is named in the text but not in the front matter, where the Hub takes its own names only.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import PreTrainedTokenizerBase
+
+from prm.encoding.codec import show_positions
+from prm.types import Semantics
+from prm.verifiers.checkpoint import VerifierConfig
+
+EXAMPLE = "Start with 47, add 38.", ("47 + 38 = 85", "#### 85")
+
+MEANING: dict[Semantics, str] = {
+    "value": "the chance that the trace ends with the right answer if its generator goes on from this step. It holds for"
+    " the generator whose rollouts made the labels; for a stronger or weaker one the same step has another chance",
+    "correctness": "the chance that this step is right, whatever follows",
+    "outcome": "the chance that the whole trace ends with the right answer. It is read at the last step;"
+    " scores of earlier steps are by-products",
+}
+KINDS = {"prm": "process reward model", "orm": "outcome reward model"}
+
+
+def write_model_card(
+    folder: str | Path,
+    name: str,
+    config: VerifierConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    training_data: str | None,
+    metrics: dict[str, float],
+) -> None:
+    """Write `folder`/README.md over whatever is there: PEFT and the Trainer write stock cards.
+
+    Args:
+        name: of the model, its title.
+        training_data: what the rows were (`prm.training.examples.DatasetReport`), if known.
+        metrics: of the last validation, names without `eval_`; empty before the first one.
+    """
+    folder = Path(folder)
+    adapter = (folder / "adapter_config.json").is_file()
+    article = "An" if config.kind == "orm" else "A"
+    sections = [
+        f"# {name}",
+        f"{article} {KINDS[config.kind]} trained from `{config.base_model}`{' (LoRA adapter)' if adapter else ''}: one score"
+        f" in [0, 1] per step of a reasoning trace. A score {_meaning(config)}.",
+        _loading(name),
+        _codec(config, tokenizer),
+        _labels(config),
+        _data(config, training_data),
+        _metrics(metrics),
+        _serving(name, config, tokenizer, adapter),
+        _limits(config),
+    ]
+    head = yaml.safe_dump(_front_matter(name, config, metrics, adapter), sort_keys=False, allow_unicode=True)
+    (folder / "README.md").write_text(f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def _meaning(config: VerifierConfig) -> str:
+    if config.objective in ("ranking", "bradley_terry") or config.bad_weight != 1:
+        weight = f" with bad steps weighing {config.bad_weight:g}" if config.bad_weight != 1 else ""
+        return f"orders steps and traces and is no probability: it was trained by {config.objective}{weight}"
+    return f"is {MEANING[config.semantics]}"
+
+
+def _front_matter(name: str, config: VerifierConfig, metrics: dict[str, float], adapter: bool) -> dict[str, Any]:
+    head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
+    if not Path(config.base_model).exists():
+        head["base_model"] = config.base_model
+    head |= {
+        "pipeline_tag": "token-classification",
+        "tags": [config.kind, KINDS[config.kind].replace(" ", "-"), "reward-model", "reasoning"],
+        "training_data_hash": config.data_hash,
+    }
+    if metrics:
+        head["model-index"] = [
+            {
+                "name": name,
+                "results": [
+                    {
+                        "task": {"type": "token-classification", "name": "step scoring"},
+                        "dataset": {"type": "validation", "name": "validation problems"},
+                        "metrics": [{"type": key, "value": round(value, 4)} for key, value in metrics.items()],
+                    }
+                ],
+            }
+        ]
+    return head
+
+
+def _loading(name: str) -> str:
+    prompt, steps = EXAMPLE
+    return f"""## Use
+
+```python
+from prm import load_verifier
+
+verifier = load_verifier("{name}")    # the folder of this checkpoint
+verifier.score({prompt!r}, {list(steps)!r})    # one score per step
+verifier.score_trace({prompt!r}, {list(steps)!r})    # one score for the trace
+```"""
+
+
+def _codec(config: VerifierConfig, tokenizer: PreTrainedTokenizerBase) -> str:
+    codec = config.codec
+    encoded = codec.encode(tokenizer, *EXAMPLE)
+    ids, ends = list(encoded.input_ids), list(encoded.step_ends)
+    behind = f"the marker `{codec.marker}`" if codec.marker else f"the separator {codec.separator!r}"
+    return f"""## Step format
+
+Token ids of prompt, steps and {behind} behind every step are put together piece by piece, and the score of a step is read at
+the last token of what stands behind it: the token in ⟦ ⟧ below, at positions {ends} of {len(ids)}. At most
+{codec.max_length} tokens. `prm_config.json` holds all of this for programs.
+
+```
+{show_positions(tokenizer, ids, ends, [""] * len(ends)).rstrip()}
+```"""
+
+
+def _labels(config: VerifierConfig) -> str:
+    return f"""## Labels
+
+Label 0 is `{config.labels[0]}`, label 1 is `{config.labels[1]}`; a score is the softmax probability of label 1. Semantics of
+the training labels: `{config.semantics}`; objective: `{config.objective}`. Aggregation of
+step scores into a trace score: `{config.aggregation}`."""
+
+
+def _data(config: VerifierConfig, training_data: str | None) -> str:
+    rows = f"{training_data}." if training_data else "Their number was not recorded."
+    versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
+    return f"""## Training data
+
+{rows} SHA-256 of the file begins with `{config.data_hash}`. Versions: {versions}."""
+
+
+def _metrics(metrics: dict[str, float]) -> str:
+    if not metrics:
+        return "## Validation\n\nNot validated when this was written."
+    rows = "\n".join(f"| `{name}` | {value:.4f} |" for name, value in metrics.items())
+    return f"""## Validation
+
+On the validation rows. `trace_auc_within_problem` is what best-of-N depends on: of a right and a wrong trace of one
+problem, how often the right one scores higher.
+
+| metric | value |
+|---|---|
+{rows}"""
+
+
+def _serving(name: str, config: VerifierConfig, tokenizer: PreTrainedTokenizerBase, adapter: bool) -> str:
+    """Found to work with vLLM 0.32. Its pooler can take rows at one token id only, so without a marker it gives all."""
+    if config.quantization is not None:
+        return f"""## vLLM
+
+Not served as it is: the adapter belongs to a base rounded to 4 bits ({config.quantization}). Merged into the unrounded base,
+its scores shift; measure by how much before you use them."""
+    codec = config.codec
+    launch = f"vllm serve {'merged' if adapter else name} --runner pooling --max-model-len {codec.max_length}"
+    if codec.marker:
+        pooler = {"pooling_type": "STEP", "step_tag_id": codec.step_end_ids(tokenizer)[0]}
+        read = "It answers with one row of probabilities per marker"
+    else:
+        pooler = {"pooling_type": "ALL"}
+        read = "It answers with one row of probabilities per token; take the rows at the step positions"
+    launch += f" --pooler-config '{json.dumps(pooler)}'"
+    bases = " The MLP head is served on Qwen2 bases only." if config.head == "mlp" else ""
+    merge = f"""Merge the adapter into its base first: `load_verifier("{name}").model.save_pretrained("merged")`; save the
+tokenizer beside it.
+
+"""
+    return f"""## vLLM
+
+{merge if adapter else ""}```bash
+{launch}
+```
+
+`POST /pooling {{"model": ..., "task": "token_classify", "input": [token ids]}}`. {read}; column 1 is the score. Send
+token ids made as above, not text: a tokenizer merges text across step ends.{bases}"""
+
+
+def _limits(config: VerifierConfig) -> str:
+    trace = (
+        " As an ORM it cannot say which step is wrong."
+        if config.kind == "orm"
+        else " It marks steps as likely or unlikely and proves nothing."
+    )
+    return f"""## Limits
+
+Scores hold for problems and generators like those of the training data; elsewhere, measure first.{trace} Optimizing a
+generator or a long search against these scores finds their mistakes."""

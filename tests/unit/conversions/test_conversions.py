@@ -1,0 +1,441 @@
+"""Sets of other projects, row by row: tests/golden has rows by their published schemas, here is what they become."""
+
+import json
+
+import pytest
+
+from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
+from prm.conversions.rlhflow import known_questions
+from prm.storage.rows import row_to_labeled
+from prm.storage.sources import read_rows
+
+
+@pytest.fixture
+def golden(root):
+    """`golden(name, **options)` -> the rows that tests/golden/name.jsonl becomes."""
+
+    def rows(name, **options):
+        return list(convert(read_rows(str(root / "tests" / "golden" / f"{name}.jsonl")), name, **options))
+
+    return rows
+
+
+@pytest.fixture
+def foreign(root):
+    def rows(name):
+        return [row for _, row in read_rows(str(root / "tests" / "golden" / f"{name}.jsonl"))]
+
+    return rows
+
+
+def brief(rows):
+    return [(row["status"], row["completions"], row["labels"]) for row in rows]
+
+
+def one(name, row, **options):
+    return list(convert([("rows.jsonl:3", row)], name, **options))
+
+
+def test_prm800k_whole_rows(golden):
+    rows = golden("prm800k")
+    seconds = [row for row in rows if row["prompt"] == "How many seconds are in 7.8 minutes?"]
+    assert seconds[0] == {
+        "prompt": "How many seconds are in 7.8 minutes?",
+        "completions": [
+            "7.8 minutes are 7 minutes and 0.8 minutes.",
+            "7 minutes are 420 seconds.",
+            "0.8 minutes are 48 seconds.",
+            "So it is 420 + 48 = 468.\n\n# Answer\n\n468",
+        ],
+        "labels": [True, True, True, True],
+        "values": None,
+        "counts": None,
+        "id": "prm800k/b3fc4e39c394#0",
+        "problem_id": "prm800k/b3fc4e39c394",
+        "gold": "468",
+        "level": None,
+        "answer": "468",
+        "correct": True,
+        "finished": True,
+        "num_tokens": 0,
+        "seed": 0,
+        "index": 0,
+        "generator": "unknown",
+        "status": "ok",
+        "method": "human",
+        "semantics": "correctness",
+    }
+    assert [row["index"] for row in seconds] == [0, 1, 2, 3, 4, 5]
+    assert (seconds[5]["answer"], seconds[5]["correct"], seconds[5]["finished"]) == ("478", None, True)
+    assert (seconds[1]["answer"], seconds[1]["correct"], seconds[1]["finished"]) == (None, None, False)
+
+
+def test_prm800k_alternatives_end_traces_of_their_own_and_every_judgment_counts_once(golden):
+    first, human, think, last = (
+        "7.8 minutes are 7 minutes and 0.8 minutes.",
+        "7 minutes are 420 seconds.",
+        "0.8 minutes are 48 seconds.",
+        "So it is 478.\n\n# Answer\n\n478",
+    )
+    assert brief(golden("prm800k"))[1:6] == [
+        ("ok", [first, "0.8 minutes are 80 seconds."], [None, False]),
+        ("ok", [first, "7 minutes are 42 seconds."], [None, False]),
+        ("ok", [first, human, "Let me think."], [None, None, True]),
+        ("no_labels", [first, human, "0.8 minutes are some seconds."], [None, None, None]),
+        ("ok", [first, human, think, last], [None, None, None, False]),
+    ]
+    repeated = brief(golden("prm800k", branches="repeat"))[1:6]
+    assert [labels for _, _, labels in repeated] == [
+        [True, False],
+        [True, False],
+        [True, True, True],
+        [True, True, None],
+        [True, True, True, False],
+    ]
+
+
+def test_prm800k_finish_reasons(golden):
+    assert brief(golden("prm800k"))[6:] == [
+        # found_error: the model's own step ends the main trace, its replacement another
+        ("ok", ["Multiplication comes first.", "$3\\cdot 4=7$."], [True, False]),
+        ("ok", ["Multiplication comes first.", "$3\\cdot 4=12$."], [None, True]),
+        ("give_up", ["The section is a square."], [True]),
+        ("give_up", ["Half of a face."], [False]),
+        ("bad_problem", ["There is no equation."], [True]),
+        ("quality_control", ["It is 2.\n\n# Answer\n\n2"], [True]),
+        ("screening", ["It is 3.\n\n# Answer\n\n3"], [True]),
+        ("no_labels", ["It is four."], [None]),
+        ("no_steps", [], []),
+    ]
+    assert [row["correct"] for row in golden("prm800k")[6:]] == [None] * 9
+
+
+@pytest.mark.parametrize(("neutral", "label"), [("good", True), ("bad", False), ("unlabeled", None)])
+def test_prm800k_neutral(golden, neutral, label):
+    rows = golden("prm800k", neutral=neutral)
+    assert rows[3]["labels"][-1] is label  # "Let me think."
+    assert rows[6]["labels"] == [label, False]
+
+
+def test_prm800k_what_stands_behind_an_error_still_does(golden):
+    """The chosen neutral step is an error under this reading, and the alternative behind it must show that."""
+    rows = golden("prm800k", neutral="bad")
+    assert rows[7]["labels"] == [False, True]
+
+
+def test_math_shepherd(golden):
+    rows = golden("math_shepherd")
+    assert brief(rows) == [
+        (
+            "ok",
+            ["Step 1: There are 20 x 40 = <<20*40=800>>800 seeds.", "Step 2: That is 8 hundred. The answer is: 800"],
+            [True, False],
+        ),
+        ("ok", ["Step 1: 2 + 2 = 4", "Step 2: The answer"], [True, None]),
+        ("ok", ["Step 1: x = 2"], [True]),
+        ("ok", ["It is 6.", "The answer is: 6"], [True, True]),
+        ("no_first_step", ["The answer is: 10"], [True]),
+    ]
+    assert [row["prompt"] for row in rows] == [
+        "Val cuts a melon into 40 slices with 20 seeds each. How many seeds are there?",
+        "What is 2 + 2?",
+        "Determine x. It is given that 2x = 4.",
+        "What is 3 + 3?",
+        "Compute 5 + 5. It is 10.",
+    ]
+    assert [row["correct"] for row in rows] == [False, None, True, True, None]
+    assert [row["answer"] for row in rows] == ["800", None, None, "6", "10"]
+    assert {row["semantics"] for row in rows} == {"value"}
+
+
+def test_math_shepherd_a_question_that_speaks_of_steps():
+    row = {
+        "input": "Step 1: add 1. What do we get from 2? Step 1: 2 + 1 = 3 ки",
+        "label": "Step 1: add 1. What do we get from 2? Step 1: 2 + 1 = 3 +",
+    }
+    (made,) = one("math_shepherd", row)
+    assert made["prompt"] == "Step 1: add 1. What do we get from 2?"
+    assert brief([made]) == [("ok", ["Step 1: 2 + 1 = 3"], [True])]
+
+
+def marked(text):
+    """A raw row all of whose steps are good."""
+    return {"input": text, "label": text.replace("ки", "+")}
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "steps"),
+    [
+        (
+            "Is it? Give x in degreesStep 1: x = 2 ки\nStep 2: 3 ки",
+            "Is it? Give x in degrees",
+            ["Step 1: x = 2", "Step 2: 3"],
+        ),
+        (
+            "What is 3? It is 3. ки\nBy step 1: it is 3 ки\nSo 3 ки",
+            "What is 3?",
+            ["It is 3.", "By step 1: it is 3", "So 3"],
+        ),
+        ("What is 3? It is 3. ки\nBy step 1: it is 3 ки", "What is 3?", ["It is 3.", "By step 1: it is 3"]),
+        ("What? Say it. ки\nStep 1: 3 ки", "What? Say it.", ["Step 1: 3"]),
+        ("What? Say ки it. Step 1: 3 ки\nStep 2: 4 ки", "What? Say it.", ["Step 1: 3", "Step 2: 4"]),
+    ],
+)
+def test_math_shepherd_where_the_question_ends(text, prompt, steps):
+    (made,) = one("math_shepherd", marked(text))
+    assert (made["prompt"], made["completions"], made["labels"]) == (prompt, steps, [True] * len(steps))
+
+
+def test_rlhflow(golden):
+    rows = golden("rlhflow")
+    assert [row["prompt"] for row in rows] == ["What is 2 + 2 + 1?", "Compute $3 + 3$. To compute it, we add."]
+    assert brief(rows) == [
+        ("ok", ["Step 1: 2 + 2 = 4", "Step 2: 4 + 1 = 6\nThe answer is: 6"], [True, False]),
+        ("no_first_step", ["It is $\\boxed{6}$."], [True]),
+    ]
+    assert [(row["correct"], row["semantics"]) for row in rows] == [(False, "value"), (None, "value")]
+
+
+def test_rlhflow_unnumbered_steps_need_the_questions(golden):
+    questions = known_questions(["Compute $3 + 3$.", "Compute $3 + 3$", "What is 2 + 2 + 1?"])
+    row = golden("rlhflow", questions=questions)[1]
+    assert row["prompt"] == "Compute $3 + 3$."
+    assert brief([row]) == [("ok", ["To compute it, we add.", "It is $\\boxed{6}$."], [True, True])]
+
+
+def test_openr(golden):
+    """OpenR's own converter writes the question into `process`: from a tree (row 2), or a list of prefixes (row 3)."""
+    rows = golden("openr")
+    assert brief(rows) == [
+        ("ok", ["2 + 2 = 4", "4 + 1 = 6\n\nSo 6."], [True, False]),
+        ("ok", ["2 + 2 = 4", "4 + 1 = 6"], [True, False]),
+        ("ok", ["2 + 2 = 4\n\n4 + 1 = 6"], [False]),
+        ("no_steps", [], []),
+    ]
+    assert {row["prompt"] for row in rows} == {"What is 2 + 2 + 1?"}
+
+
+def test_omega_prm_tree_and_flat_form(golden):
+    rows = golden("omega_prm")
+    shared = [
+        ("ok", ["2 + 2 = 4", "4 + 1 = 5", "So it is \\boxed{5}."], [True, None, True]),
+        ("ok", ["2 + 2 = 4", "4 + 1 = 6"], [None, False]),
+    ]
+    assert brief(rows) == [
+        *shared,
+        ("no_labels", ["2 + 2 = 5"], [None]),
+        *shared,
+        ("ok", ["2 + 2 = 41"], [False]),  # begins like "2 + 2 = 4", continues it not
+        ("no_steps", [], []),
+    ]
+    assert [row["values"] for row in rows] == [
+        *([0.75, None, 1.0], [0.75, 0.0], [None]),
+        *([0.75, None, 1.0], [0.75, 0.0], [0.0], []),
+    ]
+    assert golden("omega_prm", branches="repeat")[1]["labels"] == [True, False]
+    assert {(row["semantics"], row["gold"], row["correct"]) for row in rows} == {("value", "5", None)}
+
+
+def test_omega_prm_a_prefix_that_is_there_twice_stays_twice():
+    steps = [{"solution_prefix": text, "mc_value": value} for text, value in [("Q\n\na", 0.5), ("Q\n\na", 0.0)]]
+    rows = one("omega_prm", {"question": "Q", "final_answer": 0, "reasoning_steps": steps})
+    assert [(row["completions"], row["values"], row["gold"]) for row in rows] == [
+        (["a"], [0.5], "0"),
+        (["a"], [0.0], "0"),
+    ]
+
+
+def test_processbench_steps_behind_the_first_error_have_no_label(golden):
+    rows = golden("processbench")
+    assert [row["labels"] for row in rows] == [[True, False, None], [True, True], [False, None]]
+    assert [row_to_labeled("", row).labeled.first_error for row in rows] == [1, -1, 0]
+    assert [row["correct"] for row in rows] == [False, True, True]
+    assert (rows[0]["generator"], rows[0]["semantics"]) == ("Qwen2-7B-Instruct", "correctness")
+
+
+def test_trl(golden):
+    rows = golden("trl", semantics="value")
+    assert brief(rows) == [
+        ("ok", ["2 + 2 = 5", "#### 5"], [False, False]),
+        ("ok", ["2 + 2 = 4", "#### 4"], [True, True]),
+    ]
+    assert [row["id"].split("#")[1] for row in rows] == ["0", "1"]  # of one problem
+    with pytest.raises(ValueError, match=r"trl\.jsonl:1: the row does not say what its labels mean"):
+        golden("trl")
+
+
+def test_rows_of_ours_pass_through_trl_unchanged(golden):
+    rows = golden("prm800k")
+    assert list(convert(zip("a" * len(rows), rows, strict=True), "trl")) == rows
+
+
+@pytest.mark.parametrize("name", sorted(IMPORTERS))
+def test_no_row_is_dropped_and_every_row_made_is_ours(golden, foreign, name):
+    options = {"semantics": "value"} if name == "trl" else {}
+    for row in foreign(name):
+        assert one(name, row, **options)
+    for row in golden(name, **options):
+        read = row_to_labeled("", row) if row["status"] == "ok" else None
+        assert read is None or row["id"] == read.labeled.trace.id
+
+
+BROKEN = [
+    ("math_shepherd", {"input": "Q? Step 1: a ки", "label": "Q? Step 1: a  "}, "at marker 0 of the input"),
+    ("math_shepherd", {"input": "Q? Step 1: a", "label": "Q? Step 1: a"}, "no marker ки"),
+    ("math_shepherd", {"input": " Step 1: a ки", "label": " Step 1: a +"}, "the question is empty"),
+    ("rlhflow", {"conversations": [{"role": "user", "content": "Q? Step 1: a"}]}, "1 turns; every step needs"),
+    ("rlhflow", {"conversations": [{"role": "system", "content": "x"}] * 2}, "turn 0 must be a text of the user"),
+    (
+        "rlhflow",
+        {"conversations": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "0.5"}]},
+        "label 0 is '0.5'; it must be + or -",
+    ),
+    ("openr", {"question": "Q", "process": "a \n\n\n\n\n", "label": ["+", "-"]}, "2 labels but 1 steps"),
+    ("openr", {"question": "Q", "process": "a \n\n\n\n\nb", "label": ["+"]}, "then 'b'"),
+    ("omega_prm", {"question": "Q", "reasoning_steps": None}, "must be a tree or a list of prefixes"),
+    (
+        "omega_prm",
+        {"question": "Q", "reasoning_steps": [{"solution_prefix": "Q\n\na", "mc_value": 3}]},
+        "mc_value is 3",
+    ),
+    (
+        "omega_prm",
+        {"question": "Q", "reasoning_steps": [{"solution_prefix": "R\n\na", "mc_value": 1}]},
+        "does not begin with the question",
+    ),
+    (
+        "processbench",
+        {"problem": "Q", "steps": ["a"], "label": 1, "final_answer_correct": True},
+        "label 1 is no index of 1 steps",
+    ),
+    (
+        "prm800k",
+        {"question": {"problem": "Q"}, "label": {"steps": [], "finish_reason": "done"}},
+        "finish_reason is 'done'",
+    ),
+    ("prm800k", {"label": {}}, "no column 'question'"),
+    ("trl", {"prompt": "Q", "completions": ["a"], "labels": [1], "semantics": "value"}, "label 0 is 1"),
+    ("rlhflow", {"conversations": ["Q", "+"]}, "'Q' must be an object"),
+    ("omega_prm", {"question": "Q", "reasoning_steps": ["Q"]}, "'Q' must be an object"),
+    ("omega_prm", {"question": "Q", "reasoning_steps": {"children": ["a"]}}, "'a' must be an object"),
+    (
+        "processbench",
+        {"problem": "Q", "steps": ["a", None], "label": -1, "final_answer_correct": True},
+        "step 1 is None, not a text",
+    ),
+    (
+        "prm800k",
+        {"question": {"problem": "Q"}, "label": {"steps": ["a"], "finish_reason": "solution"}},
+        "step 0: 'a' must be an object",
+    ),
+    (
+        "prm800k",
+        {
+            "question": {"problem": "Q"},
+            "label": {"steps": [{"completions": [{"text": "a", "rating": [1]}]}], "finish_reason": "solution"},
+        },
+        "step 0: rating is [1]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "message"), BROKEN)
+def test_a_broken_row_is_named(name, row, message):
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: ") as error:
+        one(name, row)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"rating": 2}, "rating is 2"), ({"text": None}, "'text' must be a str")]
+)
+def test_prm800k_a_broken_candidate_is_named_with_its_step(foreign, change, message):
+    row = foreign("prm800k")[0]
+    row["label"]["steps"][3]["completions"][1] |= change
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: step 3: ") as error:
+        one("prm800k", row)
+    assert message in str(error.value)
+
+
+def test_prm800k_a_blank_step_cuts_the_trace(foreign):
+    row = foreign("prm800k")[0]
+    row["label"]["steps"][2]["completions"][1]["text"] = " "
+    made = one("prm800k", row)
+    assert brief(made)[0] == (
+        "empty_step",
+        ["7.8 minutes are 7 minutes and 0.8 minutes.", "7 minutes are 420 seconds."],
+        [True, True],
+    )
+    assert made[0]["correct"] is None
+
+
+def test_export_literal_rows(golden):
+    row = golden("math_shepherd")[3]
+    assert export_row("trl", row) == {
+        "prompt": "What is 3 + 3?",
+        "completions": ["It is 6.", "The answer is: 6"],
+        "labels": [True, True],
+    }
+    assert export_row("math_shepherd", row) == {
+        "input": "What is 3 + 3? Step 1: It is 6. ки\nStep 2: The answer is: 6 ки",
+        "label": "What is 3 + 3? Step 1: It is 6. +\nStep 2: The answer is: 6 +",
+        "task": "unknown",
+    }
+    assert export_row("rlhflow", row) == {
+        "conversations": [
+            {"role": "user", "content": "What is 3 + 3? It is 6."},
+            {"role": "assistant", "content": "+"},
+            {"role": "user", "content": "The answer is: 6"},
+            {"role": "assistant", "content": "+"},
+        ]
+    }
+
+
+def test_raw_rows_survive_import_and_export(golden, foreign):
+    assert export_row("math_shepherd", golden("math_shepherd")[0]) == foreign("math_shepherd")[0] | {"task": "unknown"}
+    assert export_row("rlhflow", golden("rlhflow")[0]) == foreign("rlhflow")[0]
+    assert export_row("trl", golden("trl", semantics="value")[0]) == foreign("trl")[0]
+
+
+@pytest.mark.parametrize("target", sorted(EXPORTERS))
+def test_exported_and_read_again_the_labels_are_the_same(golden, target):
+    rows = [row for row in golden("prm800k", branches="repeat") + golden("processbench") if row["status"] == "ok"]
+    options = {
+        "trl": {"semantics": "correctness"},
+        "rlhflow": {"questions": known_questions(row["prompt"] for row in rows)},
+    }.get(target, {})
+    assert len(rows) == 11
+    for row in rows:
+        (again,) = one(target, json.loads(json.dumps(export_row(target, row))), **options)
+        labels = [label for label in row["labels"] if label is not None]  # behind ProcessBench's error: cut off
+        steps = [step.removeprefix(f"Step {i}: ") for i, step in enumerate(again["completions"], 1)]
+        assert (again["prompt"], steps, again["labels"], again["status"]) == (
+            row["prompt"],
+            row["completions"][: len(labels)],
+            labels,
+            "ok",
+        )
+
+
+@pytest.mark.parametrize(
+    ("target", "row", "reason"),
+    [
+        ("trl", {"labels": [None, True]}, "a step before the last labeled one has no label"),
+        ("trl", {"labels": [None, None]}, "a step before the last labeled one has no label"),
+        ("trl", {"status": "give_up"}, "status give_up"),
+        ("math_shepherd", {"completions": ["a ки", "b"]}, "a text holds the marker ки"),
+        ("math_shepherd", {"completions": ["Step 1: as Step 1: says", "b"]}, "the first step says 'Step 1:' twice"),
+    ],
+)
+def test_what_a_format_cannot_say_is_refused(target, row, reason):
+    whole = {"prompt": "Q", "completions": ["a", "b"], "labels": [True, False], "semantics": "value"} | row
+    with pytest.raises(ValueError, match=f"^{reason}$"):
+        export_row(target, whole)
+
+
+def test_a_deep_tree_needs_no_deep_stack():
+    node = {"text": "last", "mc_value": 1.0, "children": []}
+    for _ in range(3000):
+        node = {"text": "a", "mc_value": 0.5, "children": [node]}
+    (row,) = one("omega_prm", {"question": "Q", "reasoning_steps": {"text": "Q", "mc_value": 1, "children": [node]}})
+    assert len(row["completions"]) == 3001

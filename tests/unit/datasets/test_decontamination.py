@@ -1,0 +1,36 @@
+"""Does the index find what is known, and only that?"""
+
+import pytest
+
+from prm.datasets.decontamination import Match, index_problems
+
+LONG = "A train leaves the station at 9 in the morning and travels 60 miles every hour until noon."
+SHORT = "What is 2 + 3?"
+
+
+@pytest.fixture
+def index():
+    return index_problems([("long", LONG), ("short", SHORT)])
+
+
+@pytest.mark.parametrize("text", [SHORT, "  what IS\n2 + 3 ?"])
+def test_the_same_text(index, text):
+    assert index.find(text) == Match("short", SHORT, "whole problem")
+
+
+@pytest.mark.parametrize("text", ["What is 2 - 3?", "What is 2 + 3 + 1?", "", "?"])
+def test_another_text(index, text):
+    assert index.find(text) is None
+
+
+def test_thirteen_words_in_a_row_and_not_twelve(index):
+    words = LONG.lower().rstrip(".").split()
+    assert len(words) == 18
+    thirteen = "Once, " + ", ".join(words[2:15]).upper() + " $\\cdot$ more"
+    assert index.find(thirteen) == Match("long", LONG, " ".join(words[2:15]))
+    assert index.find("Once " + " ".join(words[2:14]) + " more and more and more") is None
+
+
+def test_n_is_a_choice():
+    index = index_problems([("short", SHORT)], n=3)
+    assert index.find("So what is 2, then?") == Match("short", SHORT, "what is 2")

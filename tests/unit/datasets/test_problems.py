@@ -1,0 +1,128 @@
+import json
+
+import pytest
+
+from prm.datasets.problems import load_examples, load_problems
+from prm.datasets.splits import split_of
+from prm.storage.jsonl import read_jsonl
+from prm.types import Problem
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write lines (dictionaries as JSON) to problems.jsonl and return its path."""
+
+    def write_lines(*lines):
+        path = tmp_path / "problems.jsonl"
+        path.write_text("".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines))
+        return str(path)
+
+    return write_lines
+
+
+GOOD = {"prompt": "What is 2 + 2?", "answer": "4"}
+
+
+def test_a_row_with_every_column(write):
+    path = write({"id": "mine/1", "problem": "Find x² for x = 3.", "answer": 9, "level": 2})
+    assert load_problems(path, "all") == [Problem("mine/1", "Find x² for x = 3.", "9", "problems", 2)]
+
+
+def test_gsm8k_form(write):
+    path = write({"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\n48+24 = <<48+24=72>>72\n#### 72"})
+    assert load_problems(path, "all") == [Problem("problems/all/0", "How many clips?", "72", "problems", None)]
+    assert load_examples(path, "all") == [{"prompt": "How many clips?", "completion": "48/2 = 24\n48+24 = 72\n#### 72"}]
+
+
+def test_a_level_in_words_is_no_number(write):
+    assert load_problems(write(GOOD | {"level": "Level 5"}), "all")[0].level is None
+
+
+def test_answer_zero_is_an_answer(write):
+    assert load_problems(write(GOOD | {"answer": 0}), "all")[0].answer == "0"
+
+
+def test_blank_lines_do_not_shift_line_numbers(write):
+    path = write(GOOD, "", "  ", GOOD)
+    assert [where for where, _ in read_jsonl(path)] == [f"{path}:1", f"{path}:4"]
+
+
+def test_a_file_is_split_by_the_text_of_its_problems(write):
+    path = write(*({"prompt": f"What is {i} + 1?", "answer": i + 1} for i in range(300)))
+    parts = {split: load_problems(path, split) for split in ("train", "validation", "test")}
+    assert sorted(int(p.answer) for part in parts.values() for p in part) == list(range(1, 301))
+    assert all(split_of(p.prompt) == split for split, part in parts.items() for p in part)
+    assert load_problems(path, "test", limit=5) == parts["test"][:5]
+    assert [p.id for p in parts["test"][:2]] == ["problems/test/0", "problems/test/1"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"prompt": "cut off', r"not a JSON object on one line .*: '{\"prompt\": \"cut off"),
+        ("[1, 2]", r"a row must be a JSON object, this is list"),
+        ({"text": "What?", "answer": "4"}, r"no column prompt or problem or question; rename one of answer, text"),
+        ({"prompt": "What?"}, r"no column answer; rename one of prompt"),
+        ({"prompt": "What?", "answer": ""}, r"column 'answer' is empty or no text: ''; fix or remove the row"),
+        ({"prompt": "What?", "answer": None}, r"column 'answer' is empty or no text: None; fix or remove"),
+        ({"prompt": "What?", "answer": ["4"]}, r"column 'answer' is empty or no text: \['4'\]; fix or remove"),
+        ({"prompt": " ", "answer": "4"}, r"column 'prompt' is empty or no text: ' '; fix or remove"),
+        ({"prompt": "What?", "answer": "2 + 2 = 4\n####  "}, r"no answer behind ####: .*; add it or remove the row"),
+        (GOOD | {"id": "a/1"}, r"a row above has the id 'a/1' too; make ids unique"),
+    ],
+)
+def test_errors_name_file_and_line_and_fix(write, line, message):
+    path = write(GOOD | {"id": "a/1", "prompt": "What is 1 + 1?"}, "", line)
+    with pytest.raises(ValueError, match=rf"problems\.jsonl:3: {message}"):
+        load_problems(path, "all")
+
+
+def test_errors_in_the_request(tmp_path, write):
+    with pytest.raises(ValueError, match="split 'dev' is not one of test, validation, train, all"):
+        load_problems(write(GOOD), "dev")
+    with pytest.raises(FileNotFoundError, match=r"missing.jsonl does not exist; give a JSON Lines file"):
+        load_problems(str(tmp_path / "missing.jsonl"))
+    with pytest.raises(ValueError, match=r"arithmetic is endless: say how many problems with limit \(--limit"):
+        load_problems("arithmetic", "test")
+    with pytest.raises(ValueError, match="'no-such-set' is no file, not `arithmetic`, and could not be loaded"):
+        load_problems("no-such-set", "test")
+
+
+def test_arithmetic_by_name():
+    problems = load_problems("arithmetic", "test", limit=2)
+    assert [(p.id, p.answer, p.level) for p in problems] == [
+        ("arithmetic/test/0", "30", 2),
+        ("arithmetic/test/1", "42", 3),
+    ]
+
+
+ROWS = [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("splits", "cut_from_train"),
+    [
+        ({"train": ROWS, "test": ROWS[:3]}, {"validation"}),  # as GSM8K
+        ({"train": ROWS, "validation": ROWS[:3]}, {"test"}),
+        ({"train": ROWS}, {"validation", "test"}),
+        ({"train": ROWS, "validation": ROWS[:3], "test": ROWS[:3]}, set()),
+    ],
+)
+def test_a_split_cut_out_of_train_is_not_in_train(monkeypatch, splits, cut_from_train):
+    monkeypatch.setattr("datasets.load_dataset", lambda name, config: splits)
+    train = {p.prompt for p in load_problems("some/set", "train")}
+    for split in ("validation", "test"):
+        held_out = {p.prompt for p in load_problems("some/set", split)}
+        if split in cut_from_train:
+            assert len(held_out) > 5
+            assert not held_out & train
+        else:
+            assert held_out == {row["question"] for row in ROWS[:3]}
+
+
+def test_a_data_set_without_train_cannot_be_cut(monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda name, config: {"test": ROWS})
+    assert len(load_problems("some/set", "test")) == 200
+    assert load_problems("some/set", "all")[0].id == "some/set/all/0"
+    with pytest.raises(ValueError, match="some/set has no train split, nor a train split to cut it from; it has test"):
+        load_problems("some/set", "train")

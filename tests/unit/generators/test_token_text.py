@@ -1,0 +1,91 @@
+"""Seeds, the scripted generator, and traces built from what a generator wrote."""
+
+import hashlib
+
+import pytest
+
+from prm import answers
+from prm.generators import derive_seed
+from prm.generators.scripted import ScriptedGenerator
+from prm.sampling.traces import build_traces, sample_traces
+from prm.types import Continuation, Problem
+
+PROBLEMS = [Problem(f"p/{i}", f"What is {i} + {i}?", str(2 * i), "p") for i in (1, 2, 3)]
+
+
+def test_derive_seed_is_a_stable_hash():
+    """Stored rollouts can be sampled again only as long as these values never change."""
+    digest = hashlib.sha256(b"7\x1fgsm8k/train/17\x1f2\x1f5").digest()
+    assert derive_seed(7, "gsm8k/train/17", 2, 5) == int.from_bytes(digest[:8], "big") // 2
+    assert derive_seed(0) == 0x5FECEB66FFC86F38 // 2  # the SHA-256 of "0"
+    assert 0 <= derive_seed(1, "x") < 2**63
+
+
+def test_derive_seed_differs_wherever_the_place_differs():
+    places = [(run, problem, i, j) for run in range(3) for problem in "ab" for i in range(12) for j in range(12)]
+    assert len({derive_seed(*place) for place in places}) == 864
+    assert derive_seed(0, "a", 1, 11) != derive_seed(0, "a", 11, 1) != derive_seed(0, "a", 111)
+    assert derive_seed(0, "a1") != derive_seed(0, "a", 1)
+
+
+def test_scripted_generator_continues_text():
+    generator = ScriptedGenerator(lambda prefix, seed: f"seed {seed}\n#### {len(prefix)}")
+    prefix = generator.encode("ab", ["x = 1"])
+    assert "".join(map(chr, prefix)) == "ab\nx = 1\n"
+    step, end = generator.generate([prefix], [5], until="step") + generator.generate([prefix], [6])
+    assert step == Continuation(tuple(map(ord, "seed 5\n")), "seed 5\n", "step")
+    assert end == Continuation(tuple(map(ord, "seed 6\n#### 9")), "seed 6\n#### 9", "eos")
+    assert generator.calls == [("ab\nx = 1\n", 5), ("ab\nx = 1\n", 6)]
+    answered = ScriptedGenerator(lambda prefix, seed: "#### 4\nmore").generate([prefix], [0], until="step")
+    assert answered[0].text == "#### 4\n"
+    assert answered[0].stop == "answer"
+    with pytest.raises(ValueError, match="zip"):
+        generator.generate([prefix], [1, 2])
+
+
+def test_sampled_traces_by_hand():
+    def script(prefix, seed):
+        n = int(prefix.split()[2])
+        return f"{n} + {n} = {2 * n}\n#### {2 * n if n != 2 else 5}"
+
+    traces_P = sample_traces(PROBLEMS, ScriptedGenerator(script, name="student"), 2, seed=9)
+    assert [[(t.id, t.answer, t.correct) for t in traces] for traces in traces_P] == [
+        [("p/1#0", "2", True), ("p/1#1", "2", True)],
+        [("p/2#0", "5", False), ("p/2#1", "5", False)],
+        [("p/3#0", "6", True), ("p/3#1", "6", True)],
+    ]
+    trace = traces_P[2][1]
+    assert trace.steps == ("3 + 3 = 6", "#### 6")
+    assert (trace.generator, trace.num_tokens, trace.status, trace.finished) == ("student", 16, "ok", True)
+    assert trace.seed == derive_seed(9, "p/3", "trace", 1)
+
+
+def test_a_trace_depends_on_its_own_number_only():
+    generator = ScriptedGenerator(lambda prefix, seed: f"#### {seed}")
+    many = sample_traces(PROBLEMS, generator, 5, seed=1)
+    few = sample_traces(PROBLEMS[1:2], generator, 2, seed=1, first=3)
+    assert few == [many[1][3:]]
+    assert sample_traces(PROBLEMS, generator, 5, seed=2)[0][0].seed != many[0][0].seed
+    assert len({trace.seed for traces in many for trace in traces}) == 15
+
+
+def test_every_reason_why_a_trace_cannot_be_used_is_its_status(monkeypatch):
+    monkeypatch.setattr(
+        answers,
+        "check_many",
+        lambda golds, preds: ["no_answer" if pred is None else str(pred).split("-")[0] for pred in preds],
+    )
+    steps_N = [("#### correct-1",), ("#### wrong-1",), ("hm",), (), ("#### 2",), ("#### timeout-1",), ("#### error-1",)]
+    traces = build_traces(
+        PROBLEMS[:1] * 7,
+        steps_N,
+        generator="g",
+        finished=[True, True, True, True, False, True, True],
+        num_tokens=range(7),
+        seeds=range(7),
+        indices=range(7),
+    )
+    assert [trace.status for trace in traces] == ["ok", "ok", "no_answer", "no_steps", "truncated", "timeout", "error"]
+    assert [trace.correct for trace in traces] == [True, False, False, False, False, None, None]
+    assert [trace.answer is None for trace in traces] == [False, False, True, True, True, False, False]
+    assert [trace.num_tokens for trace in traces] == [0, 1, 2, 3, 4, 5, 6]

@@ -1,0 +1,108 @@
+"""Rollouts on demand: addresses, seeds, what is sampled and what is read, outcomes."""
+
+from dataclasses import replace
+
+from prm.generators import derive_seed
+from prm.generators.scripted import ScriptedGenerator
+from prm.sampling.rollouts import Request, RolloutSource
+from prm.sampling.traces import sample_traces, trace_from_rollout
+from prm.storage.rollout_store import prefix_hash
+from prm.types import Problem
+
+PROBLEM = Problem("arithmetic/train/7", "Start with 47, add 38, subtract 12.", "73", "arithmetic", 2)
+STEP = ("47 + 38 = 75",)
+
+
+def numbered():
+    """Rollouts that tell their seed."""
+    return ScriptedGenerator(lambda prefix, seed: f"{seed} + 1 = 2\n#### {seed % 100}")
+
+
+def test_an_address_says_how_to_sample_a_rollout_again():
+    source = RolloutSource(numbered(), seed=3)
+    (rollouts,) = source.take([Request(PROBLEM, STEP, 6)])
+    place, ids = source.locate(PROBLEM, STEP)
+    assert ids == [ord(c) for c in PROBLEM.prompt + "\n47 + 38 = 75\n"]
+    assert place == (PROBLEM.id, prefix_hash(ids))
+    assert [r.index for r in rollouts] == [0, 1, 2, 3, 4, 5]
+    assert [r.seed for r in rollouts] == [derive_seed(3, *place, i) for i in range(6)]
+    assert rollouts[5].text == f"{rollouts[5].seed} + 1 = 2\n#### {rollouts[5].seed % 100}"
+    assert RolloutSource(numbered(), seed=3).take([Request(PROBLEM, STEP, 2)]) == [rollouts[:2]]
+    (other,) = RolloutSource(numbered(), seed=4).take([Request(PROBLEM, STEP, 6)])
+    assert not {r.seed for r in other} & {r.seed for r in rollouts}
+
+
+def test_only_what_is_not_known_is_sampled():
+    generator, committed = numbered(), []
+    source = RolloutSource(generator, 0, commit=committed.append)
+    first, second = source.take([Request(PROBLEM, STEP, 2), Request(PROBLEM, STEP, 3)])
+    assert second[:2] == first
+    assert len(generator.calls) == 3
+    assert [len(batch) for batch in committed] == [3]
+    source.take([Request(PROBLEM, STEP, 1)])
+    assert len(generator.calls) == 3
+    assert len(committed) == 1  # nothing new, nothing to commit
+
+    again = RolloutSource(generator, 0, known=committed[0])
+    (five,) = again.take([Request(PROBLEM, STEP, 5)])
+    assert five[:3] == second
+    assert len(generator.calls) == 5
+    assert again.sampled_tokens == sum(r.num_tokens for r in five[3:])
+    assert again.all_taken() == five
+
+
+def test_whole_traces_are_rollouts_from_the_prompt():
+    """With the seeds of `sample_traces`, so that either way of asking gives the same traces."""
+    (rollouts,) = RolloutSource(numbered(), seed=9).take([Request(PROBLEM, (), 4)])
+    generator = numbered()
+    traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
+    assert traces == sample_traces([PROBLEM], generator, 4, seed=9)[0]
+    assert traces[0].steps == (f"{traces[0].seed} + 1 = 2", f"#### {traces[0].seed % 100}")
+
+
+def test_a_trace_from_a_rollout_holds_the_prefix_too():
+    generator = ScriptedGenerator(lambda prefix, seed: "75 - 2 = 73\n#### 73")
+    (rollouts,) = RolloutSource(generator, 0).take([Request(PROBLEM, STEP, 1)])
+    trace = trace_from_rollout(rollouts[0], STEP, generator, index=12)
+    assert trace.steps == ("47 + 38 = 75", "75 - 2 = 73", "#### 73")
+    assert (trace.id, trace.answer, trace.correct, trace.status) == ("arithmetic/train/7#12", "73", True, "ok")
+
+
+def test_a_rollout_may_hold_only_the_end_of_its_last_line():
+    """The model ends at once behind a step that states the answer in words: the answer is in the prefix."""
+    source = RolloutSource(ScriptedGenerator(lambda prefix, seed: ""), 0)
+    (rollouts,) = source.take([Request(PROBLEM, ("so 73 eggs",), 3)])
+    assert [r.outcome for r in rollouts] == ["correct"] * 3
+
+
+def test_a_rollout_cut_at_the_limit_has_no_answer():
+    """It holds the right number, but it was not at its end."""
+
+    class Cut(ScriptedGenerator):
+        def generate(self, prefixes, seeds, until="end"):
+            return [replace(c, stop="length") for c in super().generate(prefixes, seeds, until)]
+
+    (rollouts,) = RolloutSource(Cut(lambda prefix, seed: "73"), 0).take([Request(PROBLEM, STEP, 2)])
+    assert {r.outcome for r in rollouts} == {"no_answer"}
+
+
+def test_a_gold_answer_that_was_corrected_counts_for_old_rollouts_too():
+    generator = ScriptedGenerator(lambda prefix, seed: "#### 73")
+    wrong_gold = replace(PROBLEM, answer="72")
+    (old,) = RolloutSource(generator, 0).take([Request(wrong_gold, STEP, 2)])
+    assert [(r.gold, r.outcome) for r in old] == [("72", "wrong")] * 2
+    (new,) = RolloutSource(generator, 0, known=old).take([Request(PROBLEM, STEP, 2)])
+    assert [(r.gold, r.outcome) for r in new] == [("73", "correct")] * 2
+    assert len(generator.calls) == 2
+
+
+def test_many_rollouts_are_committed_in_slices(monkeypatch):
+    """A kill loses at most one slice; what is asked for again is cut at the same places."""
+    monkeypatch.setattr("prm.sampling.rollouts.COMMIT", 4)
+    committed = []
+    requests = [Request(PROBLEM, STEP, 6), Request(PROBLEM, (), 5)]
+    whole = RolloutSource(numbered(), 0, commit=committed.append).take(requests)
+    assert [len(batch) for batch in committed] == [4, 4, 3]
+    rest = []
+    assert RolloutSource(numbered(), 0, committed[0], rest.append).take(requests) == whole
+    assert rest == committed[1:]

@@ -1,0 +1,164 @@
+"""The journal: what a kill can do to the file at any byte, and what must come back."""
+
+import errno
+import json
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prm.storage.journal import Journal
+
+HEADER = {"generator": "g-1", "rollouts": 8, "seed": 0}
+CHUNKS = [
+    [{"text": "85 - 12 = 73\n", "n": 1}, {"text": "größer ≥ 中", "n": 2}],
+    [],
+    [{"text": 'quote " and \\ and \u2028', "n": 3}],
+    [{"text": "last", "n": 4}, {"text": "", "n": 5}],
+]
+
+
+def write(path, numbers=(0, 1, 2, 3), header=HEADER):
+    journal = Journal(path, header)
+    for number in numbers:
+        if number not in journal.done:
+            journal.append(number, CHUNKS[number])
+    return journal
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a journal that nobody disturbed."""
+    path = tmp_path_factory.mktemp("journal") / "whole"
+    write(path)
+    return path.read_bytes()
+
+
+def test_the_file_by_hand(whole):
+    assert whole.decode().split("\n") == [
+        '{"header": {"generator": "g-1", "rollouts": 8, "seed": 0}}',
+        '{"text": "85 - 12 = 73\\n", "n": 1}',
+        '{"text": "größer ≥ 中", "n": 2}',
+        '{"commit": 0, "rows": 2}',
+        '{"commit": 1, "rows": 0}',
+        '{"text": "quote \\" and \\\\ and \u2028", "n": 3}',
+        '{"commit": 2, "rows": 1}',
+        '{"text": "last", "n": 4}',
+        '{"text": "", "n": 5}',
+        '{"commit": 3, "rows": 2}',
+        "",
+    ]
+
+
+def test_what_was_committed_comes_back(tmp_path):
+    journal = write(tmp_path / "new" / "folder" / "j")
+    assert journal.done == {0, 1, 2, 3}
+    again = Journal(journal.path, HEADER)
+    assert again.done == {0, 1, 2, 3}
+    assert list(again.chunks()) == list(enumerate(CHUNKS))
+    assert [row["n"] for row in again.rows()] == [1, 2, 3, 4, 5]
+
+
+def test_chunks_come_in_their_order_whatever_the_order_of_writing(tmp_path):
+    journal = write(tmp_path / "j", numbers=(3, 0, 2, 1))
+    assert [number for number, _ in journal.chunks()] == [0, 1, 2, 3]
+    assert [row["n"] for row in journal.rows()] == [1, 2, 3, 4, 5]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_a_kill_at_any_byte_changes_nothing(whole, tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("cut") / "j"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole)), label="bytes on disk")])
+    write(path)
+    assert path.read_bytes() == whole
+    assert list(Journal(path, HEADER).chunks()) == list(enumerate(CHUNKS))
+
+
+def test_only_committed_chunks_survive_each_cut(whole, tmp_path):
+    """All bytes, one by one: the chunks that are there are those whose commit line is whole."""
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    commits = [ends[3], ends[4], ends[6], ends[9]]
+    for size in range(0, len(whole) + 1, 3):
+        path = tmp_path / f"j{size}"
+        path.write_bytes(whole[:size])
+        journal = Journal(path, HEADER)
+        done = [number for number, end in enumerate(commits) if end <= size]
+        assert sorted(journal.done) == done
+        assert list(journal.chunks()) == [(number, CHUNKS[number]) for number in done]
+        assert path.read_bytes() == whole[: max([ends[0]] + [commits[number] for number in done])]
+
+
+def test_a_chunk_is_committed_once(tmp_path):
+    journal = write(tmp_path / "j", numbers=(0, 1))
+    before = journal.path.read_bytes()
+    with pytest.raises(ValueError, match="j: chunk 1 is committed already"):
+        journal.append(1, CHUNKS[1])
+    assert journal.path.read_bytes() == before
+
+
+def test_another_header_is_refused_by_the_keys_that_differ(tmp_path):
+    path = write(tmp_path / "j").path
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match="was begun with other settings") as error:
+        Journal(path, {"generator": "g-1", "rollouts": 16, "chunk": 4})
+    message = str(error.value)
+    for part in (str(path), "chunk: was None, now 4", "rollouts: was 8, now 16", "seed: was 0, now None", "--output"):
+        assert part in message
+    assert "generator" not in message
+    assert path.read_bytes() == before
+    Journal(path, {"seed": 0, "rollouts": 8, "generator": "g-1"})  # the order of keys is no setting
+
+
+def test_headers_are_compared_as_json(tmp_path):
+    write(tmp_path / "j", numbers=(), header={"levels": (2, 3), 1: None})
+    assert Journal(tmp_path / "j", {"levels": [2, 3], "1": None}).done == set()
+
+
+@pytest.mark.parametrize("broken", [b'{"text": "85', b"\xff\xfe", b"17", b""])
+def test_a_broken_line_inside_is_an_error_naming_it(whole, tmp_path, broken):
+    path = tmp_path / "j"
+    lines = whole.split(b"\n")
+    lines[2] = broken
+    path.write_bytes(b"\n".join(lines))
+    with pytest.raises(ValueError, match=r"j:3: "):
+        Journal(path, HEADER)
+    assert path.read_bytes() == b"\n".join(lines)  # evidence is not cut off
+
+
+def test_another_file_is_not_taken_for_a_journal(tmp_path):
+    path = tmp_path / "traces.jsonl"
+    path.write_text('{"prompt": "x"}\n')
+    with pytest.raises(ValueError, match="is not a journal"):
+        Journal(path, HEADER)
+    assert path.read_text() == '{"prompt": "x"}\n'
+
+
+@pytest.mark.parametrize("written", [0, 7, 40])
+def test_a_full_disk_loses_the_chunk_and_nothing_else(whole, tmp_path, monkeypatch, written):
+    """The disk takes `written` bytes of the chunk, then no more."""
+    journal = write(tmp_path / "j", numbers=(0, 1))
+    committed = journal.path.read_bytes()
+    with monkeypatch.context() as full:
+
+        def fsync(descriptor):
+            os.ftruncate(descriptor, len(committed) + written)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        full.setattr(os, "fsync", fsync)
+        with pytest.raises(OSError, match="No space left"):
+            journal.append(2, CHUNKS[2])
+    assert journal.done == {0, 1}
+    assert journal.path.read_bytes()[: len(committed)] == committed
+    write(journal.path)
+    assert journal.path.read_bytes() == whole
+
+
+def test_rows_are_on_disk_when_append_returns(tmp_path, monkeypatch):
+    journal = write(tmp_path / "j", numbers=())
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    journal.append(0, CHUNKS[0])
+    assert synced == [journal.path.stat().st_size]
+    assert json.loads(journal.path.read_text().splitlines()[-1]) == {"commit": 0, "rows": 2}

@@ -1,0 +1,197 @@
+"""The rollout store: what a kill can do to its files at any byte, several writers, and what must come back."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prm.storage.rollout_store import RolloutStore
+from prm.types import Rollout
+
+HEADER = {"generator": "g-1", "seed": 0}
+
+
+def rollout(problem: str, index: int, text: str = "größer ≥ 中\u2028 \n#### 2") -> Rollout:
+    return Rollout(problem, "5be1", index, 77 + index, (5, index), text, "answer", "2", "correct")
+
+
+BATCHES = [
+    [rollout("a", 0), rollout("b", 0), rollout("a", 1)],
+    [rollout("c", 0, "")],
+    [rollout("b", 1), rollout("a", 2, 'quote " and \\')],
+]
+
+
+def open_store(folder) -> RolloutStore:
+    return RolloutStore(folder, HEADER)
+
+
+def write_rest(folder) -> None:
+    """Append the batches that are not there yet, as a run that goes on would."""
+    store = open_store(folder)
+    there = list(store.read("abc"))
+    for batch in BATCHES:
+        if not set(batch) <= set(there):
+            store.append(batch)
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("store") / "new" / "store"
+    write_rest(folder)
+    return folder
+
+
+def test_the_files_by_hand(whole):
+    assert json.loads((whole / "store.json").read_text()) == HEADER
+    lines = (whole / "rollouts-0.jsonl").read_bytes().split(b"\n")
+    assert [json.loads(line)["problem_id"] for line in lines[:-1]] == ["a", "a", "b", "c", "b", "a"]
+    assert lines[3].decode() == (
+        '{"problem_id": "c", "prefix": "5be1", "index": 0, "seed": 77, "token_ids": [5, 0], "text": "", "stop": "answer",'
+        ' "gold": "2", "outcome": "correct"}'
+    )
+    ends = [0]
+    for line in lines[:-1]:
+        ends.append(ends[-1] + len(line) + 1)
+    assert [json.loads(line) for line in (whole / "rollouts-0.index").read_text().splitlines()] == [
+        {"end": ends[3], "spans": {"a": [0, ends[2]], "b": [ends[2], ends[3]]}},
+        {"end": ends[4], "spans": {"c": [ends[3], ends[4]]}},
+        {"end": ends[6], "spans": {"b": [ends[4], ends[5]], "a": [ends[5], ends[6]]}},
+    ]
+
+
+def test_what_was_committed_comes_back(whole):
+    store = open_store(whole)
+    assert list(store.read(["a"])) == [rollout("a", 0), rollout("a", 1), rollout("a", 2, 'quote " and \\')]
+    assert list(store.read(["c", "x", "b"])) == [rollout("c", 0, ""), rollout("b", 0), rollout("b", 1)]
+    assert len(store) == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_kill_at_any_byte_changes_nothing(whole, tmp_path_factory, data):
+    """Data are written before the line of the index that commits them, so that is how far a kill can have come."""
+    folder = tmp_path_factory.mktemp("cut") / "store"
+    shutil.copytree(whole, folder)
+    rows, index = (whole / "rollouts-0.jsonl").read_bytes(), (whole / "rollouts-0.index").read_bytes()
+    commits = [json.loads(line)["end"] for line in index.splitlines()]
+    cut = data.draw(st.integers(0, len(index)), label="bytes of the index")
+    committed = index[:cut].count(b"\n")
+    least = commits[committed - 1] if committed else 0
+    most = len(rows) if committed == len(commits) else commits[committed]
+    if index[:cut] and not index[:cut].endswith(b"\n"):
+        least = most  # its data were there before the line began
+    size = data.draw(st.integers(least, most), label="bytes of the rows")
+    (folder / "rollouts-0.jsonl").write_bytes(rows[:size])
+    (folder / "rollouts-0.index").write_bytes(index[:cut])
+    write_rest(folder)
+    assert (folder / "rollouts-0.jsonl").read_bytes() == rows
+    assert (folder / "rollouts-0.index").read_bytes() == index
+
+
+def test_another_header_is_refused_by_the_keys_that_differ(whole):
+    with pytest.raises(ValueError, match="was begun with other settings") as error:
+        RolloutStore(whole, {"generator": "g-2", "seed": 0})
+    assert "(generator: was 'g-1', now 'g-2')" in str(error.value)
+    assert str(whole) in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "broken"), [("index", b'{"end": 3'), ("index", b"[]"), ("jsonl", b'{"text": 1}')])
+def test_a_broken_line_in_the_middle_is_an_error_naming_the_file(whole, tmp_path, name, broken):
+    folder = tmp_path / "store"
+    shutil.copytree(whole, folder)
+    path = folder / f"rollouts-0.{name}"
+    first, *others = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([broken.ljust(len(first)), *others]))
+    with pytest.raises(ValueError, match=f"rollouts-0.{name}"):
+        list(open_store(folder).read("abc"))
+
+
+@pytest.mark.parametrize("failing", ["jsonl", "index"])
+def test_a_full_disk_loses_the_batch_and_nothing_else(whole, tmp_path, monkeypatch, failing):
+    folder = tmp_path / "store"
+    store = open_store(folder)
+    store.append(BATCHES[0])
+    fsync = os.fsync
+
+    def full(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith(failing):
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size - 5)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"store: No space left on device.*safe") as error:
+            store.append(BATCHES[1])
+    assert error.value.errno == errno.ENOSPC
+    assert len(list(store.read("abc"))) == 3
+    store.append(BATCHES[1])  # the same process goes on once there is room
+    store.close()
+    write_rest(folder)
+    assert (folder / "rollouts-0.jsonl").read_bytes() == (whole / "rollouts-0.jsonl").read_bytes()
+    assert (folder / "rollouts-0.index").read_bytes() == (whole / "rollouts-0.index").read_bytes()
+
+
+def _hold(folder: Path, ready, release) -> None:
+    store = open_store(folder)
+    with store.claim(["a", "b"]) as mine:
+        assert mine
+        store.append([rollout("a", 0)])
+        ready.set()
+        release.wait(30)
+        store.append([rollout("b", 0)])
+
+
+@pytest.fixture
+def other_writer(tmp_path):
+    """A process that has claimed the problems a and b, and the event that lets it go on."""
+    spawn = multiprocessing.get_context("spawn")
+    ready, release = spawn.Event(), spawn.Event()
+    process = spawn.Process(target=_hold, args=(tmp_path / "store", ready, release))
+    process.start()
+    assert ready.wait(60)
+    yield process, release
+    process.kill()
+    process.join()
+
+
+def test_two_writers_exclude_each_other(tmp_path, other_writer):
+    _, release = other_writer
+    store = open_store(tmp_path / "store")
+    assert list(store.read("a")) == [rollout("a", 0)]
+    with store.claim(["c", "b"]) as mine:
+        assert not mine
+    with store.claim(["c"]) as mine:
+        assert mine
+        store.append([rollout("c", 0)])
+    assert sorted(path.name for path in store.folder.glob("*.jsonl")) == ["rollouts-0.jsonl", "rollouts-1.jsonl"]
+    order = []
+    for unit in store.claim_each(["a", "c"], list):
+        order.append(unit)
+        release.set()  # "a" comes last, when its writer is done
+    assert order == ["c", "a"]
+    assert list(store.read("b")) == [rollout("b", 0)]  # what it wrote meanwhile is seen
+
+
+def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path, other_writer):
+    process, _ = other_writer
+    store = open_store(tmp_path / "store")
+    with store.claim(["a"]) as mine:
+        assert not mine
+    process.kill()
+    process.join()
+    started = time.monotonic()
+    with store.claim(["a", "b"], wait=True):
+        assert list(store.read("ab")) == [rollout("a", 0)]
+        store.append([rollout("b", 0)])
+    assert time.monotonic() - started < 30
+    assert [path.name for path in store.folder.glob("*.jsonl")] == ["rollouts-0.jsonl"]

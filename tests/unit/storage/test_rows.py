@@ -1,0 +1,166 @@
+"""Rows on disk: what is read, what is refused, and that refusals say file, line, value and fix."""
+
+import hashlib
+import json
+
+import pytest
+
+from prm.storage.jsonl import file_hash, write_jsonl
+from prm.storage.rows import (
+    LabeledRow,
+    TraceRow,
+    group_by_problem,
+    labeled_to_row,
+    read_labeled,
+    read_outcomes,
+    read_statuses,
+    read_traces,
+    trace_to_row,
+)
+from prm.types import LabeledTrace, Problem, Trace
+
+PROBLEM = Problem("arithmetic/train/7", "Start with 47, add 38.", "85", "arithmetic", 1)
+TRACE = Trace(PROBLEM.id, ("47 + 38 = 75", "#### 75"), "75", False, "generator-1f2e", True, 9, 91, 3)
+LABELED = LabeledTrace(TRACE, (True, False), (0.25, 0.0), ((2, 8), (0, 1)), "monte_carlo@8", "value")
+TRL_ROW = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 5", "#### 5"], "labels": [False, False]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """`write(row, row, ...)` -> path of a JSON Lines file."""
+
+    def write(*rows):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_labeled_trace_survives_the_file(write):
+    path = write(labeled_to_row(PROBLEM, LABELED))
+    assert read_labeled(path) == [LabeledRow(PROBLEM, LABELED, f"{path}:1")]
+    assert read_traces(path) == [TraceRow(PROBLEM, TRACE, f"{path}:1")]
+
+
+def test_labeled_row_is_a_trl_stepwise_row_plus_columns():
+    row = labeled_to_row(PROBLEM, LABELED)
+    assert row["prompt"] == "Start with 47, add 38."
+    assert row["completions"] == ["47 + 38 = 75", "#### 75"]
+    assert row["labels"] == [True, False]
+    assert (row["values"], row["counts"], row["semantics"]) == ([0.25, 0.0], [[2, 8], [0, 1]], "value")
+    assert (row["id"], row["gold"], row["level"]) == ("arithmetic/train/7#3", "85", 1)
+
+
+def test_trl_row_is_read_unchanged_once_its_meaning_is_given(write):
+    (row,) = read_labeled(write(TRL_ROW), "correctness")
+    assert row.problem.prompt == "What is 2 + 2?"
+    assert row.labeled.trace.steps == ("2 + 2 = 5", "#### 5")
+    assert (row.labeled.labels, row.labeled.values, row.labeled.semantics) == ((False, False), None, "correctness")
+
+
+def test_traces_of_one_foreign_prompt_share_a_problem(write):
+    rows = read_labeled(write(TRL_ROW, TRL_ROW, TRL_ROW | {"prompt": "What is 3 + 3?"}), "correctness")
+    ids = [row.problem.id for row in rows]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_null_is_a_step_without_label(write):
+    (row,) = read_labeled(write(TRL_ROW | {"labels": [None, True]}), "correctness")
+    assert row.labeled.labels == (None, True)
+
+
+@pytest.mark.parametrize("label", [-100, 1, 0.5, "true"])
+def test_labels_that_are_no_booleans_are_refused(write, label):
+    path = write(TRL_ROW, TRL_ROW | {"labels": [True, label]})
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: label 1 is ") as error:
+        read_labeled(path, "correctness")
+    assert repr(label) in str(error.value)
+    assert "null for a step without one" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": [True]}, "2 steps but 1 labels"),
+        ({"values": [0.5, 0.5, 0.5]}, "2 steps but 3 values"),
+        ({"counts": [[1, 8]]}, "2 steps but 1 counts"),
+        ({"values": [0.5, 1.5]}, "value 1 is 1.5; a soft label lies in 0..1"),
+        ({"values": [float("nan"), 0.5]}, "value 0 is nan"),
+        ({"values": ["0.5", 0.5]}, "value 0 is '0.5'"),
+        ({"completions": ["2 + 2 = 5", " \n"]}, "step 1 of 2 is empty"),
+        ({"completions": "2 + 2 = 5"}, "'completions' must be a list"),
+        ({"completions": [], "labels": []}, "a trace needs at least one step"),
+        ({"semantics": "vibes"}, "semantics 'vibes' is not one of"),
+    ],
+)
+def test_broken_rows_are_refused_by_file_and_line(write, change, message):
+    good = TRL_ROW | {"semantics": "correctness", "status": "ok"}
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: ") as error:
+        read_labeled(write(good, good | change))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["prompt", "completions", "labels"])
+def test_missing_column_is_named_beside_those_there_are(write, column):
+    row = {name: value for name, value in TRL_ROW.items() if name != column}
+    with pytest.raises(ValueError, match=rf"rows\.jsonl:1: no column '{column}'; the row has {', '.join(sorted(row))}"):
+        read_labeled(write(row), "correctness")
+
+
+def test_rows_that_do_not_say_what_labels_mean_are_refused_with_the_flag_to_use(write):
+    with pytest.raises(ValueError, match=r"rows\.jsonl:1: .*--semantics value .*--semantics correctness"):
+        read_labeled(write(TRL_ROW))
+
+
+def test_rows_that_say_otherwise_than_asked_are_refused(write):
+    path = write(TRL_ROW | {"semantics": "value"})
+    with pytest.raises(ValueError, match=r"rows\.jsonl:1: the row's labels are 'value', asked for was 'correctness'"):
+        read_labeled(path, "correctness")
+
+
+def test_unusable_rows_are_kept_in_the_file_counted_and_not_trained_on(write):
+    good = labeled_to_row(PROBLEM, LABELED)
+    unlabeled = good | {"status": "timeout", "labels": None}
+    path = write(good, unlabeled, unlabeled, good)
+    assert [row.where for row in read_labeled(path)] == [f"{path}:1", f"{path}:4"]
+    assert read_statuses(path) == {"ok": 2, "timeout": 2}
+    assert len(read_traces(path)) == 4
+
+
+def test_outcome_is_the_label_of_every_step_and_unknown_outcomes_are_left_out(write):
+    row = trace_to_row(PROBLEM, TRACE)
+    path = write(row, row | {"correct": None}, row | {"correct": True}, row | {"completions": [], "status": "no_steps"})
+    rows = read_outcomes(path)
+    assert [(r.where, r.labeled.labels) for r in rows] == [(f"{path}:1", (False, False)), (f"{path}:3", (True, True))]
+    assert {r.labeled.semantics for r in rows} == {"outcome"}
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "deep" / "rows.jsonl"
+    write_jsonl(path, [{"prompt": "½ ки"}])
+    assert path.read_text(encoding="utf-8") == '{"prompt": "½ ки"}\n'
+
+    def rows():
+        yield {"prompt": "new"}
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        write_jsonl(path, rows())
+    assert path.read_text(encoding="utf-8") == '{"prompt": "½ ки"}\n'
+
+
+def test_hash_is_that_of_the_content(tmp_path):
+    path = tmp_path / "big"
+    path.write_bytes(b"ab" * (1 << 20))
+    assert file_hash(path) == hashlib.sha256(b"ab" * (1 << 20)).hexdigest()[:16]
+
+
+def test_groups_keep_the_order_of_first_appearance(write):
+    row = trace_to_row(PROBLEM, TRACE)
+    other = row | {"problem_id": "arithmetic/train/9", "prompt": "Start with 1, add 1."}
+    groups = group_by_problem(read_traces(write(other, row, other | {"index": 4})))
+    assert [(problem.id, [trace.index for trace in traces]) for problem, traces in groups] == [
+        ("arithmetic/train/9", [3, 4]),
+        ("arithmetic/train/7", [3]),
+    ]

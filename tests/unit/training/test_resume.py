@@ -1,0 +1,47 @@
+"""Which checkpoint a killed run goes on from."""
+
+import dataclasses
+
+import pytest
+
+from prm.encoding.codec import StepCodec
+from prm.training.resume import find_checkpoint
+from prm.verifiers.checkpoint import VerifierConfig
+
+CONFIG = VerifierConfig("prm", StepCodec(max_length=128), "value", "last", "base", "hash")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Whole checkpoints at 5, 10 and 100, a torn one at 105, one whose last file is torn at 110, and other folders."""
+    for step in (5, 10, 100, 105, 110):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        CONFIG.save(path)
+        if step != 105:
+            (path / "trainer_state.json").write_text('{"global_step": 110, "log' if step == 110 else "{}")
+    (tmp_path / "checkpoint-best").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize("resume", [True, "True", "true"])
+def test_newest_complete_checkpoint(resume, folder, capsys):
+    assert find_checkpoint(resume, str(folder), CONFIG) == str(folder / "checkpoint-100")
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" is torn")[0] for line in told] == [str(folder / f"checkpoint-{step}") for step in (110, 105)]
+
+
+def test_named_checkpoint_and_none(folder):
+    assert find_checkpoint(str(folder / "checkpoint-5"), "elsewhere", CONFIG) == str(folder / "checkpoint-5")
+    assert find_checkpoint(None, str(folder), CONFIG) is None
+    assert find_checkpoint("False", str(folder), CONFIG) is None
+
+
+def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"checkpoint-105 has no whole trainer_state\.json"):
+        find_checkpoint(str(folder / "checkpoint-105"), str(folder), CONFIG)
+    with pytest.raises(ValueError, match="holds no complete checkpoint; start without --resume_from_checkpoint"):
+        find_checkpoint(True, str(tmp_path / "new"), CONFIG)
+    for changes in ({"data_hash": "other"}, {"codec": StepCodec(max_length=64)}):
+        with pytest.raises(ValueError, match="resume with the same data and flags, or start anew"):
+            find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))

@@ -1,0 +1,57 @@
+"""Tables and pictures of an evaluation, and files as artifacts. Whole runs: tests/scripts/test_tracking.py."""
+
+import base64
+import hashlib
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from prm.evaluation.step_metrics import reliability
+from prm.training import tracking
+from prm.training.tracking import WandbTracking, draw_reliability, scores_by_depth
+
+
+def test_scores_by_depth_puts_every_score_into_one_bin():
+    scores_N, steps_N = [[0.05, 0.31, 1.0], [0.0, 0.39], [0.55]], [[0, 1, 3], [0, 1], [3]]
+    assert scores_by_depth(scores_N, steps_N) == [
+        [0, 0.0, 0.1, 2],
+        [1, 0.3, 0.4, 2],
+        [3, 0.5, 0.6, 1],
+        [3, 0.9, 1.0, 1],
+    ]
+
+
+def test_reliability_diagram_is_a_picture_that_depends_on_the_scores():
+    good, bad = (draw_reliability(reliability([0.1, 0.9], targets)) for targets in ([0.1, 0.9], [0.9, 0.1]))
+    assert good.shape == bad.shape == (450, 450, 4)
+    assert good.dtype == np.uint8
+    assert (good != bad).any()
+
+
+@pytest.fixture
+def logged(monkeypatch, tmp_path):
+    """`logged(limit)`: the artifact that stands for an 8-byte file if files are uploaded below `limit` bytes."""
+
+    def log(limit):
+        monkeypatch.setattr(tracking, "UPLOAD_BELOW", limit)
+        (tmp_path / "labeled rows.jsonl").write_bytes(b"8 bytes\n")
+        artifacts = []
+        subject = WandbTracking(SimpleNamespace(), None)
+        subject.run = SimpleNamespace(_log_artifact=lambda artifact, **flags: artifacts.append((artifact, flags)))
+        subject._use_data(str(tmp_path / "labeled rows.jsonl"))
+        ((artifact, flags),) = artifacts
+        assert flags["use_after_commit"]  # an input, no result
+        assert (artifact.type, artifact.name) == ("dataset", "data-labeled-rows")
+        assert artifact.metadata["hash"] == hashlib.sha256(b"8 bytes\n").hexdigest()[:16]
+        return artifact.manifest.entries["labeled rows.jsonl"]
+
+    return log
+
+
+def test_small_data_are_uploaded_and_large_ones_named(logged, tmp_path):
+    digest = base64.b64encode(hashlib.md5(b"8 bytes\n").digest()).decode()
+    small, large = logged(9), logged(8)
+    assert (small.digest, small.ref) == (digest, None)
+    assert small.local_path is not None
+    assert (large.digest, large.ref) == (digest, (tmp_path / "labeled rows.jsonl").as_uri())
