@@ -519,7 +519,7 @@ def test_script_without_main_guard(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "script.py").write_text(SCRIPT)
     script = tmp_path / "elsewhere" / "script.py"
-    env = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(workers.__file__))}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, script], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("correct [0, 1, 0] once\ncorrect\n", "", 0)
 
