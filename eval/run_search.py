@@ -1,15 +1,17 @@
-r"""Search on test problems with trained verifiers, and keep everything: candidates, scores, costs.
+r"""Search on test problems: any set of methods, each a strategy with its verifier and parameters, and keep everything.
 
-Two searches per problem. A *pool* of N independent candidates, scored by every verifier: single sample, majority, best-of-N,
-weighted vote and pass@N for every n <= N are all computed from it (eval/write_report.py, exact estimators). And *beam
-search* with the PRM and N beams. Both are written in chunks of problems and resume after a kill.
+    majority    best_of_n prm    weighted_vote prm    beam_search prm width=4    my_search.py:first_wins prm
+
+Methods that choose among independent samples share one pool, so they are compared on the same candidates and nothing is
+sampled twice. Problems are searched in chunks. What generator and verifiers answered is on disk at once, and a run that was
+killed goes on where it stopped.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
-        verifiers        checkpoint folders (recipes/train_prm.py, recipes/train_orm.py)
-Writes  <output_dir>/    pool.jsonl, beam.jsonl, meta.json (eval/write_report.py reads them)
+        verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
+Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them
 
     python eval/run_search.py --generator arithmetic --problems arithmetic --limit 300 --samples 16 \
-        --prm outputs/quickstart/prm --orm outputs/quickstart/orm --output_dir outputs/quickstart/search
+        --verifiers prm=outputs/quickstart/prm orm=outputs/quickstart/orm --output_dir outputs/quickstart/search
 """
 
 from __future__ import annotations
@@ -25,147 +27,122 @@ from trl import TrlParser
 
 from prm import answers
 from prm.datasets.problems import load_problems
+from prm.evaluation.search_runs import FORMAT
 from prm.generators.arguments import GeneratorArguments
-from prm.models.loading import fingerprint
-from prm.search import BeamSearch
-from prm.search.candidates import Pool, draw_pools, score_pools
+from prm.search.driver import search
+from prm.search.methods import Method, default_methods, parse_method
+from prm.storage.answered_requests import AnsweredRequests
 from prm.storage.journal import Journal
 from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
-from prm.types import Budget, Problem, SearchResult, Trace
-from prm.verifiers import load_verifier
+from prm.storage.search_rows import results_to_row
+from prm.types import Budget
+from prm.verifiers import Verifier, find_verifier
 
 
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output_dir: str = field(metadata={"help": "folder to write"})
-    prm: str = field(metadata={"help": "checkpoint of the process reward model"})
-    orm: str | None = field(default=None, metadata={"help": "checkpoint of the outcome reward model"})
+    verifiers: list[str] = field(
+        default_factory=list, metadata={"help": "name=checkpoint folder, or name=file.py:Name, of each verifier"}
+    )
+    methods: list[str] = field(
+        default_factory=list,
+        metadata={"help": "`strategy verifier key=value` of each method; default: all that the verifiers can do"},
+    )
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
     samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
-    beam_width: int = field(default=4, metadata={"help": "M of beam search; 0 = no beam search"})
-    chunk: int = field(default=50, metadata={"help": "problems between two commits"})
+    chunk: int = field(default=50, metadata={"help": "problems that are searched together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     output_dir = Path(args.output_dir)
     problems = load_problems(args.problems, args.split, args.limit)
     if not problems:
         sys.exit(f"no problems in the {args.split} split of {args.problems}; give another --split")
-    if args.beam_width > args.samples:
-        sys.exit(f"--beam_width {args.beam_width} needs at least as many --samples, not {args.samples}")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
-    generator = args.load()
-    paths = {"prm": args.prm} | ({"orm": args.orm} if args.orm else {})
-    verifiers = {name: load_verifier(path) for name, path in paths.items()}
     budget = Budget(args.samples)
+    generator = args.load()
+    paths = dict(named_path(text) for text in args.verifiers)
+    verifiers = {name: find_verifier(path) for name, path in paths.items()}
+    methods = find_methods(args.methods, verifiers)
+    for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
+        next(method.start(problems[0], budget, args.seed))
+
     header = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "batch_size")}
     header |= {
         "generator": generator.name,
-        "verifiers": {name: fingerprint(verifier.model, (verifier.config,)) for name, verifier in verifiers.items()},
+        "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
+        "methods": [method.name for method in methods],
         "input": file_hash(args.problems) if Path(args.problems).is_file() else None,
     }
-
-    def pool_rows(chunk: list[Problem]) -> list[dict[str, Any]]:
-        pools = draw_pools(chunk, generator, None, budget, args.seed)
-        scored = {name: score_pools(pools, verifier) for name, verifier in verifiers.items()}
-        return [
-            pool_row(pool, {name: scored_P[i] for name, scored_P in scored.items()}) for i, pool in enumerate(pools)
-        ]
-
-    def beam_rows(chunk: list[Problem]) -> list[dict[str, Any]]:
-        results = BeamSearch(args.beam_width).search(chunk, generator, verifiers["prm"], budget, args.seed)
-        return [beam_row(problem, result) for problem, result in zip(chunk, results, strict=True)]
-
-    searches = {"pool": pool_rows} | ({"beam": beam_rows} if args.beam_width else {})
-    journals = {name: Journal(output_dir / f"{name}.journal", header) for name in searches}
-    files = [output_dir / "meta.json", *(output_dir / f"{name}.jsonl" for name in searches)]
-    if all(len(journal.done) == len(chunks) for journal in journals.values()) and all(f.exists() for f in files):
+    journal = Journal(output_dir / "results.journal", header)
+    results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
+    if len(journal.done) == len(chunks) and results.exists() and meta.exists():
         print(f"{output_dir} is complete already")
         return
-    for name, search in searches.items():
-        journal = journals[name]
-        for number, chunk in tqdm(enumerate(chunks), total=len(chunks), unit="chunk", desc=name):
-            if number not in journal.done:
-                journal.append(number, search(chunk))
-        write_jsonl(output_dir / f"{name}.jsonl", journal.rows())
 
-    facts = {
+    done = sum(len(chunks[number]) for number in journal.done)
+    with tqdm(total=len(problems) * len(methods), initial=done * len(methods), unit="search", desc="search") as bar:
+        for number, chunk in enumerate(chunks):
+            if number in journal.done:
+                continue
+            kept = output_dir / f"requests-{number}.journal"
+            answered = AnsweredRequests(kept, header)
+            found = []
+            for method in methods:
+                verifier = verifiers[method.verifier] if method.verifier else None
+                found.append(search(method, chunk, generator, verifier, budget, args.seed, answered, bar.update))
+            rows = [results_to_row(problem, its, answers.group) for problem, *its in zip(chunk, *found, strict=True)]
+            journal.append(number, rows)
+            kept.unlink()  # its answers are in the rows now
+    write_jsonl(results, journal.rows())
+
+    facts: dict[str, Any] = {
+        "format": FORMAT,
         "problems": args.problems,
         "split": args.split,
         "n": args.samples,
         "seed": args.seed,
+        "methods": [method.name for method in methods],
         "generator": {
             "name": generator.name,
             "num_parameters": generator.num_parameters,
             "temperature": args.temperature,
         },
         "verifiers": {
-            name: {
-                "path": paths[name],
-                "num_parameters": verifier.num_parameters,
-                "kind": verifier.config.kind,
-                "aggregation": verifier.aggregation,
-            }
+            name: {"path": paths[name], "num_parameters": verifier.num_parameters, "kind": verifier.kind}
             for name, verifier in verifiers.items()
         },
         "seconds": time.monotonic() - started,
     }
     write_provenance(output_dir, "eval/run_search.py", args, [args.problems], **facts)
-    print(f"{output_dir}: {len(problems)} problems x {args.samples} candidates, {facts['seconds']:.0f} s")
+    print(f"{output_dir}: {len(problems)} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
 
 
-def pool_row(pool: Pool, scored: dict[str, Pool]) -> dict[str, Any]:
-    """One problem with its candidates, their answer classes and the scores of every verifier."""
-    classes = answers.group([candidate.answer for candidate in pool.candidates])
-    right = [c for c, candidate in zip(classes, pool.candidates, strict=True) if candidate.correct and c is not None]
-    candidates = []
-    for i, (candidate, answer_class) in enumerate(zip(pool.candidates, classes, strict=True)):
-        scores = {name: list(scored_pool.scores[i]) for name, scored_pool in scored.items()}
-        candidates.append(candidate_row(candidate, scores) | {"class": answer_class})
-    return problem_row(pool.problem) | {
-        "gold_class": right[0] if right else None,
-        "candidates": candidates,
-        "cost": asdict(pool.cost),
-        "verifier_tokens": {name: scored_pool.cost.verifier_tokens for name, scored_pool in scored.items()},
-    }
+def named_path(text: str) -> tuple[str, str]:
+    name, equals, path = text.partition("=")
+    if not equals or not name.isidentifier() or not path:
+        sys.exit(f"--verifiers {text!r} must be name=path, such as prm=outputs/prm; the name is one word of letters")
+    return name, path
 
 
-def beam_row(problem: Problem, result: SearchResult) -> dict[str, Any]:
-    candidates = [
-        candidate_row(candidate, {"prm": list(scores)})
-        for candidate, scores in zip(result.candidates, result.scores, strict=True)
-    ]
-    return problem_row(problem) | {
-        "strategy": result.strategy,
-        "candidates": candidates,
-        "chosen": result.chosen,
-        "answer": result.answer,
-        "correct": result.correct,
-        "cost": asdict(result.cost),
-    }
-
-
-def problem_row(problem: Problem) -> dict[str, Any]:
-    return {"problem_id": problem.id, "prompt": problem.prompt, "gold": problem.answer, "level": problem.level}
-
-
-def candidate_row(candidate: Trace, scores: dict[str, list[float]]) -> dict[str, Any]:
-    return {
-        "completions": list(candidate.steps),
-        "answer": candidate.answer,
-        "correct": bool(candidate.correct),
-        "status": candidate.status,
-        "num_tokens": candidate.num_tokens,
-        "finished": candidate.finished,
-        "scores": scores,
-    }
+def find_methods(texts: list[str], verifiers: dict[str, Verifier]) -> list[Method]:
+    """The methods in the order given; those that the verifiers can do where none are given."""
+    texts = texts or default_methods({name: verifier.kind for name, verifier in verifiers.items()})
+    try:
+        methods = [parse_method(text, list(verifiers)) for text in texts]
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"--methods: {error}")
+    names = [method.name for method in methods]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        sys.exit(f"--methods: {', '.join(twice)} twice; leave one out")
+    return methods
 
 
 if __name__ == "__main__":
-    main()
+    main(*TrlParser(Arguments).parse_args_and_config())

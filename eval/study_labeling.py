@@ -33,7 +33,6 @@ import torch
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from prm.aggregation import aggregate
 from prm.evaluation.search_metrics import best_of_n, bootstrap, paired_difference
 from prm.storage.rows import read_traces
 from prm.verifiers import load_verifier
@@ -140,9 +139,7 @@ def best_of_16(checkpoint: Path, candidates: Path) -> list[float]:
     rows = read_traces(candidates)
     usable = [row for row in rows if row.trace.status == "ok"]
     scores_N = verifier.score_batch([row.problem.prompt for row in usable], [row.trace.steps for row in usable])
-    scores = {
-        row.trace.id: aggregate(scores, verifier.aggregation) for row, scores in zip(usable, scores_N, strict=True)
-    }
+    scores = {row.trace.id: scores.trace for row, scores in zip(usable, scores_N, strict=True)}
     pools: dict[str, list[tuple[float, bool]]] = {}
     for row in rows:  # a candidate that was cut or has no answer is never chosen
         pools.setdefault(row.problem.id, []).append((scores.get(row.trace.id, -1.0), bool(row.trace.correct)))

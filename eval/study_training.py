@@ -33,7 +33,6 @@ from pathlib import Path
 
 import torch
 
-from prm.aggregation import aggregate
 from prm.evaluation.search_metrics import best_of_n
 from prm.evaluation.step_metrics import step_report
 from prm.storage.jsonl import file_hash
@@ -137,15 +136,13 @@ def measure(checkpoint: Path, validation: Path) -> dict[str, float]:
     decided_N = [[i for i, label in enumerate(row.labeled.labels) if label is not None] for row in rows]
     some = [(row, scores, decided) for row, scores, decided in zip(rows, scores_N, decided_N, strict=True) if decided]
     report = step_report(
-        [[scores[i] for i in decided] for _, scores, decided in some],
+        [[scores.steps[i] for i in decided] for _, scores, decided in some],
         [[bool(row.labeled.labels[i]) for i in decided] for row, _, decided in some],
         [row.problem.id for row, _, _ in some],
         targets_N=[[(row.labeled.values or ())[i] for i in decided] for row, _, decided in some],
         aggregation=verifier.aggregation,
     )
-    scores = {
-        row.labeled.trace.id: aggregate(steps, verifier.aggregation) for row, steps in zip(rows, scores_N, strict=True)
-    }
+    scores = {row.labeled.trace.id: scores.trace for row, scores in zip(rows, scores_N, strict=True)}
     by_problem: dict[str, list[tuple[float, bool]]] = {}
     for row in read_traces(validation):  # a candidate without labels (cut, no answer) is never chosen
         score = scores.get(row.trace.id, -1.0)

@@ -1,15 +1,16 @@
 """Write the report of a search run: what the verifier gains over voting, and for how many tokens.
 
-The page says nothing that is not in summary.json: tables, sentences and pictures are made from its numbers, and no gain
-is claimed whose 95% interval includes 0. Several runs of one setup on different problems become one report.
-Left out: running any model (eval/run_search.py did) and comparing runs of different setups.
+Which methods there are is read from the run. The page says nothing that is not in summary.json: tables, sentences and
+pictures are made from its numbers, and no gain is claimed whose 95% interval includes 0. Several runs of one setup on
+different problems become one report. Left out: running any model (eval/run_search.py did) and comparing runs of
+different setups.
 
-Reads   <run>/meta.json, pool.jsonl, beam.jsonl (optional)   as prm.evaluation.search_runs describes them
+Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes them
 Writes  <output_dir>/summary.json   every number (the units are in it)
         <output_dir>/gains.png, by_level.png
         <output_dir>/report.md      the page for a repository
         <output_dir>/report.html    the page in one file, with a browser of traces and their step scores
-        a W&B run                   with --report_to wandb: the same, in a line with the verifiers that were used
+        a W&B run                   with --report_to wandb: the same, linked to the verifiers that were used
 
     python eval/write_report.py --run outputs/quickstart/search --output_dir outputs/quickstart
 """
@@ -29,28 +30,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from prm.evaluation.reading import interval, percent, reading, traces_to_show
 from prm.evaluation.search_runs import Run, read_runs
-from prm.evaluation.summary import LABELS, interval, percent, reading, summarize, traces_to_show
+from prm.evaluation.summary import CEILING, SINGLE, leading, summarize, verifier_title
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
-STYLES = {  # color and marker; Okabe and Ito's palette, told apart by color-blind readers too
-    "single": ("#999999", "X"),
-    "majority": ("#E69F00", "s"),
-    "orm_best_of_n": ("#CC79A7", "^"),
-    "prm_best_of_n": ("#0072B2", "o"),
-    "prm_weighted": ("#009E73", "v"),
-    "prm_beam": ("#D55E00", "D"),
-    "pass_at_n": ("#444444", ""),
-}
+COLORS = ("#E69F00", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#8C564B", "#B8A500")
+"""Of the methods, in their order; Okabe and Ito's palette first, told apart by color-blind readers too."""
+MARKERS = "s^ovDPX*"
 ESTIMATES = (
     "Accuracy with n candidates is the mean over all subsets of n of the N stored candidates: exact for best-of-N, "
     "majority and pass@N (ties share the credit), over 256 drawn subsets for the weighted vote where there are more.",
-    "Beam search adapts to what it sees, so its candidates are not subsampled: it is one point at what it spent.",
+    "A method that adapts to what it sees (beam search) is not subsampled: it is one point at what it spent.",
     "Intervals are 95% percentile bootstraps over problems (10,000 resamples); differences are paired by problem.",
     "A candidate without an answer, or cut at the token limit, is wrong, has no vote and is never preferred.",
     "pass@N counts a problem as solved if any candidate is right: the ceiling of every way to choose.",
     "Verifier figures set the score of a whole trace against its outcome, over candidates with an answer.",
-    "FLOPs count forward passes only, and each prompt once; with n < N the tokens are n/N of those spent.",
+    "FLOPs count forward passes only, and each prompt once per request; with n < N the tokens are n/N of those spent.",
 )
 Table = list[list[str]]
 
@@ -72,7 +68,9 @@ def main() -> None:
         run = read_runs(args.run)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(f"error: {error}")
-    checkpoints = [Path(verifier["path"]) for verifier in run.meta["verifiers"].values()]
+    checkpoints = [
+        Path(verifier["path"]) for verifier in run.meta["verifiers"].values() if ".py:" not in verifier["path"]
+    ]
     if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
         sys.exit(
             f"error: no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
@@ -92,7 +90,7 @@ def main() -> None:
     (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir), encoding="utf-8")
 
     if args.report_to:
-        from prm.storage.wandb_artifacts import log_report  # imports torch, which the report alone does not need
+        from prm.storage.wandb_artifacts import log_report
 
         log_report(args.output_dir, summary, checkpoints, run.meta)
     for warning in summary["warnings"]:
@@ -107,18 +105,17 @@ def title(summary: dict[str, Any]) -> str:
 
 def method_table(summary: dict[str, Any]) -> Table:
     rows = [["method", "accuracy", "95% interval", "generated tokens", "verifier tokens", "FLOPs"]]
-    for name in (name for name in LABELS if name in summary["methods"]):
-        m = summary["methods"][name]
+    for m in summary["methods"].values():
         tokens = [f"{m['generated_tokens']:,.0f}", f"{m['verifier_tokens']:,.0f}"]
-        rows.append([LABELS[name], percent(m["accuracy"]), interval(m), *tokens, f"{m['flops']:.2e}"])
+        rows.append([m["label"], percent(m["accuracy"]), interval(m), *tokens, f"{m['flops']:.2e}"])
     return rows
 
 
 def level_table(summary: dict[str, Any]) -> Table:
-    names = [name for name in LABELS if name in summary["methods"]]
-    rows = [["level", "problems", *(LABELS[name] for name in names)]]
+    rows = [["level", "problems", *(method["label"] for method in summary["methods"].values())]]
     for level, accuracy in summary["by_level"].items():
-        rows.append([level, str(summary["problems_by_level"][level]), *(percent(accuracy[name]) for name in names)])
+        shares = [percent(accuracy[name]) for name in summary["methods"]]
+        rows.append([level, str(summary["problems_by_level"][level]), *shares])
     return rows
 
 
@@ -126,7 +123,12 @@ def verifier_table(summary: dict[str, Any]) -> Table:
     rows = [["verifier", "AUC within a problem", "AUC", "length correlation within a problem", "calibration error"]]
     keys = ("trace_auc_within_problem", "trace_auc", "length_correlation_within_problem", "calibration_error")
     for name, numbers in summary["verifiers"].items():
-        rows.append([name.upper(), *("–" if numbers[key] is None else f"{numbers[key]:.3f}" for key in keys)])
+        rows.append(
+            [
+                name.upper() if name in ("prm", "orm") else name,
+                *("–" if numbers[key] is None else f"{numbers[key]:.3f}" for key in keys),
+            ]
+        )
     return rows
 
 
@@ -223,38 +225,60 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
         "tables": tables,
         "facts": "".join(f"<p>{html.escape(fact)}</p>" for fact in facts(summary, run.meta)),
         "estimates": "".join(f"<li>{html.escape(line)}</li>" for line in ESTIMATES),
-        "total": str(len(run.pools)),
-        "traces": json.dumps(traces_to_show(run), ensure_ascii=False).replace("<", r"\u003c"),
+        "total": str(len(run.rows)),
+        "traces": as_json(traces_to_show(run)),
+        "names": as_json(
+            {
+                "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
+                "verifiers": {name: verifier_title(name) for name in run.meta["verifiers"]},
+                "leading": leading(summary),
+            }
+        ),
     }
     head, *pieces = TEMPLATE.read_text(encoding="utf-8").split("{{")
     return head + "".join(fields[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
 
 
+def as_json(value: Any) -> str:
+    """For a script element: no text in it can end the element."""
+    return json.dumps(value, ensure_ascii=False).replace("<", r"\u003c")
+
+
+def styles(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Color and marker of each method."""
+    names = [name for name in summary["methods"] if name not in (SINGLE, CEILING)]
+    found = {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    return found | {SINGLE: ("#999999", "X"), CEILING: ("#444444", "")}
+
+
 def draw_gains(summary: dict[str, Any], path: Path) -> None:
     """Accuracy against generated tokens. The legend is sorted like the right ends of the lines."""
-    methods = summary["methods"]
+    methods, style = summary["methods"], styles(summary)
     figure, axes = plt.subplots(figsize=(8.6, 4.8), dpi=150, layout="constrained")
     handles = []
     for name in sorted(methods, key=lambda name: -methods[name]["accuracy"]):
-        points = summary["curves"].get(name, [methods[name]])  # one sample and beam search are points
+        points = summary["curves"].get(name, [methods[name]])  # one sample and what adapts are points
         x = [point["generated_tokens"] for point in points]
         y, low, high = ([point[key] for point in points] for key in ("accuracy", "low", "high"))
-        color, marker = STYLES[name]
-        handle = axes.plot(x, y, "--" if name == "pass_at_n" else "-", color=color, marker=marker)[0]
-        handle.set_label(f"{LABELS[name]}  {percent(y[-1])}")
+        color, marker = style[name]
+        handle = axes.plot(x, y, "--" if name == CEILING else "-", color=color, marker=marker)[0]
+        handle.set_label(f"{methods[name]['label']}  {percent(y[-1])}")
         handles.append(handle)
         if len(points) == 1:
             axes.vlines(x, low, high, color=color)
-        elif name != "pass_at_n":
+        elif name != CEILING:
             axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
-    budgets = {point["generated_tokens"]: point["n"] for point in summary["curves"]["pass_at_n"]}
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(budgets), [f"{tokens:,.0f}" for tokens in budgets])
     axes.set_xlabel("generated tokens per problem (log scale)")
-    samples = axes.secondary_xaxis("top")
-    samples.set_xticks(list(budgets), [str(n) for n in budgets.values()])
-    samples.set_xlabel("candidates n")
-    for axis in (axes, samples):
+    marked = [axes]
+    if CEILING in summary["curves"]:
+        budgets = {point["generated_tokens"]: point["n"] for point in summary["curves"][CEILING]}
+        axes.set_xticks(list(budgets), [f"{tokens:,.0f}" for tokens in budgets])
+        samples = axes.secondary_xaxis("top")
+        samples.set_xticks(list(budgets), [str(n) for n in budgets.values()])
+        samples.set_xlabel("candidates n")
+        marked.append(samples)
+    for axis in marked:
         axis.minorticks_off()
     axes.legend(
         handles=handles,
@@ -268,17 +292,20 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
 
 
 def draw_by_level(summary: dict[str, Any], path: Path) -> None:
-    """Bars per level, in front of pass@N as the ceiling."""
-    names = ("single", "majority", "prm_best_of_n")
+    """Bars per level, in front of pass@N as the ceiling: one sample, the vote, and the leading method."""
+    methods, style = summary["methods"], styles(summary)
+    names = [name for name in (SINGLE, "majority", leading(summary)) if name in methods] or list(methods)[:3]
     levels, width = list(summary["by_level"]), 0.26
     figure, axes = plt.subplots(figsize=(max(6.5, 1.1 * len(levels) + 2.2), 4.4), dpi=150, layout="constrained")
-    ceiling = [summary["by_level"][level]["pass_at_n"] for level in levels]
-    axes.bar(range(len(levels)), ceiling, 0.9, color="#ECECEC", edgecolor="#AAAAAA", label=LABELS["pass_at_n"])
+    if CEILING in methods:
+        ceiling = [summary["by_level"][level][CEILING] for level in levels]
+        label = methods[CEILING]["label"]
+        axes.bar(range(len(levels)), ceiling, 0.9, color="#ECECEC", edgecolor="#AAAAAA", label=label)
     for i, name in enumerate(names):
         x = [position + (i - 1) * width for position in range(len(levels))]
         y = [summary["by_level"][level][name] for level in levels]
         low, high = zip(*(summary["by_level_intervals"][level][name] for level in levels), strict=True)
-        axes.bar(x, y, width, color=STYLES[name][0], label=LABELS[name])
+        axes.bar(x, y, width, color=style[name][0], label=methods[name]["label"])
         axes.vlines(x, low, high, color="#222222", linewidth=1.1)
     counts = summary["problems_by_level"]
     axes.set_xticks(range(len(levels)), [f"{level}\n{counts[level]} problems" for level in levels], fontsize=9)

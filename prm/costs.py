@@ -1,14 +1,19 @@
-"""What things cost, in one unit for all strategies: tokens, FLOPs.
+"""What things cost, in one unit for all methods: tokens, FLOPs.
 
-A forward pass of a dense transformer takes 2 x parameters FLOPs per token, a training step 6 x (Kaplan et al. 2020,
-arXiv:2001.08361, sec. 2.1); attention over the context is left out, which is right while the context is short against
-6 x the width of the model.
+A forward pass of a dense transformer takes 2 x parameters FLOPs per token (Kaplan et al. 2020, arXiv:2001.08361, sec.
+2.1); attention over the context is left out, which is right while the context is short against 6 x the width of the
+model. Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and
+nothing else in the project counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 
-def forward_flops(num_parameters: int, tokens: int) -> float:
+from prm.types import Continuation, Cost, Scores
+
+
+def forward_flops(num_parameters: int, tokens: float) -> float:
     """FLOPs of reading or generating `tokens` tokens.
 
     >>> forward_flops(1_000_000, 30)
@@ -17,6 +22,34 @@ def forward_flops(num_parameters: int, tokens: int) -> float:
     return 2.0 * num_parameters * tokens
 
 
-def training_flops(num_parameters: int, tokens: int) -> float:
-    """FLOPs of one pass of training over `tokens` tokens."""
-    return 6.0 * num_parameters * tokens
+def generation_cost(
+    prefixes: Sequence[tuple[int, ...]], continuations: Sequence[Continuation], num_parameters: int
+) -> Cost:
+    """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once.
+
+    >>> cost = generation_cost(
+    ...     [(1, 2, 3), (1, 2, 3)], [Continuation((5, 6), "ab", "eos", 3), Continuation((5,), "a", "eos", 3)], 10)
+    >>> cost.generated_tokens, cost.prompt_tokens, cost.cached_tokens, cost.flops
+    (3, 3, 3, 120.0)
+    """
+    first = dict(zip(reversed(prefixes), reversed(continuations), strict=True))
+    generated = sum(len(continuation.token_ids) for continuation in continuations)
+    prefill = sum(continuation.prefill for continuation in first.values())
+    return Cost(
+        generated_tokens=generated,
+        prompt_tokens=prefill,
+        cached_tokens=sum(continuation.prefill + continuation.cached for continuation in continuations) - prefill,
+        generator_calls=len(continuations),
+        flops=forward_flops(num_parameters, generated + prefill),
+    )
+
+
+def scoring_cost(scores_N: Sequence[Scores], num_parameters: int) -> Cost:
+    """Cost of the scores of one request."""
+    read = sum(scores.read for scores in scores_N)
+    return Cost(
+        verifier_tokens=read,
+        cached_tokens=sum(scores.cached for scores in scores_N),
+        verifier_calls=len(scores_N),
+        flops=forward_flops(num_parameters, read),
+    )

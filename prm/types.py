@@ -2,13 +2,20 @@
 
 - **Problem**: a question and its gold final answer.
 - **Trace**: one attempt at a problem, a tuple of step strings. (*Solution* means a gold solution only.)
-- **rollout**: a continuation sampled from a prefix of a trace, only to label that prefix (`Rollout`).
+- **prefix**: the first steps of a trace, or none of them; **rollout**: a continuation sampled after a prefix, only to
+  label that prefix (`Rollout`).
 - **LabeledTrace**: a trace and, per step, a hard label, a soft value and the raw rollout counts.
 - **Continuation**: what a generator returned for one prefix of token ids.
-- **candidate**: a trace in the pool of a search (`SearchResult.candidates`).
-- **Budget** / **Cost**: what a search may spend and what it did spend, in the same units for every strategy.
+- **Scores**: what a verifier said of one trace: a score per step, one of the whole trace, and the tokens it read.
+- **strategy**: a function of one problem that asks for samples, next steps and scores and chooses a candidate
+  (`prm.search`); **method**: a strategy with its verifier and parameters, as one run compares them.
+- **candidate**: a trace that a method looked at (`SearchResult.candidates`); **usable**: it may be chosen, because it is
+  finished and states an answer; **open**: it is still being written.
+- **pool**: the independent samples of one problem, shared by all methods that choose among such samples.
+- **Budget** / **Cost**: what a method may spend and what it did spend, in the same units for every method.
 
-Sequences are tuples so that values can be hashed, compared and shared between processes. Suffixes of nested lists
+In error messages `where` is `file:line` of a row; `prompt` is the text of a problem, a prompt *template* makes token ids
+of it. Sequences are tuples so that values can be hashed, compared and shared between processes. Suffixes of nested lists
 name their dimensions, outermost first: `_P` problems, `_N` traces per problem, `_S` steps, `_T` tokens.
 
 One labeled trace of the embedded problem set (three steps, the second one wrong; 8 rollouts per step):
@@ -75,8 +82,8 @@ class Trace:
     index: int = 0
     """Number of this trace among those of its problem."""
     status: str = "ok"
-    """`ok`, or why the row is not usable: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`;
-    judges (`prm.labelers.judge`, `.consensus`) and rows from elsewhere (`prm.conversions`) have more."""
+    """`ok`, or why the row cannot be used: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`; `open` while a
+    search is still writing it. Judges (`prm.labelers.judge`, `.consensus`) and `prm.conversions` have more."""
 
     def __post_init__(self) -> None:
         _check_steps(self.problem_id, self.steps)
@@ -85,6 +92,11 @@ class Trace:
     def id(self) -> str:
         """`problem_id#index`."""
         return f"{self.problem_id}#{self.index}"
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be chosen and has a vote: it is finished and states an answer."""
+        return self.finished and self.answer is not None
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class LabeledTrace:
 
 
 def labels_to_first_error(num_steps: int, first_error: int) -> tuple[bool | None, ...]:
-    """Good before the first error, bad there, no label behind it, where nobody judged; all good where it is -1.
+    """Good before the first error, bad there, no label after it, where nobody judged; all good if it is -1.
 
     >>> labels_to_first_error(4, 1)
     (True, False, None, None)
@@ -168,23 +180,42 @@ def labels_to_first_error(num_steps: int, first_error: int) -> tuple[bool | None
 
 @dataclass(frozen=True)
 class Continuation:
-    """What a generator sampled after one prefix of token ids."""
+    """What a generator sampled after one prefix of token ids, and what it read for it."""
 
     token_ids: tuple[int, ...]
     """All sampled ids, the end token included: `len` is the exact number of tokens generated."""
     text: str
     """Their text without end tokens; step separators inside are kept."""
     stop: StopReason
+    prefill: int = 0
+    """Tokens of its prefix that the generator had to compute. Equal prefixes of one call are read once, but each
+    continuation says what it would have needed alone, so that its cost does not depend on what else is in the call."""
+    cached: int = 0
+    """Tokens of its prefix that the generator still had from earlier calls."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a verifier says of one trace or prefix, and what it read for it."""
+
+    steps: tuple[float, ...]
+    """One score in [0, 1] per step."""
+    trace: float
+    """One score of the whole, in [0, 1]; strategies compare and add up these."""
+    read: int = 0
+    """Tokens that the verifier computed for it."""
+    cached: int = 0
+    """Tokens that it did not compute, because another trace shares them."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a search may spend on one problem. Equal budgets mean equal generated tokens; `samples` is a cap beside it."""
+    """What a method may spend on one problem. Equal budgets mean equal generated tokens; `samples` is a cap beside it."""
 
     samples: int
     """Largest number of candidates (best-of-N) or beams."""
     generated_tokens: int | None = None
-    """Largest number of generated tokens; None = bounded by `samples` alone."""
+    """Largest number of generated tokens, held to the token; None = bounded by `samples` alone."""
 
 
 @dataclass(frozen=True)
@@ -192,11 +223,13 @@ class Cost:
     """What was spent. Adds up with `+`."""
 
     generated_tokens: int = 0
-    """Tokens sampled by the generator."""
+    """Tokens sampled by the generator (decode)."""
     prompt_tokens: int = 0
-    """Tokens of prefixes that the generator read (prefilled), counted once per distinct prefix in a batch."""
+    """Tokens of prefixes that the generator computed (prefill), once for all continuations of a prefix in one request."""
     verifier_tokens: int = 0
-    """Tokens that the verifier read."""
+    """Tokens that the verifier computed; what the traces of one request share is computed once."""
+    cached_tokens: int = 0
+    """Tokens that neither model had to compute again, because they are shared within a request."""
     generator_calls: int = 0
     """Continuations asked for."""
     verifier_calls: int = 0
@@ -204,6 +237,7 @@ class Cost:
     flops: float = 0.0
     """Forward FLOPs of both models, 2 x parameters x tokens (see `prm.costs`)."""
     seconds: float = 0.0
+    """Its share of the wall time of the batches it took part in."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -211,18 +245,32 @@ class Cost:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found for one problem, with everything it looked at."""
+    """What a method found for one problem, with everything it looked at. One of them is one entry of a stored row
+    (`prm.storage.search_rows`)."""
 
     problem_id: str
+    method: str
+    """Name of the method in its run, such as `best_of_n prm`."""
     strategy: str
+    verifier: str | None
+    """Name of the verifier in the run; None where none took part."""
     candidates: tuple[Trace, ...]
-    scores: tuple[tuple[float, ...], ...]
-    """Verifier score per step of each candidate; empty tuples where no verifier took part."""
+    scores: tuple[Scores | None, ...]
+    """Of each candidate; None where it was not scored."""
     chosen: int | None
-    """Index of the chosen candidate; None if no candidate had an answer."""
-    answer: str | None
-    correct: bool
+    """Index of the chosen candidate; None if no candidate is usable."""
+    independent: bool
+    """Whether the candidates are whole traces from one request, so that the estimators of `prm.evaluation.search_metrics`
+    hold: what is sampled after looking at scores or answers is not exchangeable."""
     cost: Cost
+
+    @property
+    def answer(self) -> str | None:
+        return None if self.chosen is None else self.candidates[self.chosen].answer
+
+    @property
+    def correct(self) -> bool:
+        return self.chosen is not None and bool(self.candidates[self.chosen].correct)
 
 
 def _check_steps(name: str, steps: tuple[str, ...]) -> None:

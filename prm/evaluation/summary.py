@@ -1,22 +1,24 @@
 """What a search run shows: accuracy and cost per method, gains with intervals, and how good its verifiers are.
 
-Everything is estimated from the candidates of a stored run (`prm.evaluation.search_runs`), so no model is needed.
-`summarize` returns one JSON-ready dictionary, and `eval/write_report.py` only draws what is in it. Left out: drawing,
-and beam search at smaller budgets (its candidates are not exchangeable, so each budget needs a run of its own).
+Everything is estimated from the rows of a stored run (`prm.evaluation.search_runs`), so no model is needed; the rows say
+which methods there are. `summarize` returns one JSON-ready dictionary, and `eval/write_report.py` only draws what
+is in it. A method whose candidates are independent samples has a curve over all budgets up to N, by an exact estimator if
+`ESTIMATORS` knows its strategy; any other method is one point, the share of problems it solved at what it spent.
 
 One method of a summary, in the units that `UNITS` states:
 
-    "prm_best_of_n": {"accuracy": 0.63, "low": 0.58, "high": 0.68,
-                      "generated_tokens": 512.0, "verifier_tokens": 610.0, "flops": 1.1e9}
+    "prm_best_of_n": {"label": "PRM best-of-N", "strategy": "best_of_n", "verifier": "prm", "accuracy": 0.63, "low": 0.58,
+                      "high": 0.68, "generated_tokens": 512.0, "verifier_tokens": 610.0, "flops": 1.1e9}
+
+Two entries are no methods that ran: `single` (one sample) and `pass_at_n` (a perfect choice), both estimated from the pool.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Sequence
-from itertools import chain, zip_longest
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prm.costs import forward_flops
@@ -29,111 +31,191 @@ from prm.evaluation.search_metrics import (
     pass_at_n,
     weighted_vote_at_n,
 )
-from prm.evaluation.search_runs import ProblemPool, Run
+from prm.evaluation.search_runs import Run
 from prm.evaluation.step_metrics import (
     auc,
     auc_within_groups,
     expected_calibration_error,
     length_correlation_within_groups,
 )
+from prm.storage.search_rows import ProblemResults
+from prm.types import SearchResult
 
-LABELS = {
-    "single": "single sample",
-    "majority": "majority vote",
-    "orm_best_of_n": "ORM best-of-N",
-    "prm_best_of_n": "PRM best-of-N",
-    "prm_weighted": "PRM-weighted vote",
-    "prm_beam": "PRM beam search",
-    "pass_at_n": "pass@N (ceiling)",
-}
-DIFFERENCES = (
-    ("prm_best_of_n", "majority"),
-    ("prm_best_of_n", "single"),
-    ("prm_best_of_n", "orm_best_of_n"),
-    ("prm_beam", "prm_best_of_n"),
-)
+SINGLE, CEILING = "single", "pass_at_n"
+TITLES = {"best_of_n": "best-of-N", "majority": "majority vote", SINGLE: "single sample", CEILING: "pass@N (ceiling)"}
+"""Where the title of a strategy is not its name with blanks."""
+
 UNITS = (
     "accuracy, low, high: share of problems solved with its 95% interval; generated_tokens, verifier_tokens, flops: "
     "mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; seconds: whole run"
 )
 
 
+@dataclass(frozen=True)
+class _Pool:
+    """Independent candidates of one problem, as the estimators take them: one entry per candidate."""
+
+    number: int
+    """Of the problem in the run: seeds the drawn subsets."""
+    correct: tuple[bool, ...]
+    classes: tuple[int | None, ...]
+    gold_class: int | None
+    scores: tuple[float, ...]
+    """-inf where a candidate may not be chosen."""
+
+
+ESTIMATORS: dict[str, Callable[[_Pool, int], float]] = {
+    "majority": lambda pool, n: majority_at_n(pool.classes, pool.gold_class, n),
+    "best_of_n": lambda pool, n: best_of_n(pool.scores, pool.correct, n),
+    "weighted_vote": lambda pool, n: weighted_vote_at_n(
+        pool.classes, pool.scores, pool.gold_class, n, seed=pool.number
+    ),
+}
+"""Strategy -> its expected accuracy with n of the samples of a pool."""
+
+
 def summarize(run: Run) -> dict[str, Any]:
     """Every number of the report, ready for JSON (NaN becomes None); `UNITS` is in it and says what they mean."""
-    n = run.meta["n"]
-    budgets = sorted({2**k for k in range(n.bit_length())} | {n})
-    accuracy_P = {budget: _accuracy_per_problem(run, budget) for budget in budgets}
-    at_n = {"single": accuracy_P[1]["pass_at_n"], **accuracy_P[n]}
-    if run.beams:
-        at_n["prm_beam"] = [float(row["correct"]) for row in run.beams]
-    tokens = _mean([pool.row["cost"]["generated_tokens"] for pool in run.pools])
+    curves_P = _curves(run)
+    at_n = {name: curve_P[max(curve_P)] for name, curve_P in curves_P.items()}
+    costs = {name: _cost(run, name) for name in at_n}
     summary: dict[str, Any] = {
         "problems": run.meta["problems"],
         "split": run.meta["split"],
-        "n_problems": len(run.pools),
-        "N": n,
+        "n_problems": len(run.rows),
+        "N": run.meta["n"],
         "seconds": run.meta["seconds"],
         "units": UNITS,
-        "methods": {name: _with_interval(bootstrap(a_P)) | _cost(run, name) for name, a_P in at_n.items()},
-        "differences": {
-            f"{a}-{b}": vars(paired_difference(at_n[a], at_n[b])) for a, b in DIFFERENCES if a in at_n and b in at_n
+        "methods": {
+            name: _describe(run, name) | _with_interval(bootstrap(a_P)) | costs[name] for name, a_P in at_n.items()
         },
+        "differences": {f"{a} - {b}": vars(paired_difference(at_n[a], at_n[b])) for a, b in _pairs(run, list(at_n))},
         "curves": {
             name: [
-                {"n": k, **_with_interval(bootstrap(accuracy_P[k][name])), "generated_tokens": tokens * k / n}
-                for k in budgets
+                {
+                    "n": k,
+                    **_with_interval(bootstrap(a_P)),
+                    "generated_tokens": costs[name]["generated_tokens"] * k / max(curve_P),
+                }
+                for k, a_P in curve_P.items()
             ]
-            for name in accuracy_P[n]
+            for name, curve_P in curves_P.items()
+            if len(curve_P) > 1
         },
         **_by_level(run, at_n),
         "verifiers": {name: _diagnose(run, name) for name in run.meta["verifiers"]},
         **_shares(run),
     }
-    return summary | {"warnings": _warnings(summary)}
+    return summary | {"warnings": _warnings(run, summary)}
 
 
-def _accuracy_per_problem(run: Run, n: int) -> dict[str, list[float]]:
-    """Method -> expected accuracy with n candidates, one value per problem."""
-    best = {
-        f"{name}_best_of_n": [best_of_n(pool.scores[name], pool.correct, n) for pool in run.pools]
-        for name in sorted(run.meta["verifiers"])
-    }
-    return {
-        "majority": [majority_at_n(pool.classes, pool.row["gold_class"], n) for pool in run.pools],
-        **best,
-        "prm_weighted": [
-            weighted_vote_at_n(pool.classes, pool.scores["prm"], pool.row["gold_class"], n, seed=i)
-            for i, pool in enumerate(run.pools)
-        ],
-        "pass_at_n": [pass_at_n(pool.correct, n) for pool in run.pools],
-    }
+def leading(summary: dict[str, Any]) -> str | None:
+    """The method that a report speaks of first: the first one of the run's first verifier; None without verifiers."""
+    verifier = next(iter(summary["verifiers"]), None)
+    return next((name for name, m in summary["methods"].items() if verifier and m["verifier"] == verifier), None)
 
 
-def _cost(run: Run, method: str) -> dict[str, float]:
-    """Mean cost per problem at the full budget. Prompts are read once, however many candidates follow them."""
-    if method == "prm_beam":
-        return {
-            key: _mean([row["cost"][key] for row in run.beams])
-            for key in ("generated_tokens", "verifier_tokens", "flops")
-        }
-    verifier = method.split("_")[0]
-    generated = _mean([pool.row["cost"]["generated_tokens"] for pool in run.pools])
-    if method == "single":
-        generated /= run.meta["n"]
-    prompt = _mean([pool.row["cost"]["prompt_tokens"] for pool in run.pools])
-    flops, read = forward_flops(run.meta["generator"]["num_parameters"], 1) * (prompt + generated), 0.0
-    if verifier in run.meta["verifiers"]:
-        read = _mean([pool.row["verifier_tokens"][verifier] for pool in run.pools])
-        flops += forward_flops(run.meta["verifiers"][verifier]["num_parameters"], 1) * read
-    return {"generated_tokens": generated, "verifier_tokens": read, "flops": flops}
+def _describe(run: Run, name: str) -> dict[str, str | None]:
+    """What a method is, and what a reader calls it: `PRM best-of-N`, `PRM beam search [width=8]`."""
+    result = next((result for result in run.rows[0].results if result.method == name), None)
+    if result is None:
+        return {"label": TITLES[name], "strategy": None, "verifier": None}
+    title = TITLES.get(result.strategy, result.strategy.replace("_", " "))
+    _, bracket, parameters = name.partition("[")
+    words = [verifier_title(result.verifier), title, bracket + parameters]
+    return {"label": " ".join(filter(None, words)), "strategy": result.strategy, "verifier": result.verifier}
+
+
+def verifier_title(name: str | None) -> str:
+    """A verifier's name as a reader knows it."""
+    return name.upper() if name in ("prm", "orm") else name or ""
+
+
+def _curves(run: Run) -> dict[str, dict[int, list[float]]]:
+    """Method -> number of samples -> expected accuracy of each problem. Without an estimator there is one budget only."""
+    curves: dict[str, dict[int, list[float]]] = {}
+    pools_P = pools(run)
+    if pools_P:
+        curves[SINGLE] = {1: [pass_at_n(pool.correct, 1) for pool in pools_P]}
+    for number, result in enumerate(run.rows[0].results):
+        if result.independent and result.strategy in ESTIMATORS:
+            estimate = ESTIMATORS[result.strategy]
+            mine_P = [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+            curves[result.method] = {k: [estimate(pool, k) for pool in mine_P] for k in _budgets(mine_P[0])}
+        else:
+            curves[result.method] = {run.meta["n"]: [float(row.results[number].correct) for row in run.rows]}
+    if pools_P:
+        curves[CEILING] = {k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in _budgets(pools_P[0])}
+    return curves
+
+
+def _budgets(pool: _Pool) -> list[int]:
+    """1, 2, 4, ... up to the size of the pool."""
+    n = len(pool.correct)
+    return sorted({2**k for k in range(n.bit_length())} | {n})
+
+
+def pools(run: Run) -> list[_Pool]:
+    """The pool of each problem; empty if no method chooses from independent samples."""
+    number = next((i for i, result in enumerate(run.rows[0].results) if result.independent), None)
+    return [] if number is None else [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+
+
+def _pool(number: int, row: ProblemResults, result: SearchResult) -> _Pool:
+    return _Pool(
+        number=number,
+        correct=tuple(trace.usable and trace.correct is True for trace in result.candidates),
+        classes=tuple(row.class_of[trace] for trace in result.candidates),
+        gold_class=row.gold_class,
+        scores=tuple(
+            scores.trace if trace.usable and scores is not None else -math.inf
+            for trace, scores in zip(result.candidates, result.scores, strict=True)
+        ),
+    )
+
+
+def _pairs(run: Run, names: list[str]) -> list[tuple[str, str]]:
+    """Which methods are compared: each with majority voting and a single sample, with the same strategy listed before it
+    (another verifier, other parameters), and what adapts to its scores with best-of-N by the same verifier."""
+    by_name = {result.method: result for result in run.rows[0].results}
+    found = []
+    for a in (name for name in names if name in by_name):
+        one = by_name[a]
+        references = [name for name, other in by_name.items() if other.strategy == "majority"] + [SINGLE]
+        if one.verifier is not None:
+            found += [(a, b) for b in references if b in names]
+        for b, other in by_name.items():
+            earlier = names.index(b) < names.index(a)
+            if earlier and one.strategy == other.strategy and None not in (one.verifier, other.verifier):
+                found.append((a, b))
+            if not one.independent and other.strategy == "best_of_n" and one.verifier == other.verifier:
+                found.append((a, b))
+    return found
+
+
+def _cost(run: Run, name: str) -> dict[str, float]:
+    """Mean cost per problem at the full budget, as the search charged it."""
+    keys = ("generated_tokens", "verifier_tokens", "flops")
+    number = next((i for i, result in enumerate(run.rows[0].results) if result.method == name), None)
+    if number is not None:
+        return {key: _mean([getattr(row.results[number].cost, key) for row in run.rows]) for key in keys}
+    # One sample, and the pool without a verifier: the generator's part of any method that draws the pool.
+    shared = next(i for i, result in enumerate(run.rows[0].results) if result.independent)
+    generated, prompt = (
+        _mean([getattr(row.results[shared].cost, key) for row in run.rows])
+        for key in ("generated_tokens", "prompt_tokens")
+    )
+    generated /= len(run.rows[0].results[shared].candidates) if name == SINGLE else 1
+    flops = forward_flops(run.meta["generator"]["num_parameters"], prompt + generated)
+    return {"generated_tokens": generated, "verifier_tokens": 0.0, "flops": flops}
 
 
 def _by_level(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
     """Problems without a level are in the totals only."""
     rows: dict[int, list[int]] = {}
-    for i, pool in enumerate(run.pools):
-        if pool.row["level"] is not None:
-            rows.setdefault(pool.row["level"], []).append(i)
+    for i, row in enumerate(run.rows):
+        if row.problem.level is not None:
+            rows.setdefault(row.problem.level, []).append(i)
     estimates = {
         str(level): {name: bootstrap([a_P[i] for i in rows[level]]) for name, a_P in at_n.items()}
         for level in sorted(rows)
@@ -145,15 +227,22 @@ def _by_level(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+_DIAGNOSTICS = ("trace_auc", "trace_auc_within_problem", "length_correlation_within_problem", "calibration_error")
+
+
 def _diagnose(run: Run, verifier: str) -> dict[str, float | None]:
-    """Trace scores of the usable candidates against their outcomes and numbers of steps."""
+    """Trace scores of the usable candidates of a pool against their outcomes and numbers of steps."""
+    results = enumerate(run.rows[0].results)
+    number = next((i for i, result in results if result.independent and result.verifier == verifier), None)
     scores, correct, lengths, problems = [], [], [], []
-    for i, pool in enumerate(run.pools):
-        for k in (k for k, ok in enumerate(pool.usable) if ok):
-            scores.append(pool.scores[verifier][k])
-            correct.append(pool.correct[k])
-            lengths.append(len(pool.row["candidates"][k]["completions"]))
-            problems.append(i)
+    for i, row in enumerate(run.rows if number is not None else ()):
+        result = row.results[number]  # type: ignore[index]
+        for trace, its in zip(result.candidates, result.scores, strict=True):
+            if trace.usable and its is not None:
+                scores.append(its.trace)
+                correct.append(trace.correct is True)
+                lengths.append(len(trace.steps))
+                problems.append(i)
     if not scores:  # nothing was usable; the shares and their warnings say so
         return dict.fromkeys(_DIAGNOSTICS)
     values = (
@@ -165,21 +254,18 @@ def _diagnose(run: Run, verifier: str) -> dict[str, float | None]:
     return {name: None if math.isnan(x) else x for name, x in zip(_DIAGNOSTICS, values, strict=True)}
 
 
-_DIAGNOSTICS = ("trace_auc", "trace_auc_within_problem", "length_correlation_within_problem", "calibration_error")
-
-
 def _shares(run: Run) -> dict[str, float]:
-    candidates = list(chain.from_iterable(pool.row["candidates"] for pool in run.pools))
-    top_votes = [Counter(a for a in pool.classes if a is not None).most_common(2) for pool in run.pools]
+    candidates = [trace for row in run.rows for trace in row.candidates]
+    top_votes = [Counter(c for c in pool.classes if c is not None).most_common(2) for pool in pools(run)]
     return {
-        "truncated_share": _mean([not c["finished"] for c in candidates]),
-        "no_answer_share": _mean([c["finished"] and c["answer"] is None for c in candidates]),
-        "undecided_share": _mean([c["status"] in ("timeout", "error") for c in candidates]),
-        "vote_tie_rate": _mean([len(top) == 2 and top[0][1] == top[1][1] for top in top_votes]),
+        "truncated_share": _mean([not trace.finished for trace in candidates]),
+        "no_answer_share": _mean([trace.finished and trace.answer is None for trace in candidates]),
+        "undecided_share": _mean([trace.status in ("timeout", "error") for trace in candidates]),
+        "vote_tie_rate": _mean([len(top) == 2 and top[0][1] == top[1][1] for top in top_votes]) if top_votes else 0.0,
     }
 
 
-def _warnings(summary: dict[str, Any]) -> list[str]:
+def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
     """What a reader should know before trusting the numbers."""
     found = [
         f"{summary[key]:.1%} of the candidates {what}."
@@ -194,98 +280,22 @@ def _warnings(summary: dict[str, Any]) -> list[str]:
         )
         if summary[key] > limit
     ]
+    choosing = {result.verifier for result in run.rows[0].results if result.independent}
     for name, numbers in summary["verifiers"].items():
         inside = numbers["trace_auc_within_problem"]
-        if inside is None:
+        if inside is None and name in choosing:
             found.append(f"No problem has both right and wrong candidates: {name} had nothing to choose.")
-        elif inside < 0.5:
+        elif inside is not None and inside < 0.5:
             found.append(f"{name} ranks the candidates of one problem worse than chance (AUC {inside:.3f}).")
-    if "prm_beam" in summary["methods"]:
-        ratio = summary["methods"]["prm_beam"]["generated_tokens"] / summary["methods"]["majority"]["generated_tokens"]
-        if not 0.8 <= ratio <= 1.25:
-            found.append(f"Beam search generated {ratio:.2f} times the tokens of best-of-N: their budgets differ.")
+    for result in run.rows[0].results:
+        if not result.independent and CEILING in summary["methods"]:
+            mine, pool = (summary["methods"][name]["generated_tokens"] for name in (result.method, CEILING))
+            if not 0.8 <= mine / pool <= 1.25:
+                name = summary["methods"][result.method]["label"]
+                found.append(
+                    f"{name} generated {mine / pool:.2f} times the tokens of {summary['N']} samples: their budgets differ."
+                )
     return found
-
-
-def traces_to_show(run: Run) -> list[dict[str, Any]]:
-    """Problems for a trace browser, in the order of the run; at most 60 and 2 MB of JSON.
-
-    Problems are of a kind by who is right (PRM, vote, anyone); kinds take turns, the rarest first, so that a reader
-    finds some of each: "PRM right, vote wrong" is there even if it happened twice in a thousand problems.
-    """
-    beams = {row["problem_id"]: row for row in run.beams}
-    kinds: dict[tuple[bool, bool, bool], list[int]] = {}
-    for i, pool in enumerate(run.pools):
-        picks = pool.picks()
-        prm, vote = (choice is not None and pool.correct[choice] for choice in (picks["prm"], picks["majority"]))
-        kinds.setdefault((prm, vote, any(pool.correct)), []).append(i)
-    turns = [i for turn in zip_longest(*sorted(kinds.values(), key=len)) for i in turn if i is not None]
-    shown, size = [], 0
-    for i in turns[:60]:
-        entry = _problem_to_show(run.pools[i], beams.get(run.pools[i].row["problem_id"]))
-        size += len(json.dumps(entry, ensure_ascii=False).encode())
-        if size > 2_000_000:
-            break
-        shown.append((i, entry))
-    return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
-
-
-def _problem_to_show(pool: ProblemPool, beam: dict[str, Any] | None) -> dict[str, Any]:
-    candidates = []
-    for i, candidate in enumerate(pool.row["candidates"]):
-        scores = {name: round(scores[i], 4) if pool.usable[i] else None for name, scores in pool.scores.items()}
-        candidates.append(
-            {
-                "steps": candidate["completions"],
-                "step_scores": [round(score, 3) for score in candidate["scores"].get("prm", ())],
-                "answer": candidate["answer"],
-                "correct": pool.correct[i],
-                "status": candidate["status"],
-                "usable": pool.usable[i],
-                "votes": pool.classes.count(pool.classes[i]) if pool.classes[i] is not None else 0,
-                "scores": scores,
-            }
-        )
-    return {
-        "id": pool.row["problem_id"],
-        "prompt": pool.row["prompt"],
-        "gold": pool.row["gold"],
-        "level": pool.row["level"],
-        "picks": pool.picks(),
-        "candidates": candidates,
-        "beam": None if beam is None else {"answer": beam["answer"], "correct": beam["correct"]},
-    }
-
-
-def reading(summary: dict[str, Any]) -> str:
-    """The numbers in sentences. A difference whose interval includes 0 is never called a gain or a loss."""
-    methods, n = summary["methods"], summary["N"]
-    single, best, ceiling = (methods[name] for name in ("single", "prm_best_of_n", "pass_at_n"))
-    sentences = [
-        f"One sample solves {percent(single['accuracy'])} of the {summary['n_problems']} problems. Choosing among {n} "
-        f"by the PRM solves {percent(best['accuracy'])} {interval(best)}, where a perfect choice would solve "
-        f"{percent(ceiling['accuracy'])}."
-    ]
-    for name, difference in summary["differences"].items():
-        a, b = (LABELS[method] for method in name.split("-"))
-        points = (
-            f"{100 * difference['mean']:+.1f} points [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
-        )
-        if difference["low"] > 0:
-            sentences.append(f"{a} beats {b} by {points}.")
-        elif difference["high"] < 0:
-            sentences.append(f"{a} falls behind {b}: {points}.")
-        else:
-            sentences.append(f"{a} and {b} cannot be told apart: {points} includes 0.")
-    return " ".join(sentences)
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
-
-
-def interval(numbers: dict[str, float]) -> str:
-    return f"[{100 * numbers['low']:.1f}, {100 * numbers['high']:.1f}]"
 
 
 def _with_interval(estimate: Estimate) -> dict[str, float]:

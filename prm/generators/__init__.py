@@ -25,6 +25,8 @@ class Generator(Protocol):
     """The step separator: what ends a step."""
     num_parameters: int
     """For FLOPs; 0 if unknown."""
+    max_new_tokens: int
+    """Longest continuation in tokens."""
     ledger: Counter[str]
     """What an engine has to report beside its samples (requests, retries by cause); empty where nothing can fail."""
 
@@ -33,11 +35,16 @@ class Generator(Protocol):
         ...
 
     def generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Literal["step", "end"] = "end"
+        self,
+        prefixes: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        until: Literal["step", "end"] = "end",
+        limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
         """One continuation per prefix: up to the end of the next step, or to the end of the trace.
 
-        Repeat a prefix to get several samples from it; every entry has its own seed.
+        Repeat a prefix to get several samples from it, it is read once; every entry has its own seed. A continuation that
+        reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`.
         """
         ...
 

@@ -85,7 +85,11 @@ class HfGenerator:
         return self._ids.encode(prompt, steps)
 
     def generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until = "end"
+        self,
+        prefixes: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        until: Until = "end",
+        limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -95,17 +99,26 @@ class HfGenerator:
         check_requests(prefixes, seeds, self._context)
         # Prefixes of like length share a batch, equal prefixes lie next to each other.
         order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
-        results: list[Continuation | None] = [None] * len(prefixes)
+        limits_N = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
+        if limits is not None:
+            limits_N = list(map(min, limits_N, limits))
+        sampled: dict[int, tuple[list[int], StopReason]] = {}
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            for i, continuation in zip(
-                rows, self._generate_batch([prefixes[i] for i in rows], [seeds[i] for i in rows], until), strict=True
-            ):
-                results[i] = continuation
-        return results  # type: ignore[return-value]
+            batch = self._generate_batch(
+                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until
+            )
+            sampled |= zip(rows, batch, strict=True)
+        return [
+            Continuation(tuple(sampled[i][0]), self._ids.text(sampled[i][0]), sampled[i][1], prefill=len(prefix))
+            for i, prefix in enumerate(prefixes)
+        ]
 
     @torch.inference_mode()
-    def _generate_batch(self, prefixes: list[Sequence[int]], seeds: list[int], until: Until) -> list[Continuation]:
+    def _generate_batch(
+        self, prefixes: list[Sequence[int]], seeds: list[int], limits: list[int], until: Until
+    ) -> list[tuple[list[int], StopReason]]:
+        """The sampled ids of each (prefix, seed) of one batch, and why they end."""
         device = self.model.device
         distinct = {tuple(prefix): i for i, prefix in enumerate(dict.fromkeys(map(tuple, prefixes)))}
         length = max(map(len, distinct))
@@ -130,7 +143,6 @@ class HfGenerator:
         rows = list(range(len(prefixes)))  # position in the batch -> index of the sample
         tokens: list[list[int]] = [[] for _ in rows]
         stops: list[StopReason | None] = [None] * len(rows)
-        limits = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
         for t in range(max(limits)):
             sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
             for i, token in zip(rows, sampled.tolist(), strict=True):
@@ -152,10 +164,7 @@ class HfGenerator:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-        return [
-            Continuation(tuple(ids), self._ids.text(ids), stop)  # type: ignore[arg-type]  # every row has stopped
-            for ids, stop in zip(tokens, stops, strict=True)
-        ]
+        return list(zip(tokens, stops, strict=True))  # type: ignore[arg-type]  # every row has stopped
 
     def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:
         """(rows, vocabulary) logits and one uniform number per row -> (rows,) token ids."""

@@ -134,7 +134,11 @@ class OpenAIGenerator:
         return self._ids.encode(prompt, steps)
 
     def generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until = "end"
+        self,
+        prefixes: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        until: Until = "end",
+        limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed). Not to be called from within an event loop.
 
@@ -143,29 +147,30 @@ class OpenAIGenerator:
             EndpointError: the server refused a request, or did not answer for too long.
         """
         check_requests(prefixes, seeds, self._context)
-        return asyncio.run(self._generate(prefixes, seeds, until))
+        limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
+        return asyncio.run(self._generate(prefixes, seeds, limits_N, until))
 
     async def _generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], limits: Sequence[int], until: Until
     ) -> list[Continuation]:
         gate = asyncio.Semaphore(self.batch_size)
         async with self.endpoint.client(self.batch_size) as client:
 
-            async def one(prefix: Sequence[int], seed: int) -> Continuation:
+            async def one(prefix: Sequence[int], seed: int, limit: int) -> Continuation:
                 async with gate:
-                    return await self._continue(client, prefix, seed, until)
+                    return await self._continue(client, prefix, seed, limit, until)
 
             try:
                 async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one(*sample)) for sample in zip(prefixes, seeds, strict=True)]
+                    tasks = [group.create_task(one(*sample)) for sample in zip(prefixes, seeds, limits, strict=True)]
             except BaseExceptionGroup as errors:  # the first error has ended all of them
                 raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
     async def _continue(
-        self, client: httpx2.AsyncClient, prefix: Sequence[int], seed: int, until: Until
+        self, client: httpx2.AsyncClient, prefix: Sequence[int], seed: int, limit: int, until: Until
     ) -> Continuation:
-        limit = self.max_new_tokens
+        limit = min(limit, self.max_new_tokens)
         if self._context is not None:
             limit = min(limit, self._context - len(prefix))
         ids: list[int] = []
@@ -182,7 +187,7 @@ class OpenAIGenerator:
                     break
             if stop is None and (piece.finish == "length" or len(ids) >= limit):
                 stop = "length"
-        return Continuation(tuple(ids), self._ids.text(ids), stop)
+        return Continuation(tuple(ids), self._ids.text(ids), stop, prefill=len(prefix))
 
     def _body(self, ids: list[int], seed: int, max_tokens: int) -> dict[str, Any]:
         body = {

@@ -117,7 +117,11 @@ class VllmGenerator:
         return self._ids.encode(prompt, steps)
 
     def generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until = "end"
+        self,
+        prefixes: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        until: Until = "end",
+        limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -135,7 +139,11 @@ class VllmGenerator:
                 temperature=self.temperature,
                 top_p=self.top_p,
                 seed=seeds[i],
-                max_tokens=min(self.max_new_tokens, self._context - len(prefixes[i])),
+                max_tokens=min(
+                    self.max_new_tokens,
+                    self._context - len(prefixes[i]),
+                    limits[i] if limits is not None else self.max_new_tokens,
+                ),
                 stop_token_ids=sorted(self._ids.end_ids),
                 detokenize=False,
                 output_kind=RequestOutputKind.DELTA,
@@ -153,7 +161,7 @@ class VllmGenerator:
                 if stop is None and output.finished:
                     stop = "length"
                 if stop is not None:
-                    results[i] = Continuation(tuple(tokens[i]), self._ids.text(tokens[i]), stop)
+                    results[i] = Continuation(tuple(tokens[i]), self._ids.text(tokens[i]), stop, len(prefixes[i]))
                 if stop is not None and not output.finished:
                     ended.append(output.request_id)
             self._engine.abort_request(ended)

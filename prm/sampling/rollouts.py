@@ -16,7 +16,9 @@ from dataclasses import dataclass, replace
 from tqdm import tqdm
 
 from prm import answers
+from prm.encoding.steps import split_steps
 from prm.generators import Generator, derive_seed
+from prm.sampling.traces import find_answer, trace_seed
 from prm.storage.rollout_store import RolloutStore, prefix_hash
 from prm.types import Problem, Rollout, StopReason
 
@@ -128,11 +130,10 @@ class RolloutSource:
             self._rollouts[rollout.problem_id, rollout.prefix][rollout.index] = checked
 
     def _outcomes(self, texts: Sequence[tuple[Request, str, StopReason]]) -> list[str]:
-        """What the answer check says of continuations. The answer is read off the whole trace: a rollout may hold only the
-        rest of its last line. One that was cut at the limit has none."""
+        """What the answer check says of the traces that rollouts make; one that was cut at the limit states no answer."""
         separator = self.generator.separator
         preds = [
-            answers.extract(separator.join([*request.steps, text])).answer if stop != "length" else None
+            find_answer((*request.steps, *split_steps(text, separator)), separator) if stop != "length" else None
             for request, text, stop in texts
         ]
         return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
@@ -152,5 +153,5 @@ def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout
 
 
 def rollout_seed(run_seed: int, place: Place, steps: tuple[str, ...], index: int) -> int:
-    """Whole traces keep the seeds that `prm.sampling.traces.sample_traces` gives them."""
-    return derive_seed(run_seed, *place, index) if steps else derive_seed(run_seed, place[0], "trace", index)
+    """A rollout from the bare prompt is a whole trace, and has the seed of that trace."""
+    return derive_seed(run_seed, *place, index) if steps else trace_seed(run_seed, place[0], index)

@@ -1,4 +1,11 @@
-"""Traces of whole problems, with answers extracted and checked: sampled, made of step texts, or made of rollouts."""
+"""Traces from what a generator sampled: split into steps, answer extracted and checked. The one place where a trace is made.
+
+A continuation grows a trace that has some steps already, or none. A trace that has ended is checked; one that has not
+(a search asked for its next step only) has the status `open`.
+
+    open_trace(problem)                                       no steps yet
+    grow([trace], [continuation], [problem], generator)       the same with what was sampled after it
+"""
 
 from __future__ import annotations
 
@@ -6,86 +13,107 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prm import answers
-from prm.encoding.steps import split_steps
+from prm.encoding.steps import join_steps, split_steps
 from prm.generators import Generator, derive_seed
-from prm.types import Problem, Rollout, Trace
+from prm.types import Continuation, Problem, Rollout, Trace
+
+
+def open_trace(problem: Problem) -> Trace:
+    """A trace of this problem without any step."""
+    return Trace(problem.id, (), None, None, finished=False, status="open")
+
+
+def trace_seed(run_seed: int, problem_id: str, index: int) -> int:
+    """The seed of a whole trace: trace `index` of a problem is the same however many are sampled."""
+    return derive_seed(run_seed, problem_id, "trace", index)
 
 
 def sample_traces(
     problems: Sequence[Problem], generator: Generator, n: int, seed: int, first: int = 0
 ) -> list[list[Trace]]:
     """`n` traces for each problem, numbered from `first`; trace `i` depends on (seed, problem, i) only, not on `n`."""
-    places = [(problem, first + i) for problem in problems for i in range(n)]
+    wanted = [(problem, first + i) for problem in problems for i in range(n)]
     prefixes = {problem.id: generator.encode(problem.prompt) for problem in problems}
-    seeds = [derive_seed(seed, problem.id, "trace", i) for problem, i in places]
-    continuations = generator.generate([prefixes[problem.id] for problem, _ in places], seeds)
-    traces = build_traces(
-        [problem for problem, _ in places],
-        [split_steps(c.text, generator.separator) for c in continuations],
-        generator=generator.name,
-        finished=[c.stop != "length" for c in continuations],
-        num_tokens=[len(c.token_ids) for c in continuations],
-        seeds=seeds,
-        indices=[i for _, i in places],
-    )
+    parents = [replace(open_trace(problem), seed=trace_seed(seed, problem.id, i), index=i) for problem, i in wanted]
+    continuations = generator.generate([prefixes[problem.id] for problem, _ in wanted], [p.seed for p in parents])
+    traces = grow(parents, continuations, [problem for problem, _ in wanted], generator)
     return [traces[i * n : (i + 1) * n] for i in range(len(problems))]
 
 
-def build_traces(
+def grow(
+    parents: Sequence[Trace],
+    continuations: Sequence[Continuation],
     problems: Sequence[Problem],
-    steps_N: Sequence[tuple[str, ...]],
-    *,
-    generator: str,
-    finished: Sequence[bool],
-    num_tokens: Sequence[int],
-    seeds: Sequence[int],
-    indices: Sequence[int],
+    generator: Generator,
+    one_step: bool = False,
 ) -> list[Trace]:
-    """Traces from step texts: extracts the answer and checks it against the gold answer of the problem.
+    """Each parent with what was sampled after it.
 
     Nothing is dropped: a trace without steps, cut at the token limit, without an answer, or whose answer could not be
     checked in time has a `status` that says so.
+
+    Args:
+        one_step: a continuation is the next step, and the trace goes on unless that step ended it. Else it is the rest.
     """
-    answers_N = [
-        answers.extract("\n".join(steps)).answer if done and steps else None
-        for steps, done in zip(steps_N, finished, strict=True)
-    ]
-    outcomes = answers.check_many(golds=[problem.answer for problem in problems], preds=answers_N)
-    return [
-        _make_trace(
-            Trace(problem.id, steps, answer, None, generator, finished[i], num_tokens[i], seeds[i], indices[i]), outcome
+    grown = []
+    for parent, continuation in zip(parents, continuations, strict=True):
+        new = split_steps(continuation.text, generator.separator)
+        # Blank text instead of a next step would be sampled again and again: it ends the trace.
+        goes_on = one_step and continuation.stop == "step" and bool(new)
+        finished = not goes_on and continuation.stop != "length"
+        steps = parent.steps + (new[:1] if one_step else new)
+        trace = replace(
+            parent,
+            steps=steps,
+            answer=find_answer(steps, generator.separator) if finished else None,
+            generator=generator.name,
+            finished=finished,
+            num_tokens=parent.num_tokens + len(continuation.token_ids),
+            status="open" if goes_on else "ok",
         )
-        for i, (problem, steps, answer, outcome) in enumerate(zip(problems, steps_N, answers_N, outcomes, strict=True))
-    ]
+        grown.append(trace)
+    ended = [i for i, trace in enumerate(grown) if trace.status != "open"]
+    outcomes = answers.check_many(golds=[problems[i].answer for i in ended], preds=[grown[i].answer for i in ended])
+    for i, outcome in zip(ended, outcomes, strict=True):
+        grown[i] = _with_outcome(grown[i], outcome)
+    return grown
+
+
+def find_answer(steps: Sequence[str], separator: str) -> str | None:
+    """The final answer that a finished trace states, None if it states none. The one place that looks for it."""
+    return answers.extract(join_steps(steps, separator)).answer if steps else None
+
+
+def cut(trace: Trace) -> Trace:
+    """An open trace whose search has ended before it did."""
+    return replace(trace, status="truncated" if trace.steps else "no_steps", correct=False)
 
 
 def trace_from_rollout(
     rollout: Rollout, prefix: tuple[str, ...], generator: Generator, index: int | None = None
 ) -> Trace:
-    """The whole trace that a rollout from behind `prefix` makes; its answer is checked already.
+    """The whole trace that a rollout after `prefix` makes; its answer is checked already.
 
     Args:
         index: number of the trace among those of its problem; that of the rollout where None.
     """
     steps = (*prefix, *split_steps(rollout.text, generator.separator))
     finished = rollout.stop != "length"
-    return _make_trace(
-        Trace(
-            problem_id=rollout.problem_id,
-            steps=steps,
-            answer=answers.extract("\n".join(steps)).answer if finished and steps else None,
-            correct=None,
-            generator=generator.name,
-            finished=finished,
-            num_tokens=rollout.num_tokens,
-            seed=rollout.seed,
-            index=rollout.index if index is None else index,
-        ),
-        rollout.outcome,
+    trace = Trace(
+        problem_id=rollout.problem_id,
+        steps=steps,
+        answer=find_answer(steps, generator.separator) if finished else None,
+        correct=None,
+        generator=generator.name,
+        finished=finished,
+        num_tokens=rollout.num_tokens,
+        seed=rollout.seed,
+        index=rollout.index if index is None else index,
     )
+    return _with_outcome(trace, rollout.outcome)
 
 
-def _make_trace(trace: Trace, outcome: str) -> Trace:
+def _with_outcome(trace: Trace, outcome: str) -> Trace:
     """With the outcome of the answer check filled in."""
     status = "no_steps" if not trace.steps else "truncated" if not trace.finished else outcome
     return replace(

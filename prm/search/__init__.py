@@ -1,40 +1,29 @@
-"""Search strategies: spend a budget of samples on a problem and choose one answer.
+"""Search strategies: spend a budget on a problem and choose one answer.
 
-- `majority.Majority`: self-consistency, the most frequent answer. No verifier.
-- `best_of_n.BestOfN`: the candidate with the highest verifier score.
-- `weighted_vote.WeightedVote`: the answer with the highest sum of verifier scores.
-- `beam_search.BeamSearch`: the verifier guides the generator step by step.
+- `majority`: self-consistency, the most frequent answer. No verifier.
+- `best_of_n`: the candidate with the highest verifier score.
+- `weighted_vote`: the answer with the highest sum of verifier scores.
+- `beam_search`: the verifier guides the generator step by step.
 
-Every strategy is a frozen dataclass with one method, batch-first over problems.
+A strategy is a generator function of one problem (`prm.search.requests`); the driver runs it on many
+(`prm.search.driver.search`). Adding one is a module and a line below: CONTRIBUTING.md shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
 
-from prm.generators import Generator
-from prm.search.beam_search import BeamSearch
-from prm.search.best_of_n import BestOfN
-from prm.search.majority import Majority
-from prm.search.weighted_vote import WeightedVote
-from prm.types import Budget, Problem, SearchResult
-from prm.verifiers import Verifier
+from prm.search.beam_search import beam_search
+from prm.search.best_of_n import best_of_n
+from prm.search.majority import majority
+from prm.search.requests import Search
+from prm.search.weighted_vote import weighted_vote
 
-
-class SearchStrategy(Protocol):
-    """Chooses an answer for each problem within a budget per problem."""
-
-    def search(
-        self, problems: Sequence[Problem], generator: Generator, verifier: Verifier, budget: Budget, seed: int
-    ) -> list[SearchResult]: ...
-
-
-STRATEGIES: dict[str, type[SearchStrategy]] = {
-    "majority": Majority,
-    "best_of_n": BestOfN,
-    "weighted_vote": WeightedVote,
-    "beam_search": BeamSearch,
+STRATEGIES: dict[str, Callable[..., Search]] = {
+    "majority": majority,
+    "best_of_n": best_of_n,
+    "weighted_vote": weighted_vote,
+    "beam_search": beam_search,
 }
 
-__all__ = ["STRATEGIES", "BeamSearch", "BestOfN", "Majority", "SearchStrategy", "WeightedVote"]
+__all__ = ["STRATEGIES"]

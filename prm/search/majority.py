@@ -8,34 +8,29 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from prm import answers
-from prm.generators import Generator
-from prm.search.candidates import draw_pools
-from prm.types import Budget, Problem, SearchResult
-from prm.verifiers import Verifier
+from prm.search.requests import Found, Sample, Search
+from prm.types import Budget, Problem, Trace
 
 
-@dataclass(frozen=True)
-class Majority:
-    """See `prm.search.SearchStrategy`. The verifier is not asked."""
-
-    def search(
-        self, problems: Sequence[Problem], generator: Generator, verifier: Verifier | None, budget: Budget, seed: int
-    ) -> list[SearchResult]:
-        results = []
-        for pool in draw_pools(problems, generator, None, budget, seed):
-            classes = answers.group([candidate.answer for candidate in pool.candidates])
-            votes = dict(Counter(classes[i] for i in pool.usable()))
-            results.append(pool.choose("majority", winner(classes, votes, f"{seed}/{pool.problem.id}")))
-        return results
+def majority(problem: Problem, budget: Budget, seed: int) -> Search:
+    """Needs no verifier."""
+    traces = yield Sample(budget.samples)
+    classes = answer_classes(traces)
+    votes = Counter(c for c in classes if c is not None)
+    return Found(traces, [None] * len(traces), winner(classes, votes, f"{seed}/{problem.id}"))
 
 
-def winner(classes: Sequence[int | None], votes: Mapping[int | None, float], seed: str) -> int | None:
+def answer_classes(traces: Sequence[Trace]) -> list[int | None]:
+    """Which traces give equal answers; None for those that have no vote."""
+    return answers.group([trace.answer if trace.usable else None for trace in traces])
+
+
+def winner(classes: Sequence[int | None], votes: Mapping[int, float], seed: str) -> int | None:
     """Index of the first candidate of the class with most votes; a seeded coin decides between equals."""
     if not votes:
         return None
     most = max(votes.values())
-    tied = sorted(c for c, v in votes.items() if v == most and c is not None)
+    tied = sorted(c for c, v in votes.items() if v == most)
     return classes.index(random.Random(seed).choice(tied))

@@ -4,30 +4,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from prm import answers
-from prm.aggregation import aggregate
-from prm.generators import Generator
-from prm.search.candidates import draw_pools
-from prm.search.majority import winner
-from prm.types import Budget, Problem, SearchResult
-from prm.verifiers import Verifier
+from prm.search.majority import answer_classes, winner
+from prm.search.requests import Found, Sample, Search, score_readable
+from prm.types import Budget, Problem
 
 
-@dataclass(frozen=True)
-class WeightedVote:
-    """See `prm.search.SearchStrategy`."""
-
-    def search(
-        self, problems: Sequence[Problem], generator: Generator, verifier: Verifier, budget: Budget, seed: int
-    ) -> list[SearchResult]:
-        results = []
-        for pool in draw_pools(problems, generator, verifier, budget, seed):
-            classes = answers.group([candidate.answer for candidate in pool.candidates])
-            votes: dict[int | None, float] = defaultdict(float)
-            for i in pool.usable():
-                votes[classes[i]] += aggregate(pool.scores[i], verifier.aggregation)
-            results.append(pool.choose("weighted_vote", winner(classes, votes, f"{seed}/{pool.problem.id}")))
-        return results
+def weighted_vote(problem: Problem, budget: Budget, seed: int) -> Search:
+    """N is `budget.samples`."""
+    traces = yield Sample(budget.samples)
+    scores = yield from score_readable(traces)
+    classes = answer_classes(traces)
+    votes: defaultdict[int, float] = defaultdict(float)
+    for answer_class, score in zip(classes, scores, strict=True):
+        if answer_class is not None and score is not None:
+            votes[answer_class] += score.trace
+    return Found(traces, scores, winner(classes, votes, f"{seed}/{problem.id}"))

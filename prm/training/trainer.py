@@ -222,7 +222,7 @@ class VerifierTrainer(Trainer):
         unset_hf_deepspeed_config()  # under ZeRO-3 it would make `from_pretrained` wait for the other processes
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
         pairs = zip(live_N, saved.score_batch(prompts, steps_N), strict=True)
-        difference = max(abs(a - b) for live_S, saved_S in pairs for a, b in zip(live_S, saved_S, strict=True))
+        difference = max(abs(a - b) for live, kept in pairs for a, b in zip(live.steps, kept.steps, strict=True))
         if not difference <= tolerance:
             raise RuntimeError(
                 f"{folder}: its scores differ from the trained model by {difference:.2g} (more than"

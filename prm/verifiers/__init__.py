@@ -1,39 +1,54 @@
-"""Verifiers score the steps of traces. PRM and ORM alike: one score in [0, 1] per step.
+"""Verifiers score the steps of traces. PRM and ORM alike: one score in [0, 1] per step, and one of the whole trace.
 
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
 - `oracle.OracleVerifier`: knows the gold answers.
+
+One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
+
+    class ShortestWins:
+        name, kind, num_parameters = "shortest", "prm", 0
+
+        def score_batch(self, prompts, steps_N):
+            return [Scores(steps=(0.5,) * len(steps), trace=1 / len(steps)) for steps in steps_N]
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from prm.types import Aggregation
+from prm.storage.user_code import load_object
+from prm.types import Scores
+
+if TYPE_CHECKING:
+    from prm.verifiers.step_verifier import StepVerifier
 
 
 class Verifier(Protocol):
     """Scores steps. For an ORM the score of the last step is the one it was trained for."""
 
-    aggregation: Aggregation
-    """How its step scores become one score of the trace."""
-    num_parameters: int
-    """For FLOPs; 0 if it is no model."""
-
-    def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
-        """One score per step: `len(scores) == len(steps)`."""
+    @property
+    def name(self) -> str:
+        """Fingerprint: what changes the scores changes the name."""
         ...
 
-    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
-        """The same for many traces, batched."""
+    @property
+    def kind(self) -> Literal["prm", "orm"]: ...
+
+    @property
+    def num_parameters(self) -> int:
+        """For FLOPs; 0 if it is no model."""
         ...
 
-    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
-        """Tokens that scoring these traces of one problem together reads; what is computed once counts once."""
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores]:
+        """One `Scores` per trace, with one score per step, whatever else is in the batch.
+
+        Neighbors with the same prompt are traces of one problem: what they share is read once and reported once.
+        """
         ...
 
 
-def load_verifier(path: str, device: str | None = None, base_model: str | None = None):
+def load_verifier(path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
     """A verifier from a checkpoint folder: full, merged, or a LoRA adapter.
 
     Args:
@@ -48,3 +63,12 @@ def load_verifier(path: str, device: str | None = None, base_model: str | None =
     from prm.verifiers.step_verifier import StepVerifier
 
     return StepVerifier.from_pretrained(path, device, base_model)
+
+
+def find_verifier(name: str) -> Verifier:
+    """What a command line names: a checkpoint folder, or `file.py:Name`, a class of one's own that takes no arguments.
+
+    Raises:
+        ValueError: the file has no such class. FileNotFoundError: no such file, or no checkpoint.
+    """
+    return load_object(name)() if ".py:" in name else load_verifier(name)

@@ -7,29 +7,29 @@ judges outcomes only and has no opinion about the way there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from prm import answers
 from prm.encoding.steps import is_final
-from prm.types import Aggregation, Problem
+from prm.types import Problem, Scores
 
 
 class OracleVerifier:
     """See `prm.verifiers.Verifier`."""
 
-    aggregation: Aggregation = "last"
+    name = "oracle"
+    kind: Literal["prm", "orm"] = "orm"
     num_parameters = 0
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self._gold = {problem.prompt: problem.answer for problem in problems}
 
-    def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
-        return [self._score(self._gold[prompt], step) for step in steps]
-
-    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
-        return [self.score(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-
-    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
-        return 0
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores]:
+        scores_N = [
+            tuple(self._score(self._gold[prompt], step) for step in steps)
+            for prompt, steps in zip(prompts, steps_N, strict=True)
+        ]
+        return [Scores(scores, scores[-1]) for scores in scores_N]
 
     def _score(self, gold: str, step: str) -> float:
         if not is_final(step):

@@ -10,15 +10,19 @@ alike are packed into one row in which the shared part is computed once (`prm.mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from itertools import groupby
+from typing import Literal
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
-from prm.models.packing import pack, plan_rows
+from prm.models.loading import fingerprint
+from prm.models.packing import pack, plan_rows, shared_length
 from prm.models.tree_attention import check_supported
-from prm.types import Aggregation
+from prm.types import Aggregation, Scores
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
 
@@ -51,6 +55,15 @@ class StepVerifier:
         check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
         return cls(model, AutoTokenizer.from_pretrained(path), config)
 
+    @cached_property
+    def name(self) -> str:
+        """Kind and fingerprint of weights and config."""
+        return f"{self.kind}-{fingerprint(self.model, (self.config,))}"
+
+    @property
+    def kind(self) -> Literal["prm", "orm"]:
+        return self.config.kind
+
     @property
     def aggregation(self) -> Aggregation:
         """How step scores become a trace score for this verifier, from the meaning of its labels."""
@@ -62,26 +75,30 @@ class StepVerifier:
         Raises:
             ValueError: no steps, an empty step, or a trace longer than the model reads.
         """
-        return self.score_batch([prompt], [steps])[0]
+        return list(self.score_batch([prompt], [steps])[0].steps)
 
-    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[list[float]]:
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores]:
         """P(good) for every step of every trace; equal to scoring each alone, up to rounding."""
         if len(prompts) != len(steps_N):
             raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
         encoded_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-        scores_N: list[list[float]] = [[] for _ in encoded_N]
+        scores_N: dict[int, list[float]] = {}
         for row in plan_rows([encoded.input_ids for encoded in encoded_N], self.batch_tokens):
-            for i, scores in zip(row, self._forward([encoded_N[i] for i in row]), strict=True):
-                scores_N[i] = scores
-        return scores_N
-
-    def count_tokens(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> int:
-        """Tokens that scoring these traces of one problem together reads: each shared prefix once."""
-        return len(pack([self._encode(prompt, steps).input_ids for steps in steps_N]).input_ids) if steps_N else 0
+            scores_N |= zip(row, self._forward([encoded_N[i] for i in row]), strict=True)
+        shared_N = _shared_tokens(prompts, encoded_N)
+        return [
+            Scores(
+                steps=tuple(scores_N[i]),
+                trace=aggregate(scores_N[i], self.aggregation),
+                read=len(encoded.input_ids) - shared,
+                cached=shared,
+            )
+            for i, (encoded, shared) in enumerate(zip(encoded_N, shared_N, strict=True))
+        ]
 
     def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
         """One score for a whole trace, aggregated as `aggregation` says."""
-        return aggregate(self.score(prompt, steps), self.aggregation)
+        return self.score_batch([prompt], [steps])[0].trace
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
@@ -105,3 +122,18 @@ class StepVerifier:
         good = torch.softmax(logits, -1)[:, 1].tolist()
         scores = iter(good)
         return [[next(scores) for _ in encoded.step_ends] for encoded in encoded_N]
+
+
+def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:
+    """How many tokens of each trace are computed with another trace of its problem: neighbors with the same prompt.
+
+    In sorted order a trace shares most with the one before it, as in the rows of `prm.models.packing`. Traces of
+    other problems share nothing here, so that the cost of a problem does not depend on its company.
+    """
+    shared_N = [0] * len(encoded_N)
+    for _, problem in groupby(range(len(prompts)), key=lambda i: prompts[i]):
+        before: tuple[int, ...] = ()
+        for i in sorted(problem, key=lambda i: encoded_N[i].input_ids):
+            shared_N[i] = shared_length(before, encoded_N[i].input_ids)
+            before = encoded_N[i].input_ids
+    return shared_N

@@ -1,0 +1,104 @@
+"""A summary for people: its numbers in sentences, and the traces worth looking at."""
+
+from __future__ import annotations
+
+import json
+from itertools import zip_longest
+from typing import Any
+
+from prm.evaluation.search_runs import Run
+from prm.evaluation.summary import CEILING, SINGLE, leading
+from prm.storage.search_rows import ProblemResults
+
+PROBLEMS, BYTES = 60, 2_000_000
+"""Most problems, and most bytes of JSON, that a trace browser is given."""
+
+
+def reading(summary: dict[str, Any]) -> str:
+    """The numbers in sentences. A difference whose interval includes 0 is never called a gain or a loss."""
+    methods, n = summary["methods"], summary["N"]
+    sentences = []
+    if SINGLE in methods:
+        first = methods[leading(summary) or CEILING]
+        sentences.append(
+            f"One sample solves {percent(methods[SINGLE]['accuracy'])} of the {summary['n_problems']} problems. With {n}"
+            f" samples, {first['label']} solves {percent(first['accuracy'])} {interval(first)}, where a perfect choice would"
+            f" solve {percent(methods[CEILING]['accuracy'])}."
+        )
+    for name, difference in summary["differences"].items():
+        first_name, second_name = name.split(" - ")
+        if second_name == SINGLE and "majority" in methods:
+            continue  # a vote is the harder rival
+        a, b = methods[first_name]["label"], methods[second_name]["label"]
+        points = (
+            f"{100 * difference['mean']:+.1f} points [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
+        )
+        if difference["low"] > 0:
+            sentences.append(f"{a} beats {b} by {points}.")
+        elif difference["high"] < 0:
+            sentences.append(f"{a} loses to {b}: {points}.")
+        else:
+            sentences.append(f"{a} and {b} cannot be told apart: {points} includes 0.")
+    return " ".join(sentences)
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def interval(numbers: dict[str, float]) -> str:
+    return f"[{100 * numbers['low']:.1f}, {100 * numbers['high']:.1f}]"
+
+
+def traces_to_show(run: Run) -> list[dict[str, Any]]:
+    """Problems for a trace browser, in the order of the run; at most `PROBLEMS`, and `BYTES` of JSON.
+
+    Problems are of a kind by who is right (each method, and any candidate); kinds take turns, the rarest first, so that a
+    reader finds some of each: "PRM right, vote wrong" is there even if it happened twice in a thousand problems.
+    """
+    kinds: dict[tuple[bool, ...], list[int]] = {}
+    for i, row in enumerate(run.rows):
+        right = (*(result.correct for result in row.results), any(trace.correct for trace in row.candidates))
+        kinds.setdefault(right, []).append(i)
+    turns = [i for turn in zip_longest(*sorted(kinds.values(), key=len)) for i in turn if i is not None]
+    shown, size = [], 0
+    for i in turns[:PROBLEMS]:
+        entry = _problem_to_show(run.rows[i])
+        size += len(json.dumps(entry, ensure_ascii=False).encode())
+        if size > BYTES:
+            break
+        shown.append((i, entry))
+    return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
+
+
+def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
+    number = {trace: i for i, trace in enumerate(row.candidates)}
+    candidates: list[dict[str, Any]] = [
+        {
+            "steps": list(trace.steps),
+            "answer": trace.answer,
+            "correct": bool(trace.correct),
+            "status": trace.status,
+            "votes": 0 if answer_class is None else row.classes.count(answer_class),
+            "scores": {},
+            "step_scores": {},
+        }
+        for trace, answer_class in zip(row.candidates, row.classes, strict=True)
+    ]
+    for result in row.results:
+        for trace, scores in zip(result.candidates, result.scores, strict=True):
+            if scores is not None:
+                candidate = candidates[number[trace]]
+                candidate["scores"][result.verifier] = round(scores.trace, 4)
+                candidate["step_scores"][result.verifier] = [round(score, 3) for score in scores.steps]
+    return {
+        "id": row.problem.id,
+        "prompt": row.problem.prompt,
+        "gold": row.problem.answer,
+        "level": row.problem.level,
+        "picks": {
+            result.method: None if result.chosen is None else number[result.candidates[result.chosen]]
+            for result in row.results
+        },
+        "candidates": candidates,
+    }

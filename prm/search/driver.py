@@ -1,0 +1,267 @@
+"""search: run a method on many problems at once. The only place that batches, charges and limits what strategies ask for.
+
+All problems advance together: in each round, what they ask of the generator is one batch, and what they ask of the
+verifier another. A problem pays for its own requests alone, so a problem that is searched alone finds and costs the same
+as in a batch of 50. What was answered once is remembered (`prm.storage.answered_requests`): several methods share their
+samples, and after a kill the strategies are started again and get the same answers until they reach what nobody has asked
+yet. A remembered answer costs a method what it cost when it was made, so that each is charged as if it had run alone.
+
+Left out: requests that do not wait for the others of a round; the engines answer in batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from prm.costs import generation_cost, scoring_cost
+from prm.generators import Generator, derive_seed
+from prm.sampling.traces import cut, grow, open_trace, trace_seed
+from prm.search.methods import Method
+from prm.search.requests import Expand, Found, Request, Sample, Score, Search
+from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored, request_key
+from prm.types import Budget, Cost, Problem, Scores, SearchResult, Trace
+from prm.verifiers import Verifier
+
+
+@dataclass
+class _Task:
+    """One problem on its way, with the meter of its costs."""
+
+    problem: Problem
+    budget: Budget
+    search: Search
+    request: Request | None = None
+    """What it asks for now; None when it has found something."""
+    found: Found | None = None
+    cost: Cost = field(default_factory=Cost)
+    sampled: int = 0
+    """Whole traces asked for so far."""
+    draws: int = 0
+    """Requests for traces so far."""
+    expanded: bool = False
+    """Whether one of them was for single steps."""
+
+    def answer(self, reply: Sequence[Trace] | Sequence[Scores] | None) -> None:
+        """Give the strategy what it asked for; it goes on to its next request or to its end."""
+        try:
+            self.request = self.search.send(reply)
+        except StopIteration as end:
+            self.request, self.found = None, end.value
+
+    def room(self, longest: int) -> tuple[int | None, int | None]:
+        """How many continuations are sure to fit into the budget, and the limit of each in tokens; None = any number.
+
+        If not even one of the longest kind fits, there is room for one that is cut at the last token of the budget.
+        """
+        if self.budget.generated_tokens is None:
+            return None, None
+        left = max(0, self.budget.generated_tokens - self.cost.generated_tokens)
+        return min(left, max(1, left // longest)), None if left >= longest else left
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """One continuation that a task asks for."""
+
+    problem: Problem
+    parent: Trace
+    prefix: tuple[int, ...]
+    one_step: bool
+    limit: int | None = None
+
+    @property
+    def key(self) -> str:
+        return request_key(self.problem.id, self.prefix, self.parent.seed, self.one_step, self.limit)
+
+
+def search(
+    method: Method,
+    problems: Sequence[Problem],
+    generator: Generator,
+    verifier: Verifier | None,
+    budget: Budget,
+    seed: int,
+    answered: AnsweredRequests | None = None,
+    progress: Callable[[int], object] = lambda ended: None,
+) -> list[SearchResult]:
+    """What the method finds for each problem within the budget.
+
+    Args:
+        verifier: the one that the method names; None if it names none.
+        seed: of the run; every sample has its own, derived from it.
+        answered: what was answered before; give the same to several methods to share their samples.
+        progress: called after every round with the number of problems that ended in it.
+
+    Raises:
+        ValueError: the strategy refuses the budget, asks for more than it holds, or asks for scores without a verifier;
+            or the verifier's answer is not one score in [0, 1] per step.
+    """
+    answered = AnsweredRequests() if answered is None else answered
+    tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
+    for task in tasks:
+        task.answer(None)
+    while working := [task for task in tasks if task.request is not None]:
+        for task in working:
+            _check(task, method, verifier)
+        _draw([task for task in working if not isinstance(task.request, Score)], generator, seed, answered)
+        if verifier is not None:
+            _score([task for task in working if isinstance(task.request, Score)], verifier, answered)
+        progress(sum(task.request is None for task in working))
+    return [_result(task, method) for task in tasks]
+
+
+def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
+    """Refuse what the budget does not hold, and what nobody can answer."""
+    request, most = task.request, task.budget.samples
+    if isinstance(request, Sample):
+        task.sampled += request.n
+    task.draws += not isinstance(request, Score)
+    if isinstance(request, Expand):
+        task.expanded = True
+        if ended := [parent for parent in request.parents if parent.status != "open"]:
+            raise ValueError(
+                f"{method.name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})"
+            )
+    if task.sampled > most or (isinstance(request, Expand) and len(request.parents) > most):
+        raise ValueError(
+            f"{method.name} asks for more than the {most} samples of its budget at once ({task.problem.id})"
+        )
+    if isinstance(request, Score) and verifier is None:
+        raise ValueError(f"{method.name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
+
+
+def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests) -> None:
+    """Answer all requests for traces: one batch, or with a limit on tokens as many at a time as surely fit."""
+    waiting = [_wanted(task, generator, seed) for task in tasks]
+    drawn: list[list[Trace]] = [[] for _ in tasks]
+    while any(waiting):
+        now: list[list[_Wanted]] = []
+        for task, wanted in zip(tasks, waiting, strict=True):
+            fit, limit = task.room(generator.max_new_tokens)
+            now.append([replace(one, limit=limit) for one in wanted[:fit]])
+            wanted[:] = [] if fit is None or fit == 0 else wanted[fit:]  # nothing fits any more: the rest is not drawn
+        _sample([one for wanted in now for one in wanted], generator, answered)
+        for task, wanted, traces in zip(tasks, now, drawn, strict=True):
+            made = [answered.drawn[one.key] for one in wanted]
+            traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
+            task.cost += generation_cost(
+                [one.prefix for one in wanted], [its.continuation for its in made], generator.num_parameters
+            ) + Cost(seconds=sum(its.seconds for its in made))
+    for task, traces in zip(tasks, drawn, strict=True):
+        task.answer(traces)
+
+
+def _wanted(task: _Task, generator: Generator, seed: int) -> list[_Wanted]:
+    """One entry for each continuation of a request, with the seed that follows from its place in the search."""
+    problem, request = task.problem, task.request
+    if isinstance(request, Sample):
+        prefix = tuple(generator.encode(problem.prompt))
+        numbers = range(request.first, request.first + request.n)
+        whole = [replace(open_trace(problem), seed=trace_seed(seed, problem.id, i), index=i) for i in numbers]
+        return [_Wanted(problem, parent, prefix, one_step=False) for parent in whole]
+    assert isinstance(request, Expand)
+    prefixes = {parent.steps: tuple(generator.encode(problem.prompt, parent.steps)) for parent in request.parents}
+    seeded = [
+        replace(parent, seed=derive_seed(seed, problem.id, *request.key, i)) for i, parent in enumerate(request.parents)
+    ]
+    return [_Wanted(problem, parent, prefixes[parent.steps], one_step=True) for parent in seeded]
+
+
+def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredRequests) -> None:
+    """Sample what was not sampled before, and remember it."""
+    new = {one.key: one for one in wanted if one.key not in answered.drawn}
+    for one_step in (False, True):  # a call of the generator has one end for all
+        batch = {key: one for key, one in new.items() if one.one_step == one_step}
+        if not batch:
+            continue
+        started = time.monotonic()
+        parents = [one.parent for one in batch.values()]
+        continuations = generator.generate(
+            [one.prefix for one in batch.values()],
+            [parent.seed for parent in parents],
+            until="step" if one_step else "end",
+            limits=[generator.max_new_tokens if one.limit is None else one.limit for one in batch.values()],
+        )
+        traces = grow(parents, continuations, [one.problem for one in batch.values()], generator, one_step)
+        share = (time.monotonic() - started) / len(batch)
+        made = zip(batch, traces, continuations, strict=True)
+        answered.add({key: Drawn(trace, replace(c, text=""), share) for key, trace, c in made}, {})
+
+
+def _after(parent: Trace, drawn: Drawn) -> Trace:
+    """The drawn trace as a child of this parent: another method may have come to the same steps by other tokens."""
+    return replace(drawn.trace, num_tokens=parent.num_tokens + len(drawn.continuation.token_ids))
+
+
+def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequests) -> None:
+    """Answer all requests for scores; what was not scored before is one batch."""
+    keys = [_score_key(task, verifier) for task in tasks]
+    new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in answered.scored}
+    while new:
+        # Two problems with one prompt go into two batches: a verifier reports once what traces of one prompt share.
+        batch: dict[str, _Task] = {}
+        for key, task in new.items():
+            if all(task.problem.prompt != other.problem.prompt for other in batch.values()):
+                batch[key] = task
+        _score_batch(batch, verifier, answered)
+        new = {key: task for key, task in new.items() if key not in batch}
+    for key, task in zip(keys, tasks, strict=True):
+        scored = answered.scored[key]
+        task.cost += scoring_cost(scored.scores, verifier.num_parameters) + Cost(seconds=scored.seconds)
+        task.answer(scored.scores)
+
+
+def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: AnsweredRequests) -> None:
+    started = time.monotonic()
+    asked = [(task.problem.prompt, trace.steps) for task in batch.values() for trace in task.request.traces]  # type: ignore[union-attr]
+    scores_N = verifier.score_batch([prompt for prompt, _ in asked], [steps for _, steps in asked]) if asked else []
+    if len(scores_N) != len(asked):
+        raise ValueError(
+            f"{verifier.name} gave {len(scores_N)} scores for {len(asked)} traces; it must give one for each"
+        )
+    for (prompt, steps), scores in zip(asked, scores_N, strict=True):
+        if len(scores.steps) != len(steps) or not all(0 <= score <= 1 for score in (*scores.steps, scores.trace)):
+            raise ValueError(
+                f"{verifier.name} gave {scores} for a trace of {len(steps)} steps ({prompt[:60]!r}); it must give one"
+                " score in [0, 1] per step, and one for the trace"
+            )
+    share = (time.monotonic() - started) / len(batch)
+    rest = iter(scores_N)
+    scored = {key: tuple(next(rest) for _ in task.request.traces) for key, task in batch.items()}  # type: ignore[union-attr]
+    answered.add({}, {key: Scored(scores, share) for key, scores in scored.items()})
+
+
+def _score_key(task: _Task, verifier: Verifier) -> str:
+    return request_key(verifier.name, task.problem.id, [trace.steps for trace in task.request.traces])  # type: ignore[union-attr]
+
+
+def _result(task: _Task, method: Method) -> SearchResult:
+    """What a search found, checked: a strategy of one's own may be wrong about its candidates."""
+    found = task.found
+    if not isinstance(found, Found):
+        raise ValueError(f"{method.name} returned {found!r}; a strategy must return Found(candidates, scores, chosen)")
+    if len(found.candidates) > task.budget.samples:
+        raise ValueError(
+            f"{method.name} returned {len(found.candidates)} candidates, its budget is {task.budget.samples}"
+            f" ({task.problem.id})"
+        )
+    if len(found.scores) != len(found.candidates):
+        raise ValueError(f"{method.name} returned {len(found.candidates)} candidates with {len(found.scores)} scores")
+    if found.chosen is not None and not found.candidates[found.chosen].usable:
+        raise ValueError(f"{method.name} chose candidate {found.chosen}, which states no answer ({task.problem.id})")
+    candidates = [
+        replace(cut(trace) if trace.status == "open" else trace, index=i) for i, trace in enumerate(found.candidates)
+    ]
+    return SearchResult(
+        problem_id=task.problem.id,
+        method=method.name,
+        strategy=method.strategy,
+        verifier=method.verifier,
+        candidates=tuple(candidates),
+        scores=tuple(found.scores),
+        chosen=found.chosen,
+        independent=task.draws == 1 and not task.expanded,
+        cost=task.cost,
+    )

@@ -1,0 +1,88 @@
+"""What a strategy may ask for, and what it returns. Everything that costs goes through these requests.
+
+A strategy is a generator function of one problem. It yields requests and gets the answers back, so it reads like its
+paper's pseudo-code; the driver (`prm.search.driver`) puts the requests of all problems into batches, charges each problem
+what its own cost, and keeps the budget.
+
+    def best_of_n(problem, budget, seed):
+        traces = yield Sample(budget.samples)
+        scores = yield from score_readable(traces)
+        return Found(traces, scores, chosen=best(traces, scores))
+
+A budget in tokens may end before a request is served in full: then fewer traces come back, in the order asked for, and
+the last one may be cut. An empty answer says that nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prm.types import Scores, Trace
+
+
+@dataclass(frozen=True)
+class Sample:
+    """`n` independent whole traces, numbered from `first`. Answer: the traces.
+
+    Trace `i` of a problem is the same whoever asks for it: methods share one pool, and nothing is sampled twice.
+    """
+
+    n: int
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class Expand:
+    """One more step after each of these open traces. Answer: each parent with its step, `open` or ended.
+
+    Repeat a parent to sample several steps after it.
+    """
+
+    parents: Sequence[Trace]
+    key: tuple[str | int, ...]
+    """Names this request within the search, such as ("beam", depth): seeds follow from it and the place in `parents`."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The verifier's opinion of traces, whole or open. Answer: one `Scores` per trace."""
+
+    traces: Sequence[Trace]
+
+
+Request = Sample | Expand | Score
+
+
+@dataclass(frozen=True)
+class Found:
+    """How a strategy ends: what it looked at, and its choice."""
+
+    candidates: Sequence[Trace]
+    """Those that are still open count as cut off."""
+    scores: Sequence[Scores | None]
+    """Of each candidate; None where it was not scored."""
+    chosen: int | None
+    """Index of a usable candidate; None if there is none."""
+
+
+Search = Generator[Request, Any, Found]
+"""A strategy at work on one problem."""
+
+
+def score_readable(traces: Sequence[Trace]) -> Generator[Score, Any, list[Scores | None]]:
+    """Scores of the traces that may still be chosen, open ones included; None for the others, which cost nothing.
+
+    A trace that was cut may be longer than the verifier reads, and one without an answer is never chosen.
+    """
+    readable = [i for i, trace in enumerate(traces) if trace.usable or trace.status == "open"]
+    scores = (yield Score([traces[i] for i in readable])) if readable else []
+    by_index = dict(zip(readable, scores, strict=True))
+    return [by_index.get(i) for i in range(len(traces))]
+
+
+def best(traces: Sequence[Trace], scores: Sequence[Scores | None]) -> int | None:
+    """Index of the usable trace with the highest score, the first one where they tie."""
+    usable: Iterable[int] = (i for i, trace in enumerate(traces) if trace.usable)
+    return max(usable, key=lambda i: scores[i].trace, default=None)  # type: ignore[union-attr]  # usable ones are scored

@@ -1,0 +1,99 @@
+"""AnsweredRequests: what generator and verifier answered in a search, by request, in memory and in a file if one is given.
+
+Two uses. Methods that ask for the same thing (the pool of independent samples, its scores) get the same answer, made once.
+And a killed search loses one batch at most: started again, its strategies ask the same questions and are answered from
+the file until they reach what nobody has asked yet.
+
+One line of the file for a drawn trace, shortened, and one for the scores of a request:
+
+    {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
+     "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "seconds": 0.02}
+    {"scored": "9f2c...", "scores": [[[0.9, 0.8], 0.8, 23, 0]], "seconds": 0.1}
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from prm.storage.journal import Journal
+from prm.types import Continuation, Scores, Trace
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A trace with what was sampled last, and its share of the seconds of its batch."""
+
+    trace: Trace
+    continuation: Continuation
+    """Without its text, which is in the trace."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one request, and its share of the seconds of its batch."""
+
+    scores: tuple[Scores, ...]
+    seconds: float
+
+
+class AnsweredRequests:
+    """Answers by the key of their request (`request_key`)."""
+
+    def __init__(self, path: str | Path | None = None, header: dict[str, Any] | None = None) -> None:
+        """
+        Args:
+            path: file that keeps the answers, read if it is there.
+            header: everything that changes an answer: generator, verifiers, seed.
+
+        Raises:
+            ValueError: the file was written with another header.
+        """
+        self.drawn: dict[str, Drawn] = {}
+        self.scored: dict[str, Scored] = {}
+        self._journal = None if path is None else Journal(path, header or {})
+        for row in self._journal.rows() if self._journal else ():
+            self._remember(row)
+
+    def add(self, drawn: Mapping[str, Drawn], scored: Mapping[str, Scored]) -> None:
+        """Remember the answers of one batch; they are on disk when this returns, if there is a file."""
+        self.drawn |= drawn
+        self.scored |= scored
+        if self._journal:
+            rows = [_drawn_row(key, one) for key, one in drawn.items()]
+            rows += [
+                {"scored": key, "scores": [astuple(s) for s in one.scores], "seconds": one.seconds}
+                for key, one in scored.items()
+            ]
+            self._journal.append(len(self._journal.done), rows)
+
+    def _remember(self, row: dict[str, Any]) -> None:
+        if "drawn" in row:
+            trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
+            continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
+            self.drawn[row["drawn"]] = Drawn(trace, continuation, row["seconds"])
+        else:
+            scores = tuple(Scores(tuple(steps), *rest) for steps, *rest in row["scores"])
+            self.scored[row["scored"]] = Scored(scores, row["seconds"])
+
+
+def request_key(*parts: Any) -> str:
+    """Twenty hex digits that name a request: equal ones have equal parts."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+
+
+def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:
+    continuation = drawn.continuation
+    return {
+        "drawn": key,
+        "trace": asdict(drawn.trace),
+        "token_ids": list(continuation.token_ids),
+        "stop": continuation.stop,
+        "prefill": continuation.prefill,
+        "cached": continuation.cached,
+        "seconds": drawn.seconds,
+    }
