@@ -28,18 +28,6 @@ def trace_seed(run_seed: int, problem_id: str, index: int) -> int:
     return derive_seed(run_seed, problem_id, "trace", index)
 
 
-def sample_traces(
-    problems: Sequence[Problem], generator: Generator, n: int, seed: int, first: int = 0
-) -> list[list[Trace]]:
-    """`n` traces for each problem, numbered from `first`; trace `i` depends on (seed, problem, i) only, not on `n`."""
-    wanted = [(problem, first + i) for problem in problems for i in range(n)]
-    prefixes = {problem.id: generator.encode(problem.prompt) for problem in problems}
-    parents = [replace(open_trace(problem), seed=trace_seed(seed, problem.id, i), index=i) for problem, i in wanted]
-    continuations = generator.generate([prefixes[problem.id] for problem, _ in wanted], [p.seed for p in parents])
-    traces = grow(parents, continuations, [problem for problem, _ in wanted], generator)
-    return [traces[i * n : (i + 1) * n] for i in range(len(problems))]
-
-
 def grow(
     parents: Sequence[Trace],
     continuations: Sequence[Continuation],

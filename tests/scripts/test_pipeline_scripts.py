@@ -1,9 +1,12 @@
 """sample_traces -> label_steps -> run_search -> write_report from the command line, what they refuse, and no network."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 import yaml
@@ -103,28 +106,62 @@ def test_labeled_traces(folder):
     assert len(read_labeled(folder / "labeled.jsonl")) == len(usable)
 
 
+def search_flags(verifiers, output_dir, **more):
+    named = [f"{name}={path}" for name, path in verifiers.items()]
+    return (
+        GENERATOR
+        | {"problems": "arithmetic", "limit": 7, "samples": 4, "verifiers": named, "output_dir": output_dir}
+        | more
+    )
+
+
+def timeless(rows):
+    """Rows of results without the seconds they took."""
+    return [
+        row | {"results": [result | {"cost": result["cost"] | {"seconds": 0}} for result in row["results"]]}
+        for row in rows
+    ]
+
+
 def test_search_and_report(scripts, verifiers, tmp_path):
     run = tmp_path / "search"
-    flags = GENERATOR | {"problems": "arithmetic", "limit": 7, "samples": 4, "chunk": 3, "output_dir": run} | verifiers
+    flags = search_flags(verifiers, run, chunk=3)
     ok(scripts.run("eval/run_search.py", **flags))
-    stored = read_runs([run])  # checks the keys that the report needs
-    assert len(stored.pools) == len(stored.beams) == 7
-    for row in rows_of(run / "pool.jsonl"):
-        assert len(row["candidates"]) == 4
-        assert row["cost"]["generated_tokens"] == sum(c["num_tokens"] for c in row["candidates"])
-        for candidate in row["candidates"]:
-            assert {len(scores) for scores in candidate["scores"].values()} == {len(candidate["completions"])}
-            assert set(candidate["scores"]) == {"prm", "orm"}
-    for row in rows_of(run / "beam.jsonl"):
-        assert 1 <= len(row["candidates"]) <= 4
-        assert row["cost"]["verifier_calls"] > 0
+    stored = read_runs([run])
+    assert len(stored.rows) == 7
+    methods = [
+        "majority",
+        "prm_best_of_n",
+        "prm_weighted_vote",
+        "prm_beam_search",
+        "orm_best_of_n",
+        "orm_weighted_vote",
+    ]
+    for row in stored.rows:
+        by_name = {result.method: result for result in row.results}
+        assert list(by_name) == methods
+        pools = [by_name[name].candidates for name in methods if name != "prm_beam_search"]
+        assert pools == [pools[0]] * 5  # one pool for all
+        assert [by_name[name].independent for name in methods] == [True, True, True, False, True, True]
+        for result in row.results:
+            assert 1 <= len(result.candidates) <= 4
+            for candidate, scores in zip(result.candidates, result.scores, strict=True):
+                assert (scores is not None) == (candidate.usable and result.verifier is not None)
+        assert by_name["majority"].cost.generated_tokens == sum(trace.num_tokens for trace in pools[0])
+        assert by_name["majority"].cost.verifier_calls == 0 < by_name["prm_beam_search"].cost.verifier_calls
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.yaml",
+        "meta.json",
+        "results.journal",
+        "results.jsonl",
+    ]
     meta = json.loads((run / "meta.json").read_text())
     assert (meta["n"], meta["split"], meta["verifiers"]["orm"]["kind"]) == (4, "test", "orm")
 
     ok(scripts.run("eval/write_report.py", run=run, output_dir=tmp_path))
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert (summary["n_problems"], summary["N"]) == (7, 4)
-    assert {"single", "majority", "prm_best_of_n", "prm_beam", "orm_best_of_n"} <= set(summary["methods"])
+    assert list(summary["methods"]) == ["single", *methods, "pass_at_n"]
 
     # Again: nothing is done, the seconds of the real run stay.
     before = {path: path.read_bytes() for path in run.iterdir()}
@@ -133,16 +170,13 @@ def test_search_and_report(scripts, verifiers, tmp_path):
     assert {path: path.read_bytes() for path in run.iterdir()} == before
 
     # Cut off in the second chunk: the first one is kept as it is, the rest is the same but for the time it took.
-    pool = before[run / "pool.journal"]
-    (run / "pool.journal").write_bytes(pool[: int(0.6 * len(pool))])
-    (run / "pool.jsonl").unlink()
+    journal = before[run / "results.journal"]
+    (run / "results.journal").write_bytes(journal[: int(0.6 * len(journal))])
+    (run / "results.jsonl").unlink()
     ok(scripts.run("eval/run_search.py", **flags))
-    for name, first in (("pool.jsonl", 3), ("beam.jsonl", 7)):
-        new, old = rows_of(run / name), [json.loads(line) for line in before[run / name].splitlines()]
-        assert new[:first] == old[:first]
-        assert [row | {"cost": row["cost"] | {"seconds": 0}} for row in new] == [
-            row | {"cost": row["cost"] | {"seconds": 0}} for row in old
-        ]
+    new, old = rows_of(run / "results.jsonl"), [json.loads(line) for line in before[run / "results.jsonl"].splitlines()]
+    assert new[:3] == old[:3]
+    assert timeless(new) == timeless(old)
 
     # Other settings, or other weights under the same name, are not mixed in.
     more = scripts.run("eval/run_search.py", **flags | {"samples": 8})
@@ -154,6 +188,75 @@ def test_search_and_report(scripts, verifiers, tmp_path):
     (verifiers["prm"] / "model.safetensors").write_bytes(weights)
     assert other.code != 0
     assert "verifiers: was {" in other.last_line
+
+
+def test_a_search_killed_inside_a_chunk_goes_on_and_ends_alike(scripts, verifiers, tmp_path):
+    flags = search_flags(verifiers, tmp_path / "killed", samples=8)
+    requests = tmp_path / "killed" / "requests-0.journal"
+    pid = scripts.start("eval/run_search.py", **flags)
+    while not (requests.exists() and requests.read_bytes().count(b'"commit"') >= 3):
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    assert scripts.wait(pid).code == -signal.SIGKILL
+    answered = requests.read_bytes()
+    drawn = [row["drawn"] for row in map(json.loads, answered[: answered.rindex(b"\n")].splitlines()) if "drawn" in row]
+    assert len(drawn) == len(set(drawn)) >= 7 * 8
+
+    done = ok(scripts.run("eval/run_search.py", **flags))
+    assert "7 problems, 6 methods" in done.stdout
+    ok(scripts.run("eval/run_search.py", **flags | {"output_dir": tmp_path / "whole"}))
+    killed, whole = (rows_of(tmp_path / name / "results.jsonl") for name in ("killed", "whole"))
+    assert timeless(killed) == timeless(whole)
+    # What was drawn before the kill was not drawn again: its share of the seconds is that of the first run.
+    seconds = {
+        row["trace"]["seed"]: row["seconds"] for row in map(json.loads, answered.splitlines()[1:]) if "drawn" in row
+    }
+    for row in killed:
+        spent = sum(seconds[candidate["seed"]] for candidate in row["candidates"][:8])
+        assert row["results"][0]["cost"]["seconds"] == pytest.approx(spent)
+
+
+OWN = '''
+from prm.search.requests import Found, Sample, best, score_readable
+from prm.types import Scores
+
+
+def first_wins(problem, budget, seed, patience=1):
+    """The first sample that has an answer; the verifier's scores are shown and not heeded."""
+    traces = yield Sample(budget.samples)
+    scores = yield from score_readable(traces)
+    usable = [i for i, trace in enumerate(traces) if trace.usable]
+    return Found(traces, scores, usable[0] if usable else None)
+
+
+class Shortest:
+    name, kind, num_parameters = "shortest-1", "prm", 0
+
+    def score_batch(self, prompts, steps_N):
+        return [Scores((0.5,) * len(steps), 1 / len(steps), read=7) for steps in steps_N]
+'''
+
+
+def test_a_strategy_and_a_verifier_of_ones_own_run_cost_and_are_reported(scripts, tmp_path):
+    """From a file that a user wrote, without another edit: the names are all that the project knows of them."""
+    own = tmp_path / "own.py"
+    own.write_text(OWN)
+    methods = ["majority", f"{own}:first_wins short", "best_of_n short", "beam_search short width=2"]
+    flags = search_flags({"short": f"{own}:Shortest"}, tmp_path / "search", methods=methods)
+    ok(scripts.run("eval/run_search.py", **flags))
+    for row in read_runs([tmp_path / "search"]).rows:
+        majority, first, shortest, _ = row.results
+        assert (first.method, first.strategy, first.verifier) == ("short_first_wins", "first_wins", "short")
+        assert first.candidates == majority.candidates
+        usable = [i for i, trace in enumerate(first.candidates) if trace.usable]
+        assert first.chosen == (usable[0] if usable else None)
+        assert first.cost.verifier_tokens == 7 * len(usable)
+        assert shortest.chosen == min(usable, key=lambda i: len(first.candidates[i].steps), default=None)
+    ok(scripts.run("eval/write_report.py", run=tmp_path / "search", output_dir=tmp_path / "report"))
+    page = (tmp_path / "report" / "report.md").read_text()
+    for label in ("short first wins", "short best-of-N", "short beam search [width=2]"):
+        assert f"| {label} | " in page
+    assert "short first wins" in (tmp_path / "report" / "report.html").read_text()
 
 
 def refuses(scripts, message, script, **flags):
@@ -282,13 +385,24 @@ def test_planners_share_the_rollouts_of_a_store(scripts, folder, tmp_path):
 
 
 def test_what_run_search_refuses(scripts, verifiers, tmp_path):
-    flags = GENERATOR | {"problems": "arithmetic", "limit": 2, "output_dir": tmp_path}
+    prm = f"prm={verifiers['prm']}"
+    flags = GENERATOR | {"problems": "arithmetic", "limit": 2, "output_dir": tmp_path / "out", "verifiers": prm}
     empty = write(tmp_path / "empty.jsonl")
-    nothing = flags | {"problems": empty, "prm": verifiers["prm"]}
-    refuses(scripts, f"no problems in the test split of {empty}", "eval/run_search.py", **nothing)
-    refuses(scripts, "prm_config.json is missing", "eval/run_search.py", prm=tmp_path, **flags)
-    narrow = flags | {"samples": 2, "beam_width": 4, "prm": verifiers["prm"]}
-    refuses(scripts, "--beam_width 4 needs at least as many --samples, not 2", "eval/run_search.py", **narrow)
+    own = write(tmp_path / "own.py", "x = 1")
+    for message, changes in {
+        f"no problems in the test split of {empty}": {"problems": empty},
+        "prm_config.json is missing": {"verifiers": f"prm={tmp_path}"},
+        "must be name=path, such as prm=outputs/prm": {"verifiers": verifiers["prm"]},
+        f"{own} has no 'Mine'": {"verifiers": f"mine={own}:Mine"},
+        "beam search with width 4 needs a budget of at least as many samples, not 2": {"samples": 2},
+        "no strategy 'best_of', did you mean 'best_of_n'?": {"methods": "best_of prm"},
+        "no verifier 'orm', did you mean 'prm'?": {"methods": "best_of_n orm"},
+        "beam_search has no parameter 'wide', did you mean 'width'?": {"methods": "beam_search prm wide=2"},
+        "prm_best_of_n twice; leave one out": {"methods": ["best_of_n prm", "best_of_n prm"]},
+        "best_of_n asks for scores and names no verifier; write `best_of_n VERIFIER`": {"methods": "best_of_n"},
+    }.items():
+        refuses(scripts, message, "eval/run_search.py", **flags | changes)
+        assert not (tmp_path / "out" / "results.jsonl").exists()
 
 
 OFFLINE = """

@@ -17,19 +17,23 @@ from pathlib import Path
 
 import pytest
 
+from prm.evaluation.reading import reading, traces_to_show
 from prm.evaluation.search_runs import read_runs
-from prm.evaluation.summary import reading, summarize, traces_to_show
+from prm.evaluation.summary import summarize
+from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
 META = {
+    "format": 2,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,
     "seed": 0,
+    "methods": ["majority", "orm_best_of_n", "prm_best_of_n", "prm_weighted_vote", "prm_beam_search"],
     "generator": {"name": "student", "num_parameters": 100, "temperature": 1.0},
     "verifiers": {
-        "prm": {"path": "prm", "num_parameters": 50, "kind": "prm", "aggregation": "last"},
-        "orm": {"path": "orm", "num_parameters": 20, "kind": "orm", "aggregation": "last"},
+        "prm": {"path": "prm", "num_parameters": 50, "kind": "prm"},
+        "orm": {"path": "orm", "num_parameters": 20, "kind": "orm"},
     },
     "seconds": 12.5,
 }
@@ -42,29 +46,51 @@ CANDIDATES = (
 )
 
 
-def pool_rows() -> list[dict]:
-    rows = []
-    for i, candidates in enumerate(CANDIDATES):
+def rows(methods: list[str] = META["methods"]) -> list[dict]:
+    found = []
+    for i, values in enumerate(CANDIDATES):
+        right = [i != 2 and answer_class == 0 for answer_class, _, _ in values]
+        candidates = [candidate(v[0], ok) | {"index": k} for k, (v, ok) in enumerate(zip(values, right, strict=True))]
+        scores = {name: [[0.5, v[k]] for v in values] for name, k in (("prm", 1), ("orm", 2))}
+        if i == 2:
+            candidates[3].update(finished=False, status="truncated")
+        if i == 3:
+            candidates[3]["completions"] = ["a", "b", "c", "#### 11"]
+            scores = {name: [*its[:3], [0.5, 0.5, *its[3]]] for name, its in scores.items()}
+        usable = [c["answer"] is not None and c["finished"] for c in candidates]
+        scores = {name: [s if ok else None for s, ok in zip(its, usable, strict=True)] for name, its in scores.items()}
+        beam = candidate((0, 6, 5, 6)[i], i in (0, 2)) | {"completions": ["#### 10"]}
+        results = {
+            "majority": pool("majority", None, [None] * 4, chosen=(0, 1, 0, 0)[i]),
+            "orm_best_of_n": pool("best_of_n", "orm", scores["orm"], chosen=(3, 1, 0, 0)[i]),
+            "prm_best_of_n": pool("best_of_n", "prm", scores["prm"], chosen=(0, 0, 0, 3)[i]),
+            "prm_weighted_vote": pool("weighted_vote", "prm", scores["prm"], chosen=(0, 0, 0, 3)[i]),
+            "prm_beam_search": {
+                "strategy": "beam_search",
+                "verifier": "prm",
+                "candidates": [4],
+                "scores": [[0.7]],
+                "trace_scores": [0.7],
+                "chosen": 0,
+                "independent": False,
+                "cost": cost(generated_tokens=80, verifier_tokens=120, flops=7e4),
+            },
+        }
         row = {
             "problem_id": f"arithmetic/test/{i}",
             "prompt": f"Problem {i}",
             "gold": "10",
+            "source": "arithmetic",
             "level": 1 + i // 2,
-            "gold_class": None if i == 2 else 0,
-            "candidates": [candidate(*values, right=i != 2 and values[0] == 0) for values in candidates],
-            "cost": {"generated_tokens": 40, "prompt_tokens": 5, "generator_calls": 4, "seconds": 0.1},
-            "verifier_tokens": {"prm": 60, "orm": 60},
+            "candidates": [*candidates, beam] if "prm_beam_search" in methods else candidates,
+            "results": [results[name] | {"method": name} for name in methods],
         }
-        rows.append(row)
-    rows[2]["candidates"][3].update(finished=False, status="truncated")
-    longest = rows[3]["candidates"][3]
-    longest["completions"] = ["a", "b", "c", "#### 11"]
-    longest["scores"] = {"prm": [0.5, 0.5, 0.5, 0.95], "orm": [0.5, 0.5, 0.5, 0.1]}
-    rows[0]["candidates"][0]["completions"][0] = "</script><b>1 < 2</b>"
-    return rows
+        found.append(row)
+    found[0]["candidates"][0]["completions"][0] = "</script><b>1 < 2</b>"
+    return found
 
 
-def candidate(answer_class: int | None, prm: float, orm: float, right: bool) -> dict:
+def candidate(answer_class: int | None, right: bool) -> dict:
     return {
         "completions": ["1 + 1 = 2", f"#### {answer_class}"],
         "answer": None if answer_class is None else str(10 + answer_class),
@@ -73,36 +99,41 @@ def candidate(answer_class: int | None, prm: float, orm: float, right: bool) -> 
         "status": "no_answer" if answer_class is None else "ok",
         "num_tokens": 10,
         "finished": True,
-        "scores": {"prm": [0.5, prm], "orm": [0.5, orm]},
+        "seed": 0,
+        "index": 0,
+        "generator": "student",
     }
 
 
-def beam_rows() -> list[dict]:
-    return [
-        {
-            "problem_id": row["problem_id"],
-            "strategy": "beam_search",
-            "prompt": row["prompt"],
-            "gold": row["gold"],
-            "level": row["level"],
-            "candidates": [
-                {"completions": ["#### 10"], "answer": "10", "finished": True, "scores": {"prm": [0.7]}},
-            ],
-            "chosen": 0,
-            "answer": "10",
-            "correct": i in (0, 2),
-            "cost": {"generated_tokens": 80, "verifier_tokens": 120, "flops": 7e4},
-        }
-        for i, row in enumerate(pool_rows())
-    ]
+def pool(strategy: str, verifier: str | None, scores: list, chosen: int) -> dict:
+    """The result of a method that chooses from the four samples."""
+    size = {"prm": 50, "orm": 20, None: 0}[verifier]
+    read = 60 if verifier else 0
+    flops = 2 * 100 * (5 + 40) + 2 * size * read
+    return {
+        "strategy": strategy,
+        "verifier": verifier,
+        "candidates": [0, 1, 2, 3],
+        "scores": list(scores),
+        "trace_scores": [its and its[-1] for its in scores],
+        "chosen": chosen,
+        "independent": True,
+        "cost": cost(generated_tokens=40, prompt_tokens=5, verifier_tokens=read, flops=flops),
+    }
 
 
-def write_run(folder: Path, pool: list[dict], beam: list[dict] | None = None, meta: dict = META) -> Path:
+def cost(**values: float) -> dict:
+    zero = dict.fromkeys(
+        ("generated_tokens", "prompt_tokens", "verifier_tokens", "cached_tokens", "generator_calls", "verifier_calls"),
+        0,
+    )
+    return zero | {"flops": 0.0, "seconds": 0.1} | values
+
+
+def write_run(folder: Path, rows: list[dict], meta: dict = META) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meta.json").write_text(json.dumps(meta))
-    (folder / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pool))
-    if beam is not None:
-        (folder / "beam.jsonl").write_text("".join(json.dumps(row) + "\n" for row in beam))
+    (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
 
@@ -115,7 +146,7 @@ def write_report(*arguments: object) -> subprocess.CompletedProcess:
 def report(tmp_path_factory):
     """(output folder, stdout) of the script on the run above."""
     root = tmp_path_factory.mktemp("report")
-    run = write_run(root / "search", pool_rows(), beam_rows())
+    run = write_run(root / "search", rows())
     done = write_report("--run", run, "--output_dir", root / "out", "--seconds", 99)
     assert done.returncode == 0, done.stderr
     return root / "out", done.stdout
@@ -132,8 +163,8 @@ def test_accuracies_are_those_worked_out_by_hand(summary):
         "majority": 0.375,
         "orm_best_of_n": 0.25,
         "prm_best_of_n": 0.5,
-        "prm_weighted": 0.5,
-        "prm_beam": 0.5,
+        "prm_weighted_vote": 0.5,
+        "prm_beam_search": 0.5,
         "pass_at_n": 0.75,
     }
     assert (summary["n_problems"], summary["N"], summary["seconds"]) == (4, 4, 99)
@@ -146,9 +177,9 @@ def test_costs_count_prompts_once_and_only_the_models_that_took_part(summary):
     }
     assert cost["single"] == (10, 0, 2 * 100 * (5 + 10))
     assert cost["majority"] == cost["pass_at_n"] == (40, 0, 2 * 100 * (5 + 40))
-    assert cost["prm_best_of_n"] == cost["prm_weighted"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 50 * 60)
+    assert cost["prm_best_of_n"] == cost["prm_weighted_vote"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 50 * 60)
     assert cost["orm_best_of_n"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 20 * 60)
-    assert cost["prm_beam"] == (80, 120, 7e4)
+    assert cost["prm_beam_search"] == (80, 120, 7e4)
 
 
 def test_curves_average_over_all_subsets(summary):
@@ -160,17 +191,23 @@ def test_curves_average_over_all_subsets(summary):
     assert at_two["prm_best_of_n"]["accuracy"] == pytest.approx((5 / 6 + 3 / 6 + 0 + 3 / 6) / 4)
     assert at_two["majority"]["accuracy"] == pytest.approx((3 / 6 + 1.5 / 6 + 0 + 4.5 / 6) / 4)
     assert [point["n"] for point in summary["curves"]["majority"]] == [1, 2, 4]
-    assert "prm_beam" not in summary["curves"]
+    assert "prm_beam_search" not in summary["curves"]
 
 
 def test_differences_are_paired(summary):
     # 1/2, 1, 0, -1 per problem; -0.625 and 0.75 are the 2.5% and 97.5% points over its 256 equally likely resamples.
-    assert summary["differences"]["prm_best_of_n-majority"] == {"mean": 0.125, "low": -0.625, "high": 0.75}
+    assert summary["differences"]["prm_best_of_n - majority"] == {"mean": 0.125, "low": -0.625, "high": 0.75}
     assert {name: numbers["mean"] for name, numbers in summary["differences"].items()} == {
-        "prm_best_of_n-majority": 0.125,
-        "prm_best_of_n-single": 0.125,
-        "prm_best_of_n-orm_best_of_n": 0.25,
-        "prm_beam-prm_best_of_n": 0.0,
+        "orm_best_of_n - majority": -0.125,
+        "orm_best_of_n - single": -0.125,
+        "prm_best_of_n - majority": 0.125,
+        "prm_best_of_n - single": 0.125,
+        "prm_best_of_n - orm_best_of_n": 0.25,
+        "prm_weighted_vote - majority": 0.125,
+        "prm_weighted_vote - single": 0.125,
+        "prm_beam_search - majority": 0.125,
+        "prm_beam_search - single": 0.125,
+        "prm_beam_search - prm_best_of_n": 0.0,
     }
 
 
@@ -183,8 +220,8 @@ def test_levels(summary):
         "majority": 0.5,
         "orm_best_of_n": 0.5,
         "prm_best_of_n": 0.0,
-        "prm_weighted": 0.0,
-        "prm_beam": 0.5,
+        "prm_weighted_vote": 0.0,
+        "prm_beam_search": 0.5,
         "pass_at_n": 0.5,
     }
 
@@ -203,13 +240,11 @@ def test_verifier_diagnostics_use_candidates_with_an_answer(summary):
 
 
 def test_shares_and_warnings(summary):
-    assert summary["truncated_share"] == summary["no_answer_share"] == 1 / 16
+    assert summary["truncated_share"] == summary["no_answer_share"] == 1 / 20  # beams are candidates, too
     assert (summary["undecided_share"], summary["vote_tie_rate"]) == (0, 2 / 4)
     patterns = (
-        "6.2% .* token limit",
-        "6.2% .* final answer",
         r"orm ranks .*0\.300",
-        r"Beam search generated 2\.00 times",
+        r"PRM beam search generated 2\.00 times",
     )
     assert len(summary["warnings"]) == len(patterns)
     for pattern, warning in zip(patterns, summary["warnings"], strict=True):
@@ -237,116 +272,159 @@ def test_html_is_self_contained_and_safe(report):
     embedded = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)[1]
     problems = json.loads(embedded)
     assert problems[0]["candidates"][0]["steps"][0] == "</script><b>1 < 2</b>"
-    assert [problem["picks"] for problem in problems] == [
-        {"prm": 0, "orm": 3, "majority": 0},
-        {"prm": 0, "orm": 1, "majority": 1},
-        {"prm": 0, "orm": 0, "majority": 0},
-        {"prm": 3, "orm": 0, "majority": 0},
-    ]
-    assert problems[2]["candidates"][2]["scores"] == {"prm": None, "orm": None}
+    assert [list(problem["picks"].values()) for problem in problems] == [
+        [0, 3, 0, 0, 4], [1, 1, 0, 0, 4], [0, 0, 0, 0, 4], [0, 0, 3, 3, 4],
+    ]  # fmt: skip
+    assert list(problems[0]["picks"]) == META["methods"]
+    assert problems[2]["candidates"][2]["scores"] == {}
+    assert problems[0]["candidates"][4]["step_scores"] == {"prm": [0.7]}
+    names = json.loads(re.search(r'<script type="application/json" id="names">(.*?)</script>', page, re.DOTALL)[1])
+    assert names["methods"]["prm_beam_search"] == "PRM beam search"
+    assert (names["verifiers"], names["leading"]) == ({"prm": "PRM", "orm": "ORM"}, "prm_best_of_n")
 
 
 def test_a_gain_is_claimed_only_without_zero_in_its_interval(tmp_path):
-    summary = summarize(read_runs([write_run(tmp_path, pool_rows())]))
-    numbers = summary["differences"]["prm_best_of_n-majority"]
+    summary = summarize(read_runs([write_run(tmp_path, rows())]))
+    numbers = summary["differences"]["prm_best_of_n - majority"]
     numbers.update(mean=0.1, low=0.02, high=0.2)
     assert "PRM best-of-N beats majority vote by +10.0 points [+2.0, +20.0]." in reading(summary)
     numbers.update(low=0.0)
     assert "beats majority" not in reading(summary)
     numbers.update(mean=-0.1, low=-0.2, high=-0.02)
-    assert "PRM best-of-N falls behind majority vote: -10.0 points" in reading(summary)
+    assert "PRM best-of-N loses to majority vote: -10.0 points" in reading(summary)
 
 
 def test_runs_on_different_problems_are_joined(tmp_path):
-    whole = summarize(read_runs([write_run(tmp_path / "whole", pool_rows(), beam_rows())]))
+    whole = summarize(read_runs([write_run(tmp_path / "whole", rows())]))
     halves = [
-        write_run(tmp_path / name, pool_rows()[part], beam_rows()[part])
-        for name, part in (("first", slice(0, 2)), ("second", slice(2, 4)))
+        write_run(tmp_path / name, rows()[part]) for name, part in (("first", slice(0, 2)), ("second", slice(2, 4)))
     ]
     assert summarize(read_runs(halves)) == whole | {"seconds": 25.0}
 
 
 def test_without_orm_beam_and_levels(tmp_path):
-    rows = [row | {"level": None} for row in pool_rows()]
-    meta = META | {"verifiers": {"prm": META["verifiers"]["prm"]}}
-    done = write_report("--run", write_run(tmp_path / "run", rows, meta=meta), "--output_dir", tmp_path / "out")
+    methods = ["majority", "prm_best_of_n", "prm_weighted_vote"]
+    some = [row | {"level": None} for row in rows(methods)]
+    meta = META | {"verifiers": {"prm": META["verifiers"]["prm"]}, "methods": methods}
+    done = write_report("--run", write_run(tmp_path / "run", some, meta), "--output_dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
-    assert list(summary["methods"]) == ["single", "majority", "prm_best_of_n", "prm_weighted", "pass_at_n"]
-    assert list(summary["differences"]) == ["prm_best_of_n-majority", "prm_best_of_n-single"]
+    assert list(summary["methods"]) == ["single", *methods, "pass_at_n"]
+    assert list(summary["differences"])[:2] == ["prm_best_of_n - majority", "prm_best_of_n - single"]
     assert summary["by_level"] == {}
     assert not (tmp_path / "out/by_level.png").exists()
     assert "by_level" not in (tmp_path / "out/report.md").read_text()
 
 
+@pytest.mark.parametrize("methods", [["majority"], ["prm_beam_search"], ["prm_beam_search", "orm_best_of_n"]])
+def test_any_set_of_methods_makes_a_report(methods, tmp_path):
+    run = write_run(tmp_path / "run", rows(methods), META | {"methods": methods})
+    done = write_report("--run", run, "--output_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert set(methods) <= set(summary["methods"])
+    assert ("single" in summary["methods"]) == (methods != ["prm_beam_search"])
+    assert (tmp_path / "out/gains.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_strategy_without_an_estimator_is_a_point(tmp_path):
+    assert "first_wins" not in STRATEGIES
+    some = rows()
+    for row in some:
+        row["results"].append(row["results"][2] | {"method": "prm_first_wins[start=2]", "strategy": "first_wins"})
+    run = write_run(tmp_path, some, META | {"methods": [*META["methods"], "prm_first_wins[start=2]"]})
+    summary = summarize(read_runs([run]))
+    mine = summary["methods"]["prm_first_wins[start=2]"]
+    assert (mine["label"], mine["accuracy"], mine["verifier_tokens"]) == ("PRM first wins [start=2]", 0.5, 60)
+    assert "prm_first_wins[start=2]" not in summary["curves"]
+
+
+def test_at_the_full_budget_the_estimators_agree_with_what_was_chosen():
+    """Where nothing ties: the report's numbers and the strategies' choices are one thing."""
+    from prm.evaluation.summary import ESTIMATORS, _Pool
+
+    pool_ = _Pool(0, (True, False, False), (0, 1, 1), 0, (0.9, 0.4, 0.3))
+    assert ESTIMATORS["best_of_n"](pool_, 3) == 1.0
+    assert ESTIMATORS["majority"](pool_, 3) == 0.0
+    assert ESTIMATORS["weighted_vote"](pool_, 3) == 1.0
+
+
 def test_the_trace_browser_keeps_the_rare_kind(tmp_path):
-    rows = [pool_rows()[3 if i == 150 else 1] | {"problem_id": str(i)} for i in range(200)]
-    shown = [problem["id"] for problem in traces_to_show(read_runs([write_run(tmp_path, rows)]))]
+    many = [rows()[3 if i == 150 else 1] | {"problem_id": str(i)} for i in range(200)]
+    shown = [problem["id"] for problem in traces_to_show(read_runs([write_run(tmp_path, many)]))]
     assert len(shown) == 60
     assert "150" in shown
     assert shown == sorted(shown, key=int)
 
 
-def drop_score(pool, beam):
-    pool[1]["candidates"][2]["scores"]["prm"].pop()
+def drop_score(rows):
+    rows[1]["results"][2]["scores"][2].pop()
 
 
-def drop_key(pool, beam):
-    del pool[2]["gold_class"]
+def drop_key(rows):
+    del rows[2]["candidates"][1]["class"]
 
 
-def drop_candidate(pool, beam):
-    pool[3]["candidates"].pop()
+def drop_candidate(rows):
+    for column in ("candidates", "scores", "trace_scores"):
+        rows[3]["results"][2][column].pop(0)
+    rows[3]["results"][2]["chosen"] = 0
 
 
-def repeat_problem(pool, beam):
-    pool[3]["problem_id"] = pool[0]["problem_id"]
+def repeat_problem(rows):
+    rows[3]["problem_id"] = rows[0]["problem_id"]
 
 
-def use_logit(pool, beam):
-    pool[0]["candidates"][0]["scores"]["orm"][1] = 3.5
+def use_logit(rows):
+    rows[0]["results"][1]["scores"][0][1] = 3.5
 
 
-def drop_beam_score(pool, beam):
-    beam[3]["candidates"][0]["scores"]["prm"] = []
+def drop_method(rows):
+    rows[3]["results"].pop()
 
 
-def drop_beam_problem(pool, beam):
-    beam.pop()
+def point_nowhere(rows):
+    rows[0]["results"][4]["candidates"] = [7]
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (drop_score, r"pool\.jsonl:2: candidate 2: 2 steps but 1 prm scores"),
-        (drop_key, r"pool\.jsonl:3: needs the keys .*gold_class"),
-        (drop_candidate, r"pool\.jsonl:4: 3 candidates, but n is 4"),
-        (repeat_problem, r"pool\.jsonl:4: problem 'arithmetic/test/0' is there twice"),
-        (use_logit, r"pool\.jsonl:1: candidate 0: orm score 1 is 3\.5"),
-        (drop_beam_score, r"beam\.jsonl:4: candidate 0: 1 steps but 0 prm scores"),
-        (drop_beam_problem, r"beam\.jsonl: problem 'arithmetic/test/3' is in only one"),
+        (drop_score, r"results\.jsonl:2: prm_best_of_n: candidate 2 has 2 steps but 1 scores"),
+        (drop_key, r"results\.jsonl:3: candidate 1: needs the keys .*class"),
+        (drop_candidate, r"results\.jsonl:4: prm_best_of_n has 3 candidates, but 4 in .*results\.jsonl:1"),
+        (repeat_problem, r"results\.jsonl:4: problem 'arithmetic/test/0' is there twice"),
+        (use_logit, r"results\.jsonl:1: orm_best_of_n: a score of candidate 0 is 3\.5"),
+        (drop_method, r"results\.jsonl:4: has the methods .*meta\.json says .*prm_beam_search"),
+        (point_nowhere, r"results\.jsonl:1: prm_beam_search: candidates \[7\] and choice 0 do not fit 5 candidates"),
     ],
 )
 def test_damaged_rows_are_named(tmp_path, damage, message):
-    pool, beam = pool_rows(), beam_rows()
-    damage(pool, beam)
+    some = rows()
+    damage(some)
     with pytest.raises(ValueError, match=message):
-        read_runs([write_run(tmp_path, pool, beam)])
+        read_runs([write_run(tmp_path, some)])
+
+
+def test_a_run_of_an_older_version_is_refused_in_words(tmp_path):
+    meta = {key: value for key, value in META.items() if key != "format"}
+    with pytest.raises(ValueError, match=r"meta\.json: the run was written by another version of this project"):
+        read_runs([write_run(tmp_path, rows(), meta)])
 
 
 def test_runs_of_different_setups_are_refused(tmp_path):
-    first = write_run(tmp_path / "first", pool_rows())
-    second = write_run(tmp_path / "second", pool_rows(), meta=META | {"n": 8})
+    first = write_run(tmp_path / "first", rows())
+    second = write_run(tmp_path / "second", rows(), META | {"n": 8})
     with pytest.raises(ValueError, match=r"second/meta\.json: n is 8, but 4 in .*first"):
         read_runs([first, second])
 
 
 def test_the_script_ends_with_one_line_for_a_broken_or_missing_file(tmp_path):
-    run = write_run(tmp_path / "run", pool_rows())
-    with (run / "pool.jsonl").open("a") as file:
+    run = write_run(tmp_path / "run", rows())
+    with (run / "results.jsonl").open("a") as file:
         file.write('{"problem_id": "arith')
     broken = write_report("--run", run, "--output_dir", tmp_path / "out")
     missing = write_report("--run", tmp_path / "nowhere", "--output_dir", tmp_path / "out")
     assert (broken.returncode, missing.returncode) == (1, 1)
-    assert re.fullmatch(r"error: .*pool\.jsonl:5: not a JSON row .*\n", broken.stderr)
+    assert re.fullmatch(r"error: .*results\.jsonl:5: not a JSON row .*\n", broken.stderr)
     assert re.fullmatch(r"error: .*nowhere/meta\.json is missing; .*\n", missing.stderr)

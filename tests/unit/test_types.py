@@ -63,11 +63,10 @@ def test_soft_labels_and_counts_may_be_absent():
 
 
 def test_costs_add_up_field_by_field():
-    one = Cost(
-        generated_tokens=10, prompt_tokens=3, verifier_tokens=5, generator_calls=1, verifier_calls=2, seconds=0.5
-    )
+    one = Cost(10, 3, 5, 8, 1, 2, seconds=0.5)
     two = Cost(generated_tokens=7, prompt_tokens=1, verifier_tokens=2, generator_calls=4, flops=1e9, seconds=0.25)
-    assert one + two == Cost(17, 4, 7, 5, 2, 1e9, 0.75)
+    assert (one.cached_tokens, one.generator_calls, one.verifier_calls) == (8, 1, 2)
+    assert one + two == Cost(17, 4, 7, 8, 5, 2, 1e9, 0.75)
     assert sum([one, two, one], Cost()).generated_tokens == 27
 
 

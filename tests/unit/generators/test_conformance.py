@@ -23,7 +23,9 @@ from prm.datasets.problems import load_problems
 from prm.encoding.steps import complete_steps, is_final
 from prm.generators import derive_seed, load_generator
 from prm.generators.hf import HfGenerator
-from prm.sampling.traces import sample_traces
+from prm.search.driver import search
+from prm.search.methods import parse_method
+from prm.types import Budget
 
 ENGINES = ["hf", "openai", "openai_text", "vllm", "vllm_serve"]
 CONTEXT = 256
@@ -221,7 +223,8 @@ def test_names_and_encoding(make, reference, engine):
 
 def test_traces(make, engine):
     problems = load_problems("arithmetic", "test", 3)
-    traces_P = sample_traces(problems, make(max_new_tokens=80), 3, seed=4)
+    results = search(parse_method("majority", []), problems, make(max_new_tokens=80), None, Budget(3), seed=4)
+    traces_P = [result.candidates for result in results]
     assert [[trace.id for trace in traces] for traces in traces_P] == [
         [f"{p.id}#{i}" for i in range(3)] for p in problems
     ]

@@ -1,13 +1,14 @@
 """Seeds, the scripted generator, and traces built from what a generator wrote."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from prm import answers
 from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
-from prm.sampling.traces import build_traces, sample_traces
+from prm.sampling.traces import cut, grow, open_trace, trace_seed
 from prm.types import Continuation, Problem
 
 PROBLEMS = [Problem(f"p/{i}", f"What is {i} + {i}?", str(2 * i), "p") for i in (1, 2, 3)]
@@ -33,8 +34,8 @@ def test_scripted_generator_continues_text():
     prefix = generator.encode("ab", ["x = 1"])
     assert "".join(map(chr, prefix)) == "ab\nx = 1\n"
     step, end = generator.generate([prefix], [5], until="step") + generator.generate([prefix], [6])
-    assert step == Continuation(tuple(map(ord, "seed 5\n")), "seed 5\n", "step")
-    assert end == Continuation(tuple(map(ord, "seed 6\n#### 9")), "seed 6\n#### 9", "eos")
+    assert step == Continuation(tuple(map(ord, "seed 5\n")), "seed 5\n", "step", prefill=9)
+    assert end == Continuation(tuple(map(ord, "seed 6\n#### 9")), "seed 6\n#### 9", "eos", prefill=9)
     assert generator.calls == [("ab\nx = 1\n", 5), ("ab\nx = 1\n", 6)]
     answered = ScriptedGenerator(lambda prefix, seed: "#### 4\nmore").generate([prefix], [0], until="step")
     assert answered[0].text == "#### 4\n"
@@ -43,12 +44,26 @@ def test_scripted_generator_continues_text():
         generator.generate([prefix], [1, 2])
 
 
+def whole_traces(problems, script, n, seed, first=0):
+    """`n` traces of each problem, as labeling and search sample them."""
+    generator = ScriptedGenerator(script, name="student")
+    parents = [
+        [replace(open_trace(p), seed=trace_seed(seed, p.id, i), index=i) for i in range(first, first + n)]
+        for p in problems
+    ]
+    prefixes = [generator.encode(p.prompt) for p in problems for _ in range(n)]
+    flat = [parent for parents_N in parents for parent in parents_N]
+    continuations = generator.generate(prefixes, [parent.seed for parent in flat])
+    traces = grow(flat, continuations, [p for p in problems for _ in range(n)], generator)
+    return [traces[i * n : (i + 1) * n] for i in range(len(problems))]
+
+
 def test_sampled_traces_by_hand():
     def script(prefix, seed):
         n = int(prefix.split()[2])
         return f"{n} + {n} = {2 * n}\n#### {2 * n if n != 2 else 5}"
 
-    traces_P = sample_traces(PROBLEMS, ScriptedGenerator(script, name="student"), 2, seed=9)
+    traces_P = whole_traces(PROBLEMS, script, 2, seed=9)
     assert [[(t.id, t.answer, t.correct) for t in traces] for traces in traces_P] == [
         [("p/1#0", "2", True), ("p/1#1", "2", True)],
         [("p/2#0", "5", False), ("p/2#1", "5", False)],
@@ -61,12 +76,42 @@ def test_sampled_traces_by_hand():
 
 
 def test_a_trace_depends_on_its_own_number_only():
-    generator = ScriptedGenerator(lambda prefix, seed: f"#### {seed}")
-    many = sample_traces(PROBLEMS, generator, 5, seed=1)
-    few = sample_traces(PROBLEMS[1:2], generator, 2, seed=1, first=3)
-    assert few == [many[1][3:]]
-    assert sample_traces(PROBLEMS, generator, 5, seed=2)[0][0].seed != many[0][0].seed
+    def script(prefix, seed):
+        return f"#### {seed}"
+
+    many = whole_traces(PROBLEMS, script, 5, seed=1)
+    assert whole_traces(PROBLEMS[1:2], script, 2, seed=1, first=3) == [many[1][3:]]
+    assert whole_traces(PROBLEMS, script, 5, seed=2)[0][0].seed != many[0][0].seed
     assert len({trace.seed for traces in many for trace in traces}) == 15
+
+
+def test_one_step_grows_an_open_trace_until_it_ends():
+    generator = ScriptedGenerator(lambda prefix, seed: "", name="student")
+    problem, root = PROBLEMS[1], open_trace(PROBLEMS[1])
+
+    def step(parent, text, stop):
+        (child,) = grow(
+            [parent], [Continuation(tuple(map(ord, text)), text, stop)], [problem], generator, one_step=True
+        )
+        return child
+
+    first = step(root, "2 + 2 = 4\n", "step")
+    assert (first.steps, first.status, first.finished, first.answer, first.num_tokens) == (
+        ("2 + 2 = 4",),
+        "open",
+        False,
+        None,
+        10,
+    )
+    done = step(first, "#### 4\n", "answer")
+    assert (done.steps, done.status, done.finished, done.answer, done.correct) == (
+        ("2 + 2 = 4", "#### 4"), "ok", True, "4", True,
+    )  # fmt: skip
+    assert (done.num_tokens, done.usable, first.usable) == (17, True, False)
+    blank = step(first, "\n", "step")  # nothing but a line end: it would be sampled again for ever
+    assert (blank.steps, blank.finished, blank.status) == (("2 + 2 = 4",), True, "ok")
+    assert step(first, "2 +", "length").status == "truncated"
+    assert (cut(first).status, cut(first).correct, cut(root).status) == ("truncated", False, "no_steps")
 
 
 def test_every_reason_why_a_trace_cannot_be_used_is_its_status(monkeypatch):
@@ -75,16 +120,12 @@ def test_every_reason_why_a_trace_cannot_be_used_is_its_status(monkeypatch):
         "check_many",
         lambda golds, preds: ["no_answer" if pred is None else str(pred).split("-")[0] for pred in preds],
     )
-    steps_N = [("#### correct-1",), ("#### wrong-1",), ("hm",), (), ("#### 2",), ("#### timeout-1",), ("#### error-1",)]
-    traces = build_traces(
-        PROBLEMS[:1] * 7,
-        steps_N,
-        generator="g",
-        finished=[True, True, True, True, False, True, True],
-        num_tokens=range(7),
-        seeds=range(7),
-        indices=range(7),
-    )
+    texts = ["#### correct-1", "#### wrong-1", "hm", "", "#### 2", "#### timeout-1", "#### error-1"]
+    continuations = [
+        Continuation((0,) * i, text, "length" if text == "#### 2" else "eos") for i, text in enumerate(texts)
+    ]
+    generator = ScriptedGenerator(lambda prefix, seed: "")
+    traces = grow([open_trace(PROBLEMS[0])] * 7, continuations, PROBLEMS[:1] * 7, generator)
     assert [trace.status for trace in traces] == ["ok", "ok", "no_answer", "no_steps", "truncated", "timeout", "error"]
     assert [trace.correct for trace in traces] == [True, False, False, False, False, None, None]
     assert [trace.answer is None for trace in traces] == [False, False, True, True, True, False, False]

@@ -5,9 +5,11 @@ from dataclasses import replace
 from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
 from prm.sampling.rollouts import Request, RolloutSource
-from prm.sampling.traces import sample_traces, trace_from_rollout
+from prm.sampling.traces import trace_from_rollout
+from prm.search.driver import search
+from prm.search.methods import parse_method
 from prm.storage.rollout_store import prefix_hash
-from prm.types import Problem
+from prm.types import Budget, Problem
 
 PROBLEM = Problem("arithmetic/train/7", "Start with 47, add 38, subtract 12.", "73", "arithmetic", 2)
 STEP = ("47 + 38 = 75",)
@@ -52,11 +54,12 @@ def test_only_what_is_not_known_is_sampled():
 
 
 def test_whole_traces_are_rollouts_from_the_prompt():
-    """With the seeds of `sample_traces`, so that either way of asking gives the same traces."""
+    """And those of the pool of a search, so that either way of asking gives the same traces."""
     (rollouts,) = RolloutSource(numbered(), seed=9).take([Request(PROBLEM, (), 4)])
     generator = numbered()
     traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
-    assert traces == sample_traces([PROBLEM], generator, 4, seed=9)[0]
+    (result,) = search(parse_method("majority", []), [PROBLEM], generator, None, Budget(4), seed=9)
+    assert tuple(traces) == result.candidates
     assert traces[0].steps == (f"{traces[0].seed} + 1 = 2", f"#### {traces[0].seed % 100}")
 
 

@@ -22,6 +22,7 @@ from prm.encoding.codec import StepCodec
 from prm.models.loading import from_base, nf4
 from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
+from prm.types import Scores
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
@@ -100,6 +101,7 @@ def drop_head(path):
 
 
 def close(a_N, b_N, tolerance=1e-5):
+    a_N, b_N = ([x.steps if isinstance(x, Scores) else x for x in x_N] for x_N in (a_N, b_N))
     assert [len(a) for a in a_N] == [len(b) for b in b_N]
     return all(abs(x - y) <= tolerance for a, b in zip(a_N, b_N, strict=True) for x, y in zip(a, b, strict=True))
 
@@ -109,7 +111,7 @@ def test_scores_survive_saving_adapters_and_merging(base, bases, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(bases[base])
     full = trained(from_base(bases[base]))
     expected = StepVerifier(full, tokenizer, CONFIG).score_batch(PROMPTS, TRACES)
-    assert max(expected[0]) - min(expected[0]) > 0.01  # else any two checkpoints would agree
+    assert max(expected[0].steps) - min(expected[0].steps) > 0.01  # else any two checkpoints would agree
     assert close(load_verifier(save(tmp_path / "full", full, tokenizer)).score_batch(PROMPTS, TRACES), expected)
 
     lora = trained(add_lora(from_base(bases[base]), 4))
@@ -342,8 +344,9 @@ def test_forward_takes_no_labels_because_the_stock_loss_is_wrong(bases):
 
 def test_one_score_per_step_between_0_and_1(verifier):
     scores_N = verifier.score_batch(PROMPTS, TRACES)
-    assert [len(scores) for scores in scores_N] == [3, 1, 4]
-    assert all(0 < score < 1 for scores in scores_N for score in scores)
+    assert [len(scores.steps) for scores in scores_N] == [3, 1, 4]
+    assert all(0 < score < 1 for scores in scores_N for score in scores.steps)
+    assert [scores.trace for scores in scores_N] == [scores.steps[-1] for scores in scores_N]
     assert verifier.score_batch([], []) == []
 
 
@@ -385,12 +388,21 @@ def test_scores_are_without_dropout_whatever_the_model_did_before(bases, tokeniz
 
 def test_trace_too_long_to_read_is_an_error_with_both_numbers(verifier, tokenizer):
     # 8 tokens of prompt, 6 + 6 + 3 of steps
-    assert verifier.count_tokens(PROMPT, [STEPS]) == 23
-    assert verifier.count_tokens(PROMPT, [STEPS, STEPS[:2], (*STEPS[:2], "#### 73")]) == 25  # two tokens are not shared
-    assert verifier.count_tokens(PROMPT, []) == 0
+    (whole,) = verifier.score_batch([PROMPT], [STEPS])
+    assert (whole.read, whole.cached) == (23, 0)
     short = VerifierConfig("prm", StepCodec(max_length=22), "value", "last", "base", "hash")
     with pytest.raises(ValueError, match="3 steps is 23 tokens long, this verifier reads 22: only 2 steps fit"):
         StepVerifier(verifier.model, tokenizer, short).score(PROMPT, STEPS)
+
+
+def test_what_traces_of_one_problem_share_is_read_once(verifier):
+    traces = [STEPS, STEPS[:2], (*STEPS[:2], "#### 73")]
+    scores_N = verifier.score_batch([PROMPT] * 3, traces)
+    assert sum(scores.read for scores in scores_N) == 25  # two tokens of the third trace are not shared
+    assert [scores.read + scores.cached for scores in scores_N] == [23, 20, 23]
+    beside = verifier.score_batch([PROMPT, "Another problem?", *[PROMPT] * 2], [STEPS, STEPS, *traces[1:]])
+    assert (beside[0].read, beside[0].cached) == (23, 0)  # only neighbors count as one problem
+    assert sum(scores.read for scores in beside[2:]) == 23  # 20, and the end of the third trace
 
 
 def test_empty_steps_empty_traces_and_unequal_numbers_are_errors(verifier):

@@ -1,0 +1,346 @@
+"""The driver: what it charges against a count over what was really asked, what it remembers, what it refuses."""
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from prm.encoding.codec import StepCodec
+from prm.generators.hf import HfGenerator
+from prm.generators.scripted import ScriptedGenerator
+from prm.models.loading import from_base
+from prm.search import STRATEGIES
+from prm.search.driver import search
+from prm.search.methods import Method, default_methods, parse_method
+from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
+from prm.storage.answered_requests import AnsweredRequests
+from prm.types import Budget, Cost, Problem, Scores
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.step_verifier import StepVerifier
+
+PROBLEMS = [Problem(f"sum/{i}", f"What is {i} + {2 * i + 1}?", str(3 * i + 1), "sum") for i in range(6)]
+
+
+class Random:
+    """A verifier of one's own: nothing but what the protocol asks for."""
+
+    name, kind, num_parameters = "random", "prm", 3
+
+    def __init__(self):
+        self.calls: list[list[tuple[str, tuple[str, ...]]]] = []
+
+    def score_batch(self, prompts, steps_N):
+        self.calls.append(list(zip(prompts, map(tuple, steps_N), strict=True)))
+        scores = [
+            tuple(random.Random(f"{prompt}{step}").random() for step in steps) for prompt, steps in self.calls[-1]
+        ]
+        return [Scores(steps, steps[-1]) for steps in scores]
+
+
+class Recorded(ScriptedGenerator):
+    """Keeps every call: its prefixes, and what it gave."""
+
+    num_parameters = 5
+
+    def __init__(self, script):
+        super().__init__(script)
+        self.batches: list[list[tuple[tuple[int, ...], int]]] = []
+
+    def generate(self, prefixes, seeds, until="end", limits=None):
+        continuations = super().generate(prefixes, seeds, until, limits)
+        sampled = [len(continuation.token_ids) for continuation in continuations]
+        self.batches.append(list(zip(map(tuple, prefixes), sampled, strict=True)))
+        return continuations
+
+
+def student():
+    """Three to five steps, some right; equal steps happen often."""
+
+    def script(prefix, seed):
+        rng = random.Random(f"{prefix}{seed}")
+        lines = [f"step {rng.randrange(3)}" for _ in range(prefix.count("step"), rng.randrange(3, 5))]
+        return "\n".join([*lines, f"#### {rng.choice([1, 4, 7, 10])}"]) + "\n"
+
+    return Recorded(script)
+
+
+def method(strategy, verifier="v", **parameters):
+    return Method(strategy, STRATEGIES[strategy], None if strategy == "majority" else verifier, parameters)
+
+
+def without_time(results):
+    return [replace(result, cost=replace(result.cost, seconds=0.0)) for result in results]
+
+
+# --- What it charges ---
+
+
+def own_prefixes(calls, problem):
+    """(call, prefix, sampled tokens) of one problem: its prompt is how the prefix begins."""
+    start = tuple(map(ord, problem.prompt + "\n"))
+    return [(i, p, n) for i, call in enumerate(calls) for p, n in call if p[: len(start)] == start]
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+@pytest.mark.parametrize("budget", [Budget(8), Budget(8, generated_tokens=100)])
+def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
+    name, budget, tiny_llama, plain_tokenizer, monkeypatch
+):
+    """Counted by brute force: every distinct prefix of a call, every node of the prefix tree that a verifier was given."""
+    generator = student()
+    verifier = StepVerifier(
+        _classifier(tiny_llama, plain_tokenizer),
+        plain_tokenizer,
+        VerifierConfig("prm", StepCodec(max_length=500), "value", "last", "base", "hash"),
+    )
+    asked, score_batch = [], verifier.score_batch
+    monkeypatch.setattr(
+        verifier, "score_batch", lambda p, s: (asked.append(list(zip(p, s, strict=True))), score_batch(p, s))[1]
+    )
+    results = search(method(name), PROBLEMS, generator, verifier, budget, 0)
+
+    for problem, result in zip(PROBLEMS, results, strict=True):
+        mine = own_prefixes(generator.batches, problem)
+        generated, prefill = sum(n for _, _, n in mine), sum(len(p) for _, p in {(i, p) for i, p, _ in mine})
+        read = scored = whole = 0
+        for call in asked:
+            ids_N = [
+                verifier.config.codec.encode(plain_tokenizer, p, s).input_ids for p, s in call if p == problem.prompt
+            ]
+            read += len({ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)})
+            scored += len(ids_N)
+            whole += sum(map(len, ids_N))
+        assert replace(result.cost, seconds=0.0) == Cost(
+            generated_tokens=generated,
+            prompt_tokens=prefill,
+            verifier_tokens=read,
+            cached_tokens=sum(len(p) for _, p, _ in mine) - prefill + whole - read,
+            generator_calls=len(mine),
+            verifier_calls=scored,
+            flops=2.0 * 5 * (generated + prefill) + 2.0 * verifier.num_parameters * read,
+        )
+        assert budget.generated_tokens is None or generated <= budget.generated_tokens
+    assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name != "majority")
+
+
+def _classifier(tiny_llama, tokenizer):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_llama(len(tokenizer)).save_pretrained(folder)
+        return from_base(folder)
+
+
+def test_two_problems_with_one_prompt_pay_for_themselves(tiny_llama, plain_tokenizer):
+    twins = [Problem("a", "What is 1 + 1?", "2", "p"), Problem("b", "What is 1 + 1?", "2", "p")]
+    verifier = StepVerifier(
+        _classifier(tiny_llama, plain_tokenizer),
+        plain_tokenizer,
+        VerifierConfig("prm", StepCodec(max_length=500), "value", "last", "base", "hash"),
+    )
+    together = search(method("best_of_n"), twins, student(), verifier, Budget(4), 0)
+    alone = [search(method("best_of_n"), [twin], student(), verifier, Budget(4), 0)[0] for twin in twins]
+    assert [r.cost.verifier_tokens for r in together] == [r.cost.verifier_tokens for r in alone]
+    assert [r.cost.prompt_tokens for r in together] == [r.cost.prompt_tokens for r in alone]
+
+
+@pytest.mark.parametrize("name", sorted(STRATEGIES))
+def test_a_problem_alone_equals_the_same_among_fifty(name):
+    problems = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(50)]
+    among = search(method(name), problems, student(), Random(), Budget(8), 3)
+    for i in (0, 7, 49):
+        assert without_time(search(method(name), problems[i : i + 1], student(), Random(), Budget(8), 3)) == (
+            without_time(among[i : i + 1])
+        )
+
+
+# --- What it remembers ---
+
+
+def test_methods_share_one_pool_and_are_charged_as_if_alone():
+    generator, verifier, answered = student(), Random(), AnsweredRequests()
+    names = ["majority", "best_of_n", "weighted_vote", "best_of_n"]
+    shared = [search(method(name), PROBLEMS, generator, verifier, Budget(8), 0, answered) for name in names]
+    assert [len(batch) for batch in generator.batches] == [8 * 6]  # one call for all four
+    assert len(verifier.calls) == 1
+    alone = [search(method(name), PROBLEMS, student(), Random(), Budget(8), 0) for name in names]
+    assert [without_time(results) for results in shared] == [without_time(results) for results in alone]
+    assert all(a.candidates == b.candidates for a, b in zip(shared[0], shared[2], strict=True))
+
+
+def test_a_larger_pool_holds_the_smaller_one():
+    def later_half(problem, budget, seed):
+        traces = yield Sample(4, first=4)
+        return Found(traces, [None] * 4, best(traces, [Scores((), 0.0)] * 4))
+
+    generator, answered = student(), AnsweredRequests()
+    whole = search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, answered)
+    half = search(Method("later_half", later_half), PROBLEMS, generator, None, Budget(8), 0, answered)
+    assert len(generator.batches) == 1
+    for a, b in zip(whole, half, strict=True):
+        assert [c.steps for c in a.candidates[4:]] == [c.steps for c in b.candidates]
+        assert b.cost.prompt_tokens == a.cost.prompt_tokens > 0  # alone, it would have read the prompt too
+        assert b.cost.generated_tokens == sum(c.num_tokens for c in a.candidates[4:])
+
+
+class PowerCut(Exception):
+    pass
+
+
+class Dying(Recorded):
+    """Works for a number of calls."""
+
+    def __init__(self, script, calls):
+        super().__init__(script)
+        self.calls_left = calls
+
+    def generate(self, *args, **kwargs):
+        if self.calls_left == 0:
+            raise PowerCut
+        self.calls_left -= 1
+        return super().generate(*args, **kwargs)
+
+
+@pytest.mark.parametrize("survived", [0, 1, 2, 3])
+def test_a_killed_search_asks_nothing_twice(survived, tmp_path):
+    header = {"generator": "student", "seed": 0}
+    whole, judge = student(), Random()
+    expected = search(method("beam_search"), PROBLEMS, whole, judge, Budget(8), 0)
+    dying, first = Dying(whole.script, survived), Random()
+    with pytest.raises(PowerCut):
+        search(method("beam_search"), PROBLEMS, dying, first, Budget(8), 0, AnsweredRequests(tmp_path / "j", header))
+    again, second = Recorded(whole.script), Random()
+    results = search(
+        method("beam_search"), PROBLEMS, again, second, Budget(8), 0, AnsweredRequests(tmp_path / "j", header)
+    )
+    assert without_time(results) == without_time(expected)
+    assert dying.batches + again.batches == whole.batches
+    assert len(dying.batches) == survived
+    assert first.calls + second.calls == judge.calls
+    with pytest.raises(ValueError, match="seed: was 0, now 1"):
+        AnsweredRequests(tmp_path / "j", header | {"seed": 1})
+
+
+# --- What it refuses ---
+
+
+def sampling(n):
+    def strategy(problem, budget, seed):
+        traces = yield Sample(n)
+        return Found(traces, [None] * n, None)
+
+    return strategy
+
+
+def expanding(problem, budget, seed):
+    (trace,) = yield Sample(1)
+    yield Expand([trace], key=("x",))
+
+
+def nothing(problem, budget, seed):
+    yield Sample(1)
+
+
+def choosing_unusable(problem, budget, seed):
+    traces = yield Sample(1)
+    return Found([replace(trace, answer=None) for trace in traces], [None], 0)
+
+
+def scoring(problem, budget, seed):
+    yield Score((yield Sample(1)))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        (sampling(9), r"mine asks for more than the 8 samples of its budget at once \(sum/0\)"),
+        (expanding, r"mine asks for a step after \(.*\), which has ended \(sum/0\)"),
+        (nothing, r"mine returned None; a strategy must return Found"),
+        (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
+        (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
+    ],
+)
+def test_a_wrong_strategy_is_told_what_is_wrong(strategy, message):
+    with pytest.raises(ValueError, match=message):
+        search(Method("mine", strategy), PROBLEMS, student(), None, Budget(8), 0)
+
+
+class Wrong(Random):
+    def __init__(self, damage):
+        super().__init__()
+        self.damage = damage
+
+    def score_batch(self, prompts, steps_N):
+        return self.damage(super().score_batch(prompts, steps_N))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda scores: scores[:-1], r"random gave \d+ scores for \d+ traces"),
+        (lambda scores: [replace(s, steps=s.steps[:-1]) for s in scores], r"must give one score in \[0, 1\] per step"),
+        (lambda scores: [replace(s, trace=1.5) for s in scores], r"must give one score in \[0, 1\] per step"),
+        (lambda scores: [replace(s, trace=float("nan")) for s in scores], r"must give one score in \[0, 1\] per step"),
+    ],
+)
+def test_a_wrong_verifier_is_told_what_is_wrong(damage, message):
+    with pytest.raises(ValueError, match=message):
+        search(method("best_of_n"), PROBLEMS, student(), Wrong(damage), Budget(8), 0)
+
+
+# --- Methods by name ---
+
+
+def test_methods_are_read_from_words(tmp_path):
+    assert parse_method("majority", []) == Method("majority", STRATEGIES["majority"])
+    beam = parse_method("beam_search prm width=8", ["prm", "orm"])
+    assert (beam.name, beam.verifier, beam.parameters) == ("prm_beam_search[width=8]", "prm", {"width": 8})
+    assert parse_method("best_of_n orm", ["prm", "orm"]).name == "orm_best_of_n"
+    (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0):\n    yield\n")
+    mine = parse_method(f"{tmp_path / 'mine.py'}:first prm start=2", ["prm"])
+    assert (mine.name, mine.parameters) == ("prm_first[start=2]", {"start": 2})
+    assert default_methods({"a": "prm", "b": "orm"}) == [
+        "majority", "best_of_n a", "weighted_vote a", "beam_search a", "best_of_n b", "weighted_vote b",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("best_of_m prm", r"no strategy 'best_of_m', did you mean 'best_of_n'\? there are majority, best_of_n"),
+        ("best_of_n prn", r"no verifier 'prn', did you mean 'prm'\? there is prm"),
+        ("best_of_n prm orm", r"no verifier 'orm'"),
+        (
+            "beam_search prm widht=2",
+            r"has no parameter 'widht', did you mean 'width'\? there are width, max_steps",
+        ),
+        ("best_of_n prm width=2", r"best_of_n has no parameter 'width'; there are none"),
+        ("nowhere.py:first prm", r"nowhere\.py does not exist"),
+    ],
+)
+def test_a_method_that_cannot_be_is_refused_with_what_can(text, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        parse_method(text, ["prm"])
+
+
+def test_open_traces_are_scored_and_traces_without_an_answer_are_not():
+    def strategy(problem, budget, seed):
+        traces = yield Sample(2)
+        scores = yield from score_readable([traces[0], replace(traces[1], answer=None)])
+        return Found(traces, scores, best(traces[:1], scores[:1]))
+
+    verifier = Random()
+    (result,) = search(Method("mine", strategy, "v"), PROBLEMS[:1], student(), verifier, Budget(2), 0)
+    assert [scores is None for scores in result.scores] == [False, True]
+    assert len(verifier.calls[0]) == 1
+
+
+def test_limits_cut_the_same_sample(tiny_llama, plain_tokenizer):
+    """A limit shortens a sample and does not change it."""
+    generator = HfGenerator(tiny_llama(len(plain_tokenizer)), plain_tokenizer, name="tiny", max_new_tokens=12)
+    prefix = generator.encode("What is 2 + 2?")
+    whole = generator.generate([prefix] * 3, [1, 2, 3])
+    cut = generator.generate([prefix] * 3, [1, 2, 3], limits=[4, 12, 99])
+    assert [c.token_ids for c in cut] == [whole[0].token_ids[:4], whole[1].token_ids, whole[2].token_ids]
+    assert cut[0].stop == "length"
+    assert {c.prefill for c in cut} == {len(prefix)}
