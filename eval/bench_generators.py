@@ -4,10 +4,10 @@ The work of labeling: every prefix of a few traces, 8 rollouts from each, so pro
 
 - ours: `HfGenerator`; prefixes read once, samples leave the batch when they have ended;
 - plain: `model.generate(..., num_return_sequences=8)` on left-padded batches of the same number of rows, in the order
-  given. It ends at the end token only, so it may write on behind an answer; the mean lengths printed say how much;
+  given. It ends at the end token only, so it may go on writing after an answer; the mean lengths printed say how much;
 - vllm: `VllmGenerator` (only if `import vllm` works), on as many threads.
 
-Rounds are taken in turn; the first of each warms up. Rates are rollouts per second: what is written behind an answer is
+Rounds are taken in turn; the first of each warms up. Rates are rollouts per second: what is written after an answer is
 no gain. Needs the machine for itself.
 
 Reads   nothing, or the folder of a model

@@ -2,7 +2,7 @@ r"""What step labels cost: planners against exhaustive Monte Carlo, the hf engin
 more.
 
 Labels are compared with a reference of 256 rollouts per step of the same traces, sampled with another seed than every
-method. A first error is found if it is the first step behind which none of the 256 succeeds; values are compared by
+method. A first error is found if it is the first step after which none of the 256 succeeds; values are compared by
 root mean square error over all steps but the last, whose outcome is known. Tokens are those of all rollouts a method
 asks for, as if it were alone. The tolerances and rollouts of the planners are their defaults, chosen on validation
 problems.
@@ -144,7 +144,7 @@ def compare(labeled: Sequence[LabeledTrace], reference: Sequence[LabeledTrace]) 
 
 
 def is_before(a: int, b: int) -> bool:
-    """Whether first error `a` is before `b`; -1 is behind all steps."""
+    """Whether first error `a` is before `b`; -1 (no error) comes after all steps."""
     return a != -1 and (b == -1 or a < b)
 
 

@@ -38,7 +38,7 @@ def reading(summary: dict[str, Any]) -> str:
         elif difference["high"] < 0:
             sentences.append(f"{a} loses to {b}: {points}.")
         else:
-            sentences.append(f"{a} and {b} cannot be told apart: {points} includes 0.")
+            sentences.append(f"The difference between {a} and {b} may be chance: {points} includes 0.")
     return " ".join(sentences)
 
 

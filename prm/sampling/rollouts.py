@@ -1,10 +1,10 @@
-"""Rollouts on demand: the first n from a prefix, out of a store where it has them, sampled where it has not.
+"""Rollouts on demand: the first n after a prefix, read from a store if it has them, sampled if it has not.
 
-Whoever needs rollouts (a planner of labels, `data/sample_traces.py`) asks for places and numbers; how many of them are
-new is known only here. What a `take` lacks is sampled in slices of fixed size, each committed when it is there. A run
-that was killed asks for the same slices again: batches are alike, and so are the sampled tokens, to the last bit.
+A labeler, or `data/sample_traces.py`, asks for prefixes and numbers of rollouts; only this module knows how many of them
+are new. The missing ones are sampled in slices of fixed size, and each slice is committed as soon as it is sampled. A run
+that was killed asks for the same slices again, so the batches and the sampled tokens are equal to the last bit.
 
-    Request(problem, ("47 + 38 = 75",), 8)    the first 8 rollouts behind that step of that problem
+    Request(problem, ("47 + 38 = 75",), 8)    the first 8 rollouts after that step of that problem
     Request(problem, (), 4)                   four whole traces
 """
 

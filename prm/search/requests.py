@@ -26,7 +26,8 @@ from prm.types import Scores, Trace
 class Sample:
     """`n` independent whole traces, numbered from `first`. Answer: the traces.
 
-    Trace `i` of a problem is the same whoever asks for it: methods share one pool, and nothing is sampled twice.
+    Trace `i` of a problem is the same for every method that asks for it: methods share one pool, and nothing is sampled
+    twice.
     """
 
     n: int

@@ -59,8 +59,8 @@ def export_reward_model(path: str, output_dir: str) -> float:
         f"# Outcome reward model\n\nOne logit per sequence, exported from `{Path(path).name}` (base"
         f" `{config.base_model}`). Read at the last token of prompt + steps. The prompt is"
         f" {codec.prompt.text!r}{' in the chat template' if codec.prompt.chat else ''}, every step is followed by"
-        f" {codec.marker or codec.separator!r}, nothing stands behind the last one. Tokenize the pieces apart and join their"
-        " ids: a tokenizer merges text across step ends.\n",
+        f" {codec.marker or codec.separator!r}, and nothing follows the last one. Tokenize the pieces separately and join"
+        " their ids: a tokenizer merges text across step ends.\n",
         encoding="utf-8",
     )
     return float(bias[1] - bias[0])
