@@ -69,6 +69,11 @@ def main(args: Arguments) -> None:
     generator = args.load()
     paths = dict(named_path(text) for text in args.verifiers)
     verifiers = {name: find_verifier(path) for name, path in paths.items()}
+    for name, verifier in verifiers.items():
+        if name in ("prm", "orm") and verifier.kind != name:
+            sys.exit(
+                f"--verifiers {name}={paths[name]}: its kind is {verifier.kind}; swap the two, or give it another name"
+            )
     methods = find_methods(args.methods, verifiers)
     for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
         next(method.start(problems[0], budget, args.seed))

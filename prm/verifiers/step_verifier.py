@@ -101,6 +101,8 @@ class StepVerifier:
         return self.score_batch([prompt], [steps])[0].trace
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
+        if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
+            raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
         fitting = self.config.codec.fit(encoded)
         if fitting < len(steps):

@@ -394,6 +394,7 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
         "prm_config.json is missing": {"verifiers": f"prm={tmp_path}"},
         "must be name=path, such as prm=outputs/prm": {"verifiers": verifiers["prm"]},
         f"{own} has no 'Mine'": {"verifiers": f"mine={own}:Mine"},
+        "its kind is prm; swap the two, or give it another name": {"verifiers": f"orm={verifiers['prm']}"},
         "beam search with width 4 needs a budget of at least as many samples, not 2": {"samples": 2},
         "no strategy 'best_of', did you mean 'best_of_n'?": {"methods": "best_of prm"},
         "no verifier 'orm', did you mean 'prm'?": {"methods": "best_of_n orm"},

@@ -410,6 +410,8 @@ def test_empty_steps_empty_traces_and_unequal_numbers_are_errors(verifier):
         verifier.score(PROMPT, ["47 + 38 = 85", " "])
     with pytest.raises(ValueError, match="a trace without steps"):
         verifier.score(PROMPT, [])
+    with pytest.raises(ValueError, match=r"steps are one text \('47 \+ 38 = 85\\n#### 85'\); give a list"):
+        verifier.score(PROMPT, "47 + 38 = 85\n#### 85")
     with pytest.raises(ValueError, match="2 prompts but 1 traces"):
         verifier.score_batch([PROMPT, PROMPT], [STEPS])
 
