@@ -75,6 +75,8 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
     if source.endswith((".jsonl", ".json")) or Path(source).is_file():
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"{source} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
         rows, wanted = read_jsonl(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)
