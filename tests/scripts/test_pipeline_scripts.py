@@ -180,7 +180,7 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
         f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
-        f"{answer}:1: column 'answer' is empty or no text: ''": {"problems": answer, "split": "all"},
+        f"{answer}:1: column 'answer' is empty or not text: ''": {"problems": answer, "split": "all"},
         f"0 problems in the test split of {empty}": {"problems": empty, "split": "test"},
         "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
         "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
