@@ -20,7 +20,7 @@ from typing import Any
 from prm.answers.forms import compare
 
 DECIMAL_TOLERANCE = 1e-6
-"""Relative tolerance where one side is a decimal and the other is no rational number: 3.14159 is pi, 3.14 is not."""
+"""Relative tolerance where one side is a decimal and the other is not rational: 3.14159 is pi, 3.14 is not."""
 _DIGITS = 200
 _EXACT_TOLERANCE = 1e-150
 """Far below double precision: sqrt(10^40) and sqrt(10^40 + 1) agree to 40 digits."""

@@ -89,7 +89,7 @@ def _form(text: str) -> Form:
     if len(sides) > 1 and all(side.strip("0") for side in sides):
         relative = tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:])
         return Form("ratio", relative, ratio=rf"\frac{{{sides[0]}}}{{{sides[1]}}}")
-    # What is left is an expression or words. Words have a word of three letters that is no function ("no" is an answer).
+    # What is left is an expression or words: words if one has three letters and is not a function's name, or for "no".
     words = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in _FUNCTIONS]
     if "\\" in text or not (text.lower() == "no" or any(len(word) > 2 for word in words)):
         return Form("scalar")
