@@ -89,6 +89,7 @@ def main() -> None:
     critic = load_critic(args)
 
     with journal_of(args.answers or args.output + ".answers", critic.name, args.seed) as journal:
+        # Answers of earlier runs count first, so that only missing ones are asked for.
         judge.add([Answer(**answer) for answer in journal.rows()])
 
         def commit(answers: Sequence[Answer]) -> None:

@@ -62,6 +62,7 @@ def main() -> None:
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
         return
+    # Traces with another status than `ok` are not labeled; they go to the output as they are.
     rows = read_traces(args.traces)
     groups = list(group_by_problem([row for row in rows if row.trace.status == "ok"]))
     units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
@@ -74,6 +75,7 @@ def main() -> None:
     generator = args.load()
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
+    # On a cluster, actors sample into the store first; the loop below then finds all rollouts there.
     if args.backend == "ray":
         from prm.sampling.cluster import fill_store
 
@@ -81,6 +83,7 @@ def main() -> None:
             store, units, problem_ids, partial(run, planner), args.load, args.seed, args.actors, args.gpus_per_actor
         )
 
+    # The labels of every problem are made here, even if another writer has sampled its rollouts.
     labeled: dict[str, list[LabeledTrace]] = {}
     spent = Spent()
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:

@@ -67,12 +67,14 @@ def main() -> None:
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
 
+    # On a cluster, actors sample into the store first; the loop below then finds all samples there.
     work = partial(sample, args.samples)
     if args.backend == "ray":
         from prm.sampling.cluster import fill_store
 
         fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor)
 
+    # The rows of every problem are made here, even if another writer has sampled them.
     rows: dict[str, list[dict]] = {}
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit = commit_to(store, progress)

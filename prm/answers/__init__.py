@@ -80,6 +80,7 @@ def extract(text: str) -> Extraction:
     >>> extract("5 + 7 = 12"), extract("I give up.")
     (Extraction(answer='12', rule='last_number'), Extraction(answer=None, rule='none'))
     """
+    # From the surest sign to the weakest: the first rule that finds something decides.
     if boxed := _last_boxed(text):
         return Extraction(boxed, "boxed")
     if hashes := _HASH.findall(text):
@@ -165,6 +166,7 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
         if answer is None or not answer.strip():
             result.append(None)
             continue
+        # Look-ups from cheap to expensive: as written, by normalized text or number, by comparison with every class.
         if answer not in seen:
             small = len(answer) <= MAX_CHARS and depth(answer) <= MAX_DEPTH
             text = (normalize(answer).rstrip("%") if small else answer) or answer

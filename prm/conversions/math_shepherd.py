@@ -42,6 +42,7 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
     if not found and not pieces:
         raise ValueError(f"{where}: no marker {MARKER} in the input {row['input'][:80]!r}; is this raw Math-Shepherd?")
     prompt, *steps = pieces
+    # Text after the last marker shows that the trace did not end with the last label.
     outcome = labels[-1] if labels and not tail.strip() else None
     if tail.strip():
         steps, labels = [*steps, tail], [*labels, None]

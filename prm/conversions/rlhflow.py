@@ -48,6 +48,7 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
     if start > 0:
         prompt, steps = first[:start], [first[start:], *steps]
     else:
+        # The first step stays in the prompt, so its label belongs to no step.
         prompt = first
     yield labeled_row(
         "rlhflow",

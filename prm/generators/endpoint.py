@@ -80,6 +80,7 @@ class Endpoint:
             tries += 1
             self.ledger["requests"] += 1
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.uniform(0.5, 1)
+            # It succeeds, is refused for good, or fails for a cause that may pass.
             try:
                 async with asyncio.timeout(self.timeout):
                     response = await client.request("GET" if body is None else "POST", url, json=body)
@@ -99,6 +100,7 @@ class Endpoint:
             except (KeyError, IndexError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
                 cause, detail = "malformed answer", f"{type(error).__name__}: {error}"
             self.ledger[f"retry: {cause}"] += 1
+            # Give up before a wait that would exceed the patience, not after it.
             failing = time.monotonic() - started
             if failing + wait > self.patience:
                 raise EndpointError(

@@ -75,6 +75,7 @@ def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str,
     steps = [
         (p, q) for x, y in pairs for p, q in zip(x.labels, y.labels, strict=True) if p is not None and q is not None
     ]
+    # A step without a label has a value that nothing estimated.
     values = [
         (p, q)
         for x, y in pairs
