@@ -29,7 +29,7 @@ check: .venv/installed-dev
 # torch goes first and alone: it is the one package whose build (CPU or GPU) differs between machines.
 .venv/installed: pyproject.toml constraints.txt | $(BIN)/pip
 	$(PIP) "torch==2.13.0"
-	$(PIP) -e .
+	$(PIP) -e ".[scripts]"
 	touch $@
 
 .venv/installed-dev: .venv/installed

@@ -1,11 +1,11 @@
 r"""Audit the answer check: list every pair about which our checker and two others disagree.
 
-The others are plain math-verify (both answers as it reads them inside of `\boxed{}`) and equality of the normalized
-texts. A disagreement is not yet an error of ours: math-verify accepts 1/2^99 for 1/2^98, equal text misses 0.5 for 1/2.
-But every wrong label that the checker made is likely in this list, so read it before you train on a new source.
+The other two are plain math-verify (reading both answers inside `\boxed{}`) and equality of the normalized texts. A
+disagreement need not be our error: math-verify accepts 1/2^99 for 1/2^98, and equal text misses 0.5 for 1/2. But wrong
+labels made by our checker are very likely in this list, so read it before you train on a new source.
 
 Reads   traces.jsonl     rows with `answer` and `gold` (data/sample_traces.py), or with `pred` and `gold`
-Writes  audit.jsonl      gold, pred, count, ours, math_verify, same_text: the disagreements, the most frequent first
+Writes  audit.jsonl      the disagreements, most frequent first: gold, pred, count, ours, math_verify, same_text
 
     python data/audit_answers.py --pairs outputs/traces.jsonl --output outputs/audit.jsonl
 """
@@ -24,9 +24,9 @@ from prm.storage.jsonl import read_jsonl, write_jsonl
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--pairs", required=True, help="JSON Lines with `gold` and `answer` or `pred`")
-    parser.add_argument("--output", required=True, help="JSON Lines file of the disagreements to write")
+    parser.add_argument("--output", required=True, help="JSON Lines file for the disagreements")
     parser.add_argument("--deadline", type=float, default=5.0, help="seconds per check")
-    parser.add_argument("--show", type=int, default=20, help="disagreements to print")
+    parser.add_argument("--show", type=int, default=20, help="number of disagreements to print")
     args = parser.parse_args()
     pairs = Counter(read_pair(where, row) for where, row in read_jsonl(args.pairs))
     golds, preds = [gold for gold, _ in pairs], [pred for _, pred in pairs]

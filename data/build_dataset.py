@@ -1,12 +1,13 @@
 r"""Labeled files -> a data set to train on and to publish: no duplicates, no benchmark problems, split by problem, a card.
 
-Two passes over the files, one row at a time. The first decides about every trace, in this order: its status, whether
-the same trace was there before, whether its problem is in a benchmark (prm/datasets/decontamination.py), the balance
-(prm/datasets/balance.py). The second writes. Splits are those of prm/datasets/splits.py, so no problem is in two,
-whatever file it comes from. What is left out is listed in removed.jsonl with its reason.
+The files are read twice, one row at a time. The first pass decides about every trace: by its status, whether the same
+trace came before, whether its problem is in a benchmark (prm/datasets/decontamination.py), and the balance
+(prm/datasets/balance.py), in this order. The second pass writes. Splits are those of prm/datasets/splits.py, so no
+problem is in two splits, whichever file it comes from. Traces that are left out are listed in removed.jsonl with the
+reason.
 
 Reads   labeled.jsonl ...   LabeledTrace rows (data/label_steps.py, data/convert_dataset.py), or TRL rows with --semantics
-Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (those that have rows), README.md (the card),
+Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (if they have rows), README.md (the card),
                             removed.jsonl, meta.json, config.yaml; `datasets.load_dataset("OUTPUT")` loads the splits
 
     python data/build_dataset.py --labeled outputs/math_shepherd.jsonl --against openai/gsm8k HuggingFaceH4/MATH-500 \
@@ -46,18 +47,18 @@ class Arguments:
     labeled: list[str] = field(metadata={"help": "labeled files"})
     output: str = field(metadata={"help": "folder to write"})
     semantics: Literal["value", "correctness"] | None = field(
-        default=None, metadata={"help": "what labels mean in rows that do not say so"}
+        default=None, metadata={"help": "what labels mean in rows that do not say it"}
     )
     against: list[str] = field(
         default_factory=list,
         metadata={"help": "benchmarks whose problems are removed: files, or hub names as NAME or NAME:SPLIT (test)"},
     )
-    ngram: int = field(default=NGRAM, metadata={"help": "words in a row that make a problem a benchmark's"})
+    ngram: int = field(default=NGRAM, metadata={"help": "words in a row by which a problem is a benchmark's"})
     balance: Balance | None = field(
         default=None,
         metadata={
-            "help": "leave out traces until as many have a bad step as have none, within each `problem` or over all"
-            " (`label`), or until each `level` has as many",
+            "help": "leave out traces until equally many have a bad step and have none, within each `problem` or in total"
+            " (`label`), or until every `level` has equally many",
         },
     )
     license: str | None = field(default=None, metadata={"help": "license of the data set, for its card (e.g. mit)"})
@@ -108,17 +109,18 @@ def _benchmark_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def _rows(args: Arguments, stage: str) -> tqdm:
-    """(place, row) of all files, with a progress bar that is to be closed."""
+    """(where, row) of all files, with a progress bar that the caller closes."""
     return tqdm((row for path in args.labeled for row in read_rows(path)), desc=stage, unit=" rows")
 
 
 def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, str]]:
-    """Number of each trace that is left out -> why. Of the others a hash is kept in memory, and no text."""
+    """First pass. Number of each trace that is left out -> why."""
+    # No texts, only hashes: the files may be larger than memory.
     removed: dict[int, dict[str, str]] = {}
-    seen: set[bytes] = set()
-    matches: dict[bytes, dict[str, str] | None] = {}
+    seen: set[bytes] = set()  # traces
+    matches: dict[bytes, dict[str, str] | None] = {}  # problem -> its benchmark, since a problem has many traces
     duplicate, unbalanced = {"why": "duplicate"}, {"why": "balance"}
-    kept: list[tuple[int, bytes, bytes, object]] = []
+    kept: list[tuple[int, bytes, bytes, object]] = []  # candidates for balancing, as `balanced` takes them
     meanings: dict[str, str] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
@@ -128,6 +130,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, 
             read = row_to_labeled(where, row, args.semantics)
             _check_semantics(meanings, read)
             key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
+            # The search for common words is slow, so it runs once for each problem.
             if problem not in matches:
                 found = benchmarks.find(read.problem.prompt)
                 matches[problem] = {"why": "contaminated", **asdict(found)} if found else None
@@ -144,6 +147,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, 
                 kind = read.problem.level if args.balance == "level" else read.labeled.first_error >= 0
                 kept.append((number, key, problem if args.balance == "problem" else b"", kind))
             seen.add(key)
+    # Balance comes last: it must count only traces that all other tests have kept.
     if args.balance:
         keep = balanced(kept, kinds=None if args.balance == "level" else 2)
         removed |= {number: unbalanced for number, *_ in kept if number not in keep}
@@ -153,10 +157,11 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, 
 def _write(
     args: Arguments, output: Path, removed: dict[int, dict[str, str]]
 ) -> tuple[dict[str, Split], Counter[tuple[str, str]]]:
-    """Write the splits and removed.jsonl. Returns the splits that have rows, and traces by (source, method)."""
+    """Second pass: write the splits and removed.jsonl. Returns the splits with rows, and traces by (source, method)."""
     splits = {name: Split() for name in SPLITS}
     sources: Counter[tuple[str, str]] = Counter()
     with ExitStack() as stack:
+        # Under temporary names until all are complete, so that a killed run leaves no half data set.
         files = {
             name: stack.enter_context((output / f"{name}.partial").open("w", encoding="utf-8"))
             for name in (*SPLITS, "removed")
@@ -167,6 +172,7 @@ def _write(
             else:
                 read = row_to_labeled(where, row, args.semantics)
                 name, written = split_of(read.problem.prompt), labeled_to_row(read.problem, read.labeled)
+                # Every column of the card's header, in its order, even if it is null in all rows.
                 out = {column: written[column] for column in FEATURES}
                 splits[name].add(read)
                 sources[read.problem.source, read.labeled.method] += 1
@@ -186,12 +192,12 @@ def _check_semantics(meanings: dict[str, str], row: LabeledRow) -> None:
     if len(meanings) > 1:
         (first, where), (second, other) = meanings.items()
         raise SystemExit(
-            f"labels mean {first!r} in {where} but {second!r} in {other}; a verifier learns one of them: build two sets"
+            f"labels mean {first!r} in {where} but {second!r} in {other}; a verifier can learn only one: build two sets"
         )
 
 
 def _trace_key(row: LabeledRow) -> bytes:
-    """Equal for traces with the same problem, the same steps, and labels at the same steps, whatever these say."""
+    """Equal for traces with the same problem, the same steps, and labels at the same steps, whatever the labels are."""
     labeled = "".join("-" if label is None else "+" for label in row.labeled.labels)
     return _hash("\0".join((_unspaced(row.problem.prompt), labeled, *row.labeled.trace.steps)))
 

@@ -1,7 +1,7 @@
-"""Compare what several methods say of the same traces: costs, and how far each pair of them agrees.
+"""Compare the labels of several methods for the same traces: what each costs, and how well each pair agrees.
 
 Reads   labeled files    LabeledTrace rows of one traces file (data/label_steps.py)
-Writes  two tables; the last line of its output, JSON
+Writes  nothing          prints two tables, and a last line of JSON
 
     python data/compare_labels.py --labels outputs/monte_carlo.jsonl outputs/first_error.jsonl outputs/adaptive.jsonl
 """
@@ -29,7 +29,7 @@ def main() -> None:
         parser.error("give two or more files with different names")
 
     costs = Table(title="methods")
-    for name in ("file", "method", "traces", "labels", "good", "good behind bad", "tokens", "tokens per label"):
+    for name in ("file", "method", "traces", "labels", "good", "good after bad", "tokens", "tokens per label"):
         costs.add_column(name, justify="left" if name in ("file", "method") else "right")
     for path in args.labels:
         traces = labeled[path.stem]

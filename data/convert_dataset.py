@@ -1,10 +1,10 @@
-r"""Labeled sets of other projects -> rows of ours, and rows of ours -> the formats of other projects.
+r"""Labeled sets of other projects -> our rows, and our rows -> the formats of other projects.
 
-One pass, one row at a time. Every row that comes in gives at least one that goes out; what cannot be used has a
-`status`. With --to, rows that the other format has no words for go to `<output>.left_out.jsonl`, each with its reason.
+Rows are read once, one at a time. Every row read gives at least one row written; those that cannot be used have a
+`status`. With --to, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
 
 Reads   a JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
-Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or what --to says
+Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the format of --to
 
     python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
     python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
@@ -46,16 +46,16 @@ class Arguments:
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
     semantics: Literal["value", "correctness"] | None = field(
-        default=None, metadata={"help": "trl: what its labels mean (rows of ours say so)"}
+        default=None, metadata={"help": "trl: what its labels mean (our own rows say it)"}
     )
-    neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: what rating 0 is; default good"})
+    neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: label for rating 0; default good"})
     branches: Branches | None = field(
         default=None,
-        metadata={"help": "prm800k, omega_prm: label what several traces share once (default) or repeat it in each"},
+        metadata={"help": "prm800k, omega_prm: label shared steps once (default) or repeat the labels in every trace"},
     )
     questions: str | None = field(
         default=None,
-        metadata={"help": "rlhflow: problems (file or hub name) that tell question and first step apart"},
+        metadata={"help": "rlhflow: problems (file or hub name), to separate the question from the first step"},
     )
 
 
@@ -89,7 +89,7 @@ def _options(args: Arguments) -> dict[str, Any]:
     options = {name: value for name in names if (value := vars(args)[name]) is not None}
     useless = sorted(options.keys() - OPTIONS.get(args.source, set()))
     if useless:
-        sys.exit(f"--{useless[0]} means nothing for --from {args.source}; leave it out")
+        sys.exit(f"--{useless[0]} is not an option of --from {args.source}; leave it out")
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options

@@ -1,11 +1,11 @@
 r"""Label steps with a language model as judge, or keep the traces where it agrees with Monte Carlo labels (`--consensus`).
 
-The judge is a model behind a server with the OpenAI protocol (`--url`), or a Hugging Face model with a chat template in
-this process. Its answers go to a journal (`--answers`, kept: texts can be read again, and another run with the same
-judge pays only for traces that it has not seen), which makes a killed run go on where it stopped. A trace without labels
-stays a row with its `status`.
+The judge is a model on a server with the OpenAI protocol (`--url`), or a Hugging Face model with a chat template in this
+process. Its answers are kept in a journal (`--answers`), so that a killed run continues where it stopped, texts can be
+read again, and another run with the same judge pays only for traces that it has not seen. A trace without labels stays a
+row with its `status`.
 
-Reads   traces.jsonl     Trace rows (data/sample_traces.py), or, for --consensus, labeled.jsonl (data/label_steps.py)
+Reads   traces.jsonl     Trace rows (data/sample_traces.py); for --consensus labeled.jsonl (data/label_steps.py)
 Writes  judged.jsonl     LabeledTrace rows, semantics `correctness` (recipes/train_prm.py reads them)
 
     vllm serve Qwen/Qwen2.5-72B-Instruct --tensor-parallel-size 4
@@ -29,7 +29,7 @@ from trl import TrlParser
 
 from prm.generators.chat import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.generators.endpoint import Endpoint
-from prm.labelers.consensus import agreed, place_of, relation
+from prm.labelers.consensus import agreed, first_error_of, relation
 from prm.labelers.judge import Judge, judged
 from prm.storage.journal import Journal
 from prm.storage.jsonl import read_jsonl, write_jsonl
@@ -40,31 +40,35 @@ from prm.types import LabeledTrace, Problem, Trace
 
 @dataclass
 class Arguments:
-    traces: str = field(metadata={"help": "traces or labeled file; for --consensus with Monte Carlo labels"})
-    judge: str = field(metadata={"help": "with --url the served model's name, else a Hugging Face folder or hub name"})
+    traces: str = field(metadata={"help": "traces or labeled file; for --consensus one with Monte Carlo labels"})
+    judge: str = field(
+        metadata={"help": "with --url the name of the served model, else a Hugging Face folder or hub name"}
+    )
     output: str = field(metadata={"help": "labeled file to write"})
-    consensus: bool = field(default=False, metadata={"help": "keep what Monte Carlo labels and judge agree on"})
+    consensus: bool = field(default=False, metadata={"help": "keep traces where judge and Monte Carlo labels agree"})
     url: str | None = field(
         default=None, metadata={"help": "server, e.g. http://127.0.0.1:8000/v1; key in OPENAI_API_KEY"}
     )
-    votes: int = field(default=1, metadata={"help": "readable answers per trace; the place with most of them counts"})
-    retries: int = field(default=3, metadata={"help": "further answers per trace in place of unreadable ones"})
-    answers: str | None = field(default=None, metadata={"help": "journal of answers; <output>.answers where not given"})
+    votes: int = field(default=1, metadata={"help": "readable answers per trace; the step named most often counts"})
+    retries: int = field(default=3, metadata={"help": "further answers per trace, to replace unreadable ones"})
+    answers: str | None = field(default=None, metadata={"help": "journal of answers; default <output>.answers"})
     temperature: float = field(default=0.6, metadata={"help": "sampling temperature of the judge"})
-    top_p: float = field(default=0.95, metadata={"help": "nucleus of the sampling distribution"})
+    top_p: float = field(default=0.95, metadata={"help": "nucleus sampling: share of the probability to sample from"})
     max_new_tokens: int = field(default=8192, metadata={"help": "longest answer in tokens, reasoning included"})
-    batch_size: int = field(default=32, metadata={"help": "questions under way at once"})
-    timeout: float = field(default=600.0, metadata={"help": "seconds until a request to the server has failed"})
-    patience: float = field(default=600.0, metadata={"help": "seconds that a request may go on failing"})
+    batch_size: int = field(default=32, metadata={"help": "questions in flight at once"})
+    timeout: float = field(default=600.0, metadata={"help": "seconds after which a request to the server has failed"})
+    patience: float = field(default=600.0, metadata={"help": "seconds for which a request may keep failing"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
 
 
 @dataclass(frozen=True)
 class Row:
+    """A row of the input."""
+
     problem: Problem
     trace: Trace
     labeled: LabeledTrace | None
-    """Its Monte Carlo labels."""
+    """Its Monte Carlo labels; None without --consensus, or if it has none."""
 
 
 def main() -> None:
@@ -85,6 +89,7 @@ def main() -> None:
     critic = load_critic(args)
 
     with journal_of(args.answers or args.output + ".answers", critic.name, args.seed) as journal:
+        # Answers of earlier runs count first, so that only missing ones are asked for.
         judge.add([Answer(**answer) for answer in journal.rows()])
 
         def commit(answers: Sequence[Answer]) -> None:
@@ -97,7 +102,7 @@ def main() -> None:
 
         tokens = 0
         with tqdm(unit="answer", desc="judge") as progress:
-            while questions := judge.questions():  # once, and then again for what was unreadable
+            while questions := judge.questions():  # all of them first, then new ones for unreadable answers
                 progress.reset(total=len(questions))
                 critic.ask(questions, commit)
     write(args, rows, judge, critic, started)
@@ -116,9 +121,9 @@ def read_rows(path: str, consensus: bool) -> list[Row]:
 
 
 def is_asked(row: Row, consensus: bool) -> bool:
-    """Whether the judge can change what becomes of this row."""
+    """Whether the judge's answer makes a difference for this row."""
     if consensus:
-        return row.labeled is not None and place_of(row.labeled) is not None
+        return row.labeled is not None and first_error_of(row.labeled) is not None
     return row.trace.status == "ok"
 
 
@@ -131,13 +136,13 @@ def load_critic(args: Arguments) -> Critic:
 
 @contextmanager
 def journal_of(path: str, critic: str, seed: int):
-    """The journal of answers, for this process alone: a second one would pay for the same answers."""
+    """The journal of answers, for this process only: a second process would pay for the same answers."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path + ".lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"{path}: another process is judging into this journal; wait for it, or give another --answers")
+            sys.exit(f"{path}: another process is writing to this journal; wait for it, or give another --answers")
         yield Journal(path, {"critic": critic, "seed": seed})
 
 
@@ -152,7 +157,7 @@ def decide(row: Row, judge: Judge, consensus: bool) -> LabeledTrace | str:
 
 
 def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, started: float) -> None:
-    """Every row of the input, in its order."""
+    """Write every row of the input, in the same order."""
     results = [decide(row, judge, args.consensus) for row in rows]
     labels = [
         label for result in results if not isinstance(result, str) for label in result.labels if label is not None
@@ -166,10 +171,14 @@ def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, starte
         "seconds": time.monotonic() - started,
     }
     if args.consensus:
-        places = [(place_of(row.labeled), judge.verdict(row.problem, row.trace)) for row in rows if is_asked(row, True)]
-        facts["places"] = dict(Counter(relation(a, b) for a, b in places if not isinstance(b, str)))
+        pairs = [
+            (first_error_of(row.labeled), judge.verdict(row.problem, row.trace)) for row in rows if is_asked(row, True)
+        ]
+        facts["places"] = dict(
+            Counter(relation(first, verdict) for first, verdict in pairs if not isinstance(verdict, str))
+        )
     write_provenance(args.output, "data/judge_steps.py", args, [args.traces], judge_name=critic.name, **facts)
-    write_jsonl(  # last: where it is, the run is complete
+    write_jsonl(  # comes last, because a run counts as complete once this file exists
         args.output,
         [
             trace_to_row(row.problem, replace(row.trace, status=result))

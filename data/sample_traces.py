@@ -1,8 +1,8 @@
-r"""Sample traces: n attempts at every problem, answers extracted and checked.
+r"""Sample traces: several attempts at every problem, with their answers extracted and checked.
 
-Every sample goes to a store of rollouts (`--store`), so a killed run goes on where it stopped and ends with the same
-file, more samples cost only the new ones, and several writers divide the problems among themselves. Give
-`data/label_steps.py` the same store and generator settings to have traces and rollouts in one place. Nothing is
+Every sample is kept in a store of rollouts (`--store`), so that a killed run continues where it stopped and ends with the
+same file, a run with more samples pays only for the new ones, and several writers divide the problems among themselves.
+With the same store and generator settings, `data/label_steps.py` keeps its rollouts in the same folder. Nothing is
 dropped: traces that were cut, have no answer or could not be checked are rows with a `status`.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
@@ -40,14 +40,14 @@ class Arguments(GeneratorArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
-    limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
+    limit: int | None = field(default=None, metadata={"help": "use only the first problems of the split"})
     samples: int = field(default=4, metadata={"help": "traces per problem"})
-    store: str | None = field(default=None, metadata={"help": "folder of rollouts; <output>.rollouts where not given"})
+    store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
     chunk: int = field(default=64, metadata={"help": "problems sampled together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
-    backend: str = field(default="local", metadata={"help": "local, or ray: a cluster", "choices": ["local", "ray"]})
-    actors: int = field(default=2, metadata={"help": "ray: processes with a generator of their own"})
-    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs of each of them"})
+    backend: str = field(default="local", metadata={"help": "local, or ray (a cluster)", "choices": ["local", "ray"]})
+    actors: int = field(default=2, metadata={"help": "ray: number of processes, each with its own generator"})
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
 
 
 def main() -> None:
@@ -67,12 +67,14 @@ def main() -> None:
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
 
+    # On a cluster, actors sample into the store first; the loop below then finds all samples there.
     work = partial(sample, args.samples)
     if args.backend == "ray":
         from prm.sampling.cluster import fill_store
 
         fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor)
 
+    # The rows of every problem are made here, even if another writer has sampled them.
     rows: dict[str, list[dict]] = {}
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit = commit_to(store, progress)
@@ -83,7 +85,7 @@ def main() -> None:
                 rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
             progress.update(len(chunk))
 
-    with store.claim([args.output], wait=True):  # writers that end together must not write together
+    with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
         if not is_complete(args.output, args, [args.problems]):
             write(args, [row for problem in problems for row in rows[problem.id]], time.monotonic() - started)
     if generator.ledger:
@@ -104,7 +106,7 @@ def write(args: Arguments, rows: list[dict], seconds: float) -> None:
     generated = sum(row["num_tokens"] for row in rows)
     facts = {"seconds": seconds, "generated_tokens": generated, "statuses": statuses}
     write_provenance(args.output, "data/sample_traces.py", args, [args.problems], **facts)
-    write_jsonl(args.output, rows)  # last: where it is, the run is complete
+    write_jsonl(args.output, rows)  # comes last: a run counts as complete once this file exists
     problems = len({row["problem_id"] for row in rows})
     print(f"{args.output}: {len(rows)} traces of {problems} problems, {correct:.1%} correct, {dict(statuses)},")
     print(f"{generated:,} tokens in {seconds:.0f} s")

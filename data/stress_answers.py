@@ -1,8 +1,8 @@
-r"""Hold the answer checker against the gold answers of a data set: is each its own harmless rewrites, and no other one?
+r"""Test the answer checker on the gold answers of a data set: does each equal its harmless rewrites, and no other answer?
 
-Every answer is compared with itself as other people write it (`\dfrac` for `\frac`, in `$...$`, with a period, ...): all
-must be `correct`. Then answers drawn at random are compared in pairs whose normalized texts differ: nearly all must be
-`wrong`, and each that is called `correct` is printed, for a person to read. What failed is printed with its rewrite.
+Every answer is compared with other ways to write it (`\dfrac` for `\frac`, in `$...$`, with a period, ...): all must be
+`correct`, and failures are printed with the rewrite. Then random pairs of answers with different normalized texts are
+compared: nearly all must be `wrong`, and each pair that is called `correct` is printed, for a person to judge.
 
 Reads   golds            JSON Lines with an `answer` column, e.g. MATH ("... #### 18" counts as 18)
 Writes  nothing
@@ -53,13 +53,13 @@ REWRITES: dict[str, Callable[[str], str]] = {
     ),
     "Unicode": lambda s: re.sub(r"\\pi(?![a-z])", "π", s).replace("-", "\u2212").replace(r"\infty", "∞"),
 }
-"""None of them changes what an answer means."""
+"""Ways to write an answer differently; none of them changes its meaning."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--golds", required=True, help="JSON Lines with an `answer` column")
-    parser.add_argument("--pairs", type=int, default=20_000, help="random pairs of different answers")
+    parser.add_argument("--pairs", type=int, default=20_000, help="number of random pairs of different answers")
     parser.add_argument("--deadline", type=float, default=10.0, help="seconds per check")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random pairs")
     args = parser.parse_args()

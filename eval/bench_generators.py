@@ -51,7 +51,7 @@ def main() -> None:
     args = parser.parse_args()
 
     settings = {
-        "prompt": prompt_template(args.prompt),
+        "template": prompt_template(args.prompt),
         "max_new_tokens": args.max_new_tokens,
         "batch_size": args.batch_size,
     }

@@ -4,25 +4,25 @@ r"""Find the final answer in a text and compare it with the gold one: the only p
     check(gold=r"\frac{1}{2}", pred="0.5")               ->  "correct"
     check(gold="1/2^{99}", pred="1/2^{98}")              ->  "wrong"
 
-Cheap and certain comes first: equal text after harmless rewriting; then numbers, exactly, as fractions; then the kind
-of answer (number or expression, set, tuple or interval, union, equation, inequality, words), where different kinds are
-wrong. Only two expressions or two relations that differ in writing go to the algebra of `prm.answers.algebra`, in
-killable processes. A list of numbers never gets there, and none is started for it. The first layers are
-in `prm.answers.text`, `prm.answers.numbers` and `prm.answers.forms`. `tests/golden/answer_pairs.jsonl` shows, pair by
-pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.
+The checks go from cheap and certain to expensive. First the texts are compared after harmless rewriting
+(`prm.answers.text`), then numbers as exact fractions (`prm.answers.numbers`), then the kinds of the answers (number or
+expression, set, tuple or interval, union, equation, inequality, words), where different kinds are wrong
+(`prm.answers.forms`). Only two expressions or two relations that are written differently reach the algebra of
+`prm.answers.algebra`, which runs in killable processes; a list of numbers starts none. `tests/golden/answer_pairs.jsonl`
+shows, pair by pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.
 
 Decisions that a reader may want to know:
 
 - A percent sign is ambiguous (is "50%" the answer 50 or 0.5?), so it is read either way if only one side has it.
-- A unit counts only if both sides have one ("5 cm" is "5", but not "5 m"); "5 million" is a number, $ is dropped.
-- "2:30" is "2:30 pm" and "14:30" is, too, but "1:30" is not "13:30". The ratio 3:4 is 3/4 and 6:8.
-- "1,234" is a number, "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" is "3 and 2" and "\{2,3\}".
-- `a < x < b` and `x \in (a, b)` are the interval (a, b), whichever of the two is gold; "(1, 2)" is not "[1, 2]".
+- A unit counts only if both sides have one ("5 cm" equals "5", but not "5 m"); "5 million" is a number; $ is dropped.
+- "2:30 pm" equals both "2:30" and "14:30", but "1:30" is not "13:30". The ratio 3:4 equals 3/4 and 6:8.
+- "1,234" is one number; "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" equals "3 and 2" and "\{2,3\}".
+- `a < x < b` and `x \in (a, b)` equal the interval (a, b), whichever side is gold; "(1, 2)" is not "[1, 2]".
 - "x = 2 or y = 3" is not "2, 3"; "1/2 x" is half of x; "2xyz" is a product, "2 apples" has a unit.
-- What the parser is known to misread (y', x^T, \pmod 5, "2 3") is equal as text or not at all.
-- "x = 5" and "5 = x" are "5"; two equations are equal if one is a multiple of the other (not merely solvable alike).
-- Two rationals are compared exactly (0.333333 is not 1/3); a decimal and an irrational to a relative 1e-6.
-- What is longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
+- Notation that the parser is known to misread (y', x^T, \pmod 5, "2 3") is compared as text only.
+- "x = 5" and "5 = x" equal "5". Two equations are equal if one is a multiple of the other; equal solutions do not suffice.
+- Two rationals are compared exactly (0.333333 is not 1/3), a decimal and an irrational number to a relative 1e-6.
+- An answer longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
 
 Left out: units are not converted ("1 m" is not "100 cm", 60 degrees is not pi/3), numbers are not read from words
 ("five"), sets are not simplified ("[1,2] or [2,3]" is not "[1,3]"), and there is no partial credit.
@@ -73,13 +73,14 @@ class Extraction:
 
 def extract(text: str) -> Extraction:
     r"""The final answer of a text: the last closed `\boxed{}`, else the last `#### 18`, else the last "answer is X" or
-    "answer: X", else the last number. Blank ones do not count. Linear in the length of the text.
+    "answer: X", else the last number. Blank answers do not count. Takes time linear in the length of the text.
 
     >>> extract(r"\boxed{1}? No: \boxed{\frac{1}{2}}.")
     Extraction(answer='\\frac{1}{2}', rule='boxed')
     >>> extract("5 + 7 = 12"), extract("I give up.")
     (Extraction(answer='12', rule='last_number'), Extraction(answer=None, rule='none'))
     """
+    # From the surest sign to the weakest: the first rule that finds something decides.
     if boxed := _last_boxed(text):
         return Extraction(boxed, "boxed")
     if hashes := _HASH.findall(text):
@@ -96,8 +97,9 @@ def extract(text: str) -> Extraction:
 
 
 def _last_boxed(text: str) -> str | None:
-    opened: list[tuple[int, bool]] = []  # (where the content of a brace starts, whether it is a box)
+    opened: list[tuple[int, bool]] = []  # (start of the content of a brace, whether it is a box)
     last = (-1, "")
+    # A regular expression cannot match nested braces, and a box that is never closed must not hide an earlier one.
     for token in _BOXED_TOKENS.finditer(text):
         if token[0] == "{" or token[0].startswith("\\boxed"):
             opened.append((token.end(), token[0] != "{"))
@@ -109,11 +111,11 @@ def _last_boxed(text: str) -> str | None:
 
 
 def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
-    r"""Whether `pred` is the same answer as `gold`. Call it from any thread.
+    r"""Whether `pred` is the same answer as `gold`. May be called from any thread.
 
-    `correct` or `wrong` where that could be decided; `no_answer` if `pred` is None or blank; `timeout` if the algebra
-    took more than `deadline` seconds (waiting for a free worker not counted); `error` if it ran out of memory, crashed,
-    or was not tried (see `MAX_CHARS`). Raises ValueError for a blank gold answer.
+    `correct` or `wrong` if that could be decided; `no_answer` if `pred` is None or blank; `timeout` if the algebra took
+    more than `deadline` seconds (not counting the wait for a free worker); `error` if it ran out of memory, crashed, or
+    was not tried (see `MAX_CHARS`). Raises ValueError for a blank gold answer.
 
     >>> check(gold="1,234", pred="$1234.00"), check(gold=r"\frac{1}{2}", pred="0.5"), check(gold="(1,2)", pred="(2,1)")
     ('correct', 'correct', 'wrong')
@@ -129,6 +131,7 @@ def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
     gold, pred = normalize(gold), normalize(pred)
     if not re.search(r"[\w\\]", pred):  # "()", "$$", "?"
         return "no_answer"
+    # Most pairs are decided here, in microseconds. None means that only algebra, in a worker process, can tell.
     same = compare(gold, pred) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
     if same is None:
         return cast(Outcome, workers.POOL.ask(gold, pred, deadline))
@@ -136,7 +139,7 @@ def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
 
 
 def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: float = 5.0) -> list[Outcome]:
-    """`check` for each pair, in parallel and once for equal pairs. Raises ValueError as `check` does."""
+    """`check` for each pair, in parallel; equal pairs are checked once. Raises ValueError as `check` does."""
     if len(golds) != len(preds):
         raise ValueError(f"{len(golds)} golds but {len(preds)} preds; one gold answer per prediction is needed")
     pairs = list(dict.fromkeys(zip(golds, preds, strict=True)))
@@ -147,21 +150,23 @@ def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: f
 
 
 def group(answers: Sequence[str | None]) -> list[int | None]:
-    r"""Class of each answer, for voting: equal answers share an index, counted in the order of first appearance.
+    r"""Class of each answer, for voting: equal answers share an index, numbered in order of first appearance.
 
-    None for None and blank. In a vote 50% counts as 50. An answer joins the first class whose first member it equals.
+    None and blank answers have no class. In a vote 50% counts as 50. An answer joins the first class whose first member
+    it equals.
 
     >>> group(["0.5", "7", r"\frac{1}{2}", None, "1/2"])
     [0, 1, 0, None, 0]
     """
-    seen: dict[str | Fraction, int] = {}
-    first: list[str] = []  # of each class
-    not_numbers: list[int] = []  # classes whose first member is no plain number
+    seen: dict[str | Fraction, int] = {}  # answer as written, its normalized text, or its number -> class
+    first: list[str] = []  # first member of each class
+    not_numbers: list[int] = []  # classes whose first member is not a plain number
     result: list[int | None] = []
     for answer in answers:
         if answer is None or not answer.strip():
             result.append(None)
             continue
+        # Look-ups from cheap to expensive: as written, by normalized text or number, by comparison with every class.
         if answer not in seen:
             small = len(answer) <= MAX_CHARS and depth(answer) <= MAX_DEPTH
             text = (normalize(answer).rstrip("%") if small else answer) or answer

@@ -1,11 +1,12 @@
-r"""What an answer is and when two are the same, as far as text and exact fractions can tell (see `prm.answers`).
+r"""The kind of an answer, and whether two answers are equal as far as text and exact fractions can tell (see `prm.answers`).
 
     compare("1/2", "0.5")                    ->  True    both are numbers
-    compare("[0, 1)", "(0, 1)")              ->  False   other brackets
+    compare("[0, 1)", "(0, 1)")              ->  False   the brackets differ
     compare("(0, 12.5)", "0<x<12.5")         ->  True    an inequality in one variable is an interval
     compare(r"2\sqrt{2}", r"\sqrt{8}")       ->  None    only algebra can tell (`prm.answers.algebra`)
 
-Answers are compared part by part, so a tuple of numbers needs no algebra, and an interval never meets an equation.
+Answers are compared part by part, so a tuple of numbers needs no algebra. Different kinds are never equal, so an
+interval is never compared with an equation.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from prm.answers.numbers import clock, equal_clocks, equal_quantities, equal_uni
 from prm.answers.text import normalize, split
 
 Leaf = Callable[[str, str], bool | None]
-"""Decides two expressions or two relations; None = cannot tell."""
+"""Decides whether two expressions or two relations are equal; None = cannot tell."""
 
 _FUNCTIONS = frozenset(
     re.findall(r"\w+", "sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp gcd lcm max min")
@@ -28,19 +29,21 @@ _FUNCTIONS = frozenset(
 
 @dataclass(frozen=True)
 class Form:
+    """The kind of an answer and its parts, which are compared one by one."""
+
     kind: Literal["scalar", "words", "set", "sequence", "matrix", "ratio", "union", "relation"]
     parts: tuple[str, ...] = ()
-    """Members of a set, sequence or union, entries of a matrix, sides of a ratio relative to its first."""
+    """Members of a set, sequence or union; entries of a matrix; the other sides of a ratio divided by its first."""
     brackets: str = ""
-    """Of a sequence, e.g. "[)": a tuple and an open interval are written alike and compared alike. Of a matrix: its
-    shape."""
+    """Brackets of a sequence, e.g. "[)" (a tuple and an open interval look the same and are compared the same way), or
+    the shape of a matrix."""
     ratio: str = ""
-    """Of a ratio of two: the fraction that it is."""
+    """The first side of a ratio divided by its second, as a fraction."""
 
 
 _SEPARATOR = r"(?:[,;] ?)?\b(?:and|or)\b|[,;]"
 _RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
-# A name is a letter, a macro, a word, or a segment AB; two small letters are a product.
+# A name is a letter, a macro, a word, or a segment AB; two lower-case letters are a product.
 _NAME = r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[A-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?"
 _ASSIGNMENT = re.compile(
     rf"(?P<name>{_NAME})"
@@ -56,6 +59,7 @@ _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
 def _form(text: str) -> Form:
+    """The kind of a normalized answer. The order of the tests matters: the outermost structure has to be found first."""
     if quantity(text) is not None:
         return Form("scalar")
     if text == r"\emptyset":
@@ -64,12 +68,14 @@ def _form(text: str) -> Form:
         rows = [row.split("&") for row in matrix[1].removesuffix(r"\\").split(r"\\")]
         entries = tuple(normalize(entry) for row in rows for entry in row)
         return Form("matrix", entries, " ".join(str(len(row)) for row in rows))
+    # Signs that join whole answers come before brackets: "(0, 1) \cup (2, 3)" and "(1, 2), (3, 4)" begin and end with one.
     if len(unions := split(text, r"\\cup(?![a-zA-Z])")) > 1:
         return Form("union", tuple(unions))
     if len(members := split(text, _SEPARATOR)) > 1 and all(members):
         return Form("set", _signed(*members))
     if len(values := _signed(text)) > 1:
         return Form("set", values)
+    # One pair of brackets around everything. With a single member they are parentheses of an expression: "(x+1)(x+2)".
     if text[0] in "([" and text[-1] in ")]":
         members = split(text[1:-1])
         if len(members) > 1:
@@ -78,14 +84,16 @@ def _form(text: str) -> Form:
         return Form("set", _signed(*members))
     if _RELATION.search(text):
         return Form("relation")
-    if len(sides := split(text, r":|(?<=\d) to (?=\d)")) > 1 and all(
-        side.strip("0") for side in sides
-    ):  # 5:00 is a time
+    # A side of zeros is the minutes of a time (5:00), and would be divided by.
+    sides = split(text, r":|(?<=\d) to (?=\d)")
+    if len(sides) > 1 and all(side.strip("0") for side in sides):
         relative = tuple(rf"\frac{{{side}}}{{{sides[0]}}}" for side in sides[1:])
         return Form("ratio", relative, ratio=rf"\frac{{{sides[0]}}}{{{sides[1]}}}")
+    # What is left is an expression or words: words if one has three letters and is not a function's name, or for "no".
     words = [word for word in re.findall(r"[a-z]+", text.lower()) if word not in _FUNCTIONS]
     if "\\" in text or not (text.lower() == "no" or any(len(word) > 2 for word in words)):
         return Form("scalar")
+    # "abc+1" is a formula all the same: it has no blanks, a digit or an operator, and no word of five letters.
     is_formula = " " not in text and re.search(r"[\d+*/^-]", text) and all(len(word) < 5 for word in words)
     return Form("scalar" if is_formula else "words")
 
@@ -102,13 +110,14 @@ def _signed(*texts: str) -> tuple[str, ...]:
 
 
 def _interval(text: str) -> tuple[str, str] | None:
-    r"""Variable and interval of an inequality in one variable: a<x<b, a>x>b, x<a, a<x and their like; x\ne a."""
+    r"""Variable and interval of an inequality in one variable, such as a<x<b, a>x>b, x<a, a<x or x\ne a; else None."""
     signs, sides = _RELATION.findall(text), [side.strip() for side in _RELATION.split(text)]
     if signs == [r"\ne"] and re.fullmatch(_VARIABLE, sides[0]):
         return sides[0], rf"(-\infty, {sides[1]})\cup({sides[1]}, \infty)"
     if not signs or any(sign not in _FLIP for sign in signs):
         return None
-    if signs[0] in (">", r"\ge"):  # turn around what is written from high to low
+    # Written from high to low (5 > x > 0): turned around, so that only < and \le are left.
+    if signs[0] in (">", r"\ge"):
         signs, sides = [_FLIP[sign] for sign in reversed(signs)], sides[::-1]
     variables = [i for i, side in enumerate(sides) if re.fullmatch(_VARIABLE, side) and side != r"\infty"]
     opened, closed = ("(" if signs[0] == "<" else "["), (")" if signs[-1] == "<" else "]")
@@ -122,7 +131,7 @@ def _interval(text: str) -> tuple[str, str] | None:
 
 
 def _as_intervals(text: str) -> str:
-    """An inequality, or several in one variable with "or" between them, as interval or union; others as they are."""
+    """An inequality, or several in one variable joined by "or", as an interval or a union; other text unchanged."""
     found = [_interval(part) for part in split(text, r"(?:, )?\bor\b")]
     intervals = [interval for interval in found if interval is not None]
     if len(intervals) < len(found) or len({variable for variable, _ in intervals}) != 1:
@@ -131,11 +140,13 @@ def _as_intervals(text: str) -> str:
 
 
 def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool | None:
-    """Whether two normalized answers are the same; None if `leaf` was needed and could not tell."""
+    """Whether two normalized answers are equal; None if `leaf` was needed and could not tell."""
     if not gold or not pred:
-        return False  # nothing is left of "," or "$$", and nothing is no answer
+        return False  # normalizing "," or "$$" leaves nothing, and nothing is not an answer
     if gold == pred:
         return True
+
+    # Numbers and times are decided exactly. Then what names or measures the answer is taken off: "x=" and a unit.
     if (same := _compare_measured(gold, pred)) is not None:
         return same
     gold, pred = _unassigned(gold, pred), _unassigned(pred, gold)
@@ -144,15 +155,19 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
         return False
     if gold == pred or not gold or not pred:
         return gold == pred
+
+    # Different kinds may still be two ways of writing one: an inequality as an interval, \{5\} as 5, 3:4 as 3/4.
     a, b = _form(gold), _form(pred)
     if {a.kind, b.kind} & {"sequence", "union"} and a.kind != b.kind:
         gold, pred = _as_intervals(gold), _as_intervals(pred)
         a, b = _form(gold), _form(pred)
     for one, other, text in ((a, b, pred), (b, a, gold)):
-        if one.kind == "set" and len(one.parts) == 1 and other.kind != "set":  # \{5\} and 5
+        if one.kind == "set" and len(one.parts) == 1 and other.kind != "set":
             return compare(one.parts[0], text, leaf) if one is a else compare(text, one.parts[0], leaf)
-        if one.kind == "ratio" and len(one.parts) == 1 and other.kind == "scalar":  # 3:4 and 3/4
+        if one.kind == "ratio" and len(one.parts) == 1 and other.kind == "scalar":
             return compare(one.ratio, text, leaf)
+
+    # From here on kinds must agree. Parts are compared in turn or, where order does not count, paired up.
     if a.kind != b.kind or a.brackets != b.brackets or len(a.parts) != len(b.parts):
         return False
     if a.kind == "words":
@@ -163,13 +178,15 @@ def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool 
         return False  # "x=2 or y=3" is not "2, 3"
     if a.kind in ("set", "union"):
         return _match(a.parts, b.parts, leaf)
+
+    # Two expressions or two relations: only algebra can tell.
     if all(re.fullmatch(r"[a-zA-Z]", text) for text in (gold, pred)):
         return False  # two choices, or two variables
     return leaf(gold, pred)
 
 
 def _compare_measured(gold: str, pred: str) -> bool | None:
-    """Numbers with units, and times of day; None if either is neither."""
+    """Whether two quantities or two times of day are equal; None if the answers are not a pair of either."""
     gold_clock, pred_clock = clock(gold), clock(pred)
     if gold_clock and pred_clock:
         return equal_clocks(gold_clock, pred_clock)
@@ -182,13 +199,15 @@ def _compare_measured(gold: str, pred: str) -> bool | None:
 
 
 def _unassigned(text: str, other: str) -> str:
-    r"""`x=5` and `5=x` as `5`, `x\in S` as `S`, `(x, y)=(1, 2)` as `(1, 2)`, unless the other names something else."""
+    r"""`x=5` and `5=x` as `5`, `x\in S` as `S`, `(x, y)=(1, 2)` as `(1, 2)`, unless `other` is a relation or names other
+    variables."""
     if named := _NAMED_TUPLE.fullmatch(text):
         named_other = _NAMED_TUPLE.fullmatch(other)
         return named["values"] if not named_other or named_other["names"] == named["names"] else text
     match = _ASSIGNMENT.fullmatch(text) or _BACKWARD.fullmatch(text)
     if match is None or len(split(text, _SEPARATOR)) > 1:
         return text
+    # Two equations are compared as equations: "y=2" is not "x=2". Only membership (x \in S) is taken off in any case.
     if _RELATION.search(other) and not re.search(r"\\in(?![a-z])", text[: match.start("value")]):
         return text
     return normalize(match["value"])
@@ -199,7 +218,7 @@ def _all(verdicts: list[bool | None]) -> bool | None:
 
 
 def _match(gold: tuple[str, ...], pred: tuple[str, ...], leaf: Leaf) -> bool | None:
-    """Pair up the members of two sets, each used once; greedy, as equality is all but transitive."""
+    """Pair up the members of two sets, each used once. Greedy pairing suffices, since equality is nearly transitive."""
     left, unsure = list(pred), False
     for member in gold:
         verdicts = [compare(member, other, leaf) for other in left]

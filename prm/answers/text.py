@@ -1,11 +1,11 @@
-r"""The writing of an answer: what can be changed in it without changing what it says (see `prm.answers`).
+r"""Rewrites an answer into a normal form without changing what it means (see `prm.answers`).
 
     $\dfrac 12$.          ->  \frac{1}{2}
     \$1,234.50            ->  1234.5
     5\,\text{cm}          ->  5 cm
     \left( 1 ,2\right]    ->  (1, 2]
 
-Rewriting is by a table of regular expressions, applied in order.
+The rules are regular expressions, applied in order.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALIASES = {
     "negative infinity": r"-\infty", "minus infinity": r"-\infty", "-infinity": r"-\infty",
     r"\mathbb{R}": r"(-\infty, \infty)", "all real numbers": r"(-\infty, \infty)", "all reals": r"(-\infty, \infty)",
 }  # fmt: skip
-"""Whole answers that are said in several ways."""
+"""Whole answers that have several common forms."""
 _BASES = {"two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "nine": "9",
           "ten": "10", "twelve": "12", "sixteen": "16"}  # fmt: skip
 _MACROS = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)"
@@ -37,7 +37,8 @@ _WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<brace
 _CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\s+"), " "),  # first: on long runs of blanks, the \s* below would take quadratic time
+    (re.compile(r"\s+"), " "),  # comes first: on long runs of blanks, \s* in the rules below takes quadratic time
+    # Unicode signs, money signs and delimiters of math
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
     (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
     (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
@@ -46,26 +47,31 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"\{:\}"), ":"),
     (re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
     (re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
+    # dots, spacing, sizes of brackets
     (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
     (re.compile(r"\\[,!]"), ""),
     (re.compile(r"\{,\}(?=\d)"), ","),
     (re.compile(r"(?<!\\)\\[;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
+    # fractions and roots
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))"),
      lambda m: rf"\frac{{{m[1] or m[2] or ''}}}{{{m[3] or m[4] or ''}}}"),
     (re.compile(r"(?:√|\\sqrt|(?<![\\a-zA-Z])sqrt)\s*\(([^()]*)\)|√\s*(\d+|\w)|\\sqrt\s*(\w)"),
      lambda m: rf"\sqrt{{{m[1] or m[2] or m[3] or ''}}}"),
-    (re.compile(rf"(?<=[\d}}])\s*{_WORDS_MACRO}"),  # 5\text{m} is no product: a unit of one letter keeps its \text
+    # words and relations; a unit of one letter keeps its \text, because 5m is a product and 5\text{m} is not
+    (re.compile(rf"(?<=[\d}}])\s*{_WORDS_MACRO}"),
      lambda m: rf"\text{{{m[1].strip()}}}" if len(m[1].strip()) == 1 else f" {m[1]} "),
     (re.compile(rf"(?<![\d}}]){_WORDS_MACRO}"), r" \1 "),
     (re.compile(r"\\le(?:q|qslant)(?![a-zA-Z])|<="), r"\\le "),
     (re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
     (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
     (re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\(?:measured)?angle(?![a-zA-Z])"), ""),
-    (re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),  # extra space between the rows of a matrix
+    # matrices, of which the first rule drops extra space between rows
+    (re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),
     (re.compile(r"\\begin\{bmatrix\}|[(\[]\s*\\begin\{(?:array\}\s*\{[lcr|\s]*\}|matrix\})"), r"\\begin{pmatrix}"),
     (re.compile(r"\\end\{bmatrix\}|\\end\{(?:array|matrix)\}\s*[)\]]"), r"\\end{pmatrix}"),
+    # the rest: binomials, bases, powers of ten, am and pm, set-builder notation, percent
     (re.compile(r"\{?\b(\w+)\s*\\choose\s*(\w+)\}?"), r"\\binom{\1}{\2}"),
     (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?"), lambda m: f"_{{{_BASES[m[1]]}}}"),
     (re.compile(r"\((\w*\d\w*)\)(?=_\{?\d)"), r"\1"),
@@ -93,16 +99,16 @@ _AFTER_THOUSANDS = [
 
 
 def normalize(answer: str) -> str:
-    r"""Rewrite without changing what is meant: math delimiters, money signs, \text, \left, \dfrac, spaces, thousands
+    r"""Rewrite without changing the meaning: math delimiters, money signs, \text, \left, \dfrac, spaces, thousands
     separators, a final period, a leading plus, zeros after the decimal point, parentheses around the whole. Percent
-    signs and units stay (see above). Applying it again changes nothing.
+    signs and units stay. Applying it again changes nothing.
 
     >>> normalize(r"$\dfrac 12$."), normalize(r"\$1,234.50"), normalize("+18.0"), normalize(r"5\text{ cm}")
     ('\\frac{1}{2}', '1234.5', '18', '5 cm')
     """
-    if INTEGER.fullmatch(answer):  # most answers; spares them the table
+    if INTEGER.fullmatch(answer):  # most answers, which need none of the rules
         return answer
-    for _ in range(3):  # the inside of peeled brackets may need another round
+    for _ in range(3):  # after brackets were peeled off, the inside may need another round
         before = answer
         answer = _rewrite(answer)
         if answer == before:
@@ -115,11 +121,13 @@ def _rewrite(text: str) -> str:
     for pattern, new in _BEFORE_THOUSANDS:
         text = pattern.sub(new, text)
     text = unicodedata.normalize("NFKC", text)  # full-width signs, odd blanks, mathematical letters
+    # Inside brackets a comma separates: "(1,234)" is a pair.
     text = _THOUSANDS.sub(lambda m: m[0] if _num_open(text[: m.start()]) > 0 else m[0].replace(",", ""), text)
-    if r"\begin" not in text:
+    if r"\begin" not in text:  # in a matrix, & separates columns
         text = re.sub(r"\\?&", " and ", text)
     for pattern, new in _AFTER_THOUSANDS:
         text = pattern.sub(new, text)
+    # Ends: "= 5", "**5**", "5." and "+5". Then brackets around the whole, as long as there are any.
     text = re.sub(r"^(?:=|\\approx) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
     while (wrapped := _WRAPPED.fullmatch(text)) and len(text) > 2:
         inside = (wrapped["parens"] if wrapped["braces"] is None else wrapped["braces"]).strip(" .,;")
@@ -135,11 +143,12 @@ def _rewrite(text: str) -> str:
 
 
 def _num_open(text: str) -> int:
+    """How many brackets of a text are not closed; bare braces are LaTeX groups and do not count."""
     return sum(text.count(c) for c in ("(", "[", r"\{")) - sum(text.count(c) for c in (")", "]", r"\}"))
 
 
 def depth(text: str) -> int:
-    """How deep brackets of any sort are nested."""
+    """How deep brackets of any kind are nested."""
     deepest = current = 0
     for char in text:
         if char in "([{":
@@ -151,7 +160,7 @@ def depth(text: str) -> int:
 
 
 def split(text: str, separator: str = r",|;") -> list[str]:
-    """Split at separators outside of brackets; [] if a bracket closes that was not opened, or stays open."""
+    """Split at separators outside of brackets; [] if the brackets do not match."""
     parts, start, level = [], 0, 0
     for token in re.finditer(rf"(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<at>{separator})", text):
         level += (token["open"] is not None) - (token["close"] is not None)

@@ -1,16 +1,19 @@
-r"""Killable worker processes in which computer algebra (`prm.answers.algebra`) runs: the last layer of `prm.answers`.
+r"""Killable worker processes for computer algebra (`prm.answers.algebra`), the last layer of `prm.answers`.
 
     POOL.ask(r"\sqrt{8}", r"2\sqrt{2}", deadline=5.0)   ->  "correct"
     POOL.ask("1", r"9^{9^{9^9}}+1", deadline=5.0)        ->  "wrong", "timeout" or "error", never a hang
 
-Computer algebra on text that a model wrote may take forever or all the memory, and math-verify's own timeouts are
+Computer algebra on text that a model wrote may take forever or use up the memory, and math-verify's own timeouts are
 signals, which work in the main thread only. So algebra runs in processes that the parent kills at the deadline. They
-are started as `python -c`, not with `multiprocessing`: that would import the caller's `__main__` again, which starts a
-script without a `__main__` guard a second time. Importing sympy takes a second, so a worker does it once and lets a child
-that it forks compute; a child that is killed, or dies, is replaced in milliseconds. Neither imports torch. Requests are
+are started as `python -c` and not with `multiprocessing`, which would import the caller's `__main__` again and so start
+a script without a `__main__` guard a second time. Importing sympy takes a second, so a worker does it once and forks a
+child that computes; a child that is killed or dies is replaced in milliseconds. Neither imports torch. Requests are
 answered one at a time over a pipe.
 
-Left out: Windows (file descriptors are handed to the child), and a memory limit outside Linux.
+    this process  --pipe-->  child   computes; killed at the deadline
+                             worker  has imported sympy; forks the next child
+
+Left out: Windows (file descriptors are passed to the child), and a memory limit outside Linux.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from pathlib import Path
 from prm.answers.algebra import CHECKERS, check_algebra
 
 MEMORY_BYTES = 2 * 1024**3
-"""What a worker may allocate beyond what it holds after its imports."""
+"""How much a child may allocate in addition to what the worker holds after its imports."""
 WORKERS = min(2, os.cpu_count() or 1)
 """Number of worker processes. Set it before the first check."""
 START_SECONDS = 120.0
@@ -38,11 +41,12 @@ _CHILD = "import sys; sys.path[:] = {path!r}; from prm.answers.workers import se
 
 
 class Worker:
-    """One child process and the parent's end of its pipe."""
+    """One worker process and the parent's end of its pipe."""
 
     def __init__(self) -> None:
         self._pipe, theirs = Pipe()
-        their_life, self._life = os.pipe()  # nothing is ever written to it; the kernel closes it when this process ends
+        # Nothing is ever written to this pipe: the kernel closes our end when this process ends, and that stops the child.
+        their_life, self._life = os.pipe()
         self._process = subprocess.Popen(
             # -P keeps the working directory off the path; the child then takes over the parent's path as it is.
             [sys.executable, "-P", "-c", _CHILD.format(path=sys.path, pipe=theirs.fileno(), life=their_life)],
@@ -66,23 +70,26 @@ class Worker:
         return self._child is not None and self._process.poll() is None
 
     def ask(self, gold: str, pred: str, deadline: float, checker: str) -> str:
-        """The child's verdict; `timeout` after `deadline` seconds, `error` if it failed or died; it is replaced then."""
+        """The child's verdict: `timeout` after `deadline` seconds, `error` if it failed or died. Then it is replaced."""
         try:
             self._pipe.send((checker, gold, pred, deadline))
             reply = self._pipe.recv_bytes() if self._pipe.poll(deadline) else b"timeout"
         except (EOFError, OSError):  # the worker itself was killed
             self._child = None
             return "error"
-        if reply.startswith(b"ready"):  # the child died (memory, stack), and this is the next one
+        # No verdict but the greeting of the next child: this one died (memory, stack).
+        if reply.startswith(b"ready"):
             self._child = int(reply.split()[1])
             return "error"
+        # After an error, too, because the child may hold a lot of memory. Its worker has not yet waited for it, so its
+        # process number cannot belong to another process.
         if reply in (b"timeout", b"error") and self._child is not None:
-            os.kill(self._child, signal.SIGKILL)  # its worker has not waited for it, so the number is still its own
+            os.kill(self._child, signal.SIGKILL)
             self._child = self._next_child(START_SECONDS)
         return reply.decode()
 
     def _next_child(self, seconds: float) -> int | None:
-        """Wait until a child is ready, past late replies of the one before; None if there is none."""
+        """Wait until the next child is ready and return its number; None if there is none. Late replies are dropped."""
         try:
             while self._pipe.poll(seconds):
                 reply = self._pipe.recv_bytes()
@@ -100,21 +107,23 @@ class Worker:
 
 
 class Pool:
-    """At most `WORKERS` processes, each started when first needed and replaced after it was killed. Thread-safe."""
+    """At most `WORKERS` workers, each started when first needed and replaced if it was killed. Thread-safe."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all workers without killing them: a forked child must not talk over its parent's pipes."""
+        """Forget all workers without killing them: a forked process must not use its parent's pipes."""
         self._slots: queue.LifoQueue[Worker | None] = queue.LifoQueue()  # last in, first out: reuse the warm one
         for _ in range(WORKERS):
             self._slots.put(None)
 
     def ask(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> str:
-        """`correct`, `wrong`, `timeout` or `error` for two answers: normalized ones for `ours` (see `CHECKERS`).
+        """`correct`, `wrong`, `timeout` or `error` for two answers.
 
-        `deadline` is in seconds and counts from the moment a worker takes the pair, not from this call.
+        Args:
+            gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`).
+            deadline: in seconds from the moment a worker takes the pair, not from this call.
         """
         worker = self._slots.get()
         answered = False
@@ -127,14 +136,14 @@ class Pool:
             answered = True
             return outcome
         finally:
-            # After an interrupt (KeyboardInterrupt here) its late reply would be taken for that of the next pair.
+            # After an interrupt here (KeyboardInterrupt), its late reply would be taken for the verdict on the next pair.
             if worker is not None and not answered:
                 worker.kill()
                 worker = None
             self._slots.put(worker)
 
     def close(self) -> None:
-        """Kill the idle workers; a later `ask` starts new ones. A busy one ends with its pair or with the parent."""
+        """Kill the idle workers; a later `ask` starts new ones. A busy one ends after its pair, or with the parent."""
         for _ in range(self._slots.qsize()):
             worker = self._slots.get()
             if worker is not None:
@@ -148,10 +157,10 @@ os.register_at_fork(after_in_child=POOL.reset)
 
 
 def serve(pipe_fd: int, life_fd: int) -> None:
-    """Body of the worker: import, then keep one child alive that answers, until the parent closes the pipe."""
+    """The worker: import, then keep one answering child alive until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
-    logging.disable(logging.CRITICAL)  # math-verify warns that it runs without a timeout; the parent is the timeout
-    check_algebra()  # imports, before the limits
+    logging.disable(logging.CRITICAL)  # math-verify warns that it has no timeout; the parent enforces one
+    check_algebra()  # imports everything, so that children start at once and only their own memory is limited
     pipe = Connection(pipe_fd)
     while True:
         child = os.fork()
@@ -164,21 +173,21 @@ def serve(pipe_fd: int, life_fd: int) -> None:
 
 
 def _answer(pipe: Connection, life_fd: int) -> None:
-    """Body of the child: (checker, gold, pred, deadline) requests, until the parent closes the pipe."""
+    """The child: answer (checker, gold, pred, deadline) requests until the parent closes the pipe."""
     _die_with_worker()
     _limit_memory()
-    # The kernel signals when the parent's end is closed, however the parent ended. The signal's default action ends this
-    # process, even inside of a long operation on integers, where Python code gets no turn.
+    # The kernel sends a signal when the parent's end is closed, however the parent ended. Its default action ends this
+    # process even within a long operation on integers, where no Python code gets to run.
     fcntl.fcntl(life_fd, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
     try:
         pipe.send_bytes(f"ready {os.getpid()}".encode())
         while True:
             checker, gold, pred, deadline = pipe.recv()
-            signal.alarm(int(deadline) + 10)  # where a forked sibling of the parent keeps the pipe open
+            signal.alarm(int(deadline) + 10)  # in case a process forked by the parent keeps the pipe open
             try:
                 outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
-            except Exception:  # memory, recursion, a bug in the algebra: counted as such, never as a wrong answer
+            except Exception:  # memory, recursion, a bug in the algebra: counted as an error, never as a wrong answer
                 outcome = "error"
             signal.alarm(0)
             pipe.send_bytes(outcome.encode())

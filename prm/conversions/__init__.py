@@ -1,12 +1,12 @@
-"""Labeled sets of other projects <-> rows of ours (data/README.md), one module per set.
+"""Labeled sets of other projects <-> our rows (data/README.md), one module per set.
 
     for row in convert(read_rows("phase1_train.jsonl"), "prm800k", neutral="good"):
         row                         # {"prompt": ..., "labels": [...], "semantics": "correctness", "status": "ok", ...}
         export_row("rlhflow", row)  # {"conversations": [{"role": "user", ...}, {"role": "assistant", ...}, ...]}
 
-An importer is a function of one foreign row that yields rows of ours, one or more: nothing is dropped, what cannot be
-used has a `status`. A broken row is a ValueError that names place, value and fix. Rows stream; all that is kept is a
-count per problem. What each set's labels mean, and every decision taken on the way, stands in its module.
+An importer turns one foreign row into one or more of our rows. Nothing is dropped: rows that cannot be used have a
+`status`. A broken row raises a ValueError that names where it is, the value and the fix. Rows stream; only a count per
+problem is kept in memory. The docstring of a set's module says what its labels mean and how each doubtful case is read.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OPTIONS = {
     "rlhflow": {"questions"},
     "trl": {"semantics"},
 }
-"""Format -> what its importer can be told."""
+"""Format -> the options of its importer."""
 
 EXPORTERS = {
     "math_shepherd": math_shepherd.export_row,
@@ -44,17 +44,17 @@ EXPORTERS = {
 
 
 def convert(rows: Iterable[tuple[str, Row]], source: str, **options: Any) -> Iterator[Row]:
-    """Rows of a foreign set -> rows of ours, at least one for each.
+    """Rows of a foreign set -> our rows, at least one for each.
 
     Args:
-        rows: (place, row), as `prm.storage.sources.read_rows` yields them.
+        rows: (where, row), as `prm.storage.sources.read_rows` yields them.
         source: a key of `IMPORTERS`.
         options: see `OPTIONS` and the module of the set.
     """
     numbers: Counter[str] = Counter()
     for where, row in rows:
         for made in IMPORTERS[source](where, row, **options):
-            if "index" not in row:  # rows of ours have one
+            if "index" not in row:  # our own rows have one already
                 problem = made["problem_id"]
                 made |= {"index": numbers[problem], "id": f"{problem}#{numbers[problem]}"}
                 numbers[problem] += 1
@@ -62,10 +62,10 @@ def convert(rows: Iterable[tuple[str, Row]], source: str, **options: Any) -> Ite
 
 
 def export_row(target: str, row: Row) -> Row:
-    """A row of ours in another format. Unlabeled steps at its end are cut off: the formats have no word for them.
+    """One of our rows in another format. Unlabeled steps at its end are cut off, because the formats cannot express them.
 
     Raises:
-        ValueError: the row cannot be said in this format; the message is the reason, without a place.
+        ValueError: the format cannot express this row; the message is the reason and does not say where the row is.
     """
     if row.get("status", "ok") != "ok":
         raise ValueError(f"status {row['status']}")

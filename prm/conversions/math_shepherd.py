@@ -1,22 +1,22 @@
-r"""Math-Shepherd (Wang et al. 2312.08935), `peiyi9979/Math-Shepherd`: one text, a marker behind every step.
+r"""Math-Shepherd (Wang et al. 2312.08935), `peiyi9979/Math-Shepherd`: one text with a marker after every step.
 
     {"input": "Val cuts a melon ... in a watermelon? Step 1: There are 20 x 40 = 800 black seeds. ки\nStep 2: ... ки",
      "label": "Val cuts a melon ... in a watermelon? Step 1: There are 20 x 40 = 800 black seeds. +\nStep 2: ... -",
      "task": "GSM8K"}
 
-`label` is `input` with + or - in place of the markers. Labels are values: + means that one of 8 rollouts from behind the
-step was right (hard estimate; the rates were not published). The last step is labeled with the trace's outcome.
+`label` is `input` with + or - instead of the markers. Labels are values: + means that one of 8 rollouts after the step
+was right (hard estimate; the rates were not published). The last step is labeled with the trace's outcome.
 
 Decisions:
 
-- The question ends where "Step 1:" begins, also where no space stands before it. In some rows a marker stands inside the
-  question or right behind it; its label belongs to no step and is left out, and what follows up to "Step 1:" still is
-  question. (TRL's converter lists such rows by their first words, and takes the rest of the question for a step.)
-  Steps that are not numbered may speak of "step 1:" too: behind the first marker it must begin its piece, or "Step 2:"
-  must come next, or nothing may come next and no question mark divide the text.
-- A row without such a "Step 1:" is split behind the question mark if it has exactly one in front of the first marker and
-  text behind it. Otherwise nobody knows where the question ends: the row has the status `no_first_step`.
-- Text behind the last marker is a step without a label; the outcome then is unknown.
+- The question ends where "Step 1:" begins, even without a space before it. In some rows a marker is inside the question
+  or right after it. Its label belongs to no step and is left out, and the text from there to "Step 1:" is still part of
+  the question. (TRL's converter lists such rows by their first words and takes the rest of the question for a step.)
+  Steps without numbers may mention "step 1:", too. So after the first marker it counts only at the beginning of its
+  piece, or if "Step 2:" comes next, or if nothing comes next and no question mark divides the text.
+- A row without such a "Step 1:" is split after the question mark if there is exactly one before the first marker, with
+  text after it. Otherwise the end of the question is unknown: the row has the status `no_first_step`.
+- Text after the last marker is a step without a label; the outcome is then unknown.
 - The calculator's marks (`<<20*40=800>>`) stay in the steps.
 """
 
@@ -42,6 +42,7 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
     if not found and not pieces:
         raise ValueError(f"{where}: no marker {MARKER} in the input {row['input'][:80]!r}; is this raw Math-Shepherd?")
     prompt, *steps = pieces
+    # Text after the last marker shows that the trace did not end with the last label.
     outcome = labels[-1] if labels and not tail.strip() else None
     if tail.strip():
         steps, labels = [*steps, tail], [*labels, None]
@@ -60,10 +61,10 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
 
 
 def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row:
-    """Steps are numbered ("Step 1: ...") unless they are: the numbers are the only sign of where the question ends.
+    """Steps get numbers ("Step 1: ...") if they have none, because only the numbers show where the question ends.
 
     Raises:
-        ValueError: the texts hold what marks the places.
+        ValueError: the texts already contain what would mark the steps.
     """
     if not _FIRST_STEP.match(steps[0]):
         steps = [f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
@@ -82,9 +83,9 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
 
 
 def first_step(text: str) -> int:
-    """Where the first step begins in a text that starts with the question; -1 if no "Step 1:" says so.
+    """Index at which the first step begins in a text that starts with the question; -1 if there is no "Step 1:".
 
-    The last one counts, since a question may speak of steps itself.
+    The last one counts, because a question may mention steps itself.
 
     >>> first_step("What is 2 + 2? Step 1: 2 + 2 = 4"), first_step("What is 2 + 2? It is 4.")
     (15, -1)
@@ -93,17 +94,17 @@ def first_step(text: str) -> int:
 
 
 def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
-    """The characters of `label` that stand where the markers stand in the input."""
-    marks, place = [], 0
+    """The characters of `label` at the positions of the input's markers."""
+    marks, position = [], 0
     for i, piece in enumerate(pieces):
-        place += len(piece)
-        if label[place : place + 1] not in ("+", "-"):
+        position += len(piece)
+        if label[position : position + 1] not in ("+", "-"):
             raise ValueError(
-                f"{where}: at marker {i} of the input, `label` has {label[place : place + 20]!r} and not + or -; the two"
-                " texts must be equal but for the markers. Fix or remove the row"
+                f"{where}: at marker {i} of the input, `label` has {label[position : position + 20]!r} and not + or -; the"
+                " two texts must be equal except for the markers. Fix or remove the row"
             )
-        marks.append(label[place])
-        place += 1
+        marks.append(label[position])
+        position += 1
     return marks
 
 
@@ -112,14 +113,16 @@ def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[
     prompt, mark, rest = pieces[0].partition("?") if pieces else ("", "", "")
     split_by_mark = bool(mark and prompt.strip() and rest.strip() and "?" not in rest)
     for i, piece in enumerate(pieces):
-        start, behind = first_step(piece), pieces[i + 1 :]
+        start, following = first_step(piece), pieces[i + 1 :]
+        # After the first marker a "Step 1:" may be a mention in a step, so it needs a sign that it begins one.
         if start >= 0 and (
             i == 0
             or not piece[:start].strip()
-            or (_SECOND_STEP.match(behind[0]) is not None if behind else not split_by_mark)
+            or (_SECOND_STEP.match(following[0]) is not None if following else not split_by_mark)
         ):
+            # All pieces before it are question, and the labels of their markers belong to no step.
             whole = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
-            return [whole, piece[start:], *behind], labels[i:], True
+            return [whole, piece[start:], *following], labels[i:], True
     if split_by_mark:
         return [prompt + mark, rest, *pieces[1:]], labels, True
     return pieces, labels[1:], False

@@ -1,4 +1,4 @@
-r"""Trees of OmegaPRM (Luo et al. 2406.06592) as OpenR stores them (MATH-APS), in both of its forms.
+r"""Trees of OmegaPRM (Luo et al. 2406.06592) as OpenR stores them (MATH-APS), in either of its two forms.
 
     {"question": "What is 2 + 2 + 1?", "final_answer": "5", "reasoning_steps":
      {"text": "What is 2 + 2 + 1?", "mc_value": 0.5, "children": [
@@ -8,17 +8,18 @@ r"""Trees of OmegaPRM (Luo et al. 2406.06592) as OpenR stores them (MATH-APS), i
      {"solution_prefix": "What is 2 + 2 + 1?\n\n2 + 2 = 4", "mc_value": 0.75},
      {"solution_prefix": "What is 2 + 2 + 1?\n\n2 + 2 = 4\n\n4 + 1 = 5", "mc_value": 1.0}]}
 
-The flat form lists the nodes, each with all the text before it: the tree is what continues what. Every path from the
-question to a leaf becomes one trace. Labels are values: `mc_value`, the share of right rollouts, is the soft one; the
-hard one is good if it is not 0, as everywhere here (OpenR's own converter asks for more than a half).
+The flat form lists the nodes, each with all the text before it; a node is a child of the longest node that its text
+continues. Every path from the question to a leaf becomes one trace. Labels are values: `mc_value`, the share of right
+rollouts, is the soft label; the hard label is good if it is not 0, as everywhere in this project (OpenR's own converter
+requires more than a half).
 
 Decisions:
 
-- A node may hold several paragraphs (a right rollout enters as one node). They are steps, and the node's value is that
-  of the last one; those before it have no label. The value of the bare question belongs to no step and is left out.
-- `branches="once"`: a node on several paths is labeled on the first of them, so that it counts once. `repeat` labels it
-  on all.
-- OpenR expands a rollout more than once, so a prefix may be there twice, with two values. Both nodes stay, as siblings.
+- A node may contain several paragraphs (a right rollout is stored as one node). Each paragraph is a step; the node's value
+  belongs to the last one, and the others have no label. The value of the question alone belongs to no step and is left out.
+- `branches="once"`: a node on several paths is labeled only on the first of them, so that it counts once. `repeat`
+  labels it on all.
+- OpenR expands some rollouts more than once, so a prefix may occur twice, with two values. Both nodes stay, as siblings.
 - Whether a leaf ends in an answer is not stored, so no trace has an outcome.
 """
 
@@ -40,7 +41,7 @@ PARAGRAPH = "\n\n"
 
 @dataclass
 class Node:
-    """Some steps and the value behind the last of them."""
+    """Some steps and the value after the last of them."""
 
     text: str
     value: float | None
@@ -56,7 +57,7 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
         root = _grow(where, prompt, stored)
     else:
         raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r}")
-    labeled: set[int] = set()
+    labeled: set[int] = set()  # ids of the nodes that an earlier trace has labeled
     for path in _paths(root):
         steps: list[str] = []
         values: list[float | None] = []
@@ -64,9 +65,11 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
         for node in path:
             new = split_steps(node.text, PARAGRAPH)
             steps += new
+            # A value holds for the whole node, so only its last paragraph has one. A node of blank text adds nothing.
             values += [*[None] * (len(new) - 1), node.value][: len(new)]
             good = None if node.value is None else node.value > 0
-            counted = id(node) in labeled and good is not False  # what stands behind an error must stay behind it
+            # A bad label is repeated in any case: without it, what follows the error would look as if none came before.
+            counted = id(node) in labeled and good is not False
             label = None if counted and branches == "once" else good
             labels += [*[None] * (len(new) - 1), label][: len(new)]
             labeled.add(id(node))
@@ -84,7 +87,7 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
 
 
 def _tree(where: str, stored: Row) -> Node:
-    """The nested form, read without recursion: a tree may be deeper than Python's stack."""
+    """The nested form, read without recursion because a tree may be deeper than Python's stack."""
     root = Node("", None)
     todo = [(root, child) for child in reversed(need(where, stored, "children", list))]
     while todo:
@@ -97,11 +100,11 @@ def _tree(where: str, stored: Row) -> Node:
 
 
 def _grow(where: str, prompt: str, stored: list[Row]) -> Node:
-    """The flat form. In sorted order a prefix comes right before everything that continues it."""
+    """The flat form. In sorted order, a prefix comes directly before everything that continues it."""
     entries = [fields(where, entry) for entry in stored]
     nodes = [(need(where, entry, "solution_prefix", str).strip(), _value(where, entry)) for entry in entries]
     root = Node("", None)
-    path = [(prompt, root)]
+    path = [(prompt, root)]  # (text so far, node) from the question to the node read last
     for text, value in sorted(nodes, key=itemgetter(0)):
         if text == prompt:
             continue
@@ -109,6 +112,7 @@ def _grow(where: str, prompt: str, stored: list[Row]) -> Node:
             raise ValueError(
                 f"{where}: the prefix {text[:80]!r} does not begin with the question and white space; fix or remove the row"
             )
+        # Go back to the longest prefix that this text continues: its parent.
         while not continues(path[-1][0], text):
             path.pop()
         before, parent = path[-1]
@@ -119,7 +123,7 @@ def _grow(where: str, prompt: str, stored: list[Row]) -> Node:
 
 
 def _paths(root: Node) -> Iterator[list[Node]]:
-    """Nodes from below the root to each leaf. A root without children has one empty path."""
+    """For each leaf, the nodes from below the root down to it. A root without children has one empty path."""
     todo: list[tuple[Node, list[Node]]] = [(root, [])]
     while todo:
         node, path = todo.pop()

@@ -1,16 +1,17 @@
-r"""OpenR's rows for training: the steps in one text with five line ends behind each.
+r"""OpenR's rows for training: the steps in one text, with five line ends after each.
 
     {"question": "What is 2 + 2 + 1?", "process": "2 + 2 = 4 \n\n\n\n\n4 + 1 = 6 \n\n\n\n\n", "label": ["+", "-"]}
 
-Labels are values: OpenR writes + where more than half of the rollouts were right (`mc_value > 0.5`), which is stricter than
-Math-Shepherd's "any of them". Rows made from other sets keep what those mean: import such a set from its own files.
+Labels are values: OpenR writes + if more than half of the rollouts were right (`mc_value > 0.5`), which is stricter than
+Math-Shepherd's "any of them". In rows that OpenR made from other sets, labels mean what they mean there; import such a
+set from its own files.
 
 Decisions:
 
-- What OpenR makes from its trees has the question again in `process`: with a label, as if it were the first step (from a
-  tree), or in front of all steps under one label (from a list of prefixes). It is no step: it is taken out, and a label
-  that is only its own is left out, as in `prm.conversions.omega_prm`.
-- What stands between two tags is one step, however many paragraphs it has: OpenR labeled nothing else.
+- Rows that OpenR made from its trees repeat the question in `process`: with its own label, as if it were the first step
+  (from a tree), or before the first step and under the same label (from a list of prefixes). The question is not a step:
+  it is removed, and so is a label of its own, as in `prm.conversions.omega_prm`.
+- The text between two tags is one step, even if it has several paragraphs, because OpenR gave it one label.
 """
 
 from __future__ import annotations

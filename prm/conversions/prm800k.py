@@ -8,24 +8,24 @@ r"""PRM800K (Lightman et al. 2305.20050), the raw files of openai/prm800k: human
                           "human_completion": null, "chosen_completion": null}],
                "finish_reason": "found_error"}, "is_quality_control_question": false, ...}
 
-Labels mean correctness. At each step the humans rated one or more candidates and went on from the chosen one, or (phase
-1, when all were bad) from a step of their own, `human_completion`.
+Labels mean correctness. At each step the labelers rated one or more candidates and continued from the chosen one, or
+(phase 1, when all were bad) from a step that they wrote themselves, `human_completion`.
 
 Decisions:
 
-- Rating 1 is good, -1 bad, null (flagged, or not rated) no label. 0 ("neither wrong nor of any use") is good by
-  default, as in the paper's scores and Qwen2.5-Math-7B-PRM800K; `neutral` says otherwise. TRL's converter reads 0 and
+- Rating 1 is good, -1 is bad, null (flagged, or not rated) means no label. 0 ("neither wrong nor of any use") is good by
+  default, as in the paper's scores and Qwen2.5-Math-7B-PRM800K; `neutral` changes this. TRL's converter reads 0 and
   null as bad.
-- A step that a human wrote is good: it was written to be.
-- The main trace follows the chosen steps; where nothing was chosen it ends in the first candidate, which in phase 2 is
-  the step the model had written, and usually the error. Each other candidate is a trace of its own that ends there
-  (`branches`): `once` labels its last step only, so that every human judgment counts once; `repeat` labels its whole
-  prefix again, as TRL's set does (a first step with five candidates at each of ten later ones then counts some forty
-  times). What comes before an error must not look as if it came after none, so bad labels of a prefix stay in any case.
-- As in the paper (appendix B), labels for quality control and screening, and traces whose labeler could not finish, are
-  not trained on: `status` is `quality_control`, `screening`, `give_up` or `bad_problem`. The rows are there, with their
-  labels.
-- The outcome is known where a labeler confirmed it (`finish_reason` `solution`), and only of the main trace.
+- A step that a human wrote is good: it was written to be right.
+- The main trace follows the chosen steps. If nothing was chosen, it ends in the first candidate, which in phase 2 is
+  the step that the model had written, and usually the error. Each other candidate ends a trace of its own. The option
+  `branches` says how its prefix is labeled: `once` labels the last step only, so that every human judgment counts once;
+  `repeat` labels the whole prefix again, as TRL's set does (with five candidates at each of ten later steps, the first
+  step then counts about forty times). Bad labels are always repeated, so that a step after an error never looks as if
+  no error came before it.
+- As in the paper (appendix B), quality control, screening, and traces whose labeler could not finish are not trained
+  on: `status` is `quality_control`, `screening`, `give_up` or `bad_problem`. These rows keep their labels.
+- The outcome is known only for a main trace that a labeler confirmed (`finish_reason` is `solution`).
 """
 
 from __future__ import annotations
@@ -52,26 +52,35 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
     prompt = question(where, need(where, asked, "problem", str))
     ratings = {1: True, 0: {"good": True, "bad": False, "unlabeled": None}[neutral], -1: False, None: None}
 
+    # The main trace grows step by step. `others` are the traces that branch off it, complete as soon as they do.
     steps: list[str] = []
     labels: list[bool | None] = []
     others: list[tuple[list[str], list[bool | None]]] = []
     for number, step in enumerate(need(where, label, "steps", list)):
-        place = f"{where}: step {number}"
-        step = fields(place, step)
+        where_step = f"{where}: step {number}"
+        step = fields(where_step, step)
         candidates = [
-            _candidate(place, fields(place, candidate), ratings) for candidate in step.get("completions") or ()
+            _candidate(where_step, fields(where_step, candidate), ratings)
+            for candidate in step.get("completions") or ()
         ]
         chosen, human = step.get("chosen_completion"), step.get("human_completion")
         if chosen is not None and not (isinstance(chosen, int) and 0 <= chosen < len(candidates)):
-            raise ValueError(f"{place}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row")
+            raise ValueError(
+                f"{where_step}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row"
+            )
+
+        # The candidate that the main trace takes: the chosen one, else the first; none if a human wrote the step.
         by_human = chosen is None and human is not None
         main = None if by_human or not candidates else chosen or 0
+        # The other candidates branch off. With "once" they leave out the good labels that the main trace has already.
         prefix = labels if branches == "repeat" else [None if good else good for good in labels]
         others += [([*steps, text], [*prefix, good]) for i, (text, good) in enumerate(candidates) if i != main]
         if by_human:
-            steps, labels = [*steps, need(place, fields(place, human), "text", str)], [*labels, True]
+            text = need(where_step, fields(where_step, human), "text", str)
+            steps, labels = [*steps, text], [*labels, True]
         elif main is not None:
             steps, labels = [*steps, candidates[main][0]], [*labels, candidates[main][1]]
+        # Nothing was chosen, so the labeler stopped here: later steps, if any, continue nothing.
         if chosen is None and human is None:
             break
 
@@ -92,11 +101,11 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
         )
 
 
-def _candidate(place: str, candidate: Row, ratings: dict[Any, bool | None]) -> tuple[str, bool | None]:
+def _candidate(where: str, candidate: Row, ratings: dict[Any, bool | None]) -> tuple[str, bool | None]:
     rating = candidate.get("rating")
-    if rating not in list(ratings):  # also if it is a list, which no dictionary can look up
-        raise ValueError(f"{place}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
-    return need(place, candidate, "text", str), ratings[rating]
+    if rating not in list(ratings):  # a list, because a rating that cannot be hashed would break a dictionary look-up
+        raise ValueError(f"{where}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
+    return need(where, candidate, "text", str), ratings[rating]
 
 
 def _status(row: Row, reason: str) -> str:

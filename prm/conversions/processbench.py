@@ -3,8 +3,8 @@
     {"id": "gsm8k-0", "generator": "Qwen2-7B-Instruct", "problem": "Sue lives in a fun neighborhood ...",
      "steps": ["To find out ...", "On Saturday ...", "..."], "final_answer_correct": false, "label": 1}
 
-Labels mean correctness: steps before `label` are right, that step is wrong, and those behind it have no label, because
-nobody judged them. -1 means that every step is right. It is a benchmark: do not train on it.
+Labels mean correctness: steps before `label` are right, that step is wrong, and those after it have no label, because
+nobody judged them. -1 means that every step is right. This is a benchmark: do not train on it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
     steps, first = need(where, row, "steps", list), need(where, row, "label", int)
     for i, step in enumerate(steps):
         if not isinstance(step, str):
-            raise ValueError(f"{where}: step {i} is {step!r}, not a text; fix or remove the row")
+            raise ValueError(f"{where}: step {i} is {step!r}, not text; fix or remove the row")
     if not -1 <= first < len(steps):
-        raise ValueError(f"{where}: label {first} is no index of {len(steps)} steps, nor -1; fix or remove the row")
+        raise ValueError(
+            f"{where}: label {first} is neither an index of {len(steps)} steps nor -1; fix or remove the row"
+        )
     yield labeled_row(
         "processbench",
         question(where, need(where, row, "problem", str)),

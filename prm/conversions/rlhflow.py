@@ -4,12 +4,12 @@
      {"role": "user", "content": "What is 2 + 2 + 1? Step 1: 2 + 2 = 4"}, {"role": "assistant", "content": "+"},
      {"role": "user", "content": "Step 2: 4 + 1 = 6"}, {"role": "assistant", "content": "-"}]}
 
-Labels are values: + means that one of 16 rollouts from behind the step was right (README of `math-rm`). The last label is
-the outcome: their ORM data is made of it.
+Labels are values: + means that one of 16 rollouts after the step was right (README of `math-rm`). The last label is the
+outcome; RLHFlow's ORM data is made from it.
 
-The first turn holds question and first step with nothing between them. "Step 1:" tells them apart (Mistral data), or a
-list of the questions (Deepseek data, whose steps are not numbered). A row that neither helps with has the status
-`no_first_step`.
+The first turn contains the question and the first step without a separator. "Step 1:" shows where the step begins
+(Mistral data), or else a list of the questions does (Deepseek data, whose steps have no numbers). If neither helps, the
+row has the status `no_first_step`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from prm.conversions.rows import Row, continues, fields, labeled_row, question, 
 from prm.storage.rows import need
 
 _KEY = 24
-"""Questions are looked up by as many of their first characters."""
+"""Number of characters at the beginning of a question by which it is looked up."""
 
 Questions = dict[str, list[str]]
 
 
 def known_questions(prompts: Iterable[str]) -> Questions:
-    """Questions by their first characters, the longest first: one may begin with another."""
+    """Questions by their first characters, the longest first, because one may begin with another."""
     questions: Questions = {}
     for prompt in sorted({prompt.strip() for prompt in prompts}, key=len, reverse=True):
         questions.setdefault(prompt[:_KEY], []).append(prompt)
@@ -41,13 +41,14 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
     for i, turn in enumerate(turns):
         role = ("user", "assistant")[i % 2]
         if fields(where, turn).get("role") != role or not isinstance(turn.get("content"), str):
-            raise ValueError(f"{where}: turn {i} must be a text of the {role}, it is {turn!r}; fix or remove the row")
+            raise ValueError(f"{where}: turn {i} must be text of the {role}, it is {turn!r}; fix or remove the row")
     labels = signs(where, [turn["content"].strip() for turn in turns[1::2]])
     first, *steps = [turn["content"].strip() for turn in turns[::2]]
     start = _question_end(first, questions or {})
     if start > 0:
         prompt, steps = first[:start], [first[start:], *steps]
     else:
+        # The first step stays in the prompt, so its label belongs to no step.
         prompt = first
     yield labeled_row(
         "rlhflow",
@@ -62,7 +63,7 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
 
 
 def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row:
-    """Steps stay as they are; unless they are numbered, reading them back needs the questions."""
+    """Steps are not changed. If they have no numbers, reading them back needs the questions."""
     contents = [f"{prompt} {steps[0]}", *steps[1:]]
     return {
         "conversations": [
@@ -77,6 +78,8 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
 
 
 def _question_end(text: str, questions: Questions) -> int:
+    """Index at which the question ends in the first turn; 0 or less if nothing shows it."""
+    # A question shorter than the key is its own key.
     for size in range(_KEY, 0, -1):
         for known in questions.get(text[:size], ()):
             if continues(known, text):

@@ -1,4 +1,4 @@
-"""What every importer ends in: one row of ours, checked, or the same row with a status that says why it cannot be used."""
+"""The last stage of every importer: one of our rows, checked, with a status that says why if it cannot be used."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def labeled_row(
     generator: str = "unknown",
     status: str = "ok",
 ) -> Row:
-    """A row of data/README.md. Traces of one problem are numbered later (`prm.conversions.convert`).
+    """A row as described in data/README.md. Traces of one problem are numbered later (`prm.conversions.convert`).
 
-    A trace is cut before a blank step (status `empty_step`). `no_steps` and `no_labels` say that nothing is left to train
-    on. The problem's id is `source/` and twelve hex digits of its text.
+    A trace is cut before a blank step (status `empty_step`). The statuses `no_steps` and `no_labels` mean that there is
+    nothing to train on. The problem's id is `source/` and twelve hex digits of a hash of its text.
     """
     steps = [step.strip() for step in steps]
     if "" in steps:
@@ -41,7 +41,7 @@ def labeled_row(
     if status == "ok" and not any(label is not None for label in labels):
         status = "no_labels" if steps else "no_steps"
     if status != "ok":
-        correct = None  # else an ORM would be trained on it
+        correct = None  # with an outcome, an ORM would be trained on it
     problem_id = f"{source}/{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
     trace = Trace(problem_id, tuple(steps), answer, correct, generator, finished, status=status)
     soft: Any = None if values is None else tuple(values)  # a step without a label may have no value either
@@ -50,19 +50,19 @@ def labeled_row(
 
 
 def question(where: str, text: str) -> str:
-    """The text of a problem without white space around it. Raises ValueError where nothing is left."""
+    """The text of a problem without white space around it. Raises ValueError if nothing is left."""
     if not text.strip():
         raise ValueError(f"{where}: the question is empty; remove the row")
     return text.strip()
 
 
 def continues(before: str, text: str) -> bool:
-    """Whether `text` is `before` and more, with white space between ("x = 1" does not lead to "x = 12")."""
+    """Whether `text` is `before`, white space and more: "x = 12" does not continue "x = 1"."""
     return text.startswith(before) and text[len(before) : len(before) + 1].isspace()
 
 
 def fields(where: str, value: Any) -> Row:
-    """An object inside a row. Raises ValueError for anything else."""
+    """The value, if it is an object (a dictionary). Raises ValueError for anything else."""
     if not isinstance(value, dict):
         raise ValueError(f"{where}: {value!r} must be an object with named values; fix or remove the row")
     return value

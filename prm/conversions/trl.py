@@ -1,9 +1,9 @@
-"""TRL's stepwise rows (`trl-lib/math_shepherd`, `trl-lib/prm800k`), and rows of ours, which are the same with more columns.
+"""TRL's stepwise rows (`trl-lib/math_shepherd`, `trl-lib/prm800k`), and our own rows, which only add columns to them.
 
     {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 5", "#### 5"], "labels": [false, false]}
 
-Such a row does not say what its labels mean: `semantics` does. Note that `trl-lib/prm800k` reads the neutral rating and the
-missing one as bad, without saying so (converter of TRL 1.13); `prm.conversions.prm800k` reads the raw files.
+Such a row does not say what its labels mean, so `semantics` has to be given. Note that `trl-lib/prm800k` silently counts
+neutral and missing ratings as bad (converter of TRL 1.13); `prm.conversions.prm800k` reads the raw files.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The embedded problem set: chains of 2 to 8 operations on integers from 0 to 99, and the students who solve them.
 
-It exists so that the whole toolkit can be run, tested and measured on two CPU cores in minutes. Every problem belongs
-to exactly one split, because a hash of its text says which: train, validation and test are disjoint by construction.
-Difficulty is the number of operations (`Problem.level`).
+With it the whole toolkit can be run, tested and measured on two CPU cores in minutes. A hash of a problem's text
+decides its split, so train, validation and test are disjoint by construction. The difficulty (`Problem.level`) is the
+number of operations.
 
-One problem and one trace of a student, who writes down what he carries, and forgets it in the second step:
+One problem and one trace of a student, who writes down carries and borrows but forgets a borrow in the second step:
 
     Start with 47, add 38, subtract 26, subtract 12.        gold answer 47
     47 + 38, carry 1 = 85
@@ -12,16 +12,16 @@ One problem and one trace of a student, who writes down what he carries, and for
     61 - 12 = 49
     #### 49
 
-The students are what `recipes/train_generator.py` teaches the embedded generator to imitate. Two kinds write the traces:
-the careful one forgets a carry (or borrow) with probability `FORGET["careful"]`, the careless one with
-`FORGET["careless"]`; both slip at random with probability `SLIP`. Forgotten carries are the classic "buggy procedure" of
-school arithmetic (Brown & Burton 1978, doi:10.1207/s15516709cog0202_4). They are *systematic* and correlated within a
-trace: many samples agree on the same wrong answer, so voting fails where checking the steps helps.
+`recipes/train_generator.py` teaches the embedded generator to imitate such students. There are two kinds: a careful one
+forgets a carry (or borrow) with probability `FORGET["careful"]`, a careless one with `FORGET["careless"]`; both make a
+random slip with probability `SLIP`. Forgotten carries are the classic "buggy procedure" of school arithmetic (Brown &
+Burton 1978, doi:10.1207/s15516709cog0202_4). They are *systematic* and correlated within a trace: many samples agree on
+the same wrong answer, so voting fails while checking the steps helps.
 
-Carries are written down because that makes most mistakes visible on the page, and a verifier of this size can learn to
-see them in a minute. In an earlier form of the set, where a forgotten carry showed in the result alone, its loss fell while
-within a problem it chose worse than chance. Both make the set a kind test bench for verifiers and an unkind one for
-voting; do not read its gaps as those of real language models.
+Carries are written down because that makes most mistakes visible on the page, so that a verifier of this size can learn
+to see them in a minute. In an earlier form of the set a forgotten carry showed only in the result; the verifier's loss
+fell, but within a problem it chose worse than chance. Both properties favor verifiers and handicap voting, so do not
+expect gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -38,11 +38,11 @@ from prm.types import Problem
 LARGEST = 99
 LEVELS = tuple(range(2, 9))
 FORGET = {"careful": 0.1, "careless": 0.8}
-"""Probability that a student of this kind forgets a carry or borrow where there is one."""
+"""Probability that a student of this kind forgets a carry or borrow."""
 CARELESS = 0.6
-"""Share of traces that a careless student writes."""
+"""Share of traces written by a careless student."""
 SLIP = 0.02
-"""Probability that a result is off by 1, 2 or 10 elsewhere."""
+"""Probability that a result is off by 1, 2 or 10 if no carry was forgotten."""
 
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
@@ -52,7 +52,7 @@ Operation = tuple[str, int]
 
 
 def load(split: str, n: int, seed: int = 0, levels: Sequence[int] = LEVELS) -> list[Problem]:
-    """The first `n` problems of a split, levels in rotation, no problem twice. A larger `n` extends a smaller one."""
+    """The first `n` problems of a split, all different, levels in rotation. A larger `n` extends the same list."""
     if split not in SPLITS:
         raise ValueError(f"arithmetic has no split {split!r}; it has {', '.join(sorted(SPLITS))}")
     problems: dict[str, Problem] = {}
@@ -76,7 +76,7 @@ def render(start: int, operations: Sequence[Operation]) -> str:
 
 
 def parse(prompt: str) -> tuple[int, list[Operation]]:
-    """Inverse of `render`."""
+    """The inverse of `render`."""
     start = re.match(r"Start with (\d+), ", prompt)
     if start is None:
         raise ValueError(f"not an arithmetic problem: {prompt!r}")
@@ -84,19 +84,22 @@ def parse(prompt: str) -> tuple[int, list[Operation]]:
 
 
 def student_trace(prompt: str, rng: random.Random) -> tuple[str, ...]:
-    """One attempt of a student of random kind: its steps and the final `#### answer`. Results that would leave 0..99 make
-    the student start over."""
+    """One attempt by a student of random kind: the steps and the final `#### answer`."""
     value, operations = parse(prompt)
+    # One kind for the whole trace: this is what correlates its mistakes.
     forget = FORGET["careless" if rng.random() < CARELESS else "careful"]
     steps = []
     for symbol, b in operations:
         result, note = _apply(value, symbol, b), _carry_note(value, symbol, b)
+        # A forgotten carry is not written down, either, so the missing note shows the mistake.
         if note and rng.random() < forget:
             result, note = _forget_carry(value, symbol, b), ""
         elif rng.random() < SLIP:
             result += rng.choice((-10, -2, -1, 1, 2, 10))
+        # The tokenizer has no numbers beyond 0..99: the student starts over.
         if not 0 <= result <= LARGEST:
             return student_trace(prompt, rng)
+        # The next step continues from the student's own result, right or wrong.
         steps.append(f"{value} {symbol} {b}{note} = {result}")
         value = result
     return (*steps, f"#### {value}")
@@ -113,7 +116,7 @@ def solution(prompt: str) -> tuple[str, ...]:
 
 
 def check_steps(prompt: str, steps: Sequence[str]) -> tuple[bool, ...]:
-    """Exact labels: a step is good if it and all steps before it equal those of the gold solution.
+    """Exact labels: a step is good if it and all steps before it are equal to those of the gold solution.
 
     >>> check_steps("Start with 47, add 38, subtract 12.", ("47 + 38 = 75", "75 - 12 = 63", "#### 63"))
     (False, False, False)
@@ -124,7 +127,7 @@ def check_steps(prompt: str, steps: Sequence[str]) -> tuple[bool, ...]:
 
 
 def student_examples(n: int, seed: int = 0) -> Iterator[dict[str, str]]:
-    """`n` rows of fine-tuning data for the embedded generator: fresh problems of the train split, one trace each."""
+    """`n` rows of fine-tuning data for the embedded generator: random problems of the train split, one trace each."""
     rng = random.Random(f"student/{seed}")
     drawn = 0
     while drawn < n:
@@ -135,7 +138,7 @@ def student_examples(n: int, seed: int = 0) -> Iterator[dict[str, str]]:
 
 
 def build_tokenizer():
-    """A tokenizer for this set only: one token per number, per word group and per line end (about 115 tokens)."""
+    """A tokenizer for this set only: one token per number, word group and line end (about 115 tokens)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -193,7 +196,7 @@ def _apply(a: int, symbol: str, b: int) -> int:
 
 
 def _carried(a: int, symbol: str, b: int) -> int:
-    """What the ones column carries to the tens: negative for a borrow, 0 for nothing."""
+    """What is carried from the ones to the tens: negative for a borrow, 0 for nothing."""
     return _apply(a % 10, symbol, b if symbol == "*" else b % 10) // 10
 
 
@@ -203,7 +206,7 @@ def _carry_note(a: int, symbol: str, b: int) -> str:
 
 
 def _forget_carry(a: int, symbol: str, b: int) -> int:
-    """The result when nothing is carried: 47 + 38 = 75, and for a borrow the smaller digit from the larger, 52 - 38 = 26."""
+    """The result without the carry: 47 + 38 = 75. Without a borrow the smaller digit is subtracted: 52 - 38 = 26."""
     if symbol == "-":
         return 10 * (a // 10 - b // 10) + abs(a % 10 - b % 10)
     return _apply(a, symbol, b) - 10 * _carried(a, symbol, b)

@@ -1,16 +1,16 @@
-"""Which traces to keep so that a verifier cannot learn a shortcut. It only leaves out, and always the same ones.
+"""Chooses the traces to keep so that a verifier cannot learn a shortcut. Traces are only removed, and always the same ones.
 
-Short and easy problems are solved more often, so "short" and "easy" predict the label; a verifier that learns it has a
-falling loss and chooses worse than chance within a problem. Three ways against it, each an equal number of traces per
-kind:
+Short and easy problems are solved more often, so "short" and "easy" predict the label; a verifier that learns this has
+a falling loss and chooses worse than chance within a problem. There are three remedies, each of which keeps equal numbers
+of traces:
 
-- `problem`: within each problem as many traces with a bad step as without. Nothing that is common to the traces of a
-  problem (its difficulty, its length) predicts the label any more. Problems with one kind only go. The strongest, and
-  the most costly.
-- `label`: the same over the whole set. For sets where one label dominates.
-- `level`: as many traces of every difficulty level. For sets that state one.
+- `problem`: within each problem, as many traces with a bad step as without. Then nothing that the traces of a problem
+  share (its difficulty, its length) predicts the label. Problems with only one kind of trace are dropped. This is the
+  strongest and most costly remedy.
+- `label`: the same over the whole set, for sets where one label dominates.
+- `level`: as many traces of every difficulty level, for sets that state one.
 
-Left out: weights instead of leaving out (`--bad_weight` of recipes/train_prm.py), and lengths themselves.
+Left out: weighting instead of removing (`--bad_weight` of recipes/train_prm.py), and balancing lengths.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ def balanced(traces: Iterable[tuple[int, bytes, Hashable, Hashable]], kinds: int
     """The numbers of the traces to keep: in every group equally many of each kind.
 
     Args:
-        traces: (number, key, group, kind). Of the traces of one kind, those with the smallest keys are kept: with
-        hashes for keys,
-            a random choice that does not depend on the order of the rows.
-        kinds: how many kinds a group must have; groups with fewer keep nothing. None = those it has.
+        traces: (number, key, group, kind). Of each kind, the traces with the smallest keys are kept. If the keys are
+            hashes, this is a random choice that does not depend on the order of the rows.
+        kinds: how many kinds a group must have; groups with fewer keep nothing. None = any number.
 
     >>> traces = [(0, b"c", "p", "good"), (1, b"a", "p", "good"), (2, b"b", "p", "bad"), (3, b"d", "q", "bad")]
     >>> balanced(traces, kinds=2)

@@ -1,4 +1,4 @@
-"""The card (README.md) of a data set folder: a YAML header that `datasets` loads by, and what is in it.
+"""The card (README.md) of a data set folder: a YAML header that tells `datasets` how to load it, and a description.
 
     ---
     tags: [process-reward-model, ...]
@@ -14,8 +14,8 @@
     # math_shepherd
     | split | problems | traces | good steps | ...
 
-The header names the type of every column, because `datasets` otherwise guesses it from the first rows, where a column
-may be empty, and fails at the first one where it is not.
+The header names the type of every column. Otherwise `datasets` guesses types from the first rows, where a column may
+be empty, and fails at the first row where it is not.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ FEATURES = Features(
 
 @dataclass
 class Split:
-    """What is in a split, counted row by row."""
+    """The contents of a split, counted row by row."""
 
     traces: int = 0
     problems: set[str] = field(default_factory=set)
     labels: Counter[str] = field(default_factory=Counter)
     steps: dict[bool, Counter[int]] = field(default_factory=lambda: {True: Counter(), False: Counter()})
-    """How many traces have how many steps, of those with a bad step and those without."""
+    """Whether a trace has a bad step -> how many traces have how many steps."""
 
     def add(self, row: LabeledRow) -> None:
         labels = row.labeled.labels
@@ -80,16 +80,16 @@ class Split:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the card says beside the splits."""
+    """What the card says apart from the splits."""
 
     name: str
     inputs: Sequence[str]
     sources: Counter[tuple[str, str]]
     """Traces by (source, method of labeling)."""
     removed: Counter[str]
-    """Traces that were left out, by reason."""
+    """Number of traces that were left out, by reason."""
     benchmarks: dict[str, int]
-    """Traces of each benchmark's problems that were removed; empty = not compared with any."""
+    """Number of traces removed because of each benchmark; empty = the set was not compared with any."""
     ngram: int
     balance: str | None
     license: str | None
@@ -100,12 +100,12 @@ def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
     sections = [
         f"# {facts.name}",
         "Step-by-step solutions with one label per step, to train process reward models. Made with `data/build_dataset.py`"
-        " of prm-toolkit: `meta.json` has versions and hashes of the inputs, `removed.jsonl` every trace that was left out.",
+        " of prm-toolkit: `meta.json` has versions and hashes of the inputs, `removed.jsonl` lists the traces left out.",
         "## Sizes",
         f"| split | problems | traces | good steps | bad steps | without label | {lengths} |\n{'|---' * 7}|\n"
         + "\n".join(_row(name, split) for name, split in splits.items()),
-        "Splits are cut by a hash of the problem's text: no problem is in two. Where traces with a bad step are longer"
-        " than those without, a verifier can learn the length instead.",
+        "A hash of the problem's text decides its split, so no problem is in two splits. If traces with a bad step are"
+        " longer than those without, a verifier can learn the length instead.",
         "## Sources",
         "| source | labels by | traces |\n|---|---|---|\n"
         + "\n".join(f"| {source} | {method} | {count} |" for (source, method), count in sorted(facts.sources.items())),
@@ -147,6 +147,6 @@ def _benchmarks(facts: Facts) -> str:
         return "Not compared with any benchmark."
     return (
         "\n".join(f"- {name}: {count} traces of its problems are left out" for name, count in facts.benchmarks.items())
-        + "\n\nA problem is a benchmark's if its text is the same but for case and white space, or if the two have"
+        + "\n\nA problem counts as a benchmark's if their texts differ only in case and white space, or if they have"
         f" {facts.ngram} words in a row in common."
     )

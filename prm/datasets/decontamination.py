@@ -1,19 +1,19 @@
-"""Is a problem of the training set also in a benchmark? Equal text, or a run of 13 words in common.
+"""Finds problems of a training set that are also in a benchmark: by equal text, or by 13 words in a row in common.
 
     benchmarks = index_problems([("MATH-500", "What is the greatest common factor of ..."), ...])
     benchmarks.find("What is the GREATEST common factor of ...")    # Match("MATH-500", "What is the ...", "whole problem")
 
-Two tests, either is enough:
+A problem counts as known if one of two tests succeeds:
 
-- The whole problem: equal but for case and white space. Operators count, so "2 + 3" is not "2 - 3".
-- n words in a row, where case, white space, and punctuation (LaTeX's included) do not count: n = 13 as in GPT-3 (Brown
-  et al. 2005.14165, appendix C). Numbers are words. A benchmark problem of fewer than n words has the first test only.
+- The whole problem is equal except for case and white space. Operators count, so "2 + 3" is not "2 - 3".
+- n words in a row are equal, ignoring case, white space and punctuation (LaTeX's included). n = 13 as in GPT-3 (Brown
+  et al. 2005.14165, appendix C). Numbers are words. Benchmark problems of fewer than n words have only the first test.
 
-The second test removes too much rather than too little: problems from one template may share 13 words. Every match
-names the words, so that it can be judged. Left out: paraphrases and translations, which no test of words finds.
+The second test removes too much rather than too little: problems made from one template may share 13 words. Every match
+names the words, so that a person can judge it. Left out: paraphrases and translations, which no test of words finds.
 
-One look at each problem, and a dictionary of the benchmarks' n-grams: the test problems of
-GSM8K and MATH-500 have tens of thousands.
+Each problem is read once; the n-grams of the benchmarks are kept in a dictionary (tens of thousands for the test
+problems of GSM8K and MATH-500).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BenchmarkIndex:
     problems: dict[str, tuple[str, str]]
     """Normalized text -> (benchmark, problem)."""
     ngrams: dict[str, tuple[str, str]]
-    """n words -> (benchmark, problem), the first that has them."""
+    """n words -> (benchmark, problem): the first problem that contains them."""
 
     def find(self, text: str) -> Match | None:
         """The first match, or None."""
@@ -62,8 +62,8 @@ class BenchmarkIndex:
 def index_problems(problems: Iterable[tuple[str, str]], n: int = NGRAM) -> BenchmarkIndex:
     """
     Args:
-        problems: (name of the benchmark, text).
-        n: words in a row that must agree.
+        problems: (name of the benchmark, text) of each problem.
+        n: number of words in a row that must agree.
     """
     index = BenchmarkIndex(n, {}, {})
     for benchmark, text in problems:

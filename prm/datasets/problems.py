@@ -2,16 +2,16 @@ r"""load_problems: a name or a path -> problems.
 
     load_problems("arithmetic", "test", limit=300)          the embedded set
     load_problems("gsm8k", "test")                          openai/gsm8k from the hub
-    load_problems("openai/gsm8k", ...)                      any hub data set with such columns
+    load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
     load_problems("problems.jsonl", "validation")           any JSON Lines file
 
 A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. In
-GSM8K's form the answer column holds the whole rationale and the gold answer stands behind `####`:
+GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
 
 A file or hub data set without a split of that name is split by a hash of the problem's text (`prm.datasets.splits`), so
-the train rows can never be among the test rows; `split="all"` takes every row.
+train rows can never be among the test rows; `split="all"` takes every row.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
     Args:
         source: `arithmetic`, a hub name, or the path of a JSON Lines file.
         split: `train`, `validation`, `test` or `all`.
-        limit: first problems only; `arithmetic` needs one, since it is endless.
+        limit: how many of the first problems; `arithmetic` needs a limit, since it is endless.
 
     Raises:
-        ValueError: a broken line, a missing column, an empty answer, an id used twice; names file, line and value.
+        FileNotFoundError: the file does not exist.
+        ValueError: a broken line, a missing column, an empty answer, a repeated id; names file, line and value.
     """
     if source == "arithmetic":
         if limit is None:
@@ -51,13 +52,15 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
     for i, (where, row) in enumerate(_rows(source, split)):
         problem = _problem(where, row, i, source, split)
         if problem.id in problems:
-            raise ValueError(f"{where}: a row above has the id {problem.id!r} too; make ids unique or leave them out")
+            raise ValueError(
+                f"{where}: an earlier row has the id {problem.id!r}, too; make ids unique or leave them out"
+            )
         problems[problem.id] = problem
     return list(problems.values())[:limit]
 
 
 def load_examples(source: str, split: str = "train") -> list[dict[str, str]]:
-    """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, GSM8K's calculator marks removed."""
+    """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, without GSM8K's calculator marks."""
     examples = []
     for where, row in _rows(source, split):
         prompt = _column(where, row, PROMPT_COLUMNS)
@@ -67,7 +70,7 @@ def load_examples(source: str, split: str = "train") -> list[dict[str, str]]:
 
 
 def prompt_of(where: str, row: dict[str, Any]) -> str:
-    """The text of a problem, from the first of `PROMPT_COLUMNS` that the row has. Raises ValueError where it has none."""
+    """The text of a problem, from the first of `PROMPT_COLUMNS` that the row has. Raises ValueError if it has none."""
     return _column(where, row, PROMPT_COLUMNS)
 
 
@@ -75,6 +78,8 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
     if source.endswith((".jsonl", ".json")) or Path(source).is_file():
+        if not Path(source).is_file():
+            raise FileNotFoundError(f"{source} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
         rows, wanted = read_jsonl(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)
@@ -84,7 +89,7 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, Any]]], str | None]:
-    """Rows of a hub data set, and the hash split still to be cut out of them (None if the data set has the split)."""
+    """Rows of a hub data set, and the split that has to be selected from them by hash (None = all of them)."""
     import datasets
 
     name, config = HUB_NAMES.get(source, (source, None))
@@ -92,17 +97,17 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
         splits = datasets.load_dataset(name, config)
     except Exception as error:
         raise ValueError(
-            f"{source!r} is no file, not `arithmetic`, and could not be loaded from the hub: {error}"
+            f"{source!r} is not a file, not `arithmetic`, and could not be loaded from the hub: {error}"
         ) from error
     if split == "all":
         chosen, wanted = list(splits), None
     elif split in splits:
-        # A split that the data set lacks is cut out of train; then train must not hold it either.
+        # A split that the data set lacks is taken out of train; then train must not contain it, either.
         chosen, wanted = [split], "train" if split == "train" and not set(SPLITS) <= set(splits) else None
     elif "train" in splits:
         chosen, wanted = ["train"], split
     else:
-        raise ValueError(f"{name} has no {split} split, nor a train split to cut it from; it has {', '.join(splits)}")
+        raise ValueError(f"{name} has no {split} split and no train split to take it from; it has {', '.join(splits)}")
     rows = ((f"{name}/{part}:{i}", row) for part in chosen for i, row in enumerate(splits[part]))
     return rows, wanted
 
@@ -110,7 +115,7 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
 def _problem(where: str, row: dict[str, Any], index: int, source: str, split: str) -> Problem:
     answer = _column(where, row, ("answer",)).split("####")[-1].strip()
     if not answer:
-        raise ValueError(f"{where}: no answer behind ####: {row['answer']!r}; add it or remove the row")
+        raise ValueError(f"{where}: no answer after ####: {row['answer']!r}; add it or remove the row")
     name = Path(source).stem if source.endswith((".jsonl", ".json")) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
     level = row.get("level")
@@ -123,6 +128,6 @@ def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
         if name in row:
             if not isinstance(row[name], str | int | float) or not str(row[name]).strip():
-                raise ValueError(f"{where}: column {name!r} is empty or no text: {row[name]!r}; fix or remove the row")
+                raise ValueError(f"{where}: column {name!r} is empty or not text: {row[name]!r}; fix or remove the row")
             return str(row[name])
     raise ValueError(f"{where}: no column {' or '.join(names)}; rename one of {', '.join(sorted(row)) or 'none'}")

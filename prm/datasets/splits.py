@@ -1,6 +1,6 @@
-"""Which split a problem belongs to: decided by a hash of its text, so that no split can leak into another.
+"""Which split a problem belongs to: a hash of its text decides, so that no split can leak into another.
 
-The same problem is in the same split in every run, file and language of the project, however the rows are ordered.
+A problem is in the same split in every run and every file, whatever the order of the rows.
 
 >>> split_of("Start with 47, add 38.")
 'train'
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from prm.storage.rows import LabeledRow
 
 SPLITS = {"test": range(0, 10), "validation": range(10, 20), "train": range(20, 100)}
-"""Split name -> which hundredths of the hash range belong to it."""
+"""Split name -> the hundredths of the hash range that belong to it."""
 
 
 def split_of(text: str) -> str:
@@ -25,7 +25,7 @@ def split_of(text: str) -> str:
 
 
 def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:
-    """Rows of nine tenths of the problems to train on and those of the rest to validate on, by a hash of the problem."""
+    """(rows to train on, rows to validate on): nine tenths of the problems and the rest, chosen by a hash of the problem."""
     by_part: dict[bool, list[LabeledRow]] = {True: [], False: []}
     for row in rows:
         by_part[split_of("hold out " + row.problem.prompt) == "validation"].append(row)

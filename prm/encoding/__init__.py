@@ -2,5 +2,5 @@
 
 - `prompts`: problem -> prompt (zero-shot, few-shot, chat).
 - `steps`: text -> steps and back.
-- `codec`: prompt and steps -> token ids and step ends, the same in training, scoring and search.
+- `codec`: prompt and steps -> token ids and positions of the step ends; one codec for training, scoring and search.
 """

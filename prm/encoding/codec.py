@@ -1,22 +1,22 @@
 r"""StepCodec: prompt + steps -> token ids + step-end positions. The one codec of training, scoring and search.
 
-Pieces are tokenized apart and their *ids* are concatenated; step ends are recorded while the ids are built and never
-searched for. This is the layout of TRL's PRM trainer (`ids(prompt) + ids(step_1) + ids(sep) + ids(step_2) + ...`), so
-a text that holds the separator, a tokenizer that merges `.\n\n`, or a marker of two tokens cannot move a label.
+Prompt, steps and separators are tokenized separately and their *ids* are concatenated. Step ends are recorded while the
+ids are built and never searched for, so a text that contains the separator, or a tokenizer that merges `.\n\n`, cannot
+move a label. This is the layout of TRL's PRM trainer (`ids(prompt) + ids(step_1) + ids(sep) + ids(step_2) + ...`).
 
 With the tokenizer of the embedded set, prompt "Start with 47, add 38." and steps ("47 + 38 = 85", "#### 85"):
 
     ids        [bos?] Start with| 47|, add | 38| .|\n| 47| + | 38| = | 85|\n|#### | 85|\n|
     step_ends                                                              ^            ^
 
-The score of a step is read at the last token of the separator (or marker) behind it, where the model has seen the whole
-step. Truncation is explicit: `fit` says how many steps fit; nothing is cut inside a step.
+The score of a step is read at the last token of the separator (or marker) after it, where the model has seen the whole
+step. Truncation is explicit: `fit` says how many steps fit, and no step is cut in the middle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from transformers import PreTrainedTokenizerBase
 
@@ -34,18 +34,19 @@ class EncodedTrace:
 
 @dataclass(frozen=True)
 class StepCodec:
-    """How a prompt and its steps become token ids. Saved in `prm_config.json` and used by training and scoring alike."""
+    """How a prompt and its steps become token ids. Saved in `prm_config.json`, so that training and scoring use the same."""
 
     prompt: PromptTemplate = field(default_factory=PromptTemplate)
+    """The prompt template; `prompt` is its key in `prm_config.json`."""
     separator: str = DEFAULT_SEPARATOR
-    """Text after every step, the last one included."""
+    """Text after every step, including the last one."""
     marker: str | None = None
-    """A single special token that takes the place of the separator (`<extra_0>` of Qwen2.5-Math-PRM), or None."""
+    """A single special token instead of the separator (`<extra_0>` of Qwen2.5-Math-PRM), or None."""
     max_length: int = 2048
-    """Longest sequence in tokens; a longer trace is an error in scoring and loses its last steps in training."""
+    """Longest sequence in tokens. A longer trace is an error in scoring; in training it loses its last steps."""
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequence[str]) -> EncodedTrace:
-        """Encode a whole trace, however long. `len(step_ends) == len(steps)`.
+        """Encode a whole trace, whatever its length. `len(step_ends) == len(steps)`.
 
         Raises:
             ValueError: no steps, an empty step, or a marker that is not exactly one token.
@@ -54,17 +55,17 @@ class StepCodec:
             raise ValueError(f"a trace without steps cannot be encoded (prompt {prompt[:60]!r})")
         ids = self.prompt.encode(tokenizer, prompt)
         ends = []
-        behind = self.step_end_ids(tokenizer)
+        end_ids = self.step_end_ids(tokenizer)
         for i, step in enumerate(steps):
             if not step.strip():
                 raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
             ids += tokenizer(step, add_special_tokens=False)["input_ids"]
-            ids += behind
+            ids += end_ids
             ends.append(len(ids) - 1)
         return EncodedTrace(tuple(ids), tuple(ends))
 
     def step_end_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-        """The ids behind every step: those of the separator, or of the marker."""
+        """The ids after every step: those of the separator or of the marker."""
         if self.marker is None:
             ids = tokenizer(self.separator, add_special_tokens=False)["input_ids"]
             if not ids:
@@ -79,7 +80,7 @@ class StepCodec:
         return ids
 
     def fit(self, encoded: EncodedTrace) -> int:
-        """How many steps fit whole into `max_length`."""
+        """How many whole steps fit into `max_length`."""
         return sum(end < self.max_length for end in encoded.step_ends)
 
     def truncate(self, encoded: EncodedTrace) -> EncodedTrace:
@@ -87,20 +88,18 @@ class StepCodec:
         ends = encoded.step_ends[: self.fit(encoded)]
         return EncodedTrace(encoded.input_ids[: ends[-1] + 1] if ends else (), ends)
 
-    def to_dict(self) -> dict:
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: dict) -> StepCodec:
+        """The inverse of `dataclasses.asdict`."""
         return cls(**{**values, "prompt": PromptTemplate(**values["prompt"])})
 
 
 def show_positions(
     tokenizer: PreTrainedTokenizerBase, input_ids: list[int], positions: list[int], notes: list[str]
 ) -> str:
-    r"""The text of token ids in which every token that is read stands in ⟦ ⟧, as it is escaped in Python, with a note.
+    r"""The text of token ids, with ⟦ ⟧ around every token at which a score is read: escaped as in Python, with its note.
 
-    `47 + 38 = 85⟦\n → 1.00⟧`; a line end that is read still ends its line.
+    `47 + 38 = 85⟦\n → 1.00⟧`; after such a line end the text continues on a new line.
     """
     text, start = "", 0
     for position, note in zip(positions, notes, strict=True):

@@ -1,13 +1,13 @@
 r"""Problem -> prompt: zero-shot and few-shot chain of thought, and chat templates.
 
-A `PromptTemplate` is data, so that it can be saved with a checkpoint and be the same in sampling, training and scoring.
-`"{prompt}"` in its text is replaced literally, so that braces in LaTeX survive.
+A `PromptTemplate` is data: it is saved with a checkpoint, so that sampling, training and scoring use the same one.
+`"{prompt}"` in its text stands for the problem and is replaced literally, so that braces in LaTeX survive.
 
     >>> PROMPTS["zero_shot_cot"].render("What is 2 + 2?")
     "Q: What is 2 + 2?\nA: Let's think step by step.\n"
 
-Zero-shot chain of thought is Kojima et al. 2022 (arXiv:2205.11916), few-shot Wei et al. 2022 (arXiv:2201.11903); the
-exemplars below are our own.
+Zero-shot chain of thought is from Kojima et al. 2022 (arXiv:2205.11916), few-shot from Wei et al. 2022
+(arXiv:2201.11903); the examples below are our own.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ A: """
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """How a problem becomes the token ids in front of the first step."""
+    """How a problem becomes the token ids before the first step."""
 
     text: str = "{prompt}\n"
     chat: bool = False
-    """Wrap `text` as a user message with the tokenizer's chat template, opened for the assistant's turn."""
+    """Make `text` a user message of the tokenizer's chat template, up to the start of the assistant's turn."""
     system: str | None = None
     """System message; needs `chat`."""
 
@@ -55,11 +55,11 @@ class PromptTemplate:
             raise ValueError("a system message needs chat: true")
 
     def render(self, prompt: str) -> str:
-        """The text with the problem in it, before any chat template."""
+        """The text with the problem filled in, without a chat template."""
         return self.text.replace("{prompt}", prompt)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-        """Token ids of the rendered prompt. A BOS token stands in front only if the tokenizer itself puts one there."""
+        """Token ids of the rendered prompt. They begin with a BOS token only if the tokenizer itself adds one."""
         text = self.render(prompt)
         if not self.chat:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -74,7 +74,7 @@ class PromptTemplate:
 
 
 def bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """[BOS] if this tokenizer starts its texts with it, else []. Many define a BOS token and never use it."""
+    """[BOS] if this tokenizer adds it to texts, else []. Many tokenizers define a BOS token and never use it."""
     start = tokenizer("a")["input_ids"][:1]
     return start if start and start[0] == tokenizer.bos_token_id else []
 
@@ -91,7 +91,7 @@ PROMPTS: dict[str, PromptTemplate] = {
 
 
 def prompt_template(name: str) -> PromptTemplate:
-    """The template of this name; `choices` of a flag guard the command line, this also a YAML file."""
+    """The template of this name. A flag's `choices` are checked on the command line only; this check covers YAML files."""
     if name not in PROMPTS:
         raise ValueError(f"prompt template {name!r} is not one of {', '.join(PROMPTS)}")
     return PROMPTS[name]

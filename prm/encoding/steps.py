@@ -1,17 +1,16 @@
 r"""Text to steps and back: the only place that knows where a step ends.
 
-A step ends at a separator, `"\n"` by default. Step texts do not hold the separator; blank stretches between two
-separators are no steps. A trace ends with its final step, the one that states the answer:
+A step ends at a separator, `"\n"` by default. Step texts do not contain the separator, and blank text between two
+separators is not a step. A trace ends with its final step, the one that states the answer:
 
     47 + 38 = 85\n85 - 12 = 73\n#### 73   ->   ("47 + 38 = 85", "85 - 12 = 73", "#### 73")
 
-Left out: splitting a long chain of thought that marks no steps (see notes in `data/README.md`).
+Left out: splitting a long chain of thought that marks no steps (see `data/README.md`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 DEFAULT_SEPARATOR = "\n"
 
@@ -28,11 +27,6 @@ def split_steps(text: str, separator: str = DEFAULT_SEPARATOR) -> tuple[str, ...
     return tuple(step.strip() for step in text.split(separator) if step.strip())
 
 
-def join_steps(steps: Sequence[str], separator: str = DEFAULT_SEPARATOR) -> str:
-    """Steps as one text, without a separator at the end."""
-    return separator.join(steps)
-
-
 def is_final(step: str) -> bool:
     r"""Whether a step states the answer, so that nothing should follow it.
 
@@ -43,7 +37,7 @@ def is_final(step: str) -> bool:
 
 
 def complete_steps(text: str, separator: str = DEFAULT_SEPARATOR) -> list[str]:
-    r"""The steps of a text still being written that are already closed by a separator.
+    r"""The steps of an unfinished text that already end in a separator.
 
     >>> complete_steps("a = 1\n\nb = 2\nc =")
     ['a = 1', 'b = 2']

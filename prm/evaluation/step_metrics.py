@@ -1,6 +1,6 @@
 """How good the scores of a verifier are, step by step and trace by trace, against labels.
 
-Plain metrics (`auc`, `brier`, ...) take flat sequences: one score and one label per step, or per trace. Names ending
+Plain metrics (`auc`, `reliability`, ...) take flat sequences: one score and one label per step, or per trace. Names ending
 in `_N` are ragged: one sequence of steps per trace. A step is called good if its score >= threshold (0.5); the
 predicted first error is the first step below it. All results are fractions, never percent.
 
@@ -101,13 +101,6 @@ def expected_calibration_error(scores: Sequence[float], targets: Sequence[float]
     """Mean of |mean score - mean target| over the bins of `reliability`, weighted by their counts. NaN if empty."""
     rows = reliability(scores, targets, bins)
     return sum(row.count * abs(row.score - row.target) for row in rows) / len(scores) if rows else math.nan
-
-
-def brier(scores: Sequence[float], targets: Sequence[float]) -> float:
-    """Mean squared difference of scores and targets, both in [0, 1]. NaN if empty."""
-    score, target = _chances(scores, "score"), _chances(targets, "target")
-    _same_length(scores=score, targets=target)
-    return _mean((score - target) ** 2)
 
 
 def length_correlation(scores: Sequence[float], lengths: Sequence[int]) -> float:

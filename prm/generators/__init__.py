@@ -3,7 +3,7 @@
 - `hf.HfGenerator`: any Hugging Face causal language model, in this process.
 - `vllm.VllmGenerator`: vLLM's offline engine.
 - `openai.OpenAIGenerator`: a server that speaks the OpenAI protocol (`vllm serve` and others).
-- `scripted.ScriptedGenerator`: fixed texts, for tests.
+- `scripted.ScriptedGenerator`: text by fixed rules, for tests.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Generator(Protocol):
     """Continues prefixes of token ids. Batch-first; the same seed gives the same text in any batch."""
 
     name: str
-    """Fingerprint of model and sampling settings: what changes the samples changes the name."""
+    """Fingerprint of model and sampling settings: everything that changes the samples changes the name."""
     separator: str
-    """The step separator: what ends a step."""
+    """The text that ends a step."""
     num_parameters: int
     """For FLOPs; 0 if unknown."""
     max_new_tokens: int
     """Longest continuation in tokens."""
     ledger: Counter[str]
-    """What an engine has to report beside its samples (requests, retries by cause); empty where nothing can fail."""
+    """What an engine reports besides its samples (requests, retries by cause); empty if nothing can fail."""
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Token ids of a prompt and the steps written so far."""
@@ -41,9 +41,9 @@ class Generator(Protocol):
         until: Literal["step", "end"] = "end",
         limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
-        """One continuation per prefix: up to the end of the next step, or to the end of the trace.
+        """One continuation for each prefix, up to the end of the next step or of the trace.
 
-        Repeat a prefix to get several samples from it, it is read once; every entry has its own seed. A continuation that
+        For several samples from a prefix, repeat it: it is read once, and every entry has its own seed. A continuation that
         reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`.
         """
         ...
@@ -54,18 +54,18 @@ ENGINES = {
     "vllm": ("prm.generators.vllm", "VllmGenerator"),
     "openai": ("prm.generators.openai", "OpenAIGenerator"),
 }
-"""Engines of `load_generator`: where each is defined. Imported when asked for: vLLM and httpx2 are extras."""
+"""Engine of `load_generator` -> its module and class. Imported when needed, because vLLM and httpx2 are extras."""
 
 
-def derive_seed(run_seed: int, *place: str | int) -> int:
-    """A 63-bit seed for one sample, from the run's seed and where the sample stands (problem, step, index).
+def derive_seed(run_seed: int, *address: str | int) -> int:
+    """A 63-bit seed for one sample, from the run's seed and the address of the sample (problem, step, index).
 
-    Any subset of a run can be sampled again and gives the same text, in whatever order and on whatever machine.
+    Any part of a run can be sampled again, in any order and on any machine, and gives the same text.
 
     >>> derive_seed(0, "gsm8k/train/17", 2, 5) == derive_seed(0, "gsm8k/train/17", 2, 5) != derive_seed(0, "x", 2, 5)
     True
     """
-    digest = hashlib.sha256("\x1f".join(map(str, (run_seed, *place))).encode()).digest()
+    digest = hashlib.sha256("\x1f".join(map(str, (run_seed, *address))).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -73,9 +73,9 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     """A generator from a Hugging Face folder or hub name, the embedded one (`path="arithmetic"`), or a server's URL.
 
     Args:
-        engine: which engine samples, one of `ENGINES`.
-        settings: `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `prompt` and `separator` of
-            every engine, and those of its own: see the `from_pretrained` of each. None = not given.
+        engine: one of `ENGINES`.
+        settings: for every engine `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `template`
+            and `separator`; further ones are those of the engine's `from_pretrained`. None = the default.
     """
     import importlib
     from importlib.resources import files

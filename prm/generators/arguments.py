@@ -1,10 +1,10 @@
-"""GeneratorArguments: the flags of every script that samples, and the generator they describe.
+"""GeneratorArguments: the flags of every script that samples, and the generator that they describe.
 
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments):
     traces: str = ...
 
-args.load()     # in this process, or as a callable in the actors of a cluster
+args.load()     # the generator; the bound method `args.load` can be sent to the actors of a cluster
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from prm.generators import ENGINES, Generator, load_generator
 class GeneratorArguments:
     generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy"})
-    top_p: float = field(default=1.0, metadata={"help": "nucleus of the sampling distribution"})
+    top_p: float = field(default=1.0, metadata={"help": "nucleus sampling: share of the probability to sample from"})
     max_new_tokens: int = field(
-        default=512, metadata={"help": "longest trace, rollout or step of beam search in tokens"}
+        default=512, metadata={"help": "longest trace, rollout or step of beam search, in tokens"}
     )
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     engine: str = field(
-        default="hf", metadata={"help": "hf, vllm, or openai: --generator is a URL", "choices": list(ENGINES)}
+        default="hf", metadata={"help": "hf, vllm, or openai (--generator is a URL)", "choices": list(ENGINES)}
     )
     tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
-    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before it gives up"})
+    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before giving up"})
 
     def load(self) -> Generator:
         return load_generator(
@@ -39,7 +39,7 @@ class GeneratorArguments:
             tokenizer=self.tokenizer,
             patience=self.patience,
             gguf_file=self.gguf_file,
-            prompt=prompt_template(self.prompt),
+            template=prompt_template(self.prompt),
             temperature=self.temperature,
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,

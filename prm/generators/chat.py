@@ -1,19 +1,20 @@
-"""Critics: language models that answer the questions of a judge. Behind a chat server, or as a generator in this process.
+"""Critics: language models that answer a judge's questions, on a chat server or as a generator in this process.
 
     Question("arithmetic/train/7#3", key="9f2c41d8a0b3e7f6", index=0, seed=77, prompt="Below are a math problem ...")
     Answer("9f2c41d8a0b3e7f6", index=0, seed=77, text="... First wrong paragraph: 1", finished=True, prompt_tokens=311,
            generated_tokens=96)
 
-`ChatCritic` sends `POST chat/completions` to any server with the OpenAI protocol, as many at once as `batch_size` says,
-and retries what may pass (`prm.generators.endpoint`). Reasoning that a server keeps apart (`reasoning_content`) is paid
-for and not kept. `GeneratorCritic` wraps the prompt into the tokenizer's chat template. Answers are handed on as they
-come, so that a caller can commit them.
+`ChatCritic` sends `POST chat/completions` to any server with the OpenAI protocol, up to `batch_size` requests at once,
+and retries temporary failures (`prm.generators.endpoint`). Reasoning that a server returns separately
+(`reasoning_content`) is paid for but not kept. `GeneratorCritic` puts the prompt into the tokenizer's chat template. Each
+answer is passed on as soon as it is complete, so that the caller can commit it.
 
-What is not sent is up to the server: `vllm serve` takes `top_k` and `repetition_penalty` from the model's
-generation_config.json. For a judge that is as its makers meant it; fields outside the protocol, hosted servers refuse.
+The server decides about settings that are not sent: `vllm serve` takes `top_k` and `repetition_penalty` from the model's
+generation_config.json. For a judge these are what its makers recommend, and hosted servers refuse fields outside the
+protocol.
 
-Left out: models that take `max_completion_tokens` only; structured output (`response_format`): servers differ in it, and a
-verdict that is forced into a form before the checks are written is a worse one.
+Left out: models that accept only `max_completion_tokens`; structured output (`response_format`), because servers differ
+in it, and a verdict that must be given before the checks are written is worse.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ from prm.generators import Generator, load_generator
 from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 
 UNCUT = "\0"
-"""Step separator of a generator that writes critiques: with the usual one it would stop where it quotes an answer."""
+"""Step separator of a generator that writes critiques. With the usual one it would stop when it quotes an answer."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """One sample that is wanted of a critic."""
+    """A request for one answer of a critic."""
 
     trace_id: str
-    """For errors."""
+    """For error messages."""
     key: str
     """Hash of the prompt."""
     index: int
-    """Number of this sample among those of the prompt."""
+    """Number of this answer among those to the same prompt."""
     seed: int
     prompt: str
 
@@ -58,7 +59,7 @@ class Answer:
     seed: int
     text: str
     finished: bool
-    """False if it was cut, at the token limit or by a filter of the server."""
+    """False if the answer was cut at the token limit or by a filter of the server."""
     prompt_tokens: int
     generated_tokens: int
     """As the server counts them, hidden reasoning included."""
@@ -68,20 +69,20 @@ Commit = Callable[[Sequence[Answer]], None]
 
 
 class Critic(Protocol):
-    """A language model that is asked."""
+    """A language model that answers questions."""
 
     name: str
-    """Fingerprint of model and sampling settings: what changes the answers changes the name."""
+    """Fingerprint of model and sampling settings: everything that changes the answers changes the name."""
     ledger: Counter[str]
     """Requests to a server, and retries by cause."""
 
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
-        """Answer every question, in any order; `commit` is given the answers as they come."""
+        """Answer every question, in any order; `commit` receives the answers as they are completed."""
         ...
 
 
 class ChatCritic:
-    """A model behind `/v1/chat/completions`. The weights cannot be fingerprinted: serve others under another name."""
+    """A model on a server. Its weights cannot be fingerprinted, so serve other weights under another name."""
 
     def __init__(
         self,
@@ -95,7 +96,7 @@ class ChatCritic:
     ) -> None:
         """
         Args:
-            batch_size: requests under way at once.
+            batch_size: number of requests in flight.
         """
         self.endpoint = endpoint
         self.batch_size = batch_size
@@ -110,7 +111,7 @@ class ChatCritic:
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
         """
         Raises:
-            EndpointError: the server refused a question (names its trace), or did not answer for too long.
+            EndpointError: the server refused a question (the message names its trace), or failed for too long.
         """
         asyncio.run(self._ask(iter(questions), commit))
 
@@ -118,7 +119,7 @@ class ChatCritic:
         async with self.endpoint.client(self.batch_size) as client:
 
             async def work() -> None:
-                for question in questions:  # one iterator for all workers
+                for question in questions:  # all workers share one iterator
                     commit([await self._answer(client, question)])
 
             await asyncio.gather(*(work() for _ in range(self.batch_size)))  # the first error ends all of them
@@ -147,7 +148,7 @@ class ChatCritic:
 
 
 class GeneratorCritic:
-    """A generator in this process, whose prompt template is a chat template and whose separator is `UNCUT`."""
+    """A generator in this process. Its prompt template must be a chat template and its separator `UNCUT`."""
 
     def __init__(self, generator: Generator, batch_size: int = 32) -> None:
         """
@@ -161,15 +162,15 @@ class GeneratorCritic:
 
     @classmethod
     def from_pretrained(cls, path: str, *, batch_size: int = 32, **settings) -> GeneratorCritic:
-        """A folder or hub name of a model with a chat template; settings as of `prm.generators.load_generator`."""
-        generator = load_generator(path, prompt=PROMPTS["chat"], separator=UNCUT, batch_size=batch_size, **settings)
+        """A folder or hub name of a model with a chat template; settings as in `prm.generators.load_generator`."""
+        generator = load_generator(path, template=PROMPTS["chat"], separator=UNCUT, batch_size=batch_size, **settings)
         return cls(generator, batch_size)
 
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
-        """Questions of like length share a batch.
+        """Questions of similar length share a batch.
 
         Raises:
-            ValueError: a question leaves no room in the model's context; names its trace.
+            ValueError: a question leaves no room in the model's context; the message names its trace.
         """
         encoded = [(question, self.generator.encode(question.prompt)) for question in questions]
         encoded.sort(key=lambda pair: len(pair[1]))
@@ -179,7 +180,9 @@ class GeneratorCritic:
                 texts = self.generator.generate([ids for _, ids in batch], [question.seed for question, _ in batch])
             except ValueError as error:
                 longest = batch[-1][0].trace_id
-                raise ValueError(f"judging {longest}: {error}. Remove it, or give a judge that reads more") from error
+                raise ValueError(
+                    f"judging {longest}: {error}. Remove it, or use a judge with a longer context"
+                ) from error
             commit(
                 [
                     Answer(

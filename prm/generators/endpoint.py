@@ -1,14 +1,14 @@
-"""Endpoint: an HTTP server that is asked for JSON and may fail. Retries what may pass, counts it, and gives up in time.
+"""Endpoint: an HTTP server that returns JSON and may fail. Temporary failures are retried and counted, up to a limit.
 
-A request is sent again on 429 (after `Retry-After`, if given) and 5xx, timeouts, refused or broken connections, answers
-that break off and answers that are not what was asked for. It waits 0.5, 1, 2, ... 30 seconds in between, each shortened
-at random so that many do not come back at once. What has failed for `patience` seconds ends in an error; other 4xx do at
-once.
+A request is repeated on status 429 (after `Retry-After`, if given) and 5xx, timeouts, refused or broken connections,
+incomplete answers and answers of the wrong form. It waits 0.5, 1, 2, ... 30 seconds in between, each shortened at random
+so that many requests do not return at the same time. A request that has failed for `patience` seconds ends in an error;
+other 4xx statuses do so at once.
 
     endpoint.ledger   Counter({"requests": 812, "retry: status 429": 11, "retry: timeout": 1})
 
-Why `httpx2`: it is maintained, asynchronous, and here already (huggingface_hub needs it). The `openai` package would add its
-own retries, which cannot be counted, and typed objects that hide the fields that matter here (`token_ids`).
+Why `httpx2`: it is maintained, asynchronous, and already installed (huggingface_hub needs it). The `openai` package would
+add its own retries, which cannot be counted, and typed objects that hide fields needed here (`token_ids`).
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ import httpx2
 T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
-_TRANSIENT = {408, 409, 425, 429}  # beside 5xx
+_TRANSIENT = {408, 409, 425, 429}  # besides 5xx
 
 
 class EndpointError(RuntimeError):
-    """A server refused a request, or did not answer it in time. The message says where, why and what to do."""
+    """A server refused a request or did not answer in time. The message names the server, the cause and a remedy."""
 
 
 class MalformedAnswer(ValueError):
-    """What a server answered is not what it was asked for."""
+    """The answer of a server does not have the form that was asked for."""
 
 
 class Endpoint:
@@ -44,9 +44,9 @@ class Endpoint:
     def __init__(self, url: str, *, timeout: float = 300.0, patience: float = 600.0) -> None:
         """
         Args:
-            url: in front of every path, e.g. `http://127.0.0.1:8000/v1`.
-            timeout: seconds until one try has failed.
-            patience: seconds that a request may go on failing, so that a server can be started again in between.
+            url: beginning of every path, e.g. `http://127.0.0.1:8000/v1`.
+            timeout: seconds after which one attempt has failed.
+            patience: seconds for which a request may keep failing, so that the server can be restarted in the meantime.
         """
         self.url = url.rstrip("/")
         self.timeout = timeout
@@ -55,7 +55,7 @@ class Endpoint:
         """Requests sent, and retries by cause."""
 
     def client(self, connections: int) -> httpx2.AsyncClient:
-        """To be opened with `async with` by whoever calls `ask`."""
+        """A client for calls of `ask`; open it with `async with`."""
         key = os.environ.get("OPENAI_API_KEY")
         return httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -66,11 +66,13 @@ class Endpoint:
     async def ask(
         self, client: httpx2.AsyncClient, path: str, body: dict[str, Any] | None, read: Callable[[Any], T]
     ) -> T:
-        """POST a body (GET without one); the JSON answer as `read` understands it. `read` raises `MalformedAnswer`, or
-        KeyError, IndexError, TypeError or ValueError, if the answer is not what was asked for.
+        """POST a body (GET without one) and return the JSON answer as converted by `read`.
+
+        Args:
+            read: raises `MalformedAnswer`, KeyError, IndexError, TypeError or ValueError for an answer of the wrong form.
 
         Raises:
-            EndpointError: the server refused the request, or it went on failing for `patience` seconds.
+            EndpointError: the server refused the request, or the request kept failing for `patience` seconds.
         """
         url = f"{self.url}/{path}"
         started, tries = time.monotonic(), 0
@@ -78,6 +80,7 @@ class Endpoint:
             tries += 1
             self.ledger["requests"] += 1
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (tries - 1)) * random.uniform(0.5, 1)
+            # It succeeds, is refused for good, or fails for a cause that may pass.
             try:
                 async with asyncio.timeout(self.timeout):
                     response = await client.request("GET" if body is None else "POST", url, json=body)
@@ -97,6 +100,7 @@ class Endpoint:
             except (KeyError, IndexError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
                 cause, detail = "malformed answer", f"{type(error).__name__}: {error}"
             self.ledger[f"retry: {cause}"] += 1
+            # Give up before a wait that would exceed the patience, not after it.
             failing = time.monotonic() - started
             if failing + wait > self.patience:
                 raise EndpointError(
@@ -107,7 +111,7 @@ class Endpoint:
 
 
 def _retry_after(response: httpx2.Response) -> float:
-    """Seconds that a server asks to wait; it may say them or a date (RFC 9110, 10.2.3)."""
+    """Seconds that a server asks to wait, given as a number or as a date (RFC 9110, 10.2.3)."""
     value = response.headers.get("retry-after", "0")
     if value.strip().isdigit():
         return float(value)

@@ -1,10 +1,11 @@
 """HfGenerator: any Hugging Face causal language model as a generator, on the CPU or one GPU.
 
-Why not `model.generate`: labeling asks for many short continuations of few prefixes, with one seed per sample. Here every
-distinct prefix is prefilled once and its KV cache is forked to its samples; finished sequences leave the batch instead of
-being padded to the slowest; and a sample depends on its own seed only, not on who shares the batch (its uniform numbers
-are a hash of seed and position, and the token is read off the inverse CDF). Equal up to float rounding of the logits,
-which depends on the shape of a batch; `data/label_steps.py` keeps batches fixed for that reason.
+Why not `model.generate`: labeling needs many short continuations of few prefixes, with one seed per sample. Here every
+distinct prefix is prefilled once and its KV cache is copied to its samples; finished sequences leave the batch instead
+of being padded until the slowest one ends; and a sample depends only on its own seed, not on the rest of the batch (its
+uniform numbers are a hash of seed and position, and the token is the inverse CDF at that number). The logits still
+depend on the shape of a batch, by float rounding; so a run that is repeated should form the same batches, as
+`prm.sampling.rollouts` does.
 
 Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM for those.
 """
@@ -37,7 +38,7 @@ class HfGenerator:
         tokenizer: PreTrainedTokenizerBase,
         *,
         name: str,
-        prompt: PromptTemplate | None = None,
+        template: PromptTemplate | None = None,
         separator: str = DEFAULT_SEPARATOR,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -46,11 +47,11 @@ class HfGenerator:
     ) -> None:
         """
         Args:
-            name: what the weights are called; a hash of them and of the sampling settings is appended.
-            prompt: template that turns a problem into the ids in front of the first step.
+            name: name of the weights; a hash of weights and sampling settings is appended.
+            template: turns a problem into the ids before the first step.
             temperature: 0 = greedy.
-            max_new_tokens: limit of one continuation; what reaches it has `stop == "length"`.
-            batch_size: sequences decoded at once.
+            max_new_tokens: limit of one continuation; one that reaches it has `stop == "length"`.
+            batch_size: number of sequences decoded at once.
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -61,11 +62,11 @@ class HfGenerator:
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
-        prompt = prompt or PromptTemplate()
-        settings = (prompt, separator, temperature, top_p, max_new_tokens)
+        template = template or PromptTemplate()
+        settings = (template, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"
         self._ids = TokenText(
-            tokenizer, prompt=prompt, separator=separator, end_ids=model.generation_config.eos_token_id
+            tokenizer, template=template, separator=separator, end_ids=model.generation_config.eos_token_id
         )
         self._context = model.config.max_position_embeddings
 
@@ -73,7 +74,7 @@ class HfGenerator:
     def from_pretrained(
         cls, path: str, *, gguf_file: str | None = None, device: str | None = None, **settings
     ) -> HfGenerator:
-        """Load a folder, a hub name or a GGUF file in it; fp32 on the CPU, bf16 on a GPU that has it."""
+        """Load a folder or hub name, or a GGUF file in it; fp32 on the CPU, bf16 on a GPU that supports it."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         model, tokenizer = load_model_and_tokenizer(path, gguf_file, dtype)
@@ -81,7 +82,7 @@ class HfGenerator:
         return cls(model, tokenizer, name=Path(path).name, **settings)
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
-        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
+        """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
         return self._ids.encode(prompt, steps)
 
     def generate(
@@ -97,7 +98,7 @@ class HfGenerator:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
         """
         check_requests(prefixes, seeds, self._context)
-        # Prefixes of like length share a batch, equal prefixes lie next to each other.
+        # Sorted, so that a batch has prefixes of similar length (little padding) and equal prefixes share a batch.
         order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
         limits_N = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
         if limits is not None:
@@ -120,12 +121,14 @@ class HfGenerator:
     ) -> list[tuple[list[int], StopReason]]:
         """The sampled ids of each (prefix, seed) of one batch, and why they end."""
         device = self.model.device
+        # Prefill: every distinct prefix once, padded on the left so that all of them end in the same column.
         distinct = {tuple(prefix): i for i, prefix in enumerate(dict.fromkeys(map(tuple, prefixes)))}
         length = max(map(len, distinct))
         pads = torch.tensor([length - len(prefix) for prefix in distinct], device=device)
         ids = torch.tensor([[0] * (length - len(prefix)) + list(prefix) for prefix in distinct], device=device)
         columns = torch.arange(length, device=device)
 
+        # Layers that reserve room to grow; the usual ones copy the whole cache at every token.
         cache = DynamicCache(config=self.model.config)
         cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
         output = self.model(
@@ -136,11 +139,13 @@ class HfGenerator:
             use_cache=True,
             logits_to_keep=1,
         )
+        # Fork: from here on, one row per sample, with a copy of its prefix's cache.
         fork = torch.tensor([distinct[tuple(prefix)] for prefix in prefixes], device=device)
         cache.batch_select_indices(fork)
         logits, pads = output.logits[fork, -1], pads[fork]
 
-        rows = list(range(len(prefixes)))  # position in the batch -> index of the sample
+        # Decode one token per turn. `rows` shrinks as samples end; `tokens` and `stops` keep the order of the request.
+        rows = list(range(len(prefixes)))  # row of the batch -> index of the sample
         tokens: list[list[int]] = [[] for _ in rows]
         stops: list[StopReason | None] = [None] * len(rows)
         for t in range(max(limits)):
@@ -152,15 +157,17 @@ class HfGenerator:
             running = [k for k, i in enumerate(rows) if stops[i] is None]
             if not running:
                 break
-            if len(running) < 0.95 * len(rows):  # leaving costs a copy of the cache, so leave in groups
+            # Removing rows copies the whole cache, so they leave in groups of at least 5%.
+            if len(running) < 0.95 * len(rows):
                 keep = torch.tensor(running, device=device)
                 cache.batch_select_indices(keep)
                 rows, sampled, pads = [rows[k] for k in running], sampled[keep], pads[keep]
+            # Positions count from the first real token; a row that ended but stayed could run beyond the last position.
             columns = torch.arange(length + t + 1, device=device)
             logits = self.model(
                 input_ids=sampled[:, None],
                 attention_mask=(columns >= pads[:, None]).long(),
-                position_ids=(length + t - pads).clamp(max=self._context - 1)[:, None],  # rows that ended but stayed
+                position_ids=(length + t - pads).clamp(max=self._context - 1)[:, None],
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
@@ -171,10 +178,13 @@ class HfGenerator:
         if self.temperature == 0:
             return logits.argmax(-1)
         probabilities = torch.softmax(logits.float() / self.temperature, -1)
+        # Nucleus: a token stays if the more likely ones together have less than top_p. So the most likely one always does.
         if self.top_p < 1:
             ranked, order = probabilities.sort(-1, descending=True)
             beyond = ranked.cumsum(-1) - ranked >= self.top_p
             probabilities = torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(beyond, 0))
+        # Inverse CDF, in fp64 because in fp32 a sum near 1 swallows rare tokens. The threshold is a share of the actual
+        # sum, which the nucleus and rounding have made smaller than 1.
         cumulative = probabilities.double().cumsum(-1)
         threshold = torch.from_numpy(uniform).to(cumulative.device)[:, None] * cumulative[:, -1:]
         return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)

@@ -1,23 +1,27 @@
 r"""OpenAIGenerator: a server that speaks the OpenAI completions protocol as a generator.
 
-Made for `vllm serve` (0.10.2 and newer): prompts go out as token ids and sampled ids come back (`return_token_ids`), so that
-prefixes are exact and counts too. One request per step: the server stops at the separator, which it knows as a string,
-and whether that was the end is decided here, by the rule of all engines (`prm.generators.token_text`). A server cannot be
-told "stop behind the line that states the answer", and what it wrote behind one would be paid for. The next step of a
-sample is asked for with a seed derived from the sample's; its prefix is in the server's cache.
+Made for `vllm serve` (0.10.2 and newer): prompts are sent as token ids and sampled ids come back (`return_token_ids`), so
+prefixes and token counts are exact. There is one request per step: the server stops at the separator, which it knows as
+a string, and the rule of all engines (`prm.generators.token_text`) decides here whether the trace has ended. A server
+cannot be told "stop after the line that states the answer", and text after that line would have to be paid for. The next
+step of a sample is requested with a seed derived from the sample's seed; its prefix is in the server's cache.
 
     POST /v1/completions {"prompt": [31, 9, 25], "seed": 17, "stop": ["\n"], "max_tokens": 80, "return_token_ids": true, ...}
     -> {"choices": [{"text": "15 - 9 = 6\n", "token_ids": [31, 9, 25, 13, 22, 14], "finish_reason": "stop",
         "stop_reason": "\n"}], ...}
 
-`token_ids=False` is for servers that know no token ids. Then prompts go out as text, which the server tokenizes as it likes;
-sampled ids are the local tokenizer's reading of the text, so their number is not exact (`ledger["completion_tokens"]` is the
-server's own count); a server that does not say whether it stopped at the separator or at its end token (`stop_reason`) is
-taken to have stopped at the separator, unless it wrote nothing; and fields outside the protocol are not sent, so the
-server's own sampling defaults (llama.cpp's top_k of 40) hold unless `extra_body` says otherwise.
+`token_ids=False` is for servers without token ids. Then
 
-The weights cannot be fingerprinted from here: serve other weights under another model name. `n` is not used: the samples of
-one seed could not be asked for again one by one.
+- prompts are sent as text, which the server tokenizes in its own way;
+- sampled ids come from tokenizing the text here, so their number is not exact (`ledger["completion_tokens"]` is the server's
+  own count);
+- a server that does not say whether it stopped at the separator or at its end token (`stop_reason`) is assumed to have
+  stopped at the separator, unless it wrote nothing;
+- fields outside the protocol are not sent, so the server's own sampling defaults (llama.cpp's top_k of 40) apply unless
+  `extra_body` overrides them.
+
+The weights cannot be fingerprinted from here, so serve other weights under another model name. `n` is not used, because
+the samples of one seed could not be requested again one by one.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ from prm.types import Continuation
 
 @dataclass(frozen=True)
 class _Piece:
-    """What one request brought: up to a separator, the end token or the token limit."""
+    """The result of one request: tokens up to a separator, the end token or the token limit."""
 
     ids: list[int]
     finish: Literal["separator", "end", "length"]
@@ -58,7 +62,7 @@ class OpenAIGenerator:
         *,
         model: str | None = None,
         end_ids: int | Sequence[int] | None = None,
-        prompt: PromptTemplate | None = None,
+        template: PromptTemplate | None = None,
         separator: str = DEFAULT_SEPARATOR,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -68,22 +72,22 @@ class OpenAIGenerator:
         num_parameters: int = 0,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
-        """Asks the server what it serves.
+        """Asks the server which models it has.
 
         Args:
-            tokenizer: that of the served model.
-            model: name of the served model; may be left out if the server has only one.
-            end_ids: tokens that end a continuation, beside the tokenizer's own.
-            temperature, top_p, max_new_tokens, prompt: as of `HfGenerator`.
-            batch_size: requests under way at once.
-            token_ids: whether the server takes and returns token ids.
-            num_parameters: for FLOPs, which a server does not tell; 0 = unknown.
+            tokenizer: tokenizer of the served model.
+            model: name of the served model; may be omitted if the server has only one.
+            end_ids: tokens that end a continuation, in addition to the tokenizer's own end token.
+            temperature, top_p, max_new_tokens, template: as in `HfGenerator`.
+            batch_size: number of requests in flight.
+            token_ids: whether the server accepts and returns token ids.
+            num_parameters: for FLOPs, because a server does not tell it; 0 = unknown.
             extra_body: further fields of every request.
 
         Raises:
             EndpointError: the server cannot be reached, or does not serve this model.
         """
-        prompt = prompt or PromptTemplate()
+        template = template or PromptTemplate()
         self.endpoint = endpoint
         self.tokenizer = tokenizer
         self.separator = separator
@@ -95,9 +99,9 @@ class OpenAIGenerator:
         self._token_ids = token_ids
         self._extra = extra_body or {}
         self._model, self._context = asyncio.run(self._served(model))
-        settings = (prompt, separator, temperature, top_p, max_new_tokens, token_ids, sorted(self._extra.items()))
+        settings = (template, separator, temperature, top_p, max_new_tokens, token_ids, sorted(self._extra.items()))
         self.name = f"{self._model.split('/')[-1]}-openai-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
-        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=end_ids)
+        self._ids = TokenText(tokenizer, template=template, separator=separator, end_ids=end_ids)
 
     @classmethod
     def from_pretrained(
@@ -115,7 +119,7 @@ class OpenAIGenerator:
             )
         try:
             ends = GenerationConfig.from_pretrained(tokenizer).eos_token_id
-        except OSError:  # a folder with a tokenizer only
+        except OSError:  # the folder has only a tokenizer
             ends = None
         return cls(
             Endpoint(url, timeout=timeout, patience=patience),
@@ -126,11 +130,11 @@ class OpenAIGenerator:
 
     @property
     def ledger(self) -> Counter[str]:
-        """Requests, retries by cause, and tokens as the server counts them."""
+        """Requests, retries by cause, and tokens as counted by the server."""
         return self.endpoint.ledger
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
-        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
+        """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
         return self._ids.encode(prompt, steps)
 
     def generate(
@@ -140,11 +144,11 @@ class OpenAIGenerator:
         until: Until = "end",
         limits: Sequence[int] | None = None,
     ) -> list[Continuation]:
-        """One continuation per (prefix, seed). Not to be called from within an event loop.
+        """One continuation per (prefix, seed). Must not be called from within an event loop.
 
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
-            EndpointError: the server refused a request, or did not answer for too long.
+            EndpointError: the server refused a request, or failed for too long.
         """
         check_requests(prefixes, seeds, self._context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
@@ -163,7 +167,7 @@ class OpenAIGenerator:
             try:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(one(*sample)) for sample in zip(prefixes, seeds, limits, strict=True)]
-            except BaseExceptionGroup as errors:  # the first error has ended all of them
+            except BaseExceptionGroup as errors:  # the first error has ended all tasks
                 raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
@@ -175,16 +179,20 @@ class OpenAIGenerator:
             limit = min(limit, self._context - len(prefix))
         ids: list[int] = []
         stop = None
+        # One request per step, until the rule of all engines says that the continuation has ended.
         while stop is None:
+            # With one seed, every request would start from the same random numbers. The first keeps the sample's own.
             piece_seed = derive_seed(seed, len(ids)) if ids else seed
             body = self._body([*prefix, *ids], piece_seed, limit - len(ids))
             piece = await self.endpoint.ask(client, "completions", body, self._read)
+            # Token by token: the rule may end the continuation before the server does. What it wrote after that is counted.
             for i, token in enumerate(piece.ids):
                 ids.append(token)
                 stop = self._ids.stop(ids, until)
                 if stop is not None:
-                    self.ledger["tokens behind the end"] += len(piece.ids) - i - 1
+                    self.ledger["tokens after the end"] += len(piece.ids) - i - 1
                     break
+            # A step that is not final, or a blank line, has ended the request: the next one continues, if tokens are left.
             if stop is None and (piece.finish == "length" or len(ids) >= limit):
                 stop = "length"
         return Continuation(tuple(ids), self._ids.text(ids), stop, prefill=len(prefix))
@@ -198,17 +206,16 @@ class OpenAIGenerator:
             "seed": seed,
             "stop": [self.separator],
         }
+        # As text, without a BOS token, because the server adds its own.
         if not self._token_ids:
-            start = (
-                len(bos(self.tokenizer)) if ids[:1] == [self.tokenizer.bos_token_id] else 0
-            )  # the server adds its own
+            start = len(bos(self.tokenizer)) if ids[:1] == [self.tokenizer.bos_token_id] else 0
             return body | {"prompt": self.tokenizer.decode(ids[start:])} | self._extra
         return body | {
             "prompt": ids,
             "return_token_ids": True,
             "include_stop_str_in_output": True,
             "stop_token_ids": sorted(self._ids.end_ids),
-            # Else those of the model's generation_config.json hold, which samples from another distribution.
+            # Without these, vLLM applies the model's generation_config.json and samples from another distribution.
             "top_k": 0,
             "min_p": 0.0,
             "repetition_penalty": 1.0,
@@ -227,6 +234,7 @@ class OpenAIGenerator:
         return piece
 
     def _read_ids(self, choice: dict[str, Any]) -> _Piece:
+        # What a retry cannot change is an EndpointError and ends the run; a malformed answer is requested again.
         if choice.get("token_ids") is None:
             raise EndpointError(
                 f"{self.endpoint.url} returns no token ids, so what was sampled is not known exactly. Use vLLM 0.10.2 or"
@@ -235,24 +243,29 @@ class OpenAIGenerator:
         ids, text = list(choice["token_ids"]), choice["text"]
         if not ids or not all(isinstance(i, int) for i in ids):
             raise MalformedAnswer(f"token_ids {ids!r:.50}")
+        # The text shows whether server and client have the same tokenizer. It may lack a stop string at the end, or the
+        # last bytes of a character.
         ours = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         if not ours.strip().startswith(text.strip().rstrip("\ufffd")):
             raise EndpointError(
                 f"{self.endpoint.url} reads the token ids {ids[:20]} as {text[:60]!r}, the local tokenizer as"
                 f" {ours[:60]!r}; give the tokenizer of the served model"
             )
+        # Why it ended is read from the ids: `stop` is the reason given for a separator and for an end token alike.
         if choice["finish_reason"] == "length":
             return _Piece(ids, "length")
         if ids[-1] in self._ids.end_ids:
             return _Piece(ids, "end")
         if self.separator not in ours:
             raise EndpointError(
-                f"{self.endpoint.url} ended a text at token {ids[-1]}, which is no end token here; give as tokenizer a"
-                " folder that holds the model's generation_config.json"
+                f"{self.endpoint.url} ended a text at token {ids[-1]}, which is not an end token here; give as tokenizer"
+                " a folder that contains the model's generation_config.json"
             )
         return _Piece(ids, "separator")
 
     def _read_text(self, choice: dict[str, Any]) -> _Piece:
+        # Some servers return the stop string, others cut it off. The separator is put back where it ended the text, so that
+        # the ids say why the text ended, as those of a server with token ids do.
         text = choice["text"].removesuffix(self.separator)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if choice["finish_reason"] == "length":
@@ -262,7 +275,7 @@ class OpenAIGenerator:
         return _Piece([*ids, self.tokenizer.eos_token_id], "end")
 
     async def _served(self, model: str | None) -> tuple[str, int | None]:
-        """Name and context length of the model, the latter if the server tells it (vLLM does)."""
+        """Name and context length of the model; the length is None if the server does not tell it (vLLM does)."""
 
         def read(answer: Any) -> dict[str, int | None]:
             return {entry["id"]: entry.get("max_model_len") for entry in answer["data"]}

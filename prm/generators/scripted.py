@@ -1,7 +1,7 @@
 """ScriptedGenerator: continues prefixes by fixed rules on characters. For tests of everything that needs a generator.
 
-Token ids are the code points of the text, so that ids and text can be compared by eye. `script(prefix text, seed)` returns
-the rest of the trace; the generator cuts it at the first step end if one step is asked for.
+Token ids are the code points of the text, so that a person can compare ids and text. `script(prefix text, seed)` returns
+the rest of the trace; the generator cuts it after the first step if only one step is asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ScriptedGenerator:
         self.max_new_tokens = max_new_tokens
         self.ledger: Counter[str] = Counter()
         self.calls: list[tuple[str, int]] = []
-        """Every (prefix text, seed) that was asked for, in order."""
+        """Every requested (prefix text, seed), in order."""
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         return [ord(c) for c in prompt + "\n" + "".join(step + self.separator for step in steps)]

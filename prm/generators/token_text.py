@@ -1,12 +1,12 @@
-r"""TokenText: token ids of prompts and steps, and what sampled ids say: their text, and whether they have ended.
+r"""TokenText: the token ids of prompts and steps, the text of sampled ids, and the rule for where a continuation ends.
 
-The one rule of all engines for where a continuation ends, so that the same sampled tokens make the same `Continuation`
-whoever sampled them. It reads token ids, not strings: a step may end inside a token (".\n\n"), in the middle of a
-character, or behind blank lines that are no steps.
+All engines share this rule, so that the same sampled tokens make the same `Continuation` whichever engine sampled them.
+It reads token ids, not strings, because a step may end inside a token (".\n\n") or in the middle of a character, and
+blank lines are not steps.
 
     until="step"    47 + 38 = 85\n            stop "step": ends with the token that closes the step
     until="end"     ... #### 73\n             stop "answer": ends with the token that closes the final step
-                    ... 85 - 12 = 73<eos>     stop "eos": the end token is counted, and not in the text
+                    ... 85 - 12 = 73<eos>     stop "eos": the end token is counted but not part of the text
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ Until = Literal["step", "end"]
 
 
 class TokenText:
-    """What a tokenizer, a prompt template and a step separator make of token ids."""
+    """A tokenizer with a prompt template and a step separator."""
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        prompt: PromptTemplate,
+        template: PromptTemplate,
         separator: str,
         end_ids: int | Sequence[int] | None,
     ) -> None:
         """
         Args:
-            end_ids: tokens that end a continuation, beside the tokenizer's own: `eos_token_id` of a generation config.
+            end_ids: tokens that end a continuation, in addition to the tokenizer's own end token: the `eos_token_id` of a
+                generation config.
         """
         self.tokenizer = tokenizer
-        self.prompt = prompt
+        self.template = template
         self.separator = separator
         declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
         self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
-        # Only tokens that hold the separator's last character, or bytes of it, can complete it: no others are decoded.
+        # Only a token with the separator's last character, or with bytes of it, can complete the separator. After all other
+        # tokens `stop` need not decode the text.
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end_step = [separator[-1] in text or "\ufffd" in text for text in texts]
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
-        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
-        ids = self.prompt.encode(self.tokenizer, prompt)
+        """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
+        ids = self.template.encode(self.tokenizer, prompt)
         for step in steps:
             ids += self.tokenizer(step + self.separator, add_special_tokens=False)["input_ids"]
         return ids
@@ -59,10 +61,11 @@ class TokenText:
         return str(self.tokenizer.decode([i for i in ids if i not in self.end_ids]))
 
     def stop(self, ids: Sequence[int], until: Until) -> StopReason | None:
-        """Why a continuation ends with the last of these ids; None if it goes on."""
+        """Why a continuation ends with the last of these ids; None if it continues."""
         if ids[-1] in self.end_ids:
             return "eos"
-        if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:  # models may have more ids than texts
+        # A model may have more ids than its tokenizer has texts.
+        if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:
             return None
         closed = complete_steps(self.text(ids), self.separator)
         if closed and is_final(closed[-1]):

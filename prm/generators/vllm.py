@@ -1,14 +1,14 @@
-"""VllmGenerator: vLLM's offline engine as a generator; for GPUs, large models and long traces.
+"""VllmGenerator: vLLM's offline engine as a generator, for GPUs, large models and long traces.
 
-The engine runs in this process and is driven token by token (`LLMEngine.step`): what it has sampled is judged by the
-same rule as for every engine (`prm.generators.token_text`), and a request that has ended is taken out before the next
-step. So a continuation ends where it would with `HfGenerator`, no token is sampled behind its end, and the count is exact.
-vLLM's own stop strings cannot say "the line that states the answer", and `LLM.generate` would write on behind it.
+The engine runs in this process and is advanced token by token (`LLMEngine.step`). The rule of all engines
+(`prm.generators.token_text`) decides whether a continuation has ended, and if so its request is removed before the next
+token. So a continuation ends where it would with `HfGenerator`, no token is sampled after its end, and the count is
+exact. vLLM's own stop strings cannot express "the line that states the answer", and `LLM.generate` would write beyond it.
 
-One seed per sample (`SamplingParams.seed`). Blocks of equal prefixes are computed once (prefix caching). The samples are
-vLLM's own: the same seed gives another text than with `HfGenerator`, from the same distribution, so the engine is part of
-the name. Equal up to float rounding, which depends on who shares a batch; on GPUs that vLLM supports it for,
-`VLLM_BATCH_INVARIANT=1` removes that too.
+Every sample has its own seed (`SamplingParams.seed`). Blocks of equal prefixes are computed once (prefix caching). The
+same seed gives another text than with `HfGenerator`, from the same distribution, so the engine is part of the name.
+Samples are reproducible up to float rounding, which depends on the rest of the batch; on GPUs for which vLLM supports
+it, `VLLM_BATCH_INVARIANT=1` removes this, too.
 
 Left out: GGUF files, several engines at once (start `vllm serve` and use `prm.generators.openai`).
 """
@@ -44,7 +44,7 @@ class VllmGenerator:
         name: str,
         num_parameters: int,
         end_ids: int | Sequence[int] | None = None,
-        prompt: PromptTemplate | None = None,
+        template: PromptTemplate | None = None,
         separator: str = DEFAULT_SEPARATOR,
         temperature: float = 1.0,
         top_p: float = 1.0,
@@ -53,11 +53,11 @@ class VllmGenerator:
         """
         Args:
             engine: a `vllm.LLMEngine` in this process, without asynchronous scheduling.
-            name: of the weights; a hash of the sampling settings is appended.
-            end_ids: tokens that end a continuation, beside the tokenizer's own.
-            temperature, top_p, max_new_tokens, prompt: as of `HfGenerator`.
+            name: name of the weights; a hash of the sampling settings is appended.
+            end_ids: tokens that end a continuation, in addition to the tokenizer's own end token.
+            temperature, top_p, max_new_tokens, template: as in `HfGenerator`.
         """
-        prompt = prompt or PromptTemplate()
+        template = template or PromptTemplate()
         self.tokenizer = tokenizer
         self.separator = separator
         self.temperature = temperature
@@ -65,23 +65,23 @@ class VllmGenerator:
         self.max_new_tokens = max_new_tokens
         self.num_parameters = num_parameters
         self.ledger: Counter[str] = Counter()
-        settings = (prompt, separator, temperature, top_p, max_new_tokens)
+        settings = (template, separator, temperature, top_p, max_new_tokens)
         self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
         self._engine = engine
         self._context = engine.model_config.max_model_len
-        self._ids = TokenText(tokenizer, prompt=prompt, separator=separator, end_ids=end_ids)
+        self._ids = TokenText(tokenizer, template=template, separator=separator, end_ids=end_ids)
 
     @classmethod
     def from_pretrained(
         cls, path: str, *, batch_size: int = 256, engine_options: dict[str, Any] | None = None, **settings
     ) -> VllmGenerator:
-        """Start an engine on a folder or hub name; fp32 on the CPU, bf16 on a GPU that has it, as `HfGenerator`.
+        """Start an engine for a folder or hub name; fp32 on the CPU, bf16 on a GPU that supports it, as `HfGenerator`.
 
         Args:
-            batch_size: sequences decoded at once (vLLM's `max_num_seqs`).
+            batch_size: number of sequences decoded at once (vLLM's `max_num_seqs`).
             engine_options: further arguments of vLLM's engine: `tensor_parallel_size`, `gpu_memory_utilization`, ...
         """
-        # Read when an engine starts. In a process of its own it would run ahead of what we have judged.
+        # vLLM reads this when an engine starts. An engine in its own process would sample ahead of our rule for the end.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import EngineArgs, LLMEngine
 
@@ -91,7 +91,7 @@ class VllmGenerator:
         options = {
             "dtype": "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32",
             "max_num_seqs": batch_size,
-            # A prompt read in two chunks rewinds the generator of its seed, which those of the CPU cannot (vLLM 0.32).
+            # For a prompt read in two chunks vLLM rewinds the seed's random generator, which fails on the CPU (vLLM 0.32).
             "enable_chunked_prefill": gpu,
             **(engine_options or {}),
         }
@@ -113,7 +113,7 @@ class VllmGenerator:
         )
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
-        """Prompt ids, then the ids of every step with its separator, each piece tokenized apart."""
+        """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
         return self._ids.encode(prompt, steps)
 
     def generate(
@@ -133,7 +133,7 @@ class VllmGenerator:
         from vllm.sampling_params import RequestOutputKind
 
         check_requests(prefixes, seeds, self._context)
-        # Equal prefixes lie next to each other, so that their blocks are still cached.
+        # Equal prefixes are submitted one after the other, so that their blocks are still cached.
         for i in sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i]))):
             params = SamplingParams(
                 temperature=self.temperature,
@@ -146,18 +146,20 @@ class VllmGenerator:
                 ),
                 stop_token_ids=sorted(self._ids.end_ids),
                 detokenize=False,
-                output_kind=RequestOutputKind.DELTA,
+                output_kind=RequestOutputKind.DELTA,  # only the new tokens
             )
             self._engine.add_request(str(i), tokens_input(list(prefixes[i])), params)
 
+        # Each turn samples one token for every running request. Requests that have ended are removed before the next turn.
         tokens: list[list[int]] = [[] for _ in prefixes]
         results: list[Continuation | None] = [None] * len(prefixes)
         while self._engine.has_unfinished_requests():
             ended = []
             for output in self._engine.step():
                 i = int(output.request_id)
-                tokens[i] += output.outputs[0].token_ids  # one: neither asynchronous nor speculative
+                tokens[i] += output.outputs[0].token_ids  # one token: neither asynchronous nor speculative
                 stop = self._ids.stop(tokens[i], until)
+                # vLLM ends a request by itself at an end token, which the rule has seen, or at the token limit.
                 if stop is None and output.finished:
                     stop = "length"
                 if stop is not None:

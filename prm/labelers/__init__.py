@@ -1,18 +1,18 @@
 """Labelers say of every step of a trace how good it is.
 
-Monte Carlo labelers plan which rollouts to ask for. A plan is a Python generator: it yields lists of `Request`s, reads
-the outcomes in `Evidence` when it goes on, and returns labeled traces. So a method reads like its paper, and `run`
-advances the plans of many traces and problems together: what they ask for in one round is sampled in one batch.
+Monte Carlo labelers plan which rollouts to sample. A plan is a Python generator: it yields lists of `Request`s, finds
+their outcomes in `Evidence` when it is resumed, and returns labeled traces. So the code of a method reads like its paper,
+and `run` advances the plans of many traces and problems together: all requests of a round are sampled in one batch.
 
 - `monte_carlo.MonteCarlo`: k rollouts from every step prefix (Math-Shepherd).
 - `first_error.FirstError`: bisection for the first wrong step; hard labels only.
 - `adaptive.Adaptive`: rollouts where the value is uncertain.
-- `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes traces of its own.
+- `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes its own traces.
 
-Two labelers draw no rollouts: they ask a language model (`critics`), and `data/judge_steps.py` shows how.
+Two labelers sample no rollouts but ask a language model (`prm.generators.chat`); `data/judge_steps.py` shows how.
 
 - `judge.Judge`: the model names the first wrong step.
-- `consensus`: traces where a judge and Monte Carlo labels put the first error at the same place.
+- `consensus`: keeps the traces where a judge and Monte Carlo labels agree on the first error.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Group = tuple[Problem, Sequence[Trace]]
 
 
 class Planner(Protocol):
-    """A Monte Carlo labeler; `method` names it in the rows."""
+    """A Monte Carlo labeler. `method` is its name in the rows."""
 
     @property
     def method(self) -> str: ...
 
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
-        """Label the traces of one problem."""
+        """A plan that labels the traces of one problem."""
         ...
 
 
@@ -53,6 +53,6 @@ PLANNERS: dict[str, type[Planner]] = {
 
 
 def run(planner: Planner, groups: Sequence[Group], source: RolloutSource) -> list[list[LabeledTrace]]:
-    """Label the traces of several problems together; one list for each problem."""
+    """Label the traces of several problems together. Returns one list for each problem."""
     evidence = Evidence(source)
     return evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))

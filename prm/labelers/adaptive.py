@@ -1,19 +1,21 @@
-"""Adaptive Monte Carlo labels: rollouts where the value of a step is uncertain, none where it is decided.
+"""Adaptive Monte Carlo labels: rollouts where the value of a step is uncertain, none where it is already clear.
 
-A prefix is either *lost* (no continuation reaches the answer) or its value is anything from 0 to 1 alike. With chance
-`lost` a step loses a prefix that was not; what is lost stays lost, and one success, of the prefix or of anything behind
-it in the trace, says that it is not. This posterior (a spike at zero and a Beta) has a mean and a standard deviation in
-closed form. Prefixes are visited from the first step on, because rollouts from an early step pass through the later
-ones of a trace that goes on as most do (`prm.labelers.evidence`); behind each, rollouts are drawn in rounds until the
-deviation is at most `tolerance`, or `rollouts` were drawn. So the steps behind a mistake cost next to nothing, and
-those with even odds the most.
+The model: a prefix is either *lost* (no continuation reaches the answer), or its value is uniform between 0 and 1. A step
+loses a prefix that was not lost with probability `lost`. A lost prefix stays lost, and one success, from the prefix or
+from a later one of the trace, shows that it is not lost. This posterior (a spike at zero and a Beta distribution) has a
+mean and a standard deviation in closed form.
 
-    evidence (successes, n)      (8, 8)      (4, 8)      (0, 8)      (0, 1) behind a lost step
+Prefixes are visited from the first step on, because rollouts from an early step pass through the later ones of a trace
+that continues as most do (`prm.labelers.evidence`). From each prefix, rollouts are drawn in rounds until the deviation is
+at most `tolerance` or `rollouts` were drawn. So the steps after a mistake cost next to nothing, and steps with even odds
+cost most.
+
+    evidence (successes, n)      (8, 8)      (4, 8)      (0, 8)      (0, 1) after a lost step
     mean ± deviation          0.90 ± .09  0.50 ± .15  0.02 ± .06     0.03 ± .1
 
-Values are posterior means: the stopping rule looks at the outcomes, which would bias plain shares. The hard label is
-that of Math-Shepherd, some rollout succeeded. Left out: choosing the number of rollouts by looking ahead (knowledge
-gradient), for a tolerance is simpler to say, and values of a step that learn from those of its neighbors beyond "lost".
+Values are posterior means. Plain shares would be biased, because the stopping rule looks at the outcomes. The hard label
+is that of Math-Shepherd: some rollout succeeded. Left out: choosing the number of rollouts by looking ahead (knowledge
+gradient), because a tolerance is simpler to state; values that learn from neighboring steps beyond "lost".
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prm.labelers.evidence import Evidence
-from prm.labelers.plans import Plan, Steps, from_counts, open_prefixes, together
+from prm.labelers.plans import Plan, Planning, from_counts, open_prefixes, together
 from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Problem, Trace
 
@@ -33,13 +35,13 @@ class Adaptive:
     """See `prm.labelers.Planner`."""
 
     tolerance: float = 0.08
-    """Standard deviation at which a value is decided."""
+    """Standard deviation at which a value is clear enough."""
     rollouts: int = 32
-    """At most from one prefix."""
+    """Largest number of rollouts from one prefix."""
     round: int = 4
-    """Drawn at a time."""
+    """Number of rollouts drawn at a time."""
     lost: float = 0.3
-    """Chance that a step loses a prefix: the share of traces that go wrong, per step, if nothing better is known."""
+    """Probability that a step loses a prefix; if nothing better is known, the share of traces that go wrong per step."""
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 0.3 or not 0 < self.lost < 1 or min(self.rollouts, self.round) < 1:
@@ -53,12 +55,13 @@ class Adaptive:
         evidence.watch(problem, traces)
         return together([self._plan_trace(problem, trace, evidence) for trace in traces])
 
-    def _plan_trace(self, problem: Problem, trace: Trace, evidence: Evidence) -> Steps[LabeledTrace]:
+    def _plan_trace(self, problem: Problem, trace: Trace, evidence: Evidence) -> Planning[LabeledTrace]:
         def posteriors() -> list[tuple[float, float]]:
             return posterior([evidence.counts(problem, steps) for steps in prefixes], bool(trace.correct), self.lost)
 
         prefixes = open_prefixes(trace)
         for i, steps in enumerate(prefixes):
+            # Every round may change all posteriors, because its rollouts pass through later prefixes.
             drawn = len(evidence.own(problem, steps))
             while drawn < self.rollouts and posteriors()[i][1] > self.tolerance:
                 drawn = min(drawn + self.round, self.rollouts)
@@ -68,21 +71,25 @@ class Adaptive:
 
 
 def posterior(counts_S: Sequence[tuple[int, int]], correct: bool, lost: float) -> list[tuple[float, float]]:
-    """Mean and standard deviation of the values behind the steps of a trace.
+    """Mean and standard deviation of the value after each step of a trace.
 
     Args:
-        counts_S: (successes, rollouts) behind each step.
-        correct: whether the trace itself ended right; then no step of it is lost.
-        lost: chance that a step loses a prefix that was not lost before.
+        counts_S: (successes, rollouts) after each step.
+        correct: whether the trace itself ended right; then none of its steps is lost.
+        lost: probability that a step loses a prefix that was not lost before.
     """
     results = []
     chance = 0.0  # that the prefix is lost
     for i, (good, n) in enumerate(counts_S):
+        # Prior: it was lost before, or this step loses it.
         chance += (1 - chance) * lost
+        # A success here or later rules that out. Otherwise Bayes' rule: n failures in a row are certain if the prefix is
+        # lost, and have probability 1 / (n + 1) under Beta(1, 1) if it is not.
         if correct or any(successes for successes, _ in counts_S[i:]):
             chance = 0.0
         else:
-            chance /= chance + (1 - chance) / (n + 1)  # n failures in a row have chance 1 / (n + 1) under Beta(1, 1)
+            chance /= chance + (1 - chance) / (n + 1)
+        # First and second moment of the mixture of 0 and Beta(good + 1, n - good + 1).
         mean = (1 - chance) * (good + 1) / (n + 2)
         square = (1 - chance) * (good + 1) * (good + 2) / ((n + 2) * (n + 3))
         results.append((mean, math.sqrt(square - mean**2)))

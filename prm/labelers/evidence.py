@@ -1,23 +1,23 @@
-"""Evidence: how often the continuations of a prefix reached the gold answer, whoever asked for them.
+"""Evidence: how often the continuations of a prefix reached the gold answer, counting all rollouts that contain it.
 
-A rollout from a prefix that happens to write the next step of a trace exactly as the trace has it is also a rollout
-from behind that step: given the tokens up to there, what follows is a sample of the same distribution. So it counts
-there too, for nothing, as does a whole trace of the same generator at each of its steps (its own, and those that other
-traces share). This is exact: equal token ids, nothing selected by outcome.
+If a rollout happens to write the next step of a trace exactly as the trace has it, it is also a rollout from the prefix
+that ends with this step: given the tokens up to there, the rest is a sample of the same distribution. So it counts there,
+too, at no cost. In the same way a whole trace of the same generator counts at each of its steps (for itself, and for
+other traces with these steps). This is exact: the token ids are equal, and nothing is selected by outcome.
 
     prefix                                   own (4 rollouts)    passing through    counts
     "47 + 38 = 85"                           3 of 4              -                  (3, 4)
     "47 + 38 = 85", "85 - 12 = 73"           -                   3 of 3             (3, 3)
 
-Left out: traces that were cut at the token limit (they are not labeled, so they are not here); counting them as
-failures would lower values by their share.
+Left out: traces that were cut at the token limit. They are not labeled, so they never get here; counting them as failures
+would lower the values by their share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prm.labelers.plans import Result, Steps, open_prefixes
+from prm.labelers.plans import Planning, Result, open_prefixes
 from prm.sampling.rollouts import Place, Request, RolloutSource
 from prm.types import Problem, Rollout, Trace
 
@@ -29,10 +29,11 @@ class Evidence:
         self.source = source
         self._own: dict[Place, list[Rollout]] = {}
         self._counts: dict[Place, tuple[int, int]] = {}
-        self._watched: dict[str, dict[int, dict[tuple[int, ...], Place]]] = {}  # problem -> length -> prefix -> place
+        self._watched: dict[str, dict[int, dict[tuple[int, ...], Place]]] = {}  # problem -> length -> ids -> prefix key
 
     def watch(self, problem: Problem, traces: Sequence[Trace]) -> None:
-        """Count what passes through the prefixes of these traces, and the traces themselves if they are this generator's."""
+        """Count rollouts that pass through the prefixes of these traces, and the traces themselves if this generator wrote
+        them."""
         for trace in traces:
             for steps in open_prefixes(trace):
                 self._watch(problem, steps)
@@ -41,8 +42,8 @@ class Evidence:
                 _, ids = self.source.locate(problem, trace.steps)
                 self._pass_through(problem, ids, 0, trace.correct)
 
-    def gather(self, plan: Steps[Result]) -> Result:
-        """Carry out a plan: sample what it asks for, show it the outcomes, until it returns."""
+    def gather(self, plan: Planning[Result]) -> Result:
+        """Carry out a plan: sample its requests and resume it, until it returns."""
         while True:
             try:
                 requests = next(plan)
@@ -51,40 +52,42 @@ class Evidence:
             self._add(requests)
 
     def own(self, problem: Problem, steps: tuple[str, ...]) -> list[Rollout]:
-        """The rollouts that were asked for from this prefix."""
+        """The rollouts that were requested from this prefix."""
         return self._own.get(self.source.locate(problem, steps)[0], [])
 
     def own_counts(self, problem: Problem, steps: tuple[str, ...]) -> tuple[int, int]:
-        """(successes, decided rollouts) among those."""
+        """(successes, decided rollouts) among the rollouts requested from this prefix."""
         decided = [rollout for rollout in self.own(problem, steps) if rollout.decided]
         return sum(rollout.outcome == "correct" for rollout in decided), len(decided)
 
     def counts(self, problem: Problem, steps: tuple[str, ...]) -> tuple[int, int]:
-        """(successes, decided rollouts) from this prefix and through it."""
+        """(successes, decided rollouts) of all rollouts from this prefix or through it."""
         return self._counts.get(self.source.locate(problem, steps)[0], (0, 0))
 
     def _watch(self, problem: Problem, steps: tuple[str, ...]) -> None:
-        place, ids = self.source.locate(problem, steps)
-        self._watched.setdefault(problem.id, {}).setdefault(len(ids), {})[tuple(ids)] = place
+        prefix_key, ids = self.source.locate(problem, steps)
+        self._watched.setdefault(problem.id, {}).setdefault(len(ids), {})[tuple(ids)] = prefix_key
 
     def _add(self, requests: Sequence[Request]) -> None:
         for request, rollouts in zip(requests, self.source.take(requests), strict=True):
-            place, ids = self.source.locate(request.problem, request.steps)
-            own = self._own.setdefault(place, [])
+            prefix_key, ids = self.source.locate(request.problem, request.steps)
+            own = self._own.setdefault(prefix_key, [])
+            # A request repeats the rollouts of earlier ones from the same prefix; only the others are new.
             for rollout in rollouts[len(own) :]:
                 own.append(rollout)
                 if rollout.decided:
                     success = rollout.outcome == "correct"
-                    self._count(place, success)
+                    self._count(prefix_key, success)
                     self._pass_through(request.problem, [*ids, *rollout.token_ids], len(ids), success)
 
     def _pass_through(self, problem: Problem, ids: Sequence[int], start: int, success: bool) -> None:
+        """Count an outcome at every watched prefix of `ids` longer than `start`, up to which they were not sampled."""
         for length, prefixes in self._watched.get(problem.id, {}).items():
             if start < length < len(ids):
-                place = prefixes.get(tuple(ids[:length]))
-                if place is not None:
-                    self._count(place, success)
+                prefix_key = prefixes.get(tuple(ids[:length]))
+                if prefix_key is not None:
+                    self._count(prefix_key, success)
 
-    def _count(self, place: Place, success: bool) -> None:
-        successes, decided = self._counts.get(place, (0, 0))
-        self._counts[place] = successes + success, decided + 1
+    def _count(self, prefix_key: Place, success: bool) -> None:
+        successes, decided = self._counts.get(prefix_key, (0, 0))
+        self._counts[prefix_key] = successes + success, decided + 1

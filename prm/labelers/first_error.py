@@ -1,18 +1,18 @@
 """First wrong step by bisection: hard labels for a fraction of the rollouts (the idea of OmegaPRM, 2406.06592 sec. 3.2).
 
-Error model. A prefix is *good* if the generator can still reach the answer from it, with chance p > 0 per rollout, and
-*bad* if it cannot. So one success proves a prefix and everything before it good, for certain; that ends a probe at
-once. Failures prove nothing: k of them in a row happen to a good prefix with chance (1 - p)^k, so the only possible
-error is to call a good step bad, and k is what buys safety. A right trace is itself a success of all its prefixes and
-costs nothing. In a wrong one, bisection keeps `good`, the last prefix with a success, and looks at the middle between
-it and the nearest prefix behind it that had k failures; before the step in between is called the first error, it must
-have failed `confirm` times.
+Error model. A prefix is *good* if the generator can still reach the answer from it, with probability p > 0 per rollout,
+and *bad* if it cannot. So one success proves that a prefix and everything before it are good, and ends a probe at once.
+Failures prove nothing: from a good prefix, k failures in a row have probability (1 - p)^k. So the only possible error is
+to call a good step bad, and a larger k makes it rarer. A right trace is itself a success of all its prefixes and costs
+nothing. In a wrong one, bisection keeps `good`, the longest prefix with a success, and probes the middle between it and
+the nearest longer prefix with k failures. When none is left between the two, the next step is the first error, but only
+after `confirm` failures from the prefix that ends with it.
 
     wrong trace of 8 steps   probe 4: success at the 2nd rollout   probe 6: k failures   probe 5: success   -> 6 is wrong
 
-Successes and failures of rollouts that pass through a prefix, and those of other traces of the problem, count as
-evidence (`prm.labelers.evidence`). Left out: generators that often slip back to the right answer after a mistake (p > 0
-behind a wrong step); what counts as good is then "not lost", as with all Monte Carlo labels.
+Rollouts that pass through a prefix, and other traces of the problem, also count as evidence (`prm.labelers.evidence`).
+Left out: generators that often return to the right answer after a mistake (p > 0 after a wrong step). "Good" then means
+"not lost", as with all Monte Carlo labels.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prm.labelers.evidence import Evidence
-from prm.labelers.plans import Plan, Steps, together
+from prm.labelers.plans import Plan, Planning, together
 from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Problem, Trace
 
@@ -31,11 +31,11 @@ class FirstError:
     """See `prm.labelers.Planner`."""
 
     rollouts: int = 4
-    """Failures that make a probed prefix count as bad."""
+    """Number of failures after which a probed prefix counts as bad."""
     confirm: int = 8
-    """Failures behind the step that is called the first error."""
+    """Number of failures after the first error before it is called so."""
     round: int = 2
-    """Drawn at a time; a success ends the probe."""
+    """Number of rollouts drawn at a time; a success ends the probe."""
 
     @property
     def method(self) -> str:
@@ -45,7 +45,7 @@ class FirstError:
         evidence.watch(problem, traces)
         return together([self._plan_trace(problem, trace, evidence) for trace in traces])
 
-    def _plan_trace(self, problem: Problem, trace: Trace, evidence: Evidence) -> Steps[LabeledTrace]:
+    def _plan_trace(self, problem: Problem, trace: Trace, evidence: Evidence) -> Planning[LabeledTrace]:
         def counts(end: int) -> tuple[int, int]:
             return evidence.counts(problem, trace.steps[:end])
 
@@ -53,13 +53,16 @@ class FirstError:
             return len(evidence.own(problem, trace.steps[:end]))
 
         def seen(end: int) -> int:
-            return max(counts(end)[1], own(end))  # an answer that could not be checked was no success either
+            return max(counts(end)[1], own(end))  # an answer that could not be checked was not a success, either
 
         length = len(trace.steps)
         good = length if trace.correct else 0  # steps of the longest prefix that is known to be good
         while good < length:
+            # The bracket: the longest prefix with a success, and the shortest longer one with enough failures.
             good = max([good, *(end for end in range(good + 1, length) if counts(end)[0])])
             bad = next((end for end in range(good + 1, length) if seen(end) >= self.rollouts), length)
+            # Halve it, or confirm its upper end when nothing is left inside. An upper end at the whole trace needs no
+            # rollouts, because the trace's own outcome is known.
             if bad > good + 1:
                 probe, needed = (good + bad) // 2, self.rollouts
             elif bad < length and seen(bad) < self.confirm:

@@ -1,22 +1,22 @@
 """Judge: labels from a language model that looks for the first wrong step of a trace.
 
-Every trace is one question (`prm.labelers.judge_prompt`) and needs `votes` readable answers; the place with most votes
-is the verdict. An answer that is cut or has no verdict is asked for again with another seed, `retries` times per trace.
-Which answers count follows from their numbers alone, not from the order they came in, so a run that was killed ends alike.
-Traces with the same text are one case, asked once.
+Every trace is one question (`prm.labelers.judge_prompt`) and needs `votes` readable answers; the verdict is the step named
+most often. If an answer is cut or has no verdict, another one is requested with a new seed, up to `retries` times per
+trace. Which answers count depends on their numbers alone, not on the order in which they come, so a run that was killed
+and restarted ends with the same labels. Traces with the same text are one case, which is asked once.
 
     steps      47 + 38 = 85      85 - 12 = 63      #### 63
     verdict    first error 1
     labels     good              bad               none
 
-Labels mean correctness. Steps behind the first error have none: the judge has not looked at them, and a step that
-follows from an error is neither right nor wrong. What gets no labels, by status:
+Labels mean correctness. Steps after the first error have none: the judge has not looked at them, and a step that
+follows from an error is neither right nor wrong. Traces without labels, by status:
 
     unparsed        too few readable answers
-    tie             no place has more votes than the others
-    missed_error    the judge finds no error, but the trace ended wrong, so there is one (the answer check knows better)
+    tie             no step has more votes than all others
+    missed_error    the judge finds no error, but the final answer is wrong, so there is one
 
-Left out: soft labels. The share of votes is no probability, and Qwen's hard consensus labels beat soft ones (2501.07301).
+Left out: soft labels. The share of votes is not a probability, and Qwen's hard consensus labels beat soft ones (2501.07301).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from prm.types import LabeledTrace, Problem, Trace, labels_to_first_error
 
 @dataclass(frozen=True)
 class _Reading:
-    """What is kept of an answer; texts are not, they may be many gigabytes."""
+    """What is kept of an answer. Its text is not, because all texts together may be many gigabytes."""
 
     first_error: int | None
     finished: bool
@@ -44,7 +44,7 @@ class _Reading:
 
 
 class Judge:
-    """The answers of a critic about some traces: which are missing, and what they say."""
+    """Collects a critic's answers about some traces: knows which ones are missing, and what the others say."""
 
     def __init__(
         self, cases: Sequence[tuple[Problem, Trace]], *, votes: int = 1, retries: int = 3, seed: int = 0
@@ -52,9 +52,9 @@ class Judge:
         """
         Args:
             cases: the traces to judge, with their problems.
-            votes: readable answers per trace.
-            retries: further answers per trace, in place of unreadable ones.
-            seed: of the run; every answer has its own, derived from it, the prompt and its number.
+            votes: number of readable answers per trace.
+            retries: number of further answers per trace, to replace unreadable ones.
+            seed: seed of the run; the seed of an answer is derived from it, the prompt and the answer's number.
         """
         if votes < 1 or retries < 0:
             raise ValueError(f"votes is {votes} and retries {retries}; a verdict needs a vote, retries are 0 or more")
@@ -72,11 +72,11 @@ class Judge:
         return f"judge@{self.votes}"
 
     def __len__(self) -> int:
-        """Cases: traces with different texts."""
+        """Number of cases, i.e. of traces with different texts."""
         return len(self._cases)
 
     def add(self, answers: Sequence[Answer]) -> None:
-        """Take answers, of this run or an earlier one; those about other traces are left aside."""
+        """Take answers of this run or an earlier one; those about other traces are ignored."""
         for answer in answers:
             if answer.key in self._cases:
                 first_error = read_verdict(answer.text, self._cases[answer.key][2]) if answer.finished else None
@@ -85,7 +85,7 @@ class Judge:
                 )
 
     def questions(self) -> list[Question]:
-        """What has to be asked now. Empty: every verdict stands."""
+        """The questions to ask now; empty if every verdict is known."""
         return [
             Question(trace_id, key, index, derive_seed(self.seed, "judge", key, index), prompt)
             for key, (trace_id, prompt, _) in self._cases.items()
@@ -100,11 +100,11 @@ class Judge:
         votes = Counter(reading.first_error for reading in readings if reading.first_error is not None)
         if votes.total() < self.votes:
             return "unparsed"
-        (place, most), *others = votes.most_common()
-        return "tie" if others and others[0][1] == most else place
+        (first_error, most), *others = votes.most_common()
+        return "tie" if others and others[0][1] == most else first_error
 
     def report(self) -> dict[str, Any]:
-        """What the verdicts cost, whether it was paid now or before."""
+        """What the verdicts cost, in this run or earlier ones."""
         counted = [self._readings[key][i] for key in self._cases for i in self._wanted(key) if i in self._readings[key]]
         unreadable = [reading for reading in counted if reading.first_error is None]
         return {
@@ -120,7 +120,8 @@ class Judge:
         }
 
     def _wanted(self, key: str) -> range:
-        """Numbers of the answers that decide a case, as far as those that are there tell."""
+        """Numbers of the answers that decide a case, as far as the known answers show."""
+        # Begin with `votes` answers. When all of these are known, extend the range by as many as were unreadable.
         readings, count = self._readings[key], self.votes
         while all(index in readings for index in range(count)):
             readable = sum(readings[index].first_error is not None for index in range(count))
@@ -141,7 +142,7 @@ def judged(trace: Trace, verdict: int | str, method: str) -> LabeledTrace | str:
 
 
 def label_first_error(trace: Trace, first_error: int, method: str) -> LabeledTrace:
-    """Good up to the first error, bad there, no labels behind it; all good where it is -1."""
+    """Labels: good before the first error, bad there, none after it; all good if it is -1."""
     labels = labels_to_first_error(len(trace.steps), first_error)
     return LabeledTrace(trace, labels, None, None, method, "correctness")
 

@@ -1,18 +1,19 @@
-r"""What a judge is asked, and how its answer is read.
+r"""The judge's prompt, and how its answer is read.
 
-The judge names the first wrong paragraph, as critics do in ProcessBench (Zheng et al. 2412.06559; so asked, reasoning
-models reach an F1 of 83 to 88, GPT-4o 62). It says nothing of the paragraphs behind that one; the judge of Qwen's PRMs is
-told to stop there, too (2501.07301): they may follow from the error, so that nobody can say whether they are right.
+The judge names the first wrong paragraph, as critics do in ProcessBench (Zheng et al. 2412.06559; asked in this way,
+reasoning models reach an F1 of 83 to 88, GPT-4o 62). It says nothing about the paragraphs after that one. The judge of
+Qwen's PRMs is also told to stop there (2501.07301): later paragraphs may follow from the error, so that nobody can say
+whether they are right.
 
-Three things are unlike ProcessBench's prompt, each against an answer that is read wrongly without a word. Paragraphs are
-numbered from 1, because many traces write "Step 1:" themselves. The verdict is a line of its own instead of a number in
-`\boxed{}`, because judges also put the problem's answer there, and quote the solution's. And "no error" is a word, not -1.
+Three differences from ProcessBench's prompt prevent answers from being misread unnoticed. Paragraphs are numbered from 1,
+because many traces write "Step 1:" themselves. The verdict is a separate line instead of a number in `\boxed{}`, because
+judges also put the problem's answer there, or quote the solution's. And "no error" is a word, not -1.
 
     47 + 38 is 85, not 75, so paragraph 1 is wrong.
 
     First wrong paragraph: 1                                  -> 0
     First wrong paragraph: none                               -> -1
-    The first wrong paragraph is 1.                           -> None: asked again
+    The first wrong paragraph is 1.                           -> None: the judge is asked again
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from collections.abc import Sequence
 from string import Template
 
 PROMPT = Template("""\
-Below are a math problem and a solution to it. The solution is cut into paragraphs, numbered from 1, each between tags.
+Below are a math problem and a solution to it. The solution is divided into paragraphs, which are numbered from 1 and \
+enclosed in tags.
 
 <problem>
 $problem
@@ -32,16 +34,16 @@ $problem
 $paragraphs
 </solution>
 
-Find the first paragraph that is wrong, if there is one. Go through the paragraphs in order. For each of them, do its \
-calculations again and ask whether what it says is true and follows from the problem and the paragraphs before it. A \
-final answer that is right does not make a wrong paragraph right. As soon as a paragraph is wrong, stop: the paragraphs \
-behind it may depend on it and need no check.
+Find the first paragraph that is wrong, if there is one. Go through the paragraphs in order. For each paragraph, redo its \
+calculations and check whether what it says is true and follows from the problem and the paragraphs before it. A correct \
+final answer does not make a wrong paragraph right. Stop at the first wrong paragraph: the paragraphs after it may depend \
+on it and do not need to be checked.
 
-Explain your checks. Then end your answer with exactly one line, with nothing behind it: either
+Explain your checks. Then end your answer with exactly one line, with nothing after it. If a paragraph is wrong, write
 
 First wrong paragraph: N
 
-where N is the number in the tags of that paragraph, or, if no paragraph is wrong,
+where N is the number in the tags of the first wrong paragraph. If no paragraph is wrong, write
 
 First wrong paragraph: none""")
 
@@ -55,9 +57,9 @@ def judge_prompt(problem: str, steps: Sequence[str]) -> str:
 
 
 def read_verdict(answer: str, num_steps: int) -> int | None:
-    """Index of the first wrong step, counted from 0; -1 if the judge finds none; None if its last line is no verdict.
+    """Index of the first wrong step, counted from 0; -1 if the judge finds none; None if the last line is not a verdict.
 
-    Bold type around it is allowed; anything else is not guessed at.
+    Bold type around the verdict is allowed; nothing else is guessed at.
 
     >>> read_verdict("Fine so far. 3 * 4 is 12, not 13.\\n\\n**First wrong paragraph: 2**\\n", 3)
     1

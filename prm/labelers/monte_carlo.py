@@ -1,14 +1,14 @@
 """Monte Carlo step labels: k rollouts from every step prefix (Math-Shepherd, Wang et al. 2312.08935 sec. 3.3).
 
-A step's value is the share of rollouts from behind it that reach the gold answer; its hard label is good if any does.
-Raw counts are kept, so both can be derived again. The last step of a finished trace needs no rollout: its outcome is
-known. Traces of one problem that begin alike share the rollouts of the common prefix.
+A step's value is the share of the rollouts after it that reach the gold answer; its hard label is good if any of them
+does. Raw counts are kept, so that both can be computed again. The last step of a finished trace needs no rollouts,
+because its outcome is known. Traces of one problem that begin with the same steps share the rollouts of these steps.
 
     steps    47 + 38 = 75      75 - 12 = 63      #### 63          gold 73
-    counts   (1, 8)            (0, 8)            (0, 1)           one rollout slipped back to the right answer
+    counts   (1, 8)            (0, 8)            (0, 1)           one rollout returned to the right answer
     labels   good              bad               bad
 
-Left out: evidence of rollouts that pass through (`prm.labelers.adaptive` has it); this is the method as published.
+Left out: evidence from rollouts that pass through a prefix (`prm.labelers.adaptive` uses it); this is the published method.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from prm.types import Problem, Trace
 
 @dataclass(frozen=True)
 class MonteCarlo:
-    """See `prm.labelers.Planner`. `rollouts` of them from every prefix."""
+    """See `prm.labelers.Planner`."""
 
     rollouts: int = 8
+    """Number of rollouts from every prefix."""
 
     def __post_init__(self) -> None:
         if self.rollouts < 1:

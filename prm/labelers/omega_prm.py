@@ -1,20 +1,20 @@
 """OmegaPRM: labels from a tree search that looks for first errors (Luo et al. 2406.06592, algorithm 1).
 
-A state is a problem with some steps; its rollouts give its value MC(s). The pool holds the wrong rollouts of states
-with 0 < MC(s) < 1. A search takes the pair (s, r) that maximizes Q(s, r) + U(s) out of the pool, looks for the first
-error of r by bisection with k rollouts per probe, and makes every probed prefix a state whose wrong rollouts join the
-pool:
+A state s is a problem with some steps; MC(s) is the share of its rollouts that are right. Wrong rollouts of states with
+0 < MC(s) < 1 are worth searching. A search takes the pair (s, r) of a state and such a rollout that has the largest
+Q(s, r) + U(s), finds the first error of r by bisection with k rollouts per probe, and makes every probed prefix a new
+state, whose wrong rollouts can be searched in turn:
 
-    Q(s, r) = alpha^(1 - MC(s)) * beta^(len(r) / L)        close to right, and short
+    Q(s, r) = alpha^(1 - MC(s)) * beta^(len(r) / L)        prefers states that are nearly right, and short rollouts
     U(s)    = c_puct * sqrt(sum of all N) / (1 + N(s))     N(s) counts the searches from s
 
-It makes traces of its own: one row for each searched rollout, whose steps are those of s and r; the steps where this
-search made a new state have a label, and the last one, which is wrong; the others have none, so every state is labeled
-once. Defaults are the paper's. A problem whose first k rollouts are all right or all wrong has no pool and no rows (the
-paper drops such problems, too).
+OmegaPRM makes its own traces: one row for each searched rollout, with the steps of s and r. A step has a label if this
+search made it a new state, and so has the last step, which is wrong. Other steps have none, so every state is labeled
+once. Defaults are those of the paper. If the first k rollouts of a problem are all right or all wrong, there is nothing
+to search, and the problem has no rows (the paper drops such problems, too).
 
-Differences: steps are the text's own instead of 16 pieces; a pair is searched once even if another rollout of the same
-state has the same text. Left out: pairwise targets.
+Differences from the paper: steps are those of the text instead of 16 pieces; a pair is searched once, even if another
+rollout of the same state has the same text. Left out: pairwise targets.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ class OmegaPRM:
     """See `prm.labelers.Planner`."""
 
     rollouts: int = 8
-    """k, from every state."""
+    """k, the number from every state."""
     searches: int = 100
-    """At most, per problem."""
+    """Largest number per problem."""
     alpha: float = 0.5
     beta: float = 0.9
     length: int = 500
@@ -53,36 +53,42 @@ class OmegaPRM:
 
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
         counts: dict[State, tuple[int, int]] = {}
-        pool: dict[tuple[State, str], Rollout] = {}  # by state and text, so that none is searched twice
+        wrong: dict[
+            tuple[State, str], Rollout
+        ] = {}  # to be searched; by state and text, so that none is searched twice
         visits: Counter[State] = Counter()
         labeled: list[LabeledTrace] = []
 
         def visit(state: State) -> None:
-            """Its rollouts have come in: make it a state, and put its wrong rollouts into the pool."""
+            """Make a prefix whose rollouts have been sampled a state, and add its wrong rollouts to those to be searched."""
             counts[state] = good, n = evidence.own_counts(problem, state)
+            # If none is right, the error is earlier; if all are right, there is none to find.
             if 0 < good < n:
                 for rollout in evidence.own(problem, state):
                     if rollout.decided and rollout.outcome != "correct" and rollout.text.strip():
-                        pool[state, rollout.text] = rollout
+                        wrong[state, rollout.text] = rollout
 
         def priority(pair: tuple[State, str]) -> float:
             state, _ = pair
             good, n = counts[state]
-            q = self.alpha ** (1 - good / n) * self.beta ** (pool[pair].num_tokens / self.length)
+            q = self.alpha ** (1 - good / n) * self.beta ** (wrong[pair].num_tokens / self.length)
             return q + self.c_puct * math.sqrt(visits.total()) / (1 + visits[state])
 
         yield [Request(problem, (), self.rollouts)]
         visit(())
-        while pool and len(labeled) < self.searches:
-            pair = max(pool, key=priority)
-            state, rollout = pair[0], pool.pop(pair)
+        while wrong and len(labeled) < self.searches:
+            # Select: the pair with the highest priority, the first one in case of a tie.
+            pair = max(wrong, key=priority)
+            state, rollout = pair[0], wrong.pop(pair)
             visits[state] += 1
             trace = trace_from_rollout(rollout, state, evidence.source.generator, index=len(labeled))
             counts_S = [(0, 0)] * len(trace.steps)
+            # Bisect: some rollout from the first `good` steps is right, and none from the first `bad` steps.
             good, bad = len(state), len(trace.steps)
             while bad - good > 1:
                 middle = (good + bad) // 2
                 probe = trace.steps[:middle]
+                # A prefix that another search has probed keeps its label there and has none here.
                 if probe not in counts:
                     yield [Request(problem, probe, self.rollouts)]
                     visit(probe)

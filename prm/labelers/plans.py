@@ -1,11 +1,11 @@
-"""Plans: labeling methods as Python generators that yield the rollouts they want next.
+"""Plans: Monte Carlo labelers as Python generators that yield requests for the rollouts that they need next.
 
-    yield [Request(problem, steps[:1], 8)]             # sampled together with what other plans asked for
+    yield [Request(problem, steps[:1], 8)]             # sampled together with the requests of other plans
     successes, n = evidence.counts(problem, steps[:1])
     ...
-    return labeled                                     # how a plan ends
+    return labeled                                     # a plan ends with labeled traces
 
-Left out: requests that do not wait for all others of the round; batches stay large as they are.
+Left out: requests that do not wait for the others of their round. Waiting keeps batches large.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from prm.sampling.rollouts import Request
 from prm.types import LabeledTrace, Trace
 
 Result = TypeVar("Result")
-Steps = Generator[list[Request], None, Result]
-"""A plan that returns a `Result`."""
-Plan = Steps[list[LabeledTrace]]
+Planning = Generator[list[Request], None, Result]
+"""A plan, or a part of one, that returns a `Result`."""
+Plan = Planning[list[LabeledTrace]]
 
 
-def together(plans: Iterable[Steps[Result]]) -> Steps[list[Result]]:
-    """Plans in lockstep, as one plan: the requests of a round are those of all that still run."""
+def together(plans: Iterable[Planning[Result]]) -> Planning[list[Result]]:
+    """Several plans as one: in each round it yields the requests of all plans that are still running."""
     running = dict(enumerate(plans))
     results: dict[int, Result] = {}
     count = len(running)
@@ -41,7 +41,7 @@ def together(plans: Iterable[Steps[Result]]) -> Steps[list[Result]]:
 
 
 def open_prefixes(trace: Trace) -> list[tuple[str, ...]]:
-    """The prefixes that need rollouts: all but the whole of a finished trace, whose outcome is known."""
+    """The prefixes that need rollouts: all except a whole finished trace, whose outcome is known."""
     last = len(trace.steps) - 1 if trace.finished else len(trace.steps)
     return [trace.steps[: i + 1] for i in range(last)]
 
@@ -49,10 +49,10 @@ def open_prefixes(trace: Trace) -> list[tuple[str, ...]]:
 def from_counts(
     trace: Trace, counts_S: Sequence[tuple[int, int]], method: str, values_S: Sequence[float] | None = None
 ) -> LabeledTrace:
-    """A labeled trace from (successes, decided rollouts) behind each of its open prefixes.
+    """A labeled trace from (successes, decided rollouts) after each of its open prefixes.
 
-    Hard label: some rollout succeeded (Math-Shepherd). Value: their share, unless `values_S` says better. A step whose
-    rollouts were all undecided has no label.
+    A hard label is good if some rollout succeeded (Math-Shepherd). Values are `values_S`, or else the shares of successes.
+    A step whose rollouts were all undecided has no label.
     """
     counts, values = list(counts_S), list(values_S or [good / n if n else 0.0 for good, n in counts_S])
     if trace.finished:

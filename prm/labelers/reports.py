@@ -1,4 +1,4 @@
-"""What labels cost and how far methods agree: the facts that `data/label_steps.py` and `data/compare_labels.py` print.
+"""What labels cost and how well methods agree: the figures that `data/label_steps.py` and `data/compare_labels.py` print.
 
 label_report(...) -> {"traces": 160, "labeled_steps": 940, "good": 0.54, "non_monotone": 0.01, "rollouts": 699,
                       "tokens": 14918, "tokens_per_labeled_step": 15.9, "rollouts_per_labeled_step": 0.74,
@@ -18,14 +18,14 @@ from prm.types import LabeledTrace, Rollout
 
 
 class Spent:
-    """What the rollouts of a method cost, added up problem by problem."""
+    """The cost of a method's rollouts, added up problem by problem."""
 
     def __init__(self) -> None:
         self.rollouts = self.tokens = self.duplicates = 0
         self.outcomes: Counter[str] = Counter()
 
     def add(self, rollouts: Sequence[Rollout]) -> None:
-        """All rollouts of some problems, whether they were sampled now or before."""
+        """Add all rollouts of some problems, whether they were sampled in this run or earlier."""
         self.rollouts += len(rollouts)
         self.tokens += sum(rollout.num_tokens for rollout in rollouts)
         self.duplicates += len(rollouts) - len({(r.problem_id, r.prefix, r.token_ids) for r in rollouts})
@@ -33,7 +33,7 @@ class Spent:
 
 
 def label_report(labeled: Sequence[LabeledTrace], spent: Spent) -> dict[str, Any]:
-    """Facts of one method."""
+    """The figures of one method."""
     labels = [label for trace in labeled for label in trace.labels if label is not None]
     return {
         "traces": len(labeled),
@@ -52,17 +52,18 @@ def label_report(labeled: Sequence[LabeledTrace], spent: Spent) -> dict[str, Any
 def is_non_monotone(labeled: LabeledTrace) -> bool:
     """Whether a good step follows a bad one: a recovery, or an error of the labels.
 
-    Under "some continuation reaches the answer" it cannot be: what succeeds from a step succeeds from all before it.
+    If a good label means "some continuation reaches the answer", it is an error: a success after a step is also a success
+    after all earlier steps.
     """
     labels = [label for label in labeled.labels if label is not None]
     return any(later and not earlier for earlier, later in itertools.pairwise(labels))
 
 
 def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str, Any]:
-    """How far two methods agree on the traces that both labeled.
+    """How well two methods agree on the traces that both have labeled.
 
     Raises:
-        ValueError: they have no trace in common, a trace has other steps in the other file, or two traces have one id.
+        ValueError: they have no trace in common, a trace has other steps in the other file, or two traces share an id.
     """
     ours, others = _by_id(a), _by_id(b)
     pairs = [(trace, others[name]) for name, trace in ours.items() if name in others]
@@ -74,6 +75,7 @@ def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str,
     steps = [
         (p, q) for x, y in pairs for p, q in zip(x.labels, y.labels, strict=True) if p is not None and q is not None
     ]
+    # A step without a label has a value that nothing estimated.
     values = [
         (p, q)
         for x, y in pairs

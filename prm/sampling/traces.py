@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prm import answers
-from prm.encoding.steps import join_steps, split_steps
+from prm.encoding.steps import split_steps
 from prm.generators import Generator, derive_seed
 from prm.types import Continuation, Problem, Rollout, Trace
 
@@ -69,7 +69,7 @@ def grow(
 
 def find_answer(steps: Sequence[str], separator: str) -> str | None:
     """The final answer that a finished trace states, None if it states none. The one place that looks for it."""
-    return answers.extract(join_steps(steps, separator)).answer if steps else None
+    return answers.extract(separator.join(steps)).answer if steps else None
 
 
 def cut(trace: Trace) -> Trace:

@@ -1,10 +1,10 @@
 """What is written to disk and read back.
 
-- `jsonl`: JSON Lines files, whole or not at all.
+- `jsonl`: JSON Lines files, written completely or not at all.
 - `rows`: traces and labeled traces as rows.
 - `sources`: rows of a file or of a hub data set, one at a time.
-- `rollout_store`: every rollout that was sampled, once.
-- `journal`: rows committed in chunks, so that a killed run goes on.
-- `provenance`: settings, versions and inputs beside every output.
+- `rollout_store`: keeps every sampled rollout exactly once.
+- `journal`: rows committed in chunks, so that a killed run can continue.
+- `provenance`: records settings, versions and inputs of every output; refuses to mix outputs of different settings.
 - `wandb_artifacts`: files as W&B artifacts.
 """

@@ -1,16 +1,16 @@
-"""Journal: an append-only file of JSON rows, written in chunks. What makes long runs resume exactly once.
+"""Journal: an append-only file of JSON rows, written in chunks. It lets a killed run continue with every row exactly once.
 
-A run cuts its work into chunks in a fixed order. A finished chunk is appended in one go: its rows, then a line that
-commits it. Whatever follows the last commit line (a torn line, half a chunk) is work that was cut off; it is dropped when
-the journal is opened again, and that chunk is done anew. So no row is lost, none is there twice, and because chunks are
-always cut alike, a run that was killed ends with the same bytes as one that was not.
+A run divides its work into chunks in a fixed order. A finished chunk is appended in one write: its rows, then a line that
+commits it. Anything after the last commit line (half a line, half a chunk) was interrupted; it is dropped when
+the journal is opened again, and that chunk is done again. So no row is lost or duplicated, and because the chunks are
+always the same, a run that was killed ends with the same bytes as one that was not.
 
     {"header": {"generator": "arithmetic-1f2e3d4c", "n": 16, "seed": 0, "input": "9f2c..."}}
     {"problem_id": "arithmetic/test/0", "candidates": [...], "cost": {...}, ...}
     {"commit": 0, "rows": 32}
 
-The header holds everything that changes the rows; a journal with another header is refused, not mixed. Left out:
-several writers at once (`prm.storage.rollout_store` has them, for rollouts).
+The header holds every setting that changes the rows; a journal with another header is refused, so settings never mix.
+Left out: several writers at once (`prm.storage.rollout_store` has them, for rollouts).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from prm.storage.provenance import check_same_settings
+
 
 class Journal:
     """One journal file, opened for reading its committed chunks and appending new ones."""
@@ -29,14 +31,14 @@ class Journal:
         """Open or create.
 
         Raises:
-            ValueError: the file was written with another header; names the keys that differ.
+            ValueError: the file was written with another header (names the keys that differ), or a line is broken.
             OSError: the disk is full or the folder cannot be written; everything committed so far is safe.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.header = json.loads(json.dumps(header))
         self.done: set[int] = set()
-        """Chunks that are committed."""
+        """Numbers of the committed chunks."""
         if self.path.exists() and self.path.stat().st_size:
             self._recover()
         else:
@@ -50,7 +52,7 @@ class Journal:
         self.done.add(chunk)
 
     def chunks(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
-        """(chunk, rows) in the order of the chunks' numbers."""
+        """(chunk, rows) in the order of the chunk numbers."""
         by_number: dict[int, list[dict[str, Any]]] = {}
         rows: list[dict[str, Any]] = []
         with self.path.open(encoding="utf-8") as lines:
@@ -69,12 +71,14 @@ class Journal:
             yield from rows
 
     def _recover(self) -> None:
-        """Read what is committed and cut off the rest."""
-        end = 0
+        """Find the committed chunks and cut off what comes after them."""
+        end = 0  # of the last committed line, in bytes
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
+                # Half a line can only be the last one, where a write was interrupted.
                 if not line.endswith(b"\n"):
                     break
+                # A broken line before the end was not made by an interruption, so nothing is repaired.
                 try:
                     row = json.loads(line)
                 except ValueError as error:  # not JSON, or not UTF-8
@@ -90,6 +94,7 @@ class Journal:
                 elif "commit" in row:
                     self.done.add(row["commit"])
                     end = lines.tell()
+        # Rows without a commit line would otherwise become part of the next chunk.
         os.truncate(self.path, end)
         if end == 0:
             self._write([{"header": self.header}])
@@ -97,13 +102,9 @@ class Journal:
     def _check_header(self, found: dict[str, Any] | None) -> None:
         if found is None:
             raise ValueError(f"{self.path} is not a journal: its first line has no header")
-        if found != self.header:
-            keys = sorted(k for k in {*found, *self.header} if found.get(k) != self.header.get(k))
-            differences = "; ".join(f"{k}: was {found.get(k)!r}, now {self.header.get(k)!r}" for k in keys)
-            raise ValueError(
-                f"{self.path} was begun with other settings ({differences}). Give another --output, or delete it to"
-                " start over"
-            )
+        check_same_settings(
+            f"{self.path} was begun", found, self.header, "Give another --output, or delete it to start over"
+        )
 
     def _write(self, rows: Sequence[dict[str, Any]]) -> None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

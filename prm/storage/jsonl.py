@@ -1,4 +1,4 @@
-"""JSON Lines files: read row by row with a place for errors, written whole or not at all, identified by a hash.
+"""JSON Lines files: read row by row, written completely or not at all, identified by a hash of their content.
 
 for where, row in read_jsonl("outputs/traces.jsonl"): ...    # where = "outputs/traces.jsonl:1"
 """
@@ -13,10 +13,10 @@ from typing import Any
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) for every line of a JSON Lines file; `place` is `file:line`, for errors."""
+    """(where, row) for every line of a JSON Lines file; `where` is `file:line`, for error messages."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
+        raise FileNotFoundError(f"{path} does not exist; check the path")
     with path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -31,7 +31,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a whole file at once: to a temporary name first, so that a killed process leaves no half file behind."""
+    """Write a whole file: under a temporary name first, so that a killed process never leaves half a file."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")

@@ -1,8 +1,8 @@
-"""Where a file came from: every run folder holds the resolved settings and `meta.json` beside its data.
+"""Where an output comes from, and whether it may be continued: settings, versions and inputs, saved beside the data.
 
 meta.json   {"script": "data/label_steps.py", "git": "3f2a9c1", "versions": {"prm": "0.1.0", "torch": "2.13.0", ...},
              "inputs": {"outputs/quickstart/traces.jsonl": "9f2c41d8a0b3e7f6"}, "seconds": 84.2, ...}
-config.yaml the settings of the run, as the command line and its YAML file gave them
+config.yaml the settings of the run, from the command line and its YAML file
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ PACKAGES = {"prm": "prm-toolkit", "torch": "torch", "transformers": "transformer
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    return {name: importlib.metadata.version(package) for name, package in PACKAGES.items()}
+    """Versions of the packages that a result depends on, as far as they are installed."""
+    versions = {"prm": "source tree"}  # unless it is installed
+    for name, package in PACKAGES.items():
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(package)
+    return versions
 
 
 def write_provenance(output: str | Path, script: str, settings: Any, inputs: Sequence[str], **facts: Any) -> None:
@@ -32,8 +37,8 @@ def write_provenance(output: str | Path, script: str, settings: Any, inputs: Seq
 
     Args:
         settings: the script's argument dataclass.
-        inputs: files it read; their content is hashed. Names that are no files (`arithmetic`) are recorded as they are.
-        facts: what else the run has to say (seconds, tokens, counts).
+        inputs: files that it read; their content is hashed. Names that are not files (`arithmetic`) get no hash.
+        facts: further results of the run (seconds, tokens, counts).
     """
     output = Path(output)
     folder, prefix = (output, "") if output.is_dir() else (output.parent, output.stem + ".")
@@ -44,10 +49,10 @@ def write_provenance(output: str | Path, script: str, settings: Any, inputs: Seq
 
 
 def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> bool:
-    """Whether this output file was written by a run with these settings and inputs.
+    """Whether this output file exists and was written with these settings and inputs.
 
     Raises:
-        ValueError: it was written by a run with others, or nothing says by which.
+        ValueError: it was written with others, or the files that tell its settings are missing.
     """
     output = Path(output)
     if not output.exists():
@@ -57,19 +62,33 @@ def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> boo
         raise ValueError(
             f"{output} exists, but {paths[0].name} and {paths[1].name} do not; give another --output, or delete it"
         )
-    newer = {f.name: f.default for f in fields(settings) if f.default is not MISSING}  # options it did not have yet
+    # Options that did not exist when the file was written had what is now their default.
+    newer = {f.name: f.default for f in fields(settings) if f.default is not MISSING}
     then = newer | yaml.safe_load(paths[0].read_text(encoding="utf-8"))
     then |= json.loads(paths[1].read_text(encoding="utf-8"))["inputs"]
     now = asdict(settings) | {name: file_hash(name) if Path(name).is_file() else None for name in inputs}
-    if then != now:
-        keys = sorted(k for k in {*then, *now} if then.get(k) != now.get(k))
-        differences = "; ".join(f"{k}: was {then.get(k)!r}, now {now.get(k)!r}" for k in keys)
-        raise ValueError(f"{output} was made with other settings ({differences}). Give another --output, or delete it")
+    check_same_settings(f"{output} was made", then, now, "Give another --output, or delete it")
     return True
 
 
+def check_same_settings(made: str, then: Mapping[str, Any], now: Mapping[str, Any], fix: str) -> None:
+    """Refuse to continue an output with settings other than those it was made with.
+
+    Args:
+        made: how the message begins: what was made, e.g. `outputs/labeled.jsonl was made`.
+        fix: how it ends: what the user can do.
+
+    Raises:
+        ValueError: the settings differ; names each differing key with both values.
+    """
+    if then != now:
+        keys = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+        differences = "; ".join(f"{key}: was {then.get(key)!r}, now {now.get(key)!r}" for key in keys)
+        raise ValueError(f"{made} with other settings ({differences}). {fix}")
+
+
 def _git_commit() -> str | None:
-    """Commit of the checkout this code runs from, `+` if it has changes; None outside a checkout."""
+    """Commit of the checkout that this code runs from, with `+` if there are changes; None outside a checkout."""
     here = Path(__file__).parent
     result = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, text=True)
     return result.stdout.strip() if result.returncode == 0 else None

@@ -1,22 +1,22 @@
-"""RolloutStore: every continuation that was ever sampled, once. What makes sampling exact across kills and machines.
+"""RolloutStore: keeps every continuation that was sampled, exactly once, however often and on how many machines it is used.
 
-A rollout is addressed by problem, prefix (hash of its exact token ids) and index; its seed follows from the address,
-the run's seed and nothing else. Traces, labels of any planner and pass@k curves are read out of the same store, so a
-second planner, or a run with more rollouts, pays only for what is not there yet.
+The address of a rollout is its problem, prefix (a hash of the exact token ids) and index; its seed is derived from the
+address and the run's seed alone. Traces, labels of any planner and pass@k curves are read from the same store, so a
+second planner, or a run with more rollouts, pays only for those that are missing.
 
-A store is a folder. Every writer appends to a pair of files of its own:
+A store is a folder. Every writer appends to its own pair of files:
 
     store.json          {"generator": "arithmetic_generator-1f2e3d4c", "seed": 0}
     rollouts-0.jsonl    {"problem_id": "arithmetic/train/7", "prefix": "5be1...", "index": 0, "seed": 77, "text": "75 - ...
     rollouts-0.index    {"end": 18230, "spans": {"arithmetic/train/7": [0, 9120], "arithmetic/train/8": [9120, 18230]}}
     lock
 
-A batch of rollouts is first written and synced, then its line of the index, which commits it: half a batch or half a
-line (a kill, a full disk) is seen by nobody and overwritten by the next batch. The index also says where in the file
-the rollouts of a problem are, so a store that is far larger than memory opens at once.
+A batch of rollouts is written and synced first, then its line of the index, which commits it. Half a batch or half a
+line (after a kill or on a full disk) is therefore never read, and the next batch overwrites it. The index also says where
+in the file the rollouts of a problem are, so a store far larger than memory opens at once.
 
-Writers, on one machine or on several that share a file system, agree through byte locks on one file (`fcntl.lockf`,
-which the kernel gives back when a process dies, and which NFS and Lustre have): one byte for every pair of files, one
+Writers, on one machine or on several that share a file system, coordinate through byte locks on one file (`fcntl.lockf`:
+the kernel releases them when a process dies, and NFS and Lustre support them): one byte for every pair of files, one
 for every problem. Left out: file systems without locks (object stores), and threads of one process, which do not
 exclude each other.
 """
@@ -34,39 +34,40 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prm.storage.provenance import check_same_settings
 from prm.types import Rollout
 
 Unit = TypeVar("Unit")
 
-_HEADER_BYTE = 2**31  # of the lock file; writers have the bytes below, problems those above
+_HEADER_BYTE = 2**31  # in the lock file: the bytes before it belong to pairs of files, those after it to problems
 
 
 class RolloutStore:
-    """One process's view of a store, and its right to append to it."""
+    """A store as one process sees it, and that process's means of appending to it."""
 
     def __init__(self, folder: str | Path, header: dict[str, Any]) -> None:
         """Open or create.
 
         Args:
-            header: what changes the samples: `generator` (its fingerprint holds the sampling settings) and `seed`.
+            header: the settings that change the samples: `generator` (its name includes the sampling settings) and `seed`.
 
         Raises:
-            ValueError: the store was begun with another header (names the keys that differ), or a line in it is broken.
+            ValueError: the store was begun with another header (names the keys that differ), or a line is broken.
         """
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._locks = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
         self._spans: dict[str, list[tuple[int, int, int]]] = {}  # problem -> (file number, start, end)
-        self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file, and of its index
-        self._number: int | None = None  # of the files this process appends to
+        self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file and of its index
+        self._number: int | None = None  # of the pair of files that this process appends to
         self._check_header(json.loads(json.dumps(header)))
         self.refresh()
 
     @contextmanager
     def claim(self, problem_ids: Sequence[str], wait: bool = False) -> Iterator[bool]:
-        """The exclusive right to sample for these problems; False if another writer has one of them.
+        """The exclusive right to sample for these problems; yields False if another writer has one of them.
 
-        With `wait`, until it is free. What other writers committed so far is visible inside.
+        With `wait`, waits until it is free. Inside the block, everything that other writers have committed is visible.
         """
         held: list[int] = []
         try:
@@ -84,9 +85,9 @@ class RolloutStore:
                 fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, byte)
 
     def claim_each(self, units: Sequence[Unit], problem_ids: Callable[[Unit], Sequence[str]]) -> Iterator[Unit]:
-        """All units of work, each claimed while the caller has it: first those that no other writer holds, then the others.
+        """All units of work, each claimed while the caller works on it; units that another writer holds come last.
 
-        A unit that another writer has finished comes, too; its rollouts are in the store then.
+        Units that another writer has finished are included; the store then has their rollouts.
         """
         later = []
         for unit in units:
@@ -100,7 +101,7 @@ class RolloutStore:
                 yield unit
 
     def read(self, problem_ids: Sequence[str]) -> Iterator[Rollout]:
-        """All committed rollouts of these problems, as of the last `refresh`."""
+        """All rollouts of these problems that were committed before the last `refresh`."""
         for problem_id in problem_ids:
             for number, start, end in self._spans.get(problem_id, ()):
                 path = self._path(number, "jsonl")
@@ -123,9 +124,12 @@ class RolloutStore:
         Raises:
             OSError: the disk is full or the folder cannot be written; what was committed before is safe.
         """
+        # The first pair of files that no living writer holds; a killed writer's pair is continued, so pairs stay few.
         if self._number is None:
             self._number = next(number for number in itertools.count() if self._lock(number, wait=False))
             self._read_index(self._number)
+
+        # The rollouts of a problem lie together, so that the index needs one span for each problem.
         by_problem: dict[str, list[Rollout]] = {}
         for rollout in rollouts:
             by_problem.setdefault(rollout.problem_id, []).append(rollout)
@@ -137,6 +141,9 @@ class RolloutStore:
             spans[problem_id] = [end, committed + len(text)]
             end = committed + len(text)
         line = json.dumps({"end": end, "spans": spans}, ensure_ascii=False).encode() + b"\n"
+
+        # The index goes last, because its line commits the batch. Both writes start at the end of what is committed, and
+        # so replace what an interrupted batch has left there.
         try:
             _write_at(self._path(self._number, "jsonl"), committed, bytes(text))
             _write_at(self._path(self._number, "index"), index_end, line)
@@ -148,26 +155,25 @@ class RolloutStore:
         self._read_index(self._number)
 
     def refresh(self) -> None:
-        """See what other writers have committed since."""
+        """Read what other writers have committed in the meantime."""
         for path in sorted(self.folder.glob("rollouts-*.index")):
             self._read_index(int(path.stem.split("-")[1]))
 
     def close(self) -> None:
         os.close(self._locks)
 
-    def __len__(self) -> int:
-        """Problems with rollouts."""
-        return len(self._spans)
-
     def _read_index(self, number: int) -> None:
+        """Read the lines that were added to the index of a pair of files since it was last read."""
         path = self._path(number, "index")
         if not path.exists():
             return
         with path.open("rb") as file:
             file.seek(self._ends.get(number, (0, 0))[1])
             for line in file:
+                # Half a line: another writer is committing this batch, or was killed while it did.
                 if not line.endswith(b"\n"):
-                    break  # a batch that another writer is committing, or never will
+                    break
+                # A whole line that cannot be read is damage, and skipping it would lose rollouts without a word.
                 try:
                     commit = json.loads(line)
                     spans, end = commit["spans"], commit["end"]
@@ -182,6 +188,7 @@ class RolloutStore:
 
     def _check_header(self, header: dict[str, Any]) -> None:
         path = self.folder / "store.json"
+        # Several writers may open a new store at once. The first writes the header, under another name until it is whole.
         self._lock(_HEADER_BYTE, wait=True)
         try:
             if not path.exists():
@@ -191,13 +198,9 @@ class RolloutStore:
             found = json.loads(path.read_text(encoding="utf-8"))
         finally:
             fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _HEADER_BYTE)
-        if found != header:
-            keys = sorted(k for k in {*found, *header} if found.get(k) != header.get(k))
-            differences = "; ".join(f"{k}: was {found.get(k)!r}, now {header.get(k)!r}" for k in keys)
-            raise ValueError(
-                f"{self.folder} was begun with other settings ({differences}). Give another --output or --store, or delete"
-                " it to start over"
-            )
+        check_same_settings(
+            f"{self.folder} was begun", found, header, "Give another --output or --store, or delete it to start over"
+        )
 
     def _lock(self, byte: int, wait: bool) -> bool:
         with suppress(BlockingIOError, PermissionError):  # what `lockf` raises where another process has the lock
@@ -220,7 +223,7 @@ def _problem_byte(problem_id: str) -> int:
 
 
 def _write_at(path: Path, start: int, content: bytes) -> None:
-    """Replace what is behind `start` (work that was cut off), and sync."""
+    """Write at `start`, replacing what follows it (an interrupted batch), and sync."""
     with path.open("ab") as file:
         file.truncate(start)
         file.write(content)

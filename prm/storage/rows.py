@@ -1,16 +1,16 @@
-r"""Rows on disk <-> types. A labeled trace is a TRL stepwise row plus columns; this is the only module that knows TRL's
-word `completions` (the steps of one trace).
+r"""Rows on disk <-> types. A labeled trace is a row of TRL's stepwise format with more columns; this is the only module
+that uses TRL's word `completions` (the steps of one trace).
 
     {"prompt": "Start with 47, add 38.", "completions": ["47 + 38 = 75", "#### 75"], "labels": [false, false],
      "values": [0.0, 0.0], "counts": [[0, 8], [0, 1]], "id": "arithmetic/train/7#3", "problem_id": "arithmetic/train/7",
      "gold": "85", "answer": "75", "correct": false, "finished": true, "num_tokens": 9, "seed": 91, "index": 3,
      "generator": "generator-1f2e3d4c", "status": "ok", "method": "monte_carlo@8", "semantics": "value"}
 
-`prompt`, `completions` and `labels` are all that a row from elsewhere (TRL, Math-Shepherd, PRM800K converted) needs, if
-its label semantics are given on the command line. `null` in `labels` marks a step without a label; other stand-ins such
-as -100 are refused, because Hugging Face `datasets` turns a -100 in a list of booleans into `True` without a word.
+Rows from elsewhere need only `prompt`, `completions` and `labels`; what their labels mean is then given on the command
+line. `null` in `labels` marks a step without a label. Other placeholders such as -100 are refused, because Hugging Face
+`datasets` silently turns a -100 in a list of booleans into `True`.
 
-A row whose `status` is not `ok` is kept and counted; it says why the trace cannot be used.
+A row whose `status` is not `ok` is kept and counted; the status says why the trace cannot be used.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TraceRow:
     problem: Problem
     trace: Trace
     where: str = ""
-    """`file:line`, for errors."""
+    """`file:line`, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +105,11 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
 def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None = None) -> LabeledRow:
     """
     Args:
-        semantics: what the labels mean, for rows that do not say so.
+        semantics: what the labels mean, for rows that do not say it.
 
     Raises:
-        ValueError: as `row_to_trace`; labels and steps differ in number; a label is not true, false or null; a row that
-            does not say what its labels mean, or says otherwise than `semantics`.
+        ValueError: as `row_to_trace`; labels and steps differ in number; a label is not true, false or null; the row
+            does not say what its labels mean, or contradicts `semantics`.
     """
     base = row_to_trace(where, row)
     labels = need(where, row, "labels", list)
@@ -126,7 +126,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
             " --semantics correctness (this step is right)"
         )
     if semantics is not None and stated != semantics:
-        raise ValueError(f"{where}: the row's labels are {stated!r}, asked for was {semantics!r}")
+        raise ValueError(f"{where}: the row's labels are {stated!r}, but {semantics!r} was asked for")
     values, counts = row.get("values"), row.get("counts")
     try:
         labeled = LabeledTrace(
@@ -146,17 +146,17 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
 
 
 def read_traces(path: str | Path) -> list[TraceRow]:
-    """Every row of a traces file, whatever its status."""
+    """All rows of a traces file, whatever their status."""
     return [row_to_trace(where, row) for where, row in read_jsonl(path)]
 
 
 def read_labeled(path: str | Path, semantics: Semantics | None = None) -> list[LabeledRow]:
-    """Rows of a labeled file that have labels (status `ok`). `read_statuses` counts the others."""
+    """The rows of a labeled file that have labels (status `ok`). `read_statuses` counts the others."""
     return [row_to_labeled(where, row, semantics) for where, row in read_jsonl(path) if row.get("status", "ok") == "ok"]
 
 
 def read_outcomes(path: str | Path) -> list[LabeledRow]:
-    """Rows of a traces file whose outcome is known, each step labeled with the outcome of the whole trace."""
+    """The rows of a traces file whose outcome is known; every step is labeled with the outcome of the whole trace."""
     rows = []
     for where, row in read_jsonl(path):
         base = row_to_trace(where, row)
@@ -170,7 +170,7 @@ def read_outcomes(path: str | Path) -> list[LabeledRow]:
 
 
 def read_statuses(path: str | Path) -> dict[str, int]:
-    """How many rows have which status."""
+    """Number of rows by status."""
     counts: dict[str, int] = {}
     for _, row in read_jsonl(path):
         status = row.get("status", "ok")
@@ -187,10 +187,10 @@ def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[T
 
 
 def need(where: str, row: Mapping[str, Any], name: str, kind: type) -> Any:
-    """The column `name` of a row from outside.
+    """The column `name` of a row.
 
     Raises:
-        ValueError: it is missing or of another type; names place and value.
+        ValueError: it is missing or has another type; names `where` and the value.
     """
     if name not in row:
         raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}")

@@ -1,9 +1,9 @@
-"""Rows of a file or a hub data set, one at a time: a million of them need not fit into memory.
+"""Rows of a file or a hub data set, one at a time, so that a large set need not fit into memory.
 
     for where, row in read_rows("outputs/labeled.jsonl"): ...          # where = "outputs/labeled.jsonl:1"
     for where, row in read_rows("peiyi9979/Math-Shepherd", "train"): ...    # where = "peiyi9979/Math-Shepherd/train:0"
 
-JSON Lines are read here, Parquet files and hub names by `datasets` in its streaming mode.
+JSON Lines are read here, Parquet files and hub data sets by `datasets` in its streaming mode.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from prm.storage.jsonl import read_jsonl
 
 
 def read_rows(source: str, split: str = "train") -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, row) for every row.
+    """(where, row) for every row; `where` is for error messages.
 
     Args:
         source: a `.jsonl` or `.parquet` file, or a hub name.
-        split: of a hub data set; a file has none.
+        split: split of a hub data set; ignored for a file.
 
     Raises:
-        ValueError: a broken line, or a name that is neither a file nor on the hub.
+        ValueError: a line is broken, or the name is neither a file nor a data set on the hub.
     """
     if source.endswith((".jsonl", ".json")) or (Path(source).is_file() and not source.endswith(".parquet")):
         yield from read_jsonl(source)
@@ -39,10 +39,10 @@ def read_rows(source: str, split: str = "train") -> Iterator[tuple[str, dict[str
             rows = datasets.load_dataset(path, config, split=split, streaming=True)
             name = f"{path}/{split}"
     except Exception as error:
-        raise ValueError(f"{source!r} is no file and its split {split!r} could not be loaded: {error}") from error
+        raise ValueError(f"{source!r} is not a file and its split {split!r} could not be loaded: {error}") from error
     for i, row in enumerate(rows):
         yield f"{name}:{i}", row
 
 
 HUB_NAMES = {"gsm8k": ("openai/gsm8k", "main"), "openai/gsm8k": ("openai/gsm8k", "main")}
-"""Name -> hub name and configuration, where a data set has several."""
+"""Name -> hub name and configuration, for data sets with several configurations."""

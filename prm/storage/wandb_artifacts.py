@@ -1,8 +1,8 @@
-"""Files as W&B artifacts, so that data, training run, checkpoint and report are one line.
+"""Files as W&B artifacts, so that W&B links data, training run, checkpoint and report.
 
     data-labeled  ->  training run  ->  verifier-<run id>  ->  run of eval/write_report.py  ->  report-<folder>
 
-Everything works offline (`WANDB_MODE=offline`, later `wandb sync`); wandb is imported when it is used.
+Everything works offline (`WANDB_MODE=offline`, then `wandb sync`). wandb is imported only when it is used.
 """
 
 from __future__ import annotations
@@ -15,39 +15,40 @@ from pathlib import Path
 from typing import Any
 
 RUN_FILE = "wandb_run.json"
-"""In a checkpoint folder: {"id": "x1y2z3", "project": "huggingface"} of the run that trained it."""
+"""In a checkpoint folder: the run that trained it, as {"id": "x1y2z3", "project": "huggingface"}."""
 
 
 def checkpoint_artifact(folder: Path, metadata: dict[str, Any] | None = None) -> Any:
-    """The files of a saved checkpoint, named after the run that trained it, or else after its folder."""
+    """The files of a saved checkpoint as an artifact, named after the run that trained it or else after its folder."""
     import wandb
 
     trained_by = folder / RUN_FILE
     name = json.loads(trained_by.read_text(encoding="utf-8"))["id"] if trained_by.exists() else folder.resolve().name
     artifact = wandb.Artifact(f"verifier-{valid_name(name)}", type="model", metadata=metadata)
     for path in sorted(folder.iterdir()):
-        if path.is_file():  # folders are checkpoints in between and TensorBoard's logs
+        if path.is_file():  # folders are intermediate checkpoints and TensorBoard's logs
             artifact.add_file(str(path), name=path.name)
     return artifact
 
 
 def use(run: Any, artifact: Any) -> None:
-    """What `run.use_artifact` does with a new artifact; that method itself refuses to work offline.
+    """Does what `run.use_artifact` does with a new artifact; that method refuses to work offline.
 
-    Equal content under the same name is the same version, so what another run has logged is found again, not stored twice.
+    Equal content under the same name is the same version, so an artifact that another run has logged is not stored twice.
     """
     run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
 
 def valid_name(text: str) -> str:
+    """The text with every character that W&B forbids in names replaced."""
     return re.sub(r"[^\w.-]", "-", text)
 
 
 def log_report(folder: Path, summary: dict[str, Any], checkpoints: Sequence[Path], config: dict[str, Any]) -> None:
-    """A W&B run for the report in `folder`: verifiers as inputs, `summary`'s methods as numbers and table, the files.
+    """Log the report in `folder` as a W&B run: verifiers as inputs, `summary`'s methods as numbers and table, the files.
 
     Args:
-        summary: of `prm.evaluation.summary.summarize`.
+        summary: from `prm.evaluation.summary.summarize`.
         checkpoints: folders of the verifiers.
     """
     import wandb

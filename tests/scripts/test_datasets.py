@@ -84,7 +84,7 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"from": "openr", "neutral": "bad"}, "--neutral means nothing for --from openr; leave it out"),
+        ({"from": "openr", "neutral": "bad"}, "--neutral is not an option of --from openr; leave it out"),
         ({"from": "openr"}, "broken.jsonl:2: no column 'label'"),
     ],
 )

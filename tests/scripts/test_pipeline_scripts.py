@@ -283,7 +283,7 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
         f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
-        f"{answer}:1: column 'answer' is empty or no text: ''": {"problems": answer, "split": "all"},
+        f"{answer}:1: column 'answer' is empty or not text: ''": {"problems": answer, "split": "all"},
         f"0 problems in the test split of {empty}": {"problems": empty, "split": "test"},
         "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
         "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
@@ -341,7 +341,7 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
     refuses(scripts, "seed: was 0, now 1", "data/label_steps.py", seed=1, **other)
     refuses(scripts, "generator: was 'arithm", "data/label_steps.py", temperature=0.5, **other)
     tolerance = {"method": "monte_carlo", "tolerance": 0.1}
-    refuses(scripts, "--tolerance is no option of monte_carlo", "data/label_steps.py", **(other | tolerance))
+    refuses(scripts, "--tolerance is not an option of monte_carlo", "data/label_steps.py", **(other | tolerance))
     (folder / "labeled.config.yaml").rename(tmp_path / "hidden")
     refuses(scripts, "labeled.config.yaml and labeled.meta.json do not", "data/label_steps.py", rollouts=2, **again)
     (tmp_path / "hidden").rename(folder / "labeled.config.yaml")

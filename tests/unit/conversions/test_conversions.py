@@ -284,7 +284,7 @@ BROKEN = [
     ("math_shepherd", {"input": "Q? Step 1: a", "label": "Q? Step 1: a"}, "no marker ки"),
     ("math_shepherd", {"input": " Step 1: a ки", "label": " Step 1: a +"}, "the question is empty"),
     ("rlhflow", {"conversations": [{"role": "user", "content": "Q? Step 1: a"}]}, "1 turns; every step needs"),
-    ("rlhflow", {"conversations": [{"role": "system", "content": "x"}] * 2}, "turn 0 must be a text of the user"),
+    ("rlhflow", {"conversations": [{"role": "system", "content": "x"}] * 2}, "turn 0 must be text of the user"),
     (
         "rlhflow",
         {"conversations": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "0.5"}]},
@@ -306,7 +306,7 @@ BROKEN = [
     (
         "processbench",
         {"problem": "Q", "steps": ["a"], "label": 1, "final_answer_correct": True},
-        "label 1 is no index of 1 steps",
+        "label 1 is neither an index of 1 steps nor -1",
     ),
     (
         "prm800k",
@@ -321,7 +321,7 @@ BROKEN = [
     (
         "processbench",
         {"problem": "Q", "steps": ["a", None], "label": -1, "final_answer_correct": True},
-        "step 1 is None, not a text",
+        "step 1 is None, not text",
     ),
     (
         "prm800k",

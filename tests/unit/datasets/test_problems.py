@@ -63,12 +63,12 @@ def test_a_file_is_split_by_the_text_of_its_problems(write):
         ("[1, 2]", r"a row must be a JSON object, this is list"),
         ({"text": "What?", "answer": "4"}, r"no column prompt or problem or question; rename one of answer, text"),
         ({"prompt": "What?"}, r"no column answer; rename one of prompt"),
-        ({"prompt": "What?", "answer": ""}, r"column 'answer' is empty or no text: ''; fix or remove the row"),
-        ({"prompt": "What?", "answer": None}, r"column 'answer' is empty or no text: None; fix or remove"),
-        ({"prompt": "What?", "answer": ["4"]}, r"column 'answer' is empty or no text: \['4'\]; fix or remove"),
-        ({"prompt": " ", "answer": "4"}, r"column 'prompt' is empty or no text: ' '; fix or remove"),
-        ({"prompt": "What?", "answer": "2 + 2 = 4\n####  "}, r"no answer behind ####: .*; add it or remove the row"),
-        (GOOD | {"id": "a/1"}, r"a row above has the id 'a/1' too; make ids unique"),
+        ({"prompt": "What?", "answer": ""}, r"column 'answer' is empty or not text: ''; fix or remove the row"),
+        ({"prompt": "What?", "answer": None}, r"column 'answer' is empty or not text: None; fix or remove"),
+        ({"prompt": "What?", "answer": ["4"]}, r"column 'answer' is empty or not text: \['4'\]; fix or remove"),
+        ({"prompt": " ", "answer": "4"}, r"column 'prompt' is empty or not text: ' '; fix or remove"),
+        ({"prompt": "What?", "answer": "2 + 2 = 4\n####  "}, r"no answer after ####: .*; add it or remove the row"),
+        (GOOD | {"id": "a/1"}, r"an earlier row has the id 'a/1', too; make ids unique"),
     ],
 )
 def test_errors_name_file_and_line_and_fix(write, line, message):
@@ -84,7 +84,7 @@ def test_errors_in_the_request(tmp_path, write):
         load_problems(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ValueError, match=r"arithmetic is endless: say how many problems with limit \(--limit"):
         load_problems("arithmetic", "test")
-    with pytest.raises(ValueError, match="'no-such-set' is no file, not `arithmetic`, and could not be loaded"):
+    with pytest.raises(ValueError, match="'no-such-set' is not a file, not `arithmetic`, and could not be loaded"):
         load_problems("no-such-set", "test")
 
 
@@ -124,5 +124,5 @@ def test_a_data_set_without_train_cannot_be_cut(monkeypatch):
     monkeypatch.setattr("datasets.load_dataset", lambda name, config: {"test": ROWS})
     assert len(load_problems("some/set", "test")) == 200
     assert load_problems("some/set", "all")[0].id == "some/set/all/0"
-    with pytest.raises(ValueError, match="some/set has no train split, nor a train split to cut it from; it has test"):
+    with pytest.raises(ValueError, match="some/set has no train split and no train split to take it from; it has test"):
         load_problems("some/set", "train")

@@ -1,5 +1,6 @@
 import copy
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -118,4 +119,11 @@ def test_truncation_at_a_step_boundary(max_length, steps, length):
     ],
 )
 def test_a_codec_can_be_saved(codec):
-    assert StepCodec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
+    assert StepCodec.from_dict(json.loads(json.dumps(asdict(codec)))) == codec
+
+
+def test_codecs_saved_before_can_be_loaded():
+    saved = {"prompt": {"text": "{prompt}", "chat": True, "system": None}, "separator": "\n\n", "marker": None}
+    assert StepCodec.from_dict(saved | {"max_length": 512}) == StepCodec(
+        PromptTemplate("{prompt}", True), "\n\n", None, 512
+    )

@@ -14,7 +14,6 @@ from prm.evaluation.step_metrics import (
     auc,
     auc_within_groups,
     balanced_accuracy,
-    brier,
     expected_calibration_error,
     first_error,
     first_error_accuracy,
@@ -93,10 +92,6 @@ def test_a_calibrated_score_has_no_calibration_error():
     labels = rng.random(40000) < scores
     assert expected_calibration_error(scores.tolist(), labels.tolist()) < 0.012
     assert expected_calibration_error((scores**2).tolist(), labels.tolist()) == pytest.approx(1 / 6, abs=0.01)
-
-
-def test_brier():
-    assert brier([0.9, 0.2, 0.5], [True, False, 0.75]) == pytest.approx((0.01 + 0.04 + 0.0625) / 3)
 
 
 def test_length_correlation():
@@ -253,7 +248,7 @@ def test_mismatches_are_refused_and_named():
     with pytest.raises(ValueError, match="label 1 of 2 is -100"):
         auc([0.1, 0.2], [1, -100])
     with pytest.raises(ValueError, match=r"score 0 of 1 is 2\.5, out of"):
-        brier([2.5], [1.0])
+        reliability([2.5], [1.0])
     with pytest.raises(ValueError, match="score 1 of 2 is nan"):
         auc([0.1, NAN], [True, False])
     with pytest.raises(ValueError, match=r"'scores': 2, 'labels': 1"):

@@ -300,14 +300,14 @@ def test_equal_prefixes_are_read_once_and_finished_rows_leave(embedded):
 
 def test_the_name_changes_with_what_changes_the_samples(plain_tokenizer, tiny_llama):
     model = tiny_llama(len(plain_tokenizer))
-    settings = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 30, "separator": "\n", "prompt": PROMPTS["plain"]}
+    settings = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 30, "separator": "\n", "template": PROMPTS["plain"]}
     name = make(model, plain_tokenizer, **settings).name
     assert re.fullmatch(r"tiny-[0-9a-f]{8}", name)
     for same in ({"batch_size": 3}, {"batch_size": 64}):
         assert make(model, plain_tokenizer, **settings, **same).name == name
     assert make(tiny_llama(len(plain_tokenizer)), plain_tokenizer, **settings).name == name
     others = [
-        {"temperature": 0.7}, {"top_p": 0.8}, {"max_new_tokens": 31}, {"separator": "\n\n"}, {"prompt": PROMPTS["chat"]}
+        {"temperature": 0.7}, {"top_p": 0.8}, {"max_new_tokens": 31}, {"separator": "\n\n"}, {"template": PROMPTS["chat"]}
     ]  # fmt: skip
     names = [make(model, plain_tokenizer, **settings | other).name for other in others]
     names += [make(tiny_llama(len(plain_tokenizer), seed=1), plain_tokenizer, **settings).name]

@@ -45,7 +45,7 @@ def expected(openai_server, model, folder, work):
     assert generator.ledger == {
         "requests": requests + 1,  # the list of models
         "completion_tokens": sum(len(c.token_ids) for c in found),
-        "tokens behind the end": 0,
+        "tokens after the end": 0,
     }
     return found
 

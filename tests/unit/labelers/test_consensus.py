@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.labelers.consensus import agreed, place_of, relation
+from prm.labelers.consensus import agreed, first_error_of, relation
 from prm.types import LabeledTrace, Trace
 
 NAMES = {"g": True, "b": False, "-": None}
@@ -17,7 +17,7 @@ def monte_carlo(labels: str) -> LabeledTrace:
 
 
 @pytest.mark.parametrize(
-    ("labels", "place"),
+    ("labels", "first_error"),
     [
         ("ggg", -1),
         ("bbb", 0),
@@ -25,7 +25,7 @@ def monte_carlo(labels: str) -> LabeledTrace:
         ("ggb", 2),
         ("bgg", 0),  # a later success does not make step 0 right
         ("gbg", 1),
-        ("-gb", 2),  # who got to the answer from behind step 1 could from behind step 0
+        ("-gb", 2),  # a success after step 1 is a success after step 0, too
         ("g-b", None),
         ("-bb", None),
         ("g-g", None),
@@ -34,11 +34,11 @@ def monte_carlo(labels: str) -> LabeledTrace:
         ("gb-", 1),
     ],
 )
-def test_place_of_the_first_error(labels, place):
-    assert place_of(monte_carlo(labels)) == place
+def test_first_error_of_monte_carlo_labels(labels, first_error):
+    assert first_error_of(monte_carlo(labels)) == first_error
 
 
-def test_same_place_is_kept_as_correctness_without_values():
+def test_same_first_error_is_kept_as_correctness_without_values():
     kept = agreed(monte_carlo("gbb"), 1, "judge@3")
     assert kept.labels == (True, False, None)
     assert (kept.method, kept.semantics) == ("consensus(monte_carlo@8, judge@3)", "correctness")

@@ -284,7 +284,7 @@ def test_generator_critic_counts_tokens_and_commits_whole_batches():
 
 def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer):
     model = tiny_llama(len(plain_tokenizer))
-    settings = {"prompt": PROMPTS["chat"], "separator": UNCUT, "max_new_tokens": 5}
+    settings = {"template": PROMPTS["chat"], "separator": UNCUT, "max_new_tokens": 5}
     generator = HfGenerator(model, plain_tokenizer, name="tiny", **settings)
     assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
     # The question is longer than the 512 positions of this model.
@@ -295,7 +295,7 @@ def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer)
 def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
     ids = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
     stops = [
-        TokenText(plain_tokenizer, prompt=PROMPTS["chat"], separator=separator, end_ids=()).stop(ids, "end")
+        TokenText(plain_tokenizer, template=PROMPTS["chat"], separator=separator, end_ids=()).stop(ids, "end")
         for separator in ("\n", UNCUT)
     ]
     assert stops == ["answer", None]

@@ -4,9 +4,10 @@ import json
 import re
 from dataclasses import dataclass
 
+import pytest
 import yaml
 
-from prm.storage.provenance import library_versions, write_provenance
+from prm.storage.provenance import check_same_settings, is_complete, library_versions, write_provenance
 
 
 @dataclass
@@ -48,3 +49,46 @@ def test_versions_are_those_installed():
     versions = library_versions()
     assert set(versions) == {"prm", "torch", "transformers", "peft", "trl"}
     assert versions["torch"] == importlib.metadata.version("torch")
+
+
+def test_versions_without_the_project_or_another_package_installed(monkeypatch):
+    installed = importlib.metadata.version
+
+    def version(package):
+        if package in ("prm-toolkit", "trl"):
+            raise importlib.metadata.PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    versions = library_versions()
+    assert set(versions) == {"prm", "torch", "transformers", "peft"}
+    assert versions["prm"] == "source tree"
+
+
+def test_an_output_is_complete_only_for_the_settings_and_inputs_it_was_made_with(tmp_path):
+    data, output = tmp_path / "in.jsonl", tmp_path / "labeled.jsonl"
+    data.write_bytes(b'{"a": 1}\n')
+    assert not is_complete(output, Settings(), [str(data)])
+    output.touch()
+    with pytest.raises(ValueError, match=r"labeled.jsonl exists, but labeled.config.yaml and labeled.meta.json do not"):
+        is_complete(output, Settings(), [str(data)])
+    write_provenance(output, "data/label_steps.py", Settings(), [str(data)])
+    assert is_complete(output, Settings(), [str(data)])
+    with pytest.raises(ValueError, match="made with other settings") as error:
+        is_complete(output, Settings(rollouts=16), [str(data)])
+    assert str(error.value) == (
+        f"{output} was made with other settings (rollouts: was 8, now 16). Give another --output, or delete it"
+    )
+    before, after = (hashlib.sha256(content).hexdigest()[:16] for content in (b'{"a": 1}\n', b'{"a": 2}\n'))
+    data.write_bytes(b'{"a": 2}\n')
+    with pytest.raises(ValueError, match=rf"\({re.escape(str(data))}: was '{before}', now '{after}'\)"):
+        is_complete(output, Settings(), [str(data)])
+
+
+def test_other_settings_are_refused_by_the_keys_that_differ():
+    check_same_settings("x was made", {"a": 1, "b": None}, {"b": None, "a": 1}, "Delete it")
+    with pytest.raises(ValueError, match="made with other settings") as error:
+        check_same_settings("x was made", {"a": 1, "b": "old", "c": 0}, {"a": 1, "b": "new", "d": 2}, "Delete it")
+    assert str(error.value) == (
+        "x was made with other settings (b: was 'old', now 'new'; c: was 0, now None; d: was None, now 2). Delete it"
+    )

@@ -72,7 +72,6 @@ def test_what_was_committed_comes_back(whole):
     store = open_store(whole)
     assert list(store.read(["a"])) == [rollout("a", 0), rollout("a", 1), rollout("a", 2, 'quote " and \\')]
     assert list(store.read(["c", "x", "b"])) == [rollout("c", 0, ""), rollout("b", 0), rollout("b", 1)]
-    assert len(store) == 3
 
 
 @settings(max_examples=40, deadline=None)

@@ -115,7 +115,9 @@ def test_rows_that_do_not_say_what_labels_mean_are_refused_with_the_flag_to_use(
 
 def test_rows_that_say_otherwise_than_asked_are_refused(write):
     path = write(TRL_ROW | {"semantics": "value"})
-    with pytest.raises(ValueError, match=r"rows\.jsonl:1: the row's labels are 'value', asked for was 'correctness'"):
+    with pytest.raises(
+        ValueError, match=r"rows\.jsonl:1: the row's labels are 'value', but 'correctness' was asked for"
+    ):
         read_labeled(path, "correctness")
 
 

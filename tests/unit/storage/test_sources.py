@@ -33,7 +33,7 @@ def test_hub(monkeypatch):
 
 
 def test_neither_file_nor_hub():
-    with pytest.raises(ValueError, match=r"'nobody/nothing' is no file and its split 'test' could not be loaded"):
+    with pytest.raises(ValueError, match=r"'nobody/nothing' is not a file and its split 'test' could not be loaded"):
         list(read_rows("nobody/nothing", "test"))
-    with pytest.raises(FileNotFoundError, match=r"nothing\.jsonl does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"^nothing\.jsonl does not exist; check the path$"):
         list(read_rows("nothing.jsonl"))
