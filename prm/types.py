@@ -260,8 +260,8 @@ class SearchResult:
     chosen: int | None
     """Index of the chosen candidate; None if no candidate is usable."""
     independent: bool
-    """Whether the candidates are whole traces from one request, so that the estimators of `prm.evaluation.search_metrics`
-    hold: what is sampled after looking at scores or answers is not exchangeable."""
+    """Whether the candidates are the pool: as many whole traces as the budget allows, asked for at once. Only for these the
+    estimators of `prm.evaluation.search_metrics` hold: what is sampled after looking at others is not exchangeable."""
     cost: Cost
 
     @property

@@ -38,10 +38,8 @@ class _Task:
     cost: Cost = field(default_factory=Cost)
     sampled: int = 0
     """Whole traces asked for so far."""
-    draws: int = 0
+    requests: list[Request] = field(default_factory=list)
     """Requests for traces so far."""
-    expanded: bool = False
-    """Whether one of them was for single steps."""
 
     def answer(self, reply: Sequence[Trace] | Sequence[Scores] | None) -> None:
         """Give the strategy what it asked for; it goes on to its next request or to its end."""
@@ -117,13 +115,11 @@ def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
     request, most = task.request, task.budget.samples
     if isinstance(request, Sample):
         task.sampled += request.n
-    task.draws += not isinstance(request, Score)
-    if isinstance(request, Expand):
-        task.expanded = True
-        if ended := [parent for parent in request.parents if parent.status != "open"]:
-            raise ValueError(
-                f"{method.name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})"
-            )
+    if isinstance(request, Sample | Expand):
+        task.requests.append(request)
+    ended = [parent for parent in request.parents if parent.status != "open"] if isinstance(request, Expand) else []
+    if ended:
+        raise ValueError(f"{method.name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})")
     if task.sampled > most or (isinstance(request, Expand) and len(request.parents) > most):
         raise ValueError(
             f"{method.name} asks for more than the {most} samples of its budget at once ({task.problem.id})"
@@ -239,13 +235,12 @@ def _score_key(task: _Task, verifier: Verifier) -> str:
 
 def _result(task: _Task, method: Method) -> SearchResult:
     """What a search found, checked: a strategy of one's own may be wrong about its candidates."""
-    found = task.found
+    found, most = task.found, task.budget.samples
     if not isinstance(found, Found):
         raise ValueError(f"{method.name} returned {found!r}; a strategy must return Found(candidates, scores, chosen)")
-    if len(found.candidates) > task.budget.samples:
+    if len(found.candidates) > most:
         raise ValueError(
-            f"{method.name} returned {len(found.candidates)} candidates, its budget is {task.budget.samples}"
-            f" ({task.problem.id})"
+            f"{method.name} returned {len(found.candidates)} candidates, its budget is {most} ({task.problem.id})"
         )
     if len(found.scores) != len(found.candidates):
         raise ValueError(f"{method.name} returned {len(found.candidates)} candidates with {len(found.scores)} scores")
@@ -262,6 +257,8 @@ def _result(task: _Task, method: Method) -> SearchResult:
         candidates=tuple(candidates),
         scores=tuple(found.scores),
         chosen=found.chosen,
-        independent=task.draws == 1 and not task.expanded,
+        independent=task.requests == [Sample(most)]
+        and task.budget.generated_tokens is None
+        and len(candidates) == most,
         cost=task.cost,
     )

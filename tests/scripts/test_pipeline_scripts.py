@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -257,6 +258,30 @@ def test_a_strategy_and_a_verifier_of_ones_own_run_cost_and_are_reported(scripts
     for label in ("short first wins", "short best-of-N", "short beam search [width=2]"):
         assert f"| {label} | " in page
     assert "short first wins" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_worked_example_of_contributing_runs_as_it_is_printed(root, scripts, verifiers, tmp_path):
+    (code,) = re.findall(r"^```python\n(.*?)^```", (root / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
+    own = tmp_path / "my_search.py"
+    own.write_text(code)
+    methods = ["best_of_n prm", f"{own}:rejection prm threshold=0.05", f"{own}:rejection prm threshold=1"]
+    flags = search_flags(verifiers, tmp_path / "search", methods=methods)
+    ok(scripts.run("eval/run_search.py", **flags))
+    stopped_early = 0
+    for row in read_runs([tmp_path / "search"]).rows:
+        whole, early, never = row.results
+        assert never.candidates == whole.candidates  # no score reaches 1: all samples of the pool, one after the other
+        assert never.chosen == whole.chosen
+        assert never.cost.generated_tokens == whole.cost.generated_tokens
+        assert never.cost.prompt_tokens == 4 * whole.cost.prompt_tokens  # four requests, each reads the prompt
+        assert early.candidates == whole.candidates[: len(early.candidates)]
+        assert early.cost.generated_tokens == sum(trace.num_tokens for trace in early.candidates)
+        assert all(scores is None or scores.trace < 0.05 for scores in early.scores[:-1])
+        assert not early.independent
+        stopped_early += len(early.candidates) < 4
+    assert stopped_early > 0
+    ok(scripts.run("eval/write_report.py", run=tmp_path / "search", output_dir=tmp_path / "report"))
+    assert "| PRM rejection [threshold=0.05] | " in (tmp_path / "report" / "report.md").read_text()
 
 
 def refuses(scripts, message, script, **flags):

@@ -323,6 +323,32 @@ def test_a_method_that_cannot_be_is_refused_with_what_can(text, message):
         parse_method(text, ["prm"])
 
 
+def test_a_strategy_is_registered_in_one_line(monkeypatch):
+    def first_wins(problem, budget, seed):
+        traces = yield Sample(budget.samples)
+        return Found(traces, [None] * len(traces), next((i for i, trace in enumerate(traces) if trace.usable), None))
+
+    monkeypatch.setitem(STRATEGIES, "first_wins", first_wins)
+    results = search(parse_method("first_wins", []), PROBLEMS, student(), None, Budget(3), 0)
+    assert [(r.method, r.chosen, len(r.candidates), r.independent) for r in results] == [("first_wins", 0, 3, True)] * 6
+
+
+def test_only_a_pool_drawn_at_once_is_independent():
+    """Else the estimators over subsets would be used where they do not hold."""
+
+    def until_four(problem, budget, seed):
+        traces = []
+        while len(traces) < budget.samples and not any(trace.answer == "4" for trace in traces):
+            traces += yield Sample(1, first=len(traces))
+        return Found(traces, [None] * len(traces), None)
+
+    results = search(Method("until_four", until_four), PROBLEMS, student(), None, Budget(4), 0)
+    assert {len(result.candidates) for result in results} >= {1, 2}
+    assert not any(result.independent for result in results)
+    for budget, expected in ((Budget(4), True), (Budget(4, generated_tokens=10_000), False)):
+        assert all(r.independent == expected for r in search(method("majority"), PROBLEMS, student(), None, budget, 0))
+
+
 def test_open_traces_are_scored_and_traces_without_an_answer_are_not():
     def strategy(problem, budget, seed):
         traces = yield Sample(2)
