@@ -1,4 +1,4 @@
-"""RolloutStore: keeps every continuation that was sampled, exactly once, however often and on how many machines it is used.
+"""RolloutStore: keeps every sampled continuation exactly once, across kills, labeling methods and machines.
 
 The address of a rollout is its problem, prefix (a hash of the exact token ids) and index; its seed is derived from the
 address and the run's seed alone. Traces, labels of any planner and pass@k curves are read from the same store, so a
@@ -43,7 +43,7 @@ _HEADER_BYTE = 2**31  # in the lock file: the bytes before it belong to pairs of
 
 
 class RolloutStore:
-    """A store as one process sees it, and that process's means of appending to it."""
+    """One process's access to a store."""
 
     def __init__(self, folder: str | Path, header: dict[str, Any]) -> None:
         """Open or create.
