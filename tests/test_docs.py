@@ -1,8 +1,8 @@
 """Does what the documents say still work? Links and paths lead somewhere, commands name scripts and flags that exist,
 figures of the quickstart are those of one stored run.
 
-A command is a line, or a piece of inline code, that starts with `python` or `accelerate launch`, wherever it stands: in
-Markdown, in the docstring of a script, in the head of a config. Flags, and the keys of the configs they name, are
+A command is a line, or a piece of inline code, that starts with `python` or `accelerate launch`: in Markdown, in the
+docstring of a script or at the top of a config. Flags, and the keys of the configs they name, are
 checked against the script's own `--help`.
 """
 
