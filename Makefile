@@ -1,4 +1,4 @@
-# make quickstart   the whole chain on two CPU cores: problems to traces to labels to verifier to search; prints a table
+# make quickstart   problems to traces to labels to verifiers to search, on two CPU cores; prints a line per stage and a table
 # make test         every test
 # make check        ruff and mypy
 #

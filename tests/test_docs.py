@@ -1,12 +1,14 @@
-"""Does what the documents say still work? Links lead somewhere, commands name scripts and flags that exist.
+"""Does what the documents say still work? Links and paths lead somewhere, commands name scripts and flags that exist,
+figures of the quickstart are those of one stored run.
 
-A command is a line, or a piece of inline code, that starts with `python` or `accelerate launch`, wherever it stands: in
-Markdown, in the docstring of a script, in the head of a config. Flags, and the keys of the configs they name, are
+A command is a line, or a piece of inline code, that starts with `python` or `accelerate launch`: in Markdown, in the
+docstring of a script or at the top of a config. Flags, and the keys of the configs they name, are
 checked against the script's own `--help`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import shlex
@@ -24,7 +26,10 @@ _LINE = re.compile(rf"^[ \t]*(?:[#$][ \t]*)?({_COMMAND})$", re.MULTILINE)
 _INLINE = re.compile(rf"(?<!`)`({_COMMAND})`(?!`)")
 _CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*(?:#[ \t]*)?")
 _PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_PATH = re.compile(r"(?<![\w./<>-])(?:prm|data|recipes|eval|tests)/[\w./{},*-]*[\w/}*]")
+_FILE_NAME = re.compile(r"`(\w[\w.]*\.(?:py|yaml))`")
 
 
 def documents() -> list[Path]:
@@ -46,6 +51,19 @@ def commands_in(text: str) -> list[list[str]]:
         script = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
         if script is not None and "-m" not in words[:script]:
             found.append(words[script:])
+    return found
+
+
+def paths_in(text: str) -> list[str]:
+    """
+    >>> paths_in("see `prm/types.py`, recipes/train_{prm,orm}.py, eval/bench_*.py; not outputs/prm/config.json, prm/")
+    ['prm/types.py', 'recipes/train_prm.py', 'recipes/train_orm.py', 'eval/bench_*.py']
+    """
+    found = []
+    for path in _PATH.findall(text):
+        before, brace, rest = path.partition("{")
+        inside, _, after = rest.partition("}")
+        found += [before + part + after for part in inside.split(",")] if brace else [path]
     return found
 
 
@@ -103,8 +121,124 @@ def test_links_between_files():
     assert broken == []
 
 
+def test_every_path_in_markdown_exists():
+    missing = [
+        f"{document.relative_to(ROOT)}: {path}"
+        for document in documents()
+        if document.suffix == ".md"
+        for path in paths_in(document.read_text(encoding="utf-8"))
+        if not any(ROOT.glob(path))
+    ]
+    assert missing == []
+
+
+def test_every_script_and_config_that_a_readme_names_exists():
+    """Those without their folder, as the tables of a README name them."""
+    there = {path.name for folder in (*FOLDERS, "prm", "tests") for path in (ROOT / folder).rglob("*.*")}
+    missing = [
+        f"{document.relative_to(ROOT)}: {name}"
+        for document in documents()
+        if document.name == "README.md"
+        for name in _FILE_NAME.findall(document.read_text(encoding="utf-8"))
+        if name not in there
+    ]
+    assert missing == []
+
+
+def test_the_readme_explains_every_folder_of_the_library():
+    """With its level, so that the table says what may import what."""
+    rows = re.findall(r"^\| (\d) \| `prm/(\w+)/` \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rooms = runpy.run_path(str(ROOT / "tests/test_layers.py"))["ROOMS"]
+    assert {name: int(level) for level, name in rows} == {name: level for name, level in rooms.items() if level > 0}
+    assert {path.parent.name for path in (ROOT / "prm").glob("*/__init__.py")} == {name for _, name in rows}
+
+
 def test_python_blocks_compile():
     for path in documents():
         if path.suffix == ".md":
             for block in _PYTHON_BLOCK.findall(path.read_text(encoding="utf-8")):
                 compile(block, str(path), "exec")
+
+
+@pytest.fixture(scope="module")
+def quickstart():
+    """Parts of the summary.json of one run, with the labels of the printed table in place of the keys of methods. Renew it
+    from outputs/quickstart/summary.json when figures were meant to move."""
+    return json.loads((ROOT / "tests/golden/quickstart_summary.json").read_text(encoding="utf-8"))
+
+
+def section(document: str, heading: str) -> tuple[str, str]:
+    """The printed table in a section, and the section's sentences on one line."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    text = re.split(r"^#+ ", text.split(f"{heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
+    (table,) = [block for block in _BLOCK.findall(text) if block.startswith("method ")] or [""]
+    return table, " ".join(_BLOCK.sub("", text).split())
+
+
+def interval(numbers: dict[str, float]) -> str:
+    return f"[{100 * numbers['low']:.1f}, {100 * numbers['high']:.1f}]"
+
+
+@pytest.mark.parametrize(
+    ("document", "heading"), [("README.md", "## Quickstart"), ("eval/README.md", "### The embedded set")]
+)
+def test_the_table_of_the_quickstart_is_that_of_the_stored_run(document, heading, quickstart):
+    table, _ = section(document, heading)
+    rows = [re.split(r"  +", line) for line in table.splitlines()]
+    assert rows[0] == ["method", "accuracy", "95% interval", "generated tokens", "verifier tokens", "FLOPs"]
+    assert {label: cells for label, *cells in rows[2:]} == {
+        label: [
+            f"{100 * numbers['accuracy']:.1f}%",
+            interval(numbers),
+            f"{numbers['generated_tokens']:,.0f}",
+            f"{numbers['verifier_tokens']:,.0f}",
+            f"{numbers['flops']:.2e}",
+        ]
+        for label, numbers in quickstart["methods"].items()
+    }
+    assert len(quickstart["methods"]) >= 7
+
+
+def test_the_sentences_of_the_quickstart_are_those_of_the_stored_run(quickstart):
+    def gain(label: str) -> str:
+        numbers = quickstart["differences"][f"PRM best-of-N minus {label}"]
+        return f"{100 * numbers['mean']:.1f} points {interval(numbers)}"
+
+    accuracy = {point["n"]: 100 * point["accuracy"] for point in quickstart["curves"]["PRM best-of-N"]}
+    auc = {name: numbers["trace_auc_within_problem"] for name, numbers in quickstart["verifiers"].items()}
+    _, readme = section("README.md", "## Quickstart")
+    assert (
+        f"On {quickstart['n_problems']} unseen problems with {quickstart['N']} candidates each, the PRM's choice beats "
+        f"majority voting by {gain('majority vote')}, a single sample by {gain('single sample')} and the ORM's choice "
+        f"by {gain('ORM best-of-N')}."
+    ) in readme
+    orm = f"{100 * quickstart['methods']['ORM best-of-N']['accuracy']:.1f}%"
+    assert f"ORM best-of-N was {orm} on the CPU of this table, and 60.6% and 60.9% on two other kinds" in readme
+    assert f"*falls* from {accuracy[8]:.1f}% with 8 candidates to {accuracy[16]:.1f}% with 16" in readme
+    assert accuracy[16] < accuracy[8]
+    _, example = section("README.md", "## Score your own solution")
+    assert f"it scores the right one higher in {auc['prm']:.0%} of the cases" in example
+
+    _, evaluation = section("eval/README.md", "### The embedded set")
+    assert f"(ORM best-of-N: {orm} here, 60.6% and 60.9% on two other kinds)" in evaluation
+    for label, numbers in quickstart["differences"].items():
+        assert f"{label} {100 * numbers['mean']:+.1f} points {interval(numbers)}" in evaluation
+    assert f"AUC within a problem: PRM {auc['prm']:.3f}, ORM {auc['orm']:.3f}." in evaluation
+
+
+@pytest.mark.parametrize(
+    ("document", "heading", "others"),
+    [
+        ("README.md", "## Quickstart", {"0.9", "60.6", "60.9"}),  # million parameters; two other kinds of CPU
+        ("README.md", "## Score your own solution", {"0.14"}),  # a score
+        ("eval/README.md", "### The embedded set", {"60.6", "60.9"}),
+    ],
+)
+def test_no_other_figure_is_in_the_sentences_of_the_quickstart(document, heading, others, quickstart):
+    def figures(value: object) -> set[str]:
+        if isinstance(value, dict | list):
+            return set().union(*map(figures, value.values() if isinstance(value, dict) else value))
+        return {f"{100 * abs(value):.1f}", f"{value:.3f}"} if isinstance(value, float) else set()
+
+    _, sentences = section(document, heading)
+    assert set(re.findall(r"\d+\.\d+", sentences)) - figures(quickstart) <= others

@@ -3,6 +3,7 @@ configuration must not: sampled, labeled and trained as the quickstart does it, 
 
 import json
 import random
+import re
 
 import pytest
 
@@ -44,16 +45,40 @@ def validation(tmp_path_factory):
     return path
 
 
-def test_the_shipped_prm_chooses_within_a_problem(scripts, labeled, validation, tmp_path):
+@pytest.fixture(scope="module")
+def prm(scripts, labeled, validation, tmp_path_factory):
+    output = tmp_path_factory.mktemp("trained") / "prm"
     done = scripts.run(
         "recipes/train_prm.py",
         config="recipes/configs/prm_arithmetic.yaml",
         data=labeled,
         eval_data=validation,
-        output_dir=tmp_path / "prm",
+        output_dir=output,
         num_train_epochs=4,
     )
     assert done.code == 0, done.stderr
-    metrics = json.loads((tmp_path / "prm" / "eval_results.json").read_text())
+    return output
+
+
+def test_the_shipped_prm_chooses_within_a_problem(prm):
+    metrics = json.loads((prm / "eval_results.json").read_text())
     assert metrics["eval_trace_auc_within_problem"] > 0.8
     assert abs(metrics["eval_length_correlation_within_problem"]) < 0.2
+
+
+def test_the_example_of_the_readme_tells_the_right_trace_from_the_wrong_one(root, prm):
+    """The order only: its scores are those of the whole quickstart."""
+    (example,) = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert example.count('"outputs/quickstart/prm"') == 1
+    names: dict = {}
+    exec(example.replace("outputs/quickstart/prm", str(prm)), names)
+    first, wrong_step, answer = names["wrong"]
+    assert min(*names["right"], first) > max(wrong_step, answer)
+    assert min(*names["right"], first) > 0.5 > wrong_step
+
+
+def test_the_example_of_the_readme_shows_a_right_and_a_wrong_trace(root):
+    calls = re.findall(r"verifier\.score\(problem, (\[.*?\])\)", (root / "README.md").read_text())
+    (prompt,) = re.findall(r'^problem = "(.*)"$', (root / "README.md").read_text(), re.MULTILINE)
+    checks = [arithmetic.check_steps(prompt, json.loads(steps)) for steps in calls]
+    assert checks == [(True, True, True), (True, False, False)]
