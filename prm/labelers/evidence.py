@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prm.labelers.plans import Planning, Result, open_prefixes
-from prm.sampling.rollouts import Place, Request, RolloutSource
+from prm.sampling.rollouts import PrefixKey, Request, RolloutSource
 from prm.types import Problem, Rollout, Trace
 
 
@@ -27,9 +27,9 @@ class Evidence:
 
     def __init__(self, source: RolloutSource) -> None:
         self.source = source
-        self._own: dict[Place, list[Rollout]] = {}
-        self._counts: dict[Place, tuple[int, int]] = {}
-        self._watched: dict[str, dict[int, dict[tuple[int, ...], Place]]] = {}  # problem -> length -> ids -> prefix key
+        self._own: dict[PrefixKey, list[Rollout]] = {}
+        self._counts: dict[PrefixKey, tuple[int, int]] = {}
+        self._watched: dict[str, dict[int, dict[tuple[int, ...], PrefixKey]]] = {}  # problem -> length -> ids -> prefix key
 
     def watch(self, problem: Problem, traces: Sequence[Trace]) -> None:
         """Count rollouts that pass through the prefixes of these traces, and the traces themselves if this generator wrote
@@ -88,6 +88,6 @@ class Evidence:
                 if prefix_key is not None:
                     self._count(prefix_key, success)
 
-    def _count(self, prefix_key: Place, success: bool) -> None:
+    def _count(self, prefix_key: PrefixKey, success: bool) -> None:
         successes, decided = self._counts.get(prefix_key, (0, 0))
         self._counts[prefix_key] = successes + success, decided + 1

@@ -25,8 +25,8 @@ from prm.types import Problem, Rollout, StopReason
 COMMIT = 4096
 """Rollouts sampled between two commits: at most this many are lost by a kill."""
 
-Place = tuple[str, str]
-"""(problem id, prefix hash)."""
+PrefixKey = tuple[str, str]
+"""(problem id, hash of the token ids of the prefix): what rollouts are stored by."""
 
 
 @dataclass(frozen=True)
@@ -50,78 +50,78 @@ class RolloutSource:
     ) -> None:
         """
         Args:
-            seed: of the run; every rollout has its own, derived from it and from its address.
+            seed: of the run; every rollout has its own, derived from it and from its key and number.
             known: what was sampled before (`RolloutStore.read`).
             commit: keeps what is sampled now (`RolloutStore.append`).
         """
         self.generator = generator
         self.seed = seed
-        self.taken: dict[Place, int] = {}
-        """How many rollouts were taken from where: what labeling costs if the store is empty."""
+        self.taken: dict[PrefixKey, int] = {}
+        """How many rollouts were taken after each prefix: what labeling costs with an empty store."""
         self.sampled_tokens = 0
         """Tokens that had to be sampled; the others were in the store."""
         self._commit = commit
-        self._ids: dict[tuple[str, tuple[str, ...]], tuple[Place, list[int]]] = {}
-        self._rollouts: dict[Place, dict[int, Rollout]] = {}
+        self._ids: dict[tuple[str, tuple[str, ...]], tuple[PrefixKey, list[int]]] = {}
+        self._rollouts: dict[PrefixKey, dict[int, Rollout]] = {}
         for rollout in known:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
 
-    def locate(self, problem: Problem, steps: tuple[str, ...]) -> tuple[Place, list[int]]:
-        """The address of a prefix, and its token ids."""
-        key = problem.id, steps
-        if key not in self._ids:
+    def locate(self, problem: Problem, steps: tuple[str, ...]) -> tuple[PrefixKey, list[int]]:
+        """The key of a prefix, and its token ids."""
+        named = problem.id, steps
+        if named not in self._ids:
             ids = self.generator.encode(problem.prompt, steps)
-            self._ids[key] = (problem.id, prefix_hash(ids)), ids
-        return self._ids[key]
+            self._ids[named] = (problem.id, prefix_hash(ids)), ids
+        return self._ids[named]
 
     def take(self, requests: Sequence[Request]) -> list[list[Rollout]]:
         """The rollouts of each request, in the order of their indices. A prefix that is asked for twice is sampled once."""
-        wanted: dict[Place, Request] = {}
+        wanted: dict[PrefixKey, Request] = {}
         for request in requests:
-            place, _ = self.locate(request.problem, request.steps)
-            if place not in wanted or wanted[place].rollouts < request.rollouts:
-                wanted[place] = request
+            key, _ = self.locate(request.problem, request.steps)
+            if key not in wanted or wanted[key].rollouts < request.rollouts:
+                wanted[key] = request
         missing = [
-            (place, request, i)
-            for place, request in wanted.items()
+            (key, request, i)
+            for key, request in wanted.items()
             for i in range(request.rollouts)
-            if i not in self._rollouts.get(place, ())
+            if i not in self._rollouts.get(key, ())
         ]
         for start in range(0, len(missing), COMMIT):
             self._sample(missing[start : start + COMMIT])
         self._check_again(wanted)
-        for place, request in wanted.items():
-            self.taken[place] = max(request.rollouts, self.taken.get(place, 0))
+        for key, request in wanted.items():
+            self.taken[key] = max(request.rollouts, self.taken.get(key, 0))
         return [
             [self._rollouts[self.locate(request.problem, request.steps)[0]][i] for i in range(request.rollouts)]
             for request in requests
         ]
 
     def all_taken(self) -> list[Rollout]:
-        return [self._rollouts[place][i] for place, n in self.taken.items() for i in range(n)]
+        return [self._rollouts[key][i] for key, n in self.taken.items() for i in range(n)]
 
-    def _sample(self, missing: Sequence[tuple[Place, Request, int]]) -> None:
+    def _sample(self, missing: Sequence[tuple[PrefixKey, Request, int]]) -> None:
         prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
-        seeds = [rollout_seed(self.seed, place, request.steps, i) for place, request, i in missing]
+        seeds = [rollout_seed(self.seed, key, request.steps, i) for key, request, i in missing]
         continuations = self.generator.generate(prefixes, seeds)
         outcomes = self._outcomes(
             [(request, c.text, c.stop) for (_, request, _), c in zip(missing, continuations, strict=True)]
         )
         rollouts = [
-            Rollout(*place, i, seed, c.token_ids, c.text, c.stop, gold=request.problem.answer, outcome=outcome)
-            for (place, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
+            Rollout(*key, i, seed, c.token_ids, c.text, c.stop, gold=request.problem.answer, outcome=outcome)
+            for (key, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
         ]
         self._commit(rollouts)
         for rollout in rollouts:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
         self.sampled_tokens += sum(rollout.num_tokens for rollout in rollouts)
 
-    def _check_again(self, wanted: dict[Place, Request]) -> None:
+    def _check_again(self, wanted: dict[PrefixKey, Request]) -> None:
         """Rollouts from a time when the problem had another gold answer count by the one it has now."""
         stale = [
             (request, rollout)
-            for place, request in wanted.items()
-            for rollout in self._rollouts[place].values()
+            for key, request in wanted.items()
+            for rollout in self._rollouts[key].values()
             if rollout.gold != request.problem.answer
         ]
         outcomes = self._outcomes([(request, rollout.text, rollout.stop) for request, rollout in stale])
@@ -152,6 +152,6 @@ def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout
     return commit
 
 
-def rollout_seed(run_seed: int, place: Place, steps: tuple[str, ...], index: int) -> int:
+def rollout_seed(run_seed: int, key: PrefixKey, steps: tuple[str, ...], index: int) -> int:
     """A rollout from the bare prompt is a whole trace, and has the seed of that trace."""
-    return derive_seed(run_seed, *place, index) if steps else trace_seed(run_seed, place[0], index)
+    return derive_seed(run_seed, *key, index) if steps else trace_seed(run_seed, key[0], index)
