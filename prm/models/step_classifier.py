@@ -100,7 +100,7 @@ class StepClassifier:
                 raise ValueError(
                     f"packed rows come one at a time, this batch has {len(subtree_end)}; pack them together"
                 )
-            tree = {"tree": tree_attention.plan(subtree_end)}
+            tree = {"tree": tree_attention.attention_calls(subtree_end)}
         backbone = self.get_decoder()  # type: ignore[attr-defined]
         only = nullcontext()
         if step_index is not None and not backbone.layers[-1].gradient_checkpointing:
