@@ -46,7 +46,7 @@ class VerifierArguments:
         default=None,
         metadata={"help": "stop after this many evaluations without improvement; needs --load_best_model_at_end"},
     )
-    limit: int | None = field(default=None, metadata={"help": "use the first rows of `data` only"})
+    limit: int | None = field(default=None, metadata={"help": "use only this many rows of `data`, from the first"})
 
     def __post_init__(self) -> None:
         if self.freeze_backbone and self.lora_r:

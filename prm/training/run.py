@@ -78,7 +78,7 @@ def fit(
         RuntimeError: the saved checkpoint scores differently from the trained model.
     """
     preflight(arguments.data, train, validation, config.codec, tokenizer)
-    set_seed(training.seed)  # of the new head, and of a new LoRA
+    set_seed(training.seed)  # a new head and a new LoRA start with random weights
     trainer = VerifierTrainer(
         load_model(arguments),
         training,
