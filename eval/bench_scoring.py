@@ -1,14 +1,15 @@
-r"""Scoring speed: the candidates of one problem, ours against padded batches and against one forward per step.
+r"""Scoring speed: the candidates of one problem, ours against padded batches and against one forward pass per step.
 
 64 candidates of a GSM8K-shaped problem (a chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens,
-nothing shared but the prompt) are scored three ways by random weights of one shape, fp32:
+nothing shared except the prompt) are scored in three ways by random weights of one shape, in fp32:
 
 - ours: packed prefix trees, two logits at step ends (`StepVerifier`);
 - padded: `AutoModelForTokenClassification` on batches of 8 rows in the order given, as search-and-learn and TRL score;
-- per step: one causal language model forward for every step of every candidate with all of its logits, then the two of "+"
-  and "-" (as the evaluations of RLHFlow and reward_hub do). Measured on the first 4 candidates.
+- per step: one forward pass of a causal language model for every step of every candidate, with all logits, of which those
+  of "+" and "-" are read (as the evaluations of RLHFlow and reward_hub do). Measured on the first 4 candidates.
 
-Rounds are taken in turn; the first of each warms up. Tokenization is left out of all. Needs the machine for itself.
+The ways take turns; the first round of each is not counted. Tokenization is not measured. Nothing else should run on the
+machine.
 
 Reads   nothing
 Writes  the last line of its output, JSON

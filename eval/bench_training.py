@@ -1,19 +1,19 @@
-r"""Training speed and memory: ours (packed prefix trees) against the stock path (padded batches), one run, alternately.
+r"""Training speed and memory: ours (packed prefix trees) against the stock path (padded batches), alternately in one run.
 
-The stock path is what TRL's last PRM trainer (1.13) runs: `Trainer` + `AutoModelForTokenClassification` + a padding
-collator, micro-batches of 8 traces drawn at random; where `trl==1.13.0` is installed, it is that `PRMTrainer` itself
-("stock" in the JSON says which). Ours have the 16 traces of one problem in a row. Same shape of model, same traces, same
-number of traces per optimizer step (128 of 8 problems: with fewer, what padding costs depends on the draw), fp32, no
-gradient checkpointing on either side. Measured are
+The stock path is that of TRL's last PRM trainer (1.13): `Trainer` + `AutoModelForTokenClassification` + a padding
+collator, micro-batches of 8 traces drawn at random. Where `trl==1.13.0` is installed, it is that `PRMTrainer` itself
+("stock" in the JSON says which). Ours has the 16 traces of one problem in a row. Both have the same shape of model, the
+same traces, the same number of traces per optimizer step (128 of 8 problems: with fewer, the cost of padding depends on
+the draw), fp32, and no gradient checkpointing. Measured are
 
 - seconds of whole optimizer steps, ours and stock in turn, after one that is not counted, on GSM8K-shaped data (16
   independent traces per problem, a chat-templated prompt, lengths drawn from those of GSM8K in SmolLM2 tokens, nothing
-  shared but the prompt) and on tree-shaped data (a trace of five steps and four rollouts from behind each of its first
-  four, as Monte Carlo gives);
+  shared except the prompt) and on tree-shaped data (a trace of five steps, and four rollouts from the end of each of its
+  first four steps, as in Monte Carlo labeling);
 - activation memory: bytes that autograd keeps for the backward pass of one micro-batch of 8 traces;
-- FLOP utilization: 6 x parameters of the body x tokens computed, against a matrix product measured in the same run.
+- FLOP utilization: 6 x parameters of the body x tokens computed, relative to a matrix product measured in the same run.
 
-Left out: the optimizer's memory and GPUs. Needs the machine for itself.
+Left out: the optimizer's memory and GPUs. Nothing else should run on the machine.
 
 Reads   nothing
 Writes  the last line of its output, JSON; with --plot a picture
@@ -53,7 +53,8 @@ from prm.encoding.codec import StepCodec
 from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 from prm.models.loading import from_base
 from prm.models.packing import pack
-from prm.training.examples import Example, StepCollator
+from prm.training.batches import StepCollator
+from prm.training.examples import TraceExample
 from prm.training.trainer import VerifierTrainer
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -106,19 +107,20 @@ def main() -> None:
     print(json.dumps(result))
 
 
-def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) -> Example:
+def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) -> TraceExample:
     ids, ends = list(prompt), []
     for step in steps:
         ids += step
         ends.append(len(ids) - 1)
-    targets = [float(i % 2) for i in range(len(steps))]
-    return {
-        "input_ids": ids,
-        "step_ends": ends,
-        "targets": targets,
-        "hard": [t > 0.5 for t in targets],
-        "problem": problem,
-    }
+    return TraceExample(
+        input_ids=tuple(ids),
+        step_ends=tuple(ends),
+        targets=tuple(float(i % 2) for i in range(len(steps))),
+        hard=tuple(i % 2 == 1 for i in range(len(steps))),
+        steps=tuple(range(len(steps))),
+        problem=problem,
+        truncated=False,
+    )
 
 
 def random_ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:
@@ -129,7 +131,7 @@ def make_prompt(rng: random.Random, vocabulary: int) -> list[int]:
     return HEADER + random_ids(rng, draw(rng, PROMPT_TOKENS) - len(HEADER), vocabulary)
 
 
-def gsm8k_problem(rng: random.Random, name: str, vocabulary: int) -> list[Example]:
+def gsm8k_problem(rng: random.Random, name: str, vocabulary: int) -> list[TraceExample]:
     """Independent traces of one problem: they share the prompt and nothing else."""
     prompt = make_prompt(rng, vocabulary)
     examples = []
@@ -141,8 +143,8 @@ def gsm8k_problem(rng: random.Random, name: str, vocabulary: int) -> list[Exampl
     return examples
 
 
-def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[Example]:
-    """Four rollouts from behind each of the first four steps of a trace of five."""
+def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[TraceExample]:
+    """Four rollouts from the end of each of the first four steps of a trace of five."""
     prompt = make_prompt(rng, vocabulary)
     trunk = [random_ids(rng, draw(rng, TRACE_TOKENS) // 5 or 1, vocabulary) for _ in range(5)]
     examples = []
@@ -153,34 +155,34 @@ def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[Example
     return examples
 
 
-def pad(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
-    """What the stock collator gives: rows padded to the longest on the right, labels -100 but at step ends."""
-    width = max(len(e["input_ids"]) for e in examples)
+def pad(examples: Sequence[TraceExample]) -> dict[str, torch.Tensor]:
+    """Batches of the stock collator: rows padded to the longest on the right, labels -100 except at step ends."""
+    width = max(len(e.input_ids) for e in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
     for i, e in enumerate(examples):
-        ids[i, : len(e["input_ids"])] = torch.tensor(e["input_ids"])
-        mask[i, : len(e["input_ids"])] = 1
-        labels[i, : len(e["input_ids"])] = torch.tensor(labels_of(e))
+        ids[i, : len(e.input_ids)] = torch.tensor(e.input_ids)
+        mask[i, : len(e.input_ids)] = 1
+        labels[i, : len(e.input_ids)] = torch.tensor(labels_of(e))
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-def labels_of(example: Example) -> list[int]:
-    """A label for every token: -100 but at step ends."""
-    labels = [-100] * len(example["input_ids"])
-    for place, target in zip(example["step_ends"], example["targets"], strict=True):
-        labels[place] = int(target)
+def labels_of(example: TraceExample) -> list[int]:
+    """A label for every token: -100 except at step ends."""
+    labels = [-100] * len(example.input_ids)
+    for end, target in zip(example.step_ends, example.targets, strict=True):
+        labels[end] = int(target)
     return labels
 
 
-def shuffled(examples: Sequence[Example]) -> list[Example]:
-    """The stock sampler's random order, fixed so that every round sees the same."""
+def shuffled(examples: Sequence[TraceExample]) -> list[TraceExample]:
+    """The stock sampler's random order, fixed so that it is the same in every round."""
     examples = list(examples)
     random.Random(1).shuffle(examples)
     return examples
 
 
-def make_trainer(side: str, base: str, examples: Sequence[Example]) -> Trainer:
+def make_trainer(side: str, base: str, examples: Sequence[TraceExample]) -> Trainer:
     size = 8 if side == "stock" else min(OUR_BATCH, len(examples))
     settings: dict[str, Any] = {
         "output_dir": f"{base}/out",
@@ -203,7 +205,7 @@ def make_trainer(side: str, base: str, examples: Sequence[Example]) -> Trainer:
         from trl.experimental.prm import PRMConfig, PRMTrainer  # type: ignore[import-not-found]
 
         args = PRMConfig(**settings, gradient_checkpointing=False, bf16=False)
-        rows = [{"input_ids": e["input_ids"], "labels": labels_of(e)} for e in shuffled(examples)]
+        rows = [{"input_ids": list(e.input_ids), "labels": labels_of(e)} for e in shuffled(examples)]
         return PRMTrainer(
             model, args, train_dataset=Dataset.from_list(rows), processing_class=arithmetic.build_tokenizer()
         )
@@ -214,11 +216,11 @@ def make_trainer(side: str, base: str, examples: Sequence[Example]) -> Trainer:
     )
 
 
-def time_steps(base: str, examples: Sequence[Example], rounds: int) -> dict[str, float]:
+def time_steps(base: str, examples: Sequence[TraceExample], rounds: int) -> dict[str, float]:
     """Seconds of `rounds` optimizer steps of each side, taken in turn, one step at a time.
 
-    A first step of each is not counted: it makes the optimizer's state, and memory that all later steps find there (at 10M
-    parameters it takes ours a fifth longer). The clock runs from the first batch that is collated to the end of the step.
+    The first step of each is not counted: it allocates the optimizer's state and memory that later steps reuse (at 10M
+    parameters, ours takes a fifth longer). The clock runs from the first batch that is collated to the end of the step.
     """
     trainers = {side: make_trainer(side, base, examples) for side in ("stock", "ours")}
     clocks = {side: Stopwatch() for side in trainers}
@@ -243,17 +245,17 @@ class Stopwatch(TrainerCallback):
         self.laps.append(time.perf_counter() - self._began)
 
 
-def count_tokens(side: str, examples: Sequence[Example]) -> int:
+def count_tokens(side: str, examples: Sequence[TraceExample]) -> int:
     """Tokens the model computes in one optimizer step, padding included."""
     if side == "stock":
         order = shuffled(examples)
         return sum(pad(order[i : i + 8])["input_ids"].numel() for i in range(0, len(order), 8))
     groups = [examples[i : i + OUR_BATCH] for i in range(0, len(examples), OUR_BATCH)]
-    return sum(len(pack([e["input_ids"] for e in group]).input_ids) for group in groups)
+    return sum(len(pack([e.input_ids for e in group]).input_ids) for group in groups)
 
 
-def activation_bytes(side: str, base: str, examples: Sequence[Example]) -> int:
-    """Bytes kept for the backward pass of one micro-batch, weights not counted; what is kept twice counts once."""
+def activation_bytes(side: str, base: str, examples: Sequence[TraceExample]) -> int:
+    """Bytes kept for the backward pass of one micro-batch, without weights; what is kept twice counts once."""
     if side == "stock":
         model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2).train()
         batch = pad(examples)
@@ -277,7 +279,7 @@ def activation_bytes(side: str, base: str, examples: Sequence[Example]) -> int:
 
 
 def matrix_product(size: int = 2048) -> float:
-    """FLOP/s of an fp32 matrix product, the best of 20, of which some meet a slow moment of the machine."""
+    """FLOP/s of an fp32 matrix product: the best of 20, because other work on the machine slows some of them."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(20))
 
@@ -312,7 +314,7 @@ def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
         with tempfile.TemporaryDirectory() as folder:
             return from_base(save_base(llama("10m", vocabulary), folder)).train()
 
-    def collate(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    def collate(examples: Sequence[TraceExample]) -> dict[str, torch.Tensor]:
         collated = StepCollator()(examples)
         return {name: collated[name] for name in MODEL_INPUTS}
 

@@ -1,15 +1,15 @@
 r"""Which way of training gives the best verifier on the embedded set: objective x head x full / LoRA / frozen, three seeds.
 
 Every variant is trained by `recipes/train_prm.py` on the labeled traces of the quickstart and then scores the same
-candidates of unseen *validation* problems, whose steps are labeled by rollouts of their own. The test split stays
-unseen, since the table is there to choose by. A finished run is a line of `runs.jsonl` and is not repeated. Everything
-computes in one thread: the order of sums, and with it the last digits, would depend on the number of cores otherwise.
+candidates of unseen *validation* problems, whose steps are labeled by separate rollouts. The test split is not used,
+because the table serves to choose a variant. A finished run is a line of `runs.jsonl` and is not repeated. Everything
+runs in one thread: otherwise the order of sums, and with it the last digits, would depend on the number of cores.
 
     {"variant": "soft linear full", "seed": 0, "setting": "<hashes of the data>", "auc": 0.91,
      "auc_within_problem": 0.87, "calibration_error": 0.03,
      "first_error_accuracy": 0.71, "best_of_16": 0.68, "seconds": 41.2}
 
-Left out: tuning of learning rates (those of `VARIANTS` were set before the first run), and `lm_tokens` heads (the embedded
+Left out: tuning of learning rates (those of `VARIANTS` were set before the first run) and `lm_tokens` heads (the embedded
 vocabulary has no token for "+").
 
 Reads   outputs/quickstart/labeled.jsonl    recipes/quickstart.py makes it
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def label_validation(folder: Path, problems: int) -> Path:
-    """Candidates of validation problems with Monte Carlo labels; both scripts leave finished work alone."""
+    """Candidates of validation problems with Monte Carlo labels; both scripts skip finished work."""
     traces, labeled = folder / "candidates.jsonl", folder / "candidates_labeled.jsonl"
     run(
         "data/sample_traces.py --generator arithmetic --problems arithmetic --split validation"
@@ -128,7 +128,7 @@ def label_validation(folder: Path, problems: int) -> Path:
 
 
 def measure(checkpoint: Path, validation: Path) -> dict[str, float]:
-    """Step metrics on the labeled candidates, and the accuracy of the best of 16 among all of them."""
+    """Step metrics on the labeled candidates, and the accuracy of best-of-16 among all candidates."""
     verifier = load_verifier(str(checkpoint))
     rows = read_labeled(validation)
     prompts, steps_N = [row.problem.prompt for row in rows], [row.labeled.trace.steps for row in rows]
@@ -163,7 +163,7 @@ def summarize(runs: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def make_table(runs: list[dict], variants: list[str]) -> str:
-    """Markdown: mean over seeds, standard deviation behind ±."""
+    """Markdown: mean ± standard deviation over seeds."""
     heads = [
         "AUC",
         "within problem",

@@ -1,7 +1,7 @@
 r"""Write an outcome reward model in the one-logit form that TRL's `RewardTrainer` writes and GRPO or vLLM's /classify load.
 
 Reads   <verifier>/      an ORM (recipes/train_orm.py)
-Writes  <output_dir>/    AutoModelForSequenceClassification with num_labels=1 (prm/verifiers/export.py says what it loses)
+Writes  <output_dir>/    AutoModelForSequenceClassification with num_labels=1 (prm/verifiers/export.py says what is lost)
 
     python recipes/export_reward_model.py --verifier outputs/quickstart/orm --output_dir outputs/quickstart/orm_reward
 """
@@ -21,11 +21,10 @@ class Arguments:
     output_dir: str = field(metadata={"help": "folder to write"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     shift = export_reward_model(args.verifier, args.output_dir)
     print(f"saved {args.output_dir}; its rewards are the log-odds of the verifier minus {shift:.4f}")
 
 
 if __name__ == "__main__":
-    main()
+    main(*TrlParser(Arguments).parse_args_and_config())

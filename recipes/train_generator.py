@@ -1,8 +1,8 @@
 r"""Fine-tune a generator on solved problems (TRL `SFTTrainer`), or train the small embedded one from scratch.
 
-The generator is taught the exact token layout that sampling uses: prompt ids as `prm.encoding.prompts` builds them,
-then steps joined by the separator, then the end token. Only the steps carry loss. Left out: everything that TRL does
-not need for that (packing, chat fine-tuning of multi-turn data).
+The generator learns the exact token layout that sampling uses: prompt ids as `prm.encoding.prompts` builds them, then
+steps joined by the separator, then the end token. The loss is on the steps and the end token only. Left out: packing, and
+fine-tuning on multi-turn chats.
 
 Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the student's traces), or
         train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's {"question", "answer"}
@@ -13,7 +13,6 @@ Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes ev
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 
 import torch
@@ -30,10 +29,12 @@ from prm.models.loading import load_model_and_tokenizer
 
 @dataclass
 class ScriptArguments:
-    """What to train on and from. All other flags are those of `transformers.TrainingArguments` / TRL's `SFTConfig`."""
+    """What to train on, and from which model. All other flags are those of TRL's `SFTConfig`."""
 
     data: str = field(metadata={"help": "`arithmetic`, or a JSON Lines file of solved problems"})
-    model: str | None = field(default=None, metadata={"help": "folder or hub name; none = a new Llama (sizes below)"})
+    model: str | None = field(
+        default=None, metadata={"help": "folder or hub name; without it, a new Llama (sizes below)"}
+    )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     limit: int | None = field(default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)"})
@@ -43,41 +44,42 @@ class ScriptArguments:
     num_heads: int = field(default=4, metadata={"help": "new model: attention heads"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
 
+    def __post_init__(self) -> None:
+        if self.data == "arithmetic" and self.limit is None:
+            raise ValueError("--data arithmetic needs --limit: how many traces of the student to make")
 
-def main() -> None:
-    parser = TrlParser((ScriptArguments, SFTConfig))
-    script, training = parser.parse_args_and_config()
+
+def main(script: ScriptArguments, training: SFTConfig) -> None:
     torch.manual_seed(training.seed)
     model, tokenizer = build_model(script)
 
     if script.data == "arithmetic":
-        if script.limit is None:
-            sys.exit("--data arithmetic needs --limit: how many traces of the student to make")
         rows = arithmetic.student_examples(script.limit, training.seed)
     else:
         rows = load_examples(script.data)[: script.limit]
     template = prompt_template(script.prompt)
     examples = [encode(tokenizer, template, row, training.max_length) for row in rows]
     if not examples:
-        sys.exit(f"no rows in the train split of {script.data}; give a larger file")
+        raise ValueError(f"no rows in the train split of {script.data}; give a larger file")
     cut = sum(example["input_ids"][-1] != tokenizer.eos_token_id for example in examples)
     print(f"{len(examples)} traces, {sum(len(example['input_ids']) for example in examples):,} tokens;")
     print(f"{cut} are longer than --max_length {training.max_length} and lose their end")
-    dataset = Dataset.from_list(examples)
 
-    training.dataset_kwargs = {"skip_prepare_dataset": True}
+    training.dataset_kwargs = {"skip_prepare_dataset": True}  # the examples are tokenized already
+    lora = None
+    if script.lora_r:
+        lora = LoraConfig(
+            r=script.lora_r, lora_alpha=2 * script.lora_r, target_modules="all-linear", task_type="CAUSAL_LM"
+        )
     trainer = SFTTrainer(
         model=model,
         args=training,
-        train_dataset=dataset,
+        train_dataset=Dataset.from_list(examples),
         processing_class=tokenizer,
-        peft_config=LoraConfig(
-            r=script.lora_r, lora_alpha=2 * script.lora_r, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        if script.lora_r
-        else None,
+        peft_config=lora,
     )
     trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+
     model = trainer.accelerator.unwrap_model(trainer.model)
     if script.lora_r:
         model = model.merge_and_unload()
@@ -107,7 +109,7 @@ def build_model(script: ScriptArguments):
 
 
 def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length: int | None) -> dict[str, list[int]]:
-    """Token ids of one solved problem; there is loss on its steps and its end token, none (-100) on its prompt."""
+    """Token ids of one solved problem, with labels for its steps and its end token and none (-100) for its prompt."""
     prompt = template.encode(tokenizer, row["prompt"])
     if max_length is not None and len(prompt) >= max_length:
         raise ValueError(
@@ -120,4 +122,4 @@ def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length:
 
 
 if __name__ == "__main__":
-    main()
+    main(*TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config())

@@ -11,16 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from transformers import TrainingArguments, set_seed
+from transformers import AutoTokenizer, TrainingArguments
 from trl import TrlParser
 
-from prm.datasets.splits import hold_out
 from prm.storage.rows import read_outcomes
 from prm.training.arguments import VerifierArguments
 from prm.training.distributed import close_process_group
 from prm.training.examples import orm_examples, pair_examples
-from prm.training.preflight import preflight
-from prm.training.run import run_training
+from prm.training.run import fit, read_rows
 from prm.training.trainer import VerifierTrainer
 
 
@@ -28,57 +26,40 @@ from prm.training.trainer import VerifierTrainer
 class OrmArguments(VerifierArguments):
     objective: Literal["cross_entropy", "squared_error", "bradley_terry"] = field(
         default="cross_entropy",
-        metadata={"help": "prm/training/losses.py; bradley_terry compares a right and a wrong trace of one problem"},
+        metadata={
+            "help": "loss (prm/training/losses.py); bradley_terry compares a right and a wrong trace of one problem"
+        },
     )
     tokens: Literal["last", "all"] = field(
         default="last",
-        metadata={"help": "where the outcome is learned: at the last token, or at every one (Cobbe 2021)"},
+        metadata={"help": "where the outcome is learned: at the last token, or at every one (Cobbe et al. 2021)"},
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective == "bradley_terry" and self.tokens == "all":
+            raise ValueError("--objective bradley_terry compares whole traces and needs --tokens last")
 
-def main() -> None:
-    script, training = TrlParser((OrmArguments, TrainingArguments)).parse_args_and_config()
-    set_seed(training.seed)
-    objective = script.weighted(script.objective)
-    pairs = script.objective == "bradley_terry"
-    if pairs and script.tokens == "all":
-        raise SystemExit("--objective bradley_terry compares whole traces and needs --tokens last")
 
-    checked = read_outcomes(script.data)
-    rows = checked[: script.limit]
-    if not rows:
-        raise SystemExit(f"{script.data} has no trace whose outcome is known")
-    train_rows, eval_rows = (rows, read_outcomes(script.eval_data)) if script.eval_data else hold_out(rows)
-    if not eval_rows:
-        raise SystemExit(f"{script.eval_data} has no trace whose outcome is known")
+def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
+    train_rows, eval_rows = read_rows(script, read_outcomes)
+    config = script.verifier_config("orm", "outcome")
 
-    tokenizer, codec = script.load_tokenizer(), script.codec()
-    train_examples, train_report = orm_examples(train_rows, codec, tokenizer, script.tokens)
-    eval_examples, eval_report = orm_examples(eval_rows, codec, tokenizer)
-    train = (train_rows, train_examples, train_report)
-    preflight(script.data, len(checked), train, (eval_rows, eval_examples, eval_report), codec, tokenizer)
-    if pairs:
-        train_examples = pair_examples(train_examples, seed=training.seed)
+    # Validation reads the last step only, as scoring does, wherever the outcome is learned.
+    tokenizer = AutoTokenizer.from_pretrained(script.model)
+    train = orm_examples(train_rows, config.codec, tokenizer, script.tokens)
+    validation = orm_examples(eval_rows, config.codec, tokenizer)
+
+    pairs = None
+    if script.objective == "bradley_terry":
+        pairs = pair_examples(train.examples, seed=training.seed)
         print(
-            f"pairs       {len(train_examples)}, from {len({pair['problem'] for pair in train_examples})} of"
+            f"pairs       {len(pairs)}, from {len({pair.problem for pair in pairs})} of"
             f" {len({row.problem.id for row in train_rows})} problems; the others have no right or no wrong trace"
         )
-
-    trainer = VerifierTrainer(
-        script.load_model(),
-        training,
-        script.verifier_config("orm", "outcome", objective=script.objective),
-        tokenizer,
-        train_examples,
-        eval_examples,
-        objective=objective,
-        shared_steps=script.shared_steps,
-    )
-    trainer.train_report = train_report
-    metrics = run_training(trainer, eval_rows, script)
-    print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
+    return fit(script, training, config, tokenizer, train, validation, pairs)
 
 
 if __name__ == "__main__":
-    main()
+    main(*TrlParser((OrmArguments, TrainingArguments)).parse_args_and_config())
     close_process_group()

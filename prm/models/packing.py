@@ -1,21 +1,21 @@
 """Token sequences -> one flat row in which every shared prefix is stored once. Shared by training and scoring.
 
-The traces of one problem share its prompt, often their first steps, and with a chat template every problem shares the
-header. Sorted, the sequences are the leaves of a prefix tree in depth-first order; written one after the other without
-what they share with their left neighbor, they make a row in which each shared token appears, and costs, once. Three
-columns say all about it. For the sequences `a b c`, `a b d e` and `f`:
+The traces of one problem share its prompt and often their first steps; with a chat template, all problems share the
+header. Sorted, the sequences are the leaves of a prefix tree in depth-first order. Written one after another, each
+without what it shares with the sequence before it, they make a row in which every shared token is stored and computed
+once. Three columns describe the row. For the sequences `a b c`, `a b d e` and `f`:
 
     input_ids     a  b  c  d  e  f
     position_ids  0  1  2  2  3  0     depth in the tree = position in the separate sequence
-    subtree_end   5  5  3  5  5  6     behind the last token that continues this one
+    subtree_end   5  5  3  5  5  6     index after the last token that continues this one
 
 Token j is an ancestor of token i (or i itself) exactly if `j <= i < subtree_end[j]`: that is the attention mask
 (`prm.models.tree_attention`). Since a causal model computes a token from its ancestors alone, logits and gradients
 equal those of separate sequences up to rounding; sequences that share nothing make a plain variable-length row without
 padding.
 
-Why token by token and not step by step: two steps that begin alike share their first tokens too, and nothing needs to
-know what a step is. Left out: the attention itself, and the choice of what shares a row (callers group by problem).
+Sharing is by token and not by step: two steps that begin alike share their first tokens too, and this module need not
+know what a step is. Left out: the attention itself, and the choice of the sequences of a row (callers group by problem).
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class PackedRow:
     position_ids: torch.Tensor
     """(T,) depth of each token."""
     subtree_end: torch.Tensor
-    """(T,) index behind the last descendant of each token."""
-    places_N: tuple[torch.Tensor, ...]
+    """(T,) index after the last descendant of each token."""
+    positions_N: tuple[torch.Tensor, ...]
     """For every sequence, in the order given, the index in the row of each of its tokens."""
 
     def model_inputs(self) -> dict[str, torch.Tensor]:
@@ -49,43 +49,53 @@ class PackedRow:
 
 
 def pack(sequences_NT: Sequence[Sequence[int]]) -> PackedRow:
-    """The prefix tree of the sequences as one row. Equal sequences share all their places.
+    """The prefix tree of the sequences as one row. Equal sequences share all their positions.
 
     >>> row = pack([[7, 8, 1], [7, 8, 2, 3], [5]])
     >>> row.input_ids.tolist(), row.position_ids.tolist(), row.subtree_end.tolist()
     ([5, 7, 8, 1, 2, 3], [0, 0, 1, 2, 2, 3], [1, 6, 6, 4, 6, 6])
-    >>> [places.tolist() for places in row.places_N]
+    >>> [positions.tolist() for positions in row.positions_N]
     [[1, 2, 3], [1, 2, 4, 5], [0]]
+
+    Raises:
+        ValueError: no sequences, or an empty one.
     """
     if not all(map(len, sequences_NT)) or not sequences_NT:
         raise ValueError(f"cannot pack {len(sequences_NT)} sequences of {[len(s) for s in sequences_NT]} tokens")
     ids: list[int] = []
     depths: list[int] = []
     ends: list[int] = []
-    places_N: list[list[int]] = [[]] * len(sequences_NT)
-    path: list[int] = []  # places of the sequence before
+    positions_N: list[list[int]] = [[]] * len(sequences_NT)
+    path: list[int] = []  # positions of the tokens of the sequence before
     before: Sequence[int] = ()
+    # Sorted, so that sequences with a common prefix are neighbors and comparing neighbors finds all sharing.
     for i in sorted(range(len(sequences_NT)), key=lambda i: tuple(sequences_NT[i])):
         sequence = sequences_NT[i]
         shared = shared_length(before, sequence)
-        for place in path[shared:]:
-            ends[place] = len(ids)
+        # Nothing later continues the tokens that this sequence leaves: their subtrees end here.
+        for position in path[shared:]:
+            ends[position] = len(ids)
+        # The sequence keeps the positions of what it shares and gets new ones, at the end of the row, for the rest.
         path = [*path[:shared], *range(len(ids), len(ids) + len(sequence) - shared)]
         ids += sequence[shared:]
         depths += range(shared, len(sequence))
-        ends += [0] * (len(sequence) - shared)
-        places_N[i], before = path, sequence
-    for place in path:
-        ends[place] = len(ids)
+        ends += [0] * (len(sequence) - shared)  # known when the token is left, above or below
+        positions_N[i], before = path, sequence
+    # The tokens of the last sequence are left at the end of the row.
+    for position in path:
+        ends[position] = len(ids)
     return PackedRow(
-        torch.tensor(ids), torch.tensor(depths), torch.tensor(ends), tuple(torch.tensor(places) for places in places_N)
+        input_ids=torch.tensor(ids),
+        position_ids=torch.tensor(depths),
+        subtree_end=torch.tensor(ends),
+        positions_N=tuple(torch.tensor(positions) for positions in positions_N),
     )
 
 
 def plan_rows(sequences_NT: Sequence[Sequence[int]], max_tokens: int) -> list[list[int]]:
-    """Indices of the sequences that share a row, so that each row has at most `max_tokens` tokens after sharing.
+    """Indices of the sequences of each row, such that a row has at most `max_tokens` tokens after sharing.
 
-    Rows are filled in sorted order, where neighbors share most. A sequence longer than `max_tokens` has a row of its own.
+    Rows are filled in sorted order, where neighbors share most. A sequence longer than `max_tokens` has its own row.
     """
     rows: list[list[int]] = []
     tokens = 0
@@ -116,7 +126,7 @@ def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
 
 
 def segments(subtree_end: torch.Tensor) -> list[tuple[int, int, int]]:
-    """The nodes of the tree as (start, end, subtree end): runs of tokens that are each followed by the next one alone.
+    """The nodes of the tree as (start, end, subtree end): runs of tokens, each continued by the next one only.
 
     >>> segments(torch.tensor([1, 6, 6, 4, 6, 6]))
     [(0, 1, 1), (1, 3, 6), (3, 4, 4), (4, 6, 6)]

@@ -1,11 +1,11 @@
-"""Attention over a packed prefix tree: every token sees its ancestors and itself, nothing else is computed.
+"""Attention over a packed prefix tree: every token attends to its ancestors and itself, and nothing else is computed.
 
 Registered with transformers under the name `prefix_tree` (`AttentionInterface`), so the models themselves stay stock. On
-the CPU a node of the tree attends to itself (causal), and *all* tokens below a node attend to it in one call: both are
-contiguous slices of the row, nothing is gathered or copied. The partial results are merged by their log-sum-exp, as in
-FlashAttention, and the backward pass of the fused kernel is exact for a slice of keys if it is given the merged output and
-log-sum-exp (the identity that ring attention rests on, Liu et al. 2310.01889). A small subtree is one call under a
-mask, because there the calls cost more than the masked part. A dense mask over the row would cost the whole square.
+the CPU each node of the tree attends to itself (causal), and *all* tokens below a node attend to it in one call. Both are
+contiguous slices of the row, so nothing is gathered or copied. The partial results are merged by their log-sum-exp, as in
+FlashAttention. The backward pass of the fused kernel is exact for a slice of keys if it is given the merged output and
+log-sum-exp (the identity on which ring attention is based, Liu et al. 2310.01889). A small subtree is one call with a
+mask, because there the calls cost more than the masked part. A dense mask over the whole row would cost its square.
 
 On GPUs the same mask is a FlexAttention block mask. Left out: attention dropout, soft-capped scores, sliding windows
 shorter than a trace (refused).
@@ -26,8 +26,8 @@ from prm.models.packing import segments
 
 NAME = "prefix_tree"
 SMALL = 128
-"""Tokens of a subtree that is attended under a mask in one call. Measured: at 128 the masked part of a 0.9M-parameter model
-costs as much as the calls that it saves."""
+"""Largest subtree, in tokens, that is one call with a mask. Measured: at 128 the masked part costs a 0.9M-parameter model
+as much as the calls that it saves."""
 
 Call = tuple[slice, slice, bool, torch.Tensor | None]
 """Queries, keys, whether the two are the same node (causal), and a mask for a small subtree."""
@@ -36,27 +36,35 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def plan(subtree_end: torch.Tensor) -> list[Call] | BlockMask:
-    """What to compute for a packed row, once for all layers. `subtree_end` is (1, T) or (T,)."""
+def attention_calls(subtree_end: torch.Tensor) -> list[Call] | BlockMask:
+    """The kernel calls that make up the attention over a packed row (CPU), or its block mask (GPU); one for all layers.
+
+    Args:
+        subtree_end: (1, T) or (T,), of a `PackedRow`.
+    """
     ends = subtree_end.flatten()
     if ends.device.type != "cpu":
         return create_block_mask(
-            _mask_of(ends), None, None, len(ends), len(ends), device=str(ends.device), _compile=True
+            flex_mask(ends), None, None, len(ends), len(ends), device=str(ends.device), _compile=True
         )
     own: list[Call] = []
     below: list[Call] = []
     done = 0
+    # In row order a node comes before everything below it.
     for start, stop, end in segments(ends):
-        if start < done:  # inside a small subtree
+        if start < done:  # the node is part of a small subtree that has its call already
             continue
+        # A small subtree with branches is one call for all its nodes.
         if stop < end <= start + SMALL:
-            own.append((slice(start, end), slice(start, end), False, _mask(ends[start:end] - start)))
+            own.append((slice(start, end), slice(start, end), False, _additive_mask(ends[start:end] - start)))
             done = end
             continue
+        # Any other node attends to itself, and everything below it attends to all of it, which needs no mask.
         own.append((slice(start, stop), slice(start, stop), True, None))
         if stop < end:
             below.append((slice(stop, end), slice(start, stop), False, None))
-    return own + below  # `own` covers every query once; `below` is merged into it
+    # `own` covers every query exactly once, from the first to the last: its results are written, those of `below` merged.
+    return own + below
 
 
 def tree_attention(
@@ -71,7 +79,7 @@ def tree_attention(
     """The attention function that transformers calls. (1, heads, T, size) -> (1, T, heads, size).
 
     Args:
-        tree: what `plan` returned; None = the rows are plain causal sequences.
+        tree: what `attention_calls` returned; None = the rows are plain causal sequences.
     """
     if tree is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
@@ -82,7 +90,8 @@ def tree_attention(
         )
     if isinstance(tree, BlockMask):
         return flex_attention_forward(module, query, key, value, tree, **options)
-    query, key = query.to(value.dtype), key.to(value.dtype)  # under autocast, rotary embeddings leave them in fp32
+    # Under autocast, rotary embeddings leave queries and keys in fp32 while values are bf16.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     return _TreeAttention.apply(query, key, value, tree, options.get("scaling")), None
 
 
@@ -92,20 +101,24 @@ class _TreeAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, tree: list[Call], scale: float | None) -> torch.Tensor:
         batch, heads, length, size = query.shape
+        # Laid out as transformers wants it, so that the last transpose gives a contiguous tensor.
         out = query.new_empty(batch, length, heads, size).transpose(1, 2)
         lse = torch.empty(batch, heads, length, dtype=torch.float32)
-        done = 0
+        done = 0  # queries in front of this one have a result
         for q, k, causal, mask in tree:
             part, part_lse = _forward(
                 query[:, :, q], key[:, :, k], value[:, :, k], 0.0, causal, attn_mask=mask, scale=scale
             )
             if q.stop > done:
+                # The own part of these queries comes first: there is nothing to merge it with.
                 out[:, :, q], lse[:, :, q] = part, part_lse
                 done = q.stop
             else:
-                weight = torch.sigmoid(part_lse - lse[:, :, q])[..., None]  # the part's share of the softmax
+                # An ancestor's part: its share of the softmax is e^part_lse / (e^part_lse + e^lse), a sigmoid.
+                weight = torch.sigmoid(part_lse - lse[:, :, q])[..., None]
                 out[:, :, q].lerp_(part, weight.to(part.dtype))
                 lse[:, :, q] = torch.logaddexp(lse[:, :, q], part_lse)
+        # Only merged results are kept: the backward pass needs no partial ones.
         ctx.save_for_backward(query, key, value, out, lse)
         ctx.tree, ctx.scale = tree, scale
         return out.transpose(1, 2)
@@ -117,6 +130,8 @@ class _TreeAttention(torch.autograd.Function):
         d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
         done = 0
         for q, k, causal, mask in ctx.tree:
+            # With the merged output and log-sum-exp, the kernel weighs these keys by their share of the whole softmax,
+            # so its three results are exact terms of the gradients and only have to be added up.
             parts = _backward(
                 gradient[:, :, q],
                 query[:, :, q],
@@ -129,7 +144,8 @@ class _TreeAttention(torch.autograd.Function):
                 attn_mask=mask,
                 scale=ctx.scale,
             )
-            if q.stop > done:  # the own part of a node or small subtree: the first to write there, for all three
+            if q.stop > done:
+                # The own part comes first for queries, keys and values alike: writing it saves zeroing the three tensors.
                 d_query[:, :, q], d_key[:, :, k], d_value[:, :, k] = parts
                 done = q.stop
             else:
@@ -143,7 +159,7 @@ def check_supported(config: PreTrainedConfig, max_length: int) -> None:
     """Refuse a model whose attention is not the one computed here.
 
     Raises:
-        ValueError: a sliding window shorter than the longest trace; layers that are no attention, whose state would run
+        ValueError: a sliding window shorter than the longest trace; layers other than attention, whose state would leak
             from one trace of a row into the next.
     """
     kinds = set(config.to_dict().get("layer_types") or ())
@@ -160,8 +176,8 @@ def check_supported(config: PreTrainedConfig, max_length: int) -> None:
         )
 
 
-def _mask_of(ends: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """FlexAttention's form of the mask: a function of indices."""
+def flex_mask(ends: torch.Tensor) -> Callable[..., torch.Tensor]:
+    """(T,) subtree ends -> FlexAttention's form of the mask: a function of the indices of query and key."""
 
     def mask(batch, head, q, kv):
         return (kv <= q) & (q < ends[kv])
@@ -169,8 +185,8 @@ def _mask_of(ends: torch.Tensor) -> Callable[..., torch.Tensor]:
     return mask
 
 
-def _mask(ends: torch.Tensor) -> torch.Tensor:
-    """(T,) subtree ends -> (T, T) additive mask."""
+def _additive_mask(ends: torch.Tensor) -> torch.Tensor:
+    """(T,) subtree ends -> (T, T) mask: 0 where a token (row) attends to another (column), -inf elsewhere."""
     i = torch.arange(len(ends))
     seen = (i[None, :] <= i[:, None]) & (i[:, None] < ends[None, :])
     return torch.zeros(len(ends), len(ends)).masked_fill(~seen, -torch.inf)

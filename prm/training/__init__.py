@@ -1,6 +1,11 @@
-"""Training of verifiers on the Hugging Face `Trainer`.
+"""Training of verifiers on the Hugging Face `Trainer`, in the order of a run.
 
-- `data`: labeled rows -> token ids, step ends and targets.
-- `losses`: the objectives, scaled by the global number of labeled steps.
+- `arguments`: the flags that both recipes share.
+- `run`: `read_rows`, then `fit`, from examples to a checkpoint that is checked. The rest is what they use:
+- `examples`: labeled rows -> token ids, positions and targets.
+- `preflight`: refuses data that cannot train a verifier, and shows what the model will read.
+- `batches`: examples -> packed rows.
+- `losses`: the objectives.
 - `trainer`: `VerifierTrainer`, evaluation per step, checkpoints that say how to read them.
+- `distributed`, `resume`, `throughput`, `tracking`: several processes, killed runs, speed, W&B.
 """

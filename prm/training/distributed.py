@@ -1,9 +1,10 @@
-"""What is refused before a run starts, because it would end without a complete checkpoint or compute something else; and
-how its processes end.
+"""Several processes: settings that are refused before a run starts, and how its processes end.
+
+Refused is what would end without a complete checkpoint, or compute something else than was asked for:
 
     ValueError: FSDP with state dict type SHARDED_STATE_DICT saves no complete checkpoint; set fsdp_state_dict_type: ...
 
-The configs in `recipes/accelerate/` pass. What they were run on stands in `recipes/README.md`.
+The configs in `recipes/accelerate/` pass; `recipes/README.md` says what each of them was run on.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from transformers import TrainingArguments
 
 
 def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool) -> None:
-    """Refuse what is known to break; under FSDP2, leave mixed precision to autocast.
+    """Refuse what is known to fail; under FSDP2, leave mixed precision to autocast.
 
-    accelerate's own policy for FSDP2 casts all parameters and the output, so the head and its logits too.
+    accelerate's own policy for FSDP2 casts all parameters and the output, and thus the head and its logits.
 
     Raises:
         ValueError: see the messages.
     """
     if parse_flag_from_env("ACCELERATE_USE_FSDP") and accelerator.distributed_type != DistributedType.FSDP:
         raise ValueError(
-            f"FSDP was asked for, but accelerate would run {accelerator.distributed_type.value} and not say so: it"
-            " shards on GPUs only; leave FSDP out on CPUs"
+            f"FSDP was asked for, but accelerate would silently run {accelerator.distributed_type.value}: it shards on"
+            " GPUs only; leave FSDP out on CPUs"
         )
     if accelerator.distributed_type == DistributedType.FSDP:
         plugin = accelerator.state.fsdp_plugin
@@ -62,13 +63,13 @@ def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool)
 
 
 def close_process_group() -> None:
-    """To be called last in a training script, when nothing refers to the trainer any more.
+    """End the threads of the process group. Call it last in a training script, when nothing refers to the trainer any more.
 
-    A process that exits while its process group has threads is aborted once in a while, after a run that went well: a
-    thread that lets go of a tensor takes Python's lock, and Python is gone (pytorch issue 190489). The threads end with the
-    group, and that with the last model wrapped for it, so `accelerator.end_training()` is not enough. Under
-    FSDP2 PyTorch's own caches keep the group's object; there it is closed, and a gloo group (tests only) keeps its threads.
+    A process that exits while its process group has threads is sometimes aborted, after a run that succeeded: a thread
+    that frees a tensor takes Python's lock when Python is already gone (pytorch issue 190489). The threads end with the
+    group, and the group ends with the last model wrapped for it, so `accelerator.end_training()` is not enough. Under
+    FSDP2, PyTorch's own caches keep the group's object: it is closed, but a gloo group (tests only) keeps its threads.
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        gc.collect()  # a trainer is part of cycles
+        gc.collect()  # a trainer is part of reference cycles

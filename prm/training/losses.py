@@ -1,9 +1,9 @@
 """Objectives on the two logits at step ends. The loss is their sum divided by the *global* number of targets.
 
-An objective returns one loss per target and adds nothing up; `VerifierTrainer` divides the sum by the number of targets in
-the whole optimizer step, over all micro-batches and processes. That makes loss and gradient the same however a batch is
-cut up. The stock `Trainer` + token-classification loss divides by the steps of each micro-batch and is too large by the
-number of accumulation steps (transformers#47688; TRL's PRM trainer inherited it).
+An objective returns one loss per target and does not add them up; `VerifierTrainer` divides the sum by the number of
+targets in the whole optimizer step, over all micro-batches and processes. Loss and gradient are then the same for every
+way of splitting a batch. The stock `Trainer` + token-classification loss divides by the steps of each micro-batch and is
+too large by the number of accumulation steps (transformers#47688; TRL's PRM trainer inherited this).
 
 `z` below is the log-odds of a step, logit(good) - logit(bad); its sigmoid is the score. All in fp32.
 """
@@ -35,28 +35,33 @@ def squared_error(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Ten
 
 def ranking(logits: torch.Tensor, targets: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
     """Comparative loss of PQM (Li & Li 2024, arXiv:2410.11287): within a trace, later good steps rank above earlier good
-    ones, those above the question itself (z = 0), and all of them above every bad step by a margin.
+    ones, these above the question itself (z = 0), and all of them above every bad step by a margin.
 
-    For a good step t: -log(e^z_t / (e^z_t + sum over earlier good e^z + sum over bad e^(z + margin))); the question counts
-    as the first good step, and its own loss (bad steps against z = 0) belongs to the first step of the trace. Bad steps
-    have no loss of their own. Differs from the paper in the scale alone: a sum over steps divided by the global number of
-    steps instead of a mean over the good steps of each trace. Computed with log-sum-exp, where the released code takes
-    `exp` of raw values.
+    For a good step t: -log(e^z_t / (e^z_t + sum over earlier good e^z + sum over bad e^(z + margin))). The question counts
+    as the first good step; its own loss (bad steps against z = 0) is added to that of the first step of the trace. Bad
+    steps have no loss of their own. Only the scale differs from the paper: a sum over steps divided by the global number
+    of steps, not a mean over the good steps of each trace. Computed with log-sum-exp, where the released code takes `exp`
+    of raw values.
 
     Args:
         targets: 0 or 1.
     """
     z = (logits[:, 1] - logits[:, 0]).float()
+    # (steps, steps) tables: row t is a step, column k a step that it may be compared with, of the same trace only.
     good = targets > 0.5
     same = traces[:, None] == traces[None, :]
     position = torch.arange(len(z), device=z.device)
     earlier_good = same & good[None, :] & (position[None, :] < position[:, None])
     bad = same & ~good[None, :]
+    # Bad steps count with the margin on top. What is no rival gets -inf, so that logsumexp leaves it out.
     rival = torch.where(bad, z[None, :] + RANKING_MARGIN, z[None, :])
     rivals = rival.masked_fill(~(earlier_good | bad), -torch.inf)
     question = torch.zeros_like(z)[:, None]
+    # Of every step, as if it were good: itself and the question against its rivals.
     losses = torch.logsumexp(torch.cat([z[:, None], rivals, question], -1), -1) - z
+    # The question's own loss: z = 0 against the bad steps of the trace; 0 if there are none.
     anchor = torch.logsumexp(torch.cat([question, rival.masked_fill(~bad, -torch.inf)], -1), -1)
+    # It occurs once per trace, at its first step (the steps of a trace are neighbors).
     first = torch.ones_like(good)
     first[1:] = traces[1:] != traces[:-1]
     return torch.where(good, losses, 0) + torch.where(first, anchor, 0)

@@ -1,9 +1,9 @@
-"""The checkpoint that a killed run goes on from.
+"""The checkpoint from which a killed run continues.
 
-The Trainer writes `checkpoint-<step>/trainer_state.json` when everything else in the folder is written, and takes the
-folder of the highest step whether it has one or not. A run that was killed while it saved has a torn folder there.
+The Trainer writes `checkpoint-<step>/trainer_state.json` after everything else in the folder, but resumes from the folder
+of the highest step whether that file exists or not. A run that was killed while it saved leaves a torn one.
 
-    checkpoint-20/  ... trainer_state.json    complete: the run goes on from here
+    checkpoint-20/  ... trainer_state.json    complete: the run continues from here
     checkpoint-30/  model.safetensors         torn: passed over, and written again when the run gets there
 """
 
@@ -22,8 +22,8 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
     """The folder to resume from.
 
     Args:
-        resume: `--resume_from_checkpoint`: a folder, true for the newest complete one in `output_dir`, none or false.
-        config: what this run writes; a checkpoint of other data or another codec is refused.
+        resume: `--resume_from_checkpoint`: a folder; true = the newest complete one in `output_dir`; None or false = none.
+        config: of this run; a checkpoint of other data or another codec is refused.
 
     Raises:
         ValueError: no complete checkpoint, or one of another run.
@@ -34,8 +34,8 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
         folder = Path(str(resume))
         if not is_complete(folder):
             raise ValueError(
-                f"{folder} has no whole {STATE}: it is no checkpoint, or its run was killed while it was written; give"
-                " an older one, or --resume_from_checkpoint true for the newest complete one"
+                f"{folder} has no complete {STATE}: it is not a checkpoint, or its run was killed while it was written;"
+                " give an older one, or --resume_from_checkpoint true for the newest complete one"
             )
     else:
         folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
@@ -50,13 +50,13 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
     if (saved.data_hash, saved.codec) != (config.data_hash, config.codec):
         raise ValueError(
             f"{folder} was trained on data of hash {saved.data_hash} with {saved.codec}, this run has {config.data_hash}"
-            f" and {config.codec}; resume with the same data and flags, or start anew in another --output_dir"
+            f" and {config.codec}; resume with the same data and flags, or start over in another --output_dir"
         )
     return str(folder)
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the Trainer got to the end of writing this checkpoint."""
+    """Whether the Trainer finished writing this checkpoint."""
     try:
         json.loads((folder / STATE).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

@@ -1,51 +1,134 @@
-"""One training run from its examples to a checkpoint that is proved to hold what was trained."""
+"""One training run: from a file of labeled rows to a checkpoint that is proved to hold what was trained.
+
+A recipe reads rows (`read_rows`), decides what its targets are, makes examples of the rows, and hands them to `fit`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from transformers import EarlyStoppingCallback
+import torch
+from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
+from prm.datasets.splits import hold_out
+from prm.models.loading import from_base, nf4
 from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
+from prm.training.examples import Example, ExampleSet
+from prm.training.preflight import preflight, unlabeled
 from prm.training.resume import find_checkpoint
 from prm.training.tracking import WandbTracking
-from prm.training.trainer import VerifierTrainer
+from prm.training.trainer import VerifierTrainer, add_lora
+from prm.verifiers.checkpoint import VerifierConfig
+
+CHECKED_ROWS = 8
+"""Validation rows whose scores are compared between the model in memory and the saved checkpoint."""
 
 
-def run_training(
-    trainer: VerifierTrainer, eval_rows: Sequence[LabeledRow], arguments: VerifierArguments | None = None
-) -> dict[str, float]:
+def read_rows(
+    arguments: VerifierArguments, read: Callable[[str], list[LabeledRow]]
+) -> tuple[list[LabeledRow], list[LabeledRow]]:
+    """The rows to train on and the rows to validate on. Prints how many rows of the training file have no label.
+
+    Args:
+        read: path -> the rows of this file that have a label.
+
+    Raises:
+        ValueError: a file has no such row.
+    """
+    labeled = read(arguments.data)
+    print(f"unlabeled   {unlabeled(arguments.data, len(labeled))}")
+    rows = _not_empty(arguments.data, labeled[: arguments.limit])
+    if not arguments.eval_data:
+        return hold_out(rows)
+    return rows, _not_empty(arguments.eval_data, read(arguments.eval_data))
+
+
+def load_model(arguments: VerifierArguments) -> torch.nn.Module:
+    """The base model with a new head, in fp32 (mixed precision is the Trainer's), with a LoRA or frozen if asked for."""
+    options = {"quantization_config": nf4()} if arguments.load_in_4bit else {}
+    model = from_base(arguments.model, torch.float32, arguments.head, **options)  # type: ignore[arg-type]
+    if arguments.lora_r:
+        return add_lora(model, arguments.lora_r)
+    if arguments.freeze_backbone:
+        model.get_decoder().requires_grad_(False)
+    return model
+
+
+def fit(
+    arguments: VerifierArguments,
+    training: TrainingArguments,
+    config: VerifierConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    train: ExampleSet,
+    validation: ExampleSet,
+    train_examples: Sequence[Example] | None = None,
+) -> VerifierTrainer:
     """Train, save, evaluate, prove that the checkpoint holds what was trained, then publish it where that is asked for.
 
     Args:
-        arguments: recorded in the W&B run, together with the data they name.
+        config: what the checkpoint says about itself; its codec made the examples.
+        train_examples: what is trained on in place of the examples of `train`: pairs of them.
 
     Returns:
-        The validation metrics.
+        The trainer; its `last_metrics` are those of the final evaluation.
+
+    Raises:
+        ValueError: the data cannot train a verifier (`preflight`), or flags that cannot work (`VerifierTrainer`).
+        RuntimeError: the saved checkpoint scores differently from the trained model.
     """
-    args = trainer.args
-    tracking = WandbTracking(trainer, arguments) if "wandb" in (args.report_to or ()) else None
+    preflight(arguments.data, train, validation, config.codec, tokenizer)
+    set_seed(training.seed)  # a new head and a new LoRA start with random weights
+    trainer = VerifierTrainer(
+        load_model(arguments),
+        training,
+        config,
+        tokenizer,
+        train.examples if train_examples is None else train_examples,
+        validation.examples,
+        objective=arguments.loss(),
+        train_report=train.report,
+    )
+    tracking = WandbTracking(trainer, arguments) if "wandb" in (training.report_to or ()) else None
     if tracking:
         trainer.add_callback(tracking)
-    if arguments and arguments.early_stopping is not None:
+    if arguments.early_stopping is not None:
         trainer.add_callback(EarlyStoppingCallback(arguments.early_stopping))
-    checkpoint = find_checkpoint(args.resume_from_checkpoint, str(args.output_dir), trainer.verifier_config)
+
+    checkpoint = find_checkpoint(training.resume_from_checkpoint, str(training.output_dir), config)
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model(_internal_call=True)  # as the Trainer's own saves: not pushed before it is known to be good
+    trainer.save_model(_internal_call=True)  # like the Trainer's own saves: not pushed before it is known to be good
     trainer.save_state()
     metrics = trainer.evaluate()
-    some = [(row.problem.prompt, row.labeled.trace.steps) for row in eval_rows[:8]]
-    codec = trainer.verifier_config.codec  # a trace that was truncated in training is compared as far as it is read
-    fits = [codec.fit(codec.encode(trainer.tokenizer, prompt, steps)) for prompt, steps in some]
-    steps_N = [steps[:fit] for (_, steps), fit in zip(some, fits, strict=True)]
-    difference = trainer.check_saved([prompt for prompt, _ in some], steps_N)
+
+    difference = trainer.check_saved(*_readable(validation.rows[:CHECKED_ROWS], config, tokenizer))
     if trainer.is_world_process_zero():
-        print(f"saved {args.output_dir}; loaded again, scores agree to {difference:.1g}")
+        print(f"saved {training.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)
     trainer.create_model_card()  # once more: the metrics are known now
     if tracking:
         tracking.finish()
-    if args.push_to_hub:
+    if training.push_to_hub:
         trainer.push_to_hub()
-    return metrics
+    print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
+    return trainer
+
+
+def _not_empty(path: str, rows: list[LabeledRow]) -> list[LabeledRow]:
+    if not rows:
+        raise ValueError(
+            f"{path} has no row to use: a PRM needs rows with status ok, an ORM traces whose outcome is known"
+        )
+    return rows
+
+
+def _readable(
+    rows: Sequence[LabeledRow], config: VerifierConfig, tokenizer: PreTrainedTokenizerBase
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    """Prompts and steps, as far as they fit into `max_length`: scoring refuses what training truncates."""
+    prompts, steps_N = [], []
+    for row in rows:
+        prompt, steps = row.problem.prompt, row.labeled.trace.steps
+        prompts.append(prompt)
+        steps_N.append(steps[: config.codec.fit(config.codec.encode(tokenizer, prompt, steps))])
+    return prompts, steps_N

@@ -1,18 +1,18 @@
 """What a W&B run holds beyond the Trainer's curves: data and checkpoint as artifacts, pictures and tables of the scores.
 
-    run.config     our flags beside the Trainer's; `codec`, `semantics`, `aggregation`, `data_hash`, counts of `train_rows`
+    run.config     our flags and the Trainer's; `codec`, `semantics`, `aggregation`, `data_hash`, counts of `train_rows`
     artifacts      data-labeled  (dataset, an input of the run)  ->  run  ->  verifier-<run id>  (model: the saved folder)
                                                                           ->  evaluation-<run id>  (evaluation: its metrics)
                    verifier-<run id>  ->  run of eval/write_report.py  ->  report-<folder>  (evaluation: summary, page)
-    at every evaluation, beside the metrics `eval/...`:
-      scores/reliability        table: score bins, their mean score and mean target; `scores/reliability_diagram` draws it
-      scores/by_depth           table: how many scores of steps number 0, 1, 2, ... lie in which of ten bins
+    at every evaluation, in addition to the metrics `eval/...`:
+      scores/reliability        table: score bins, their mean score and mean target; `scores/reliability_diagram` plots it
+      scores/by_depth           table: for steps number 0, 1, 2, ..., how many scores lie in each of ten bins
       scores/steps              table: problem, step, score, target of the first 2000 steps
 
-Made by `run_training` where `--report_to` names wandb, and only then is wandb imported. Everything works offline
-(`WANDB_MODE=offline`, later `wandb sync`). Only the first process logs. Data of 100 MB and more are recorded by path and
-checksum and not uploaded. A saved checkpoint knows the run that made it (`wandb_run.json`), so a report on it joins the
-line. Left out: the checkpoints in between, which the Trainer uploads if WANDB_LOG_MODEL says so.
+`fit` adds it if `--report_to` names wandb; only then is wandb imported. Everything works offline (`WANDB_MODE=offline`,
+later `wandb sync`). Only the first process logs. Data of 100 MB and more are recorded by path and checksum and not uploaded.
+A saved checkpoint records the run that made it (`wandb_run.json`), so that a report on it joins the chain. Left out:
+intermediate checkpoints, which the Trainer uploads if WANDB_LOG_MODEL says so.
 """
 
 from __future__ import annotations
@@ -41,28 +41,26 @@ BINS = 10
 
 
 class WandbTracking(TrainerCallback):
-    """Stands behind the Trainer's own W&B callback, which starts the run and logs curves and metrics."""
+    """Comes after the Trainer's own W&B callback, which starts the run and logs curves and metrics."""
 
-    def __init__(self, trainer: VerifierTrainer, arguments: VerifierArguments | None) -> None:
+    def __init__(self, trainer: VerifierTrainer, arguments: VerifierArguments) -> None:
         import wandb
 
         self.wandb = wandb
         self.trainer = trainer
         self.arguments = arguments
         self.run: Any = None
-        """None in all processes but the first, and with WANDB_MODE=disabled."""
+        """None in all processes except the first, and with WANDB_MODE=disabled."""
 
     def on_train_begin(self, args: TrainingArguments, state, control, **kwargs) -> None:
         run: Any = self.wandb.run
         if not state.is_world_process_zero or run.disabled:
             return
         self.run = run
-        config: dict[str, Any] = {}
-        if self.arguments:
-            config |= asdict(self.arguments)
-            for path in filter(None, (self.arguments.data, self.arguments.eval_data)):
-                self._use_data(path)
-        config |= asdict(self.trainer.verifier_config)  # last: what came of flags that were left open
+        for path in filter(None, (self.arguments.data, self.arguments.eval_data)):
+            use(run, data_artifact(path))
+        # The verifier's config last: it has the values of flags that were left open.
+        config: dict[str, Any] = asdict(self.arguments) | asdict(self.trainer.verifier_config)
         if self.trainer.train_report:
             config["train_rows"] = asdict(self.trainer.train_report)
         self.run.config.update(config, allow_val_change=True)
@@ -71,8 +69,8 @@ class WandbTracking(TrainerCallback):
         if self.run is None:
             return
         scores_N, examples = self.trainer.last_scores_N, self.trainer.eval_examples
-        targets_N = [example["targets"] for example in examples]
-        steps_N = [example["steps"] for example in examples]
+        targets_N = [example.targets for example in examples]
+        steps_N = [example.steps for example in examples]
         rows = reliability(list(chain(*scores_N)), list(chain(*targets_N)), BINS)
         table = self.wandb.Table
         self.run.log(
@@ -85,7 +83,7 @@ class WandbTracking(TrainerCallback):
                 "scores/steps": table(
                     ["problem", "step", "score", "target"],
                     [
-                        [example["problem"], *values]
+                        [example.problem, *values]
                         for example, *columns in zip(examples, steps_N, scores_N, targets_N, strict=True)
                         for values in zip(*columns, strict=True)
                     ][:STEPS_IN_TABLE],
@@ -95,7 +93,7 @@ class WandbTracking(TrainerCallback):
         )
 
     def finish(self) -> None:
-        """Log the saved checkpoint and what its evaluation gave, and end the run."""
+        """Log the saved checkpoint and its evaluation, and end the run."""
         if self.run is None:
             return
         run, folder = self.run, Path(str(self.trainer.args.output_dir))
@@ -110,23 +108,24 @@ class WandbTracking(TrainerCallback):
         run.log_artifact(evaluation)
         run.finish()
 
-    def _use_data(self, path: str) -> None:
-        """Record a file as an input of the run. Equal content under the same name is the same version in every run."""
-        file = Path(path)
-        artifact = self.wandb.Artifact(
-            f"data-{valid_name(file.stem)}",
-            type="dataset",
-            metadata={"path": path, "hash": file_hash(file)},
-        )
-        if file.stat().st_size < UPLOAD_BELOW:
-            artifact.add_file(path, name=file.name)
-        else:
-            artifact.add_reference(file.absolute().as_uri(), name=file.name)
-        use(self.run, artifact)
+
+def data_artifact(path: str) -> Any:
+    """A data file as an artifact. Equal content under the same name is the same version in every run."""
+    import wandb
+
+    file = Path(path)
+    artifact = wandb.Artifact(
+        f"data-{valid_name(file.stem)}", type="dataset", metadata={"path": path, "hash": file_hash(file)}
+    )
+    if file.stat().st_size < UPLOAD_BELOW:
+        artifact.add_file(path, name=file.name)
+    else:
+        artifact.add_reference(file.absolute().as_uri(), name=file.name)
+    return artifact
 
 
 def scores_by_depth(scores_N: Sequence[Sequence[float]], steps_N: Sequence[Sequence[int]]) -> list[list[Any]]:
-    """[step, low, high, count] for every step number and every bin of scores in which there are some.
+    """[step, low, high, count] for every step number and every bin that holds scores of such steps.
 
     >>> scores_by_depth([[0.05, 0.97], [0.01, 1.0]], [[0, 2], [0, 2]])
     [[0, 0.0, 0.1, 2], [2, 0.9, 1.0, 2]]
@@ -141,7 +140,7 @@ def scores_by_depth(scores_N: Sequence[Sequence[float]], steps_N: Sequence[Seque
 
 
 def draw_reliability(rows: Sequence[ReliabilityRow]) -> np.ndarray:
-    """Mean target against mean score, with the share of steps in each bin behind it: (height, width, 4) bytes."""
+    """Mean target against mean score, above bars that show the share of steps in each bin: (height, width, 4) bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

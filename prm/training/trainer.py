@@ -1,6 +1,6 @@
 """VerifierTrainer: the Hugging Face `Trainer` with our loss, packed rows, evaluation per step, and complete checkpoints.
 
-Everything else (optimizer, schedules, DDP, FSDP, resume, logging) is the stock `Trainer`. Right after the last save the
+Everything else (optimizer, schedules, DDP, FSDP, resuming, logging) is the stock `Trainer`. After the last save, the
 checkpoint is loaded again and its scores are compared with those of the model in memory (`check_saved`).
 """
 
@@ -10,21 +10,21 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from accelerate.utils import AutocastKwargs
 from peft import LoraConfig, PeftModel, get_peft_model
-from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.evaluation.step_metrics import step_report
 from prm.models.step_classifier import HEAD
 from prm.models.tree_attention import check_supported
+from prm.training.batches import ProblemSampler, StepCollator
 from prm.training.distributed import check_devices
-from prm.training.examples import DatasetReport, Example, ProblemSampler, StepCollator
+from prm.training.examples import DatasetReport, Example, TraceExample
 from prm.training.losses import Objective, cross_entropy
 from prm.training.throughput import Throughput
 from prm.verifiers.checkpoint import FILE, VerifierConfig
@@ -34,28 +34,30 @@ from prm.verifiers.step_verifier import StepVerifier
 PADDING = -100.0
 """Fills the ragged rows of an evaluation; no score, loss or target can have this value."""
 
+TOLERANCE = 1e-5
+"""Largest difference of scores between the model in memory and the saved checkpoint."""
 
 NEEDED = {
     "average_tokens_across_devices": (True, "the loss is divided by the targets of all processes"),
-    "label_smoothing_factor": (0.0, "targets are chances already, and smoothing would do nothing"),
+    "label_smoothing_factor": (0.0, "targets are probabilities already, and smoothing would do nothing"),
     "train_sampling_strategy": ("random", "traces are drawn problem by problem, and no row has padding"),
     "bf16_full_eval": (False, "it would cast the fp32 head; --bf16 is autocast in evaluation too"),
     "fp16_full_eval": (False, "it would cast the fp32 head; --fp16 is autocast in evaluation too"),
 }
-"""Flags of the Trainer that would change the result, or nothing, without a word."""
+"""Flags of the Trainer that would silently change the result, or silently do nothing: the value needed, and why."""
 
 
-def add_lora(model: PreTrainedModel, r: int, alpha: int | None = None, dropout: float = 0.0) -> PeftModel:
-    """LoRA on all linear layers of the body; the head is trained in full and saved with the adapter.
+def add_lora(model: PreTrainedModel, r: int) -> PeftModel:
+    """LoRA on all linear layers of the body, with alpha = 2 r; the head is trained in full and saved with the adapter.
 
-    `task_type` TOKEN_CLS makes PEFT save the head, and without `exclude_modules` "all-linear" would wrap it (a TypeError
-    in PEFT 0.21; a frozen random head without the task type).
+    `task_type` TOKEN_CLS makes PEFT save the head. Without `exclude_modules`, "all-linear" would wrap the head too (a
+    TypeError in PEFT 0.21; a frozen random head without the task type).
     """
     config = LoraConfig(
         task_type="TOKEN_CLS",
         r=r,
-        lora_alpha=alpha or 2 * r,
-        lora_dropout=dropout,
+        lora_alpha=2 * r,
+        lora_dropout=0.0,
         target_modules="all-linear",
         exclude_modules=rf"(.*\.)?{HEAD}(\..*)?",
         modules_to_save=[HEAD],
@@ -73,11 +75,18 @@ class VerifierTrainer(Trainer):
         config: VerifierConfig,
         tokenizer: PreTrainedTokenizerBase,
         train_examples: Sequence[Example],
-        eval_examples: Sequence[Example] | None = None,
-        callbacks: list | None = None,
+        eval_examples: Sequence[TraceExample] = (),
         objective: Objective = cross_entropy,
-        shared_steps: Literal["per_trace", "once"] = "per_trace",
+        train_report: DatasetReport | None = None,
     ) -> None:
+        """
+        Args:
+            config: what the checkpoint says about itself.
+            train_report: what the model card says about the training data.
+
+        Raises:
+            ValueError: several GPUs in one process, an unsupported model, or flags that cannot work.
+        """
         if args.n_gpu > 1:
             raise ValueError(
                 f"{args.n_gpu} GPUs in one process; start with `accelerate launch` so that each has its own"
@@ -91,26 +100,26 @@ class VerifierTrainer(Trainer):
         self.verifier_config = config
         self.objective: Objective = objective
         self.tokenizer = tokenizer
+        self.train_examples = train_examples
+        self.eval_examples = eval_examples
+        self.train_report = train_report
+        self.last_scores_N: list[list[float]] = []
+        """Of the last evaluation, for every example of `eval_examples`."""
+        self.last_metrics: dict[str, float] = {}
+        """Of the last evaluation, without the prefix `eval_`."""
         self.throughput = Throughput(model)
         super().__init__(
             model=model,
             args=args,
-            data_collator=StepCollator(shared_steps),
+            data_collator=StepCollator(),
             train_dataset=_ListDataset(train_examples),
             eval_dataset=_ListDataset(eval_examples) if eval_examples else None,
             processing_class=tokenizer,
-            compute_loss_func=objective,  # makes the Trainer count labels over micro-batches and processes
+            compute_loss_func=objective,  # makes the Trainer count the targets of all micro-batches and processes
             compute_metrics=self._metrics if eval_examples else None,
-            callbacks=[self.throughput, *(callbacks or [])],
+            callbacks=[self.throughput],
         )
         check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
-        self.train_examples = train_examples
-        self.eval_examples = eval_examples or []
-        self.train_report: DatasetReport | None = None
-        """What the model card says about the training data."""
-        self.last_scores_N: list[list[float]] = []
-        """Of the last evaluation, for every example of `eval_examples`."""
-        self.last_metrics: dict[str, float] = {}
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         self.throughput.add(inputs)
@@ -122,11 +131,14 @@ class VerifierTrainer(Trainer):
         super().log(logs, start_time)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """As the stock method, but the objective also sees which trace each step belongs to."""
+        """Like the stock method, but the objective also knows which trace each step belongs to."""
+        # Not for the model: targets and owners of the steps, and a count that `training_step` has read.
         labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
         outputs = model(**inputs)
+        # One loss per target; none is averaged away inside a micro-batch.
         losses = self.objective(outputs.logits, labels, traces)
-        # Gradients are averaged over processes, the count is that of all of them.
+        # Divided by the targets of the whole optimizer step, in all micro-batches and processes. The backward pass
+        # averages gradients over processes, which would divide by their number once more: hence the factor.
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
@@ -138,45 +150,40 @@ class VerifierTrainer(Trainer):
         return super().autocast_smart_context_manager(cache_enabled)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
-        """Loss of this batch, (scores, losses) of its steps, each (traces, most steps), and targets of the same shape,
-        filled up with PADDING. The loss is the cross-entropy whatever the objective is, so that runs can be compared."""
+        """Loss of this batch; scores and losses of its steps; their targets. The last three are (traces, most steps),
+        filled with PADDING."""
         inputs = self._prepare_inputs(inputs)
         labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs).logits
+        # The cross-entropy whatever the objective is, so that runs with different objectives can be compared.
         scores, losses = torch.softmax(logits, -1)[:, 1], cross_entropy(logits, labels, traces)
+        # One row per trace: the Trainer gathers rows from all processes and drops those that only fill up the last batch.
+        # The losses go along, because `_metrics` averages them over steps, not over batches.
         return losses.mean(), (_ragged(scores, traces), _ragged(losses, traces)), _ragged(labels, traces)
 
     def _metrics(self, prediction: EvalPrediction) -> dict[str, float]:
         scores, losses = (np.asarray(array, dtype=float) for array in prediction.predictions)
         scores_N = [row[row != PADDING].tolist() for row in scores]
-        targets_N = [e["targets"] for e in self.eval_examples]
         report = step_report(
             scores_N,
-            [e["hard"] for e in self.eval_examples],
-            [e["problem"] for e in self.eval_examples],
-            targets_N=targets_N,
+            [example.hard for example in self.eval_examples],
+            [example.problem for example in self.eval_examples],
+            targets_N=[example.targets for example in self.eval_examples],
             aggregation=self.verifier_config.aggregation,
         )
-        # The Trainer's own `loss` is a mean of batch means, which depends on batch size and number of processes.
+        # In place of the Trainer's own `loss`, a mean of batch means: it depends on batch size and number of processes.
         report = {"loss": float(losses[losses != PADDING].mean()), **report}
         self.last_scores_N = scores_N
         self.last_metrics = {name: value for name, value in report.items() if not math.isnan(value)}
         return dict(self.last_metrics)  # the Trainer renames the keys of what it is given
 
     def _get_train_sampler(self, train_dataset=None) -> Sampler:
-        problems = [example["problem"] for example in self.train_examples]
+        problems = [example.problem for example in self.train_examples]
         return ProblemSampler(problems, self.args.seed if self.args.data_seed is None else self.args.data_seed)
 
-    def get_eval_dataloader(self, eval_dataset=None) -> DataLoader:
-        """Validation counts every trace, whatever the training counts once."""
-        training, self.data_collator = self.data_collator, StepCollator()
-        loader = super().get_eval_dataloader(eval_dataset)
-        self.data_collator = training
-        return loader
-
     def _get_eval_sampler(self, eval_dataset):
-        """In order, so that scores can be matched with the problems they belong to."""
+        """In order, so that scores can be matched with their examples."""
         return SequentialSampler(eval_dataset)
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -184,7 +191,7 @@ class VerifierTrainer(Trainer):
         self._describe(output_dir or str(self.args.output_dir))
 
     def _describe(self, folder: str) -> None:
-        """What makes a folder of weights a verifier: how it is read, and for people what it is."""
+        """Add what makes a folder of weights a verifier: how it is read, and a model card for people."""
         if self.args.should_save:
             self.verifier_config.save(folder)
             name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
@@ -192,41 +199,40 @@ class VerifierTrainer(Trainer):
             write_model_card(folder, name, self.verifier_config, self.tokenizer, data, self.last_metrics)
 
     def create_model_card(self, *args, **kwargs) -> None:
-        """Ours, in place of the stock card, which knows nothing of steps. `push_to_hub` calls this."""
+        """Ours, in place of the stock card, which knows nothing about steps. `push_to_hub` calls this."""
         self._describe(str(self.args.output_dir))
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """The stock method copies weights and tokenizer from the checkpoint and nothing that it does not know."""
+        """The stock method copies weights and tokenizer from the checkpoint; our own files have to be added."""
         if self.is_world_process_zero():
             for name in (FILE, "README.md"):
                 shutil.copy(Path(checkpoint_folder) / name, str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
 
-    def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]], tolerance: float = 1e-5) -> float:
+    def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> float:
         """Load the saved checkpoint and compare its scores with the model's; the largest difference.
 
-        Every process calls it, because a sharded model computes only if all take part; the main process compares, the
-        others return 0.
-
-        The last thing to do with a trainer: it takes mixed precision off the model, because under bf16 autocast the same
-        weights, merged and not, score differently by about 0.01.
+        Every process must call it, because a sharded model computes only if all take part; the first process compares,
+        the others return 0. Call it last: it takes mixed precision off the model.
 
         Raises:
-            RuntimeError: they differ by more than `tolerance`, so the checkpoint does not hold what was trained.
+            RuntimeError: they differ by more than `TOLERANCE`, so the checkpoint does not hold what was trained.
         """
         folder = str(self.args.output_dir)
+        # Without mixed precision: under bf16 autocast, the same weights score about 0.01 differently once they are merged.
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         live_N = StepVerifier(model, self.tokenizer, self.verifier_config).score_batch(prompts, steps_N)
         if not self.is_world_process_zero():
             return 0.0
-        unset_hf_deepspeed_config()  # under ZeRO-3 it would make `from_pretrained` wait for the other processes
+        # The others have returned: under ZeRO-3, `from_pretrained` would wait for them.
+        unset_hf_deepspeed_config()
         saved = StepVerifier.from_pretrained(folder, str(self.args.device))
         pairs = zip(live_N, saved.score_batch(prompts, steps_N), strict=True)
         difference = max(abs(a - b) for live, kept in pairs for a, b in zip(live.steps, kept.steps, strict=True))
-        if not difference <= tolerance:
+        if not difference <= TOLERANCE:  # true for NaN, too
             raise RuntimeError(
-                f"{folder}: its scores differ from the trained model by {difference:.2g} (more than"
-                f" {tolerance:g}): the checkpoint is not what was trained; do not use it"
+                f"{folder}: its scores differ from those of the trained model by {difference:.2g} (more than"
+                f" {TOLERANCE:g}): the checkpoint is not what was trained; do not use it"
             )
         return difference
 
@@ -243,7 +249,7 @@ class _ListDataset(Dataset):
 
 
 def _ragged(values: torch.Tensor, traces: torch.Tensor) -> torch.Tensor:
-    """(steps,) values and the trace of each -> (traces, most steps of a trace), filled up with PADDING."""
+    """(steps,) values and the trace of each -> (traces, most steps of a trace), filled with PADDING."""
     per_trace = torch.bincount(traces)
     column = torch.arange(len(traces), device=traces.device) - (per_trace.cumsum(0) - per_trace)[traces]
     padded = torch.full((len(per_trace), int(per_trace.max())), PADDING, device=values.device)

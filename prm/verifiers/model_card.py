@@ -1,15 +1,15 @@
 r"""The README.md of a verifier checkpoint: what it scores, how to load it, what it was trained on, how good it is.
 
-It is written with every checkpoint, from `prm_config.json` and the last validation; the Hub reads its front matter. The
-example in it is encoded by the checkpoint's own codec and tokenizer, so that it shows prompt, separator and read
-position as they are:
+It is written with every checkpoint, from `prm_config.json` and the last validation; the Hub reads its front matter. Its
+example is encoded by the checkpoint's own codec and tokenizer, so that prompt, separator and read position are the real
+ones:
 
     Start with 47, add 38.
     47 + 38 = 85⟦\n⟧
     #### 85⟦\n⟧
 
-Left out: a license, which is the choice of whoever publishes it, and rows of the training data, which may be private.
-A base model that is a local folder is named in the text but not in the front matter, where the Hub takes its own names only.
+Left out: a license, which the publisher must choose, and rows of the training data, which may be private. A base model
+in a local folder is named in the text but not in the front matter, where the Hub accepts only its own names.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from prm.verifiers.checkpoint import VerifierConfig
 EXAMPLE = "Start with 47, add 38.", ("47 + 38 = 85", "#### 85")
 
 MEANING: dict[Semantics, str] = {
-    "value": "the chance that the trace ends with the right answer if its generator goes on from this step. It holds for"
-    " the generator whose rollouts made the labels; for a stronger or weaker one the same step has another chance",
-    "correctness": "the chance that this step is right, whatever follows",
-    "outcome": "the chance that the whole trace ends with the right answer. It is read at the last step;"
+    "value": "the probability that the trace ends with the right answer if its generator continues from this step. It"
+    " applies to the generator whose rollouts made the labels; a stronger or weaker one has another probability",
+    "correctness": "the probability that this step is right, whatever follows",
+    "outcome": "the probability that the whole trace ends with the right answer. It is read at the last step;"
     " scores of earlier steps are by-products",
 }
 KINDS = {"prm": "process reward model", "orm": "outcome reward model"}
@@ -45,11 +45,11 @@ def write_model_card(
     training_data: str | None,
     metrics: dict[str, float],
 ) -> None:
-    """Write `folder`/README.md over whatever is there: PEFT and the Trainer write stock cards.
+    """Write `folder`/README.md, over the stock card that PEFT or the Trainer may have written.
 
     Args:
-        name: of the model, its title.
-        training_data: what the rows were (`prm.training.examples.DatasetReport`), if known.
+        name: of the model; the title.
+        training_data: counts of the rows (`prm.training.examples.DatasetReport`), if known.
         metrics: of the last validation, names without `eval_`; empty before the first one.
     """
     folder = Path(folder)
@@ -73,8 +73,8 @@ def write_model_card(
 
 def _meaning(config: VerifierConfig) -> str:
     if config.objective in ("ranking", "bradley_terry") or config.bad_weight != 1:
-        weight = f" with bad steps weighing {config.bad_weight:g}" if config.bad_weight != 1 else ""
-        return f"orders steps and traces and is no probability: it was trained by {config.objective}{weight}"
+        weight = f" with weight {config.bad_weight:g} on bad steps" if config.bad_weight != 1 else ""
+        return f"orders steps and traces and is not a probability: it was trained with {config.objective}{weight}"
     return f"is {MEANING[config.semantics]}"
 
 
@@ -120,11 +120,11 @@ def _codec(config: VerifierConfig, tokenizer: PreTrainedTokenizerBase) -> str:
     codec = config.codec
     encoded = codec.encode(tokenizer, *EXAMPLE)
     ids, ends = list(encoded.input_ids), list(encoded.step_ends)
-    behind = f"the marker `{codec.marker}`" if codec.marker else f"the separator {codec.separator!r}"
+    step_end = f"the marker `{codec.marker}`" if codec.marker else f"the separator {codec.separator!r}"
     return f"""## Step format
 
-Token ids of prompt, steps and {behind} behind every step are put together piece by piece, and the score of a step is read at
-the last token of what stands behind it: the token in ⟦ ⟧ below, at positions {ends} of {len(ids)}. At most
+The prompt, every step, and {step_end} after every step are tokenized separately and their ids concatenated. The score of
+a step is read at the last token of {step_end} after it: the token in ⟦ ⟧ below, at positions {ends} of {len(ids)}. At most
 {codec.max_length} tokens. `prm_config.json` holds all of this for programs.
 
 ```
@@ -163,24 +163,24 @@ problem, how often the right one scores higher.
 
 
 def _serving(name: str, config: VerifierConfig, tokenizer: PreTrainedTokenizerBase, adapter: bool) -> str:
-    """Found to work with vLLM 0.32. Its pooler can take rows at one token id only, so without a marker it gives all."""
+    """Tested with vLLM 0.32. Its pooler can select rows at one token id only, so without a marker it returns all rows."""
     if config.quantization is not None:
         return f"""## vLLM
 
-Not served as it is: the adapter belongs to a base rounded to 4 bits ({config.quantization}). Merged into the unrounded base,
-its scores shift; measure by how much before you use them."""
+Not served in this form: the adapter belongs to a base rounded to 4 bits ({config.quantization}). Merged into the unrounded
+base, its scores shift; measure by how much before you use them."""
     codec = config.codec
     launch = f"vllm serve {'merged' if adapter else name} --runner pooling --max-model-len {codec.max_length}"
     if codec.marker:
         pooler = {"pooling_type": "STEP", "step_tag_id": codec.step_end_ids(tokenizer)[0]}
-        read = "It answers with one row of probabilities per marker"
+        read = "It returns one row of probabilities per marker"
     else:
         pooler = {"pooling_type": "ALL"}
-        read = "It answers with one row of probabilities per token; take the rows at the step positions"
+        read = "It returns one row of probabilities per token; take the rows at the step positions"
     launch += f" --pooler-config '{json.dumps(pooler)}'"
     bases = " The MLP head is served on Qwen2 bases only." if config.head == "mlp" else ""
     merge = f"""Merge the adapter into its base first: `load_verifier("{name}").model.save_pretrained("merged")`; save the
-tokenizer beside it.
+tokenizer in the same folder.
 
 """
     return f"""## vLLM
@@ -190,16 +190,16 @@ tokenizer beside it.
 ```
 
 `POST /pooling {{"model": ..., "task": "token_classify", "input": [token ids]}}`. {read}; column 1 is the score. Send
-token ids made as above, not text: a tokenizer merges text across step ends.{bases}"""
+token ids made as above, not text: a tokenizer may merge text across step ends.{bases}"""
 
 
 def _limits(config: VerifierConfig) -> str:
     trace = (
         " As an ORM it cannot say which step is wrong."
         if config.kind == "orm"
-        else " It marks steps as likely or unlikely and proves nothing."
+        else " A score is an estimate, not a proof that a step is right or wrong."
     )
     return f"""## Limits
 
-Scores hold for problems and generators like those of the training data; elsewhere, measure first.{trace} Optimizing a
-generator or a long search against these scores finds their mistakes."""
+Scores are meant for problems and generators like those of the training data; measure before using them elsewhere.{trace}
+Optimizing a generator against these scores, or a long search, exploits their errors."""

@@ -117,7 +117,7 @@ class StepVerifier:
         device = next(self.model.parameters()).device
         row = pack([encoded.input_ids for encoded in encoded_N])
         index = torch.cat(
-            [places[list(encoded.step_ends)] for places, encoded in zip(row.places_N, encoded_N, strict=True)]
+            [positions[list(encoded.step_ends)] for positions, encoded in zip(row.positions_N, encoded_N, strict=True)]
         )
         batch = row.model_inputs() | {"step_index": index}
         logits = self.model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits

@@ -119,14 +119,14 @@ for problem in arithmetic.load("train", 8):
         labels = tuple(value > 0.4 for value in values)
         steps.append(LabeledRow(problem, LabeledTrace(trace, labels, values, None, "random", "value")))
         outcomes.append(LabeledRow(problem, LabeledTrace(trace, (bool(index),) * len(gold), None, None, "", "outcome")))
-hard = prm_examples(steps[:8], codec, tokenizer, "hard")[0]
+hard = prm_examples(steps[:8], codec, tokenizer, "hard").examples
 data = {
     "cross_entropy": hard,
-    "squared_error": prm_examples(steps[:8], codec, tokenizer, "soft")[0],
+    "squared_error": prm_examples(steps[:8], codec, tokenizer, "soft").examples,
     "ranking": hard,
     "weighted": hard,
-    "bradley_terry": pair_examples(orm_examples(outcomes, codec, tokenizer)[0]),
-    "every_token": orm_examples(outcomes[:8], codec, tokenizer, "all")[0],
+    "bradley_terry": pair_examples(orm_examples(outcomes, codec, tokenizer).examples),
+    "every_token": orm_examples(outcomes[:8], codec, tokenizer, "all").examples,
 }
 weights = {}
 for name, examples in data.items():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from transformers import TrainingArguments
 
 from prm.datasets import arithmetic
 from prm.storage.jsonl import write_jsonl
@@ -127,7 +128,7 @@ def test_prm_through_accelerate_with_flags_over_yaml_and_wandb_offline(files, tm
     (log,) = run.glob("run-*.wandb")
     recorded = log.read_bytes()
     assert b"eval/trace_auc_within_problem" in recorded
-    assert b"lora_r" in recorded  # our own flags stand beside the Trainer's
+    assert b"lora_r" in recorded  # our own flags, in addition to the Trainer's
 
 
 def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
@@ -156,7 +157,7 @@ def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
     ("more", "head"),
     [
         ({"objective": "ranking", "bad_weight": 1}, "linear"),
-        ({"objective": "squared_error", "bad_weight": 2, "shared_steps": "once"}, "linear"),
+        ({"objective": "squared_error", "bad_weight": 2}, "linear"),
         ({"until_first_error": True, "head": "mlp", "freeze_backbone": True}, "mlp"),
         ({"lora_r": 4, "load_in_4bit": True}, "linear"),
     ],
@@ -182,9 +183,21 @@ def test_orm_on_pairs_or_at_every_token_exports_to_one_logit(more, files, tmp_pa
 def test_truncated_validation_rows_do_not_end_a_finished_run(files, tmp_path, run_here, capsys):
     run_here("train_prm.py", *flags(config=files / "prm.yaml", output_dir=tmp_path / "prm", max_steps=1, max_length=40))
     out = capsys.readouterr().out
-    assert "0 truncated" not in out.split("validation")[1].split("unlabeled")[0]
+    (validation,) = [line for line in out.splitlines() if line.startswith("validation  12 traces")]
+    assert "0 truncated" not in validation
     assert "loaded again, scores agree" in out
     assert (tmp_path / "prm" / "eval_results.json").is_file()
+
+
+def test_main_takes_dataclasses_and_returns_the_trainer(files, tmp_path):
+    names = runpy.run_path(str(ROOT / "recipes" / "train_prm.py"), run_name="imported")
+    script = names["PrmArguments"](model=str(files / "base"), data=str(files / "train.jsonl"), objective="ranking")
+    script.eval_data, script.max_length = str(files / "validation.jsonl"), 128
+    training = TrainingArguments(str(tmp_path / "prm"), max_steps=2, report_to="none", disable_tqdm=True)
+    trainer = names["main"](script, training)
+    assert trainer.state.global_step == 2
+    assert trainer.last_metrics["n_traces"] == 12
+    assert load_verifier(str(tmp_path / "prm")).config == trainer.verifier_config
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(files, tmp_path, run_here):
@@ -204,7 +217,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(files, tmp_path, run_here
     ],
 )
 def test_settings_that_make_no_sense_are_refused(script, more, message, files, tmp_path, run_here):
-    with pytest.raises((SystemExit, ValueError), match=message):
+    with pytest.raises(ValueError, match=message):
         run_here(script, *flags(config=files / "prm.yaml", output_dir=tmp_path / "out", **more))
 
 
@@ -236,10 +249,10 @@ def test_mixed_meanings_are_refused_in_training_and_validation_rows(files, tmp_p
     base = flags(**COMMON, model=files / "base", output_dir=tmp_path / "prm")
     for data, eval_data in (("mixed", "value"), ("mixed", "mixed")):
         paths = flags(data=tmp_path / f"{data}.jsonl", eval_data=tmp_path / f"{eval_data}.jsonl")
-        with pytest.raises(SystemExit, match=r"mix labels of different meaning \(correctness, value\)"):
+        with pytest.raises(ValueError, match=r"mix labels of different meaning \(correctness, value\)"):
             run_here("train_prm.py", *base, *paths)
     paths = flags(data=tmp_path / "value.jsonl", eval_data=files / "validation.jsonl")
-    with pytest.raises(SystemExit, match=r"mix labels of different meaning \(correctness, value\)"):
+    with pytest.raises(ValueError, match=r"mix labels of different meaning \(correctness, value\)"):
         run_here("train_prm.py", *base, *paths)
 
 
@@ -262,6 +275,6 @@ def test_unknown_flags_and_keys_and_empty_files_are_refused_by_name(script, file
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     for name in ("data", "eval_data"):
-        with pytest.raises(SystemExit, match=r"empty\.jsonl has no "):
+        with pytest.raises(ValueError, match=r"empty\.jsonl has no row to use"):
             run_here(script, *config, *flags(**{name: empty}))
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())

@@ -25,7 +25,7 @@ def test_the_example_of_the_docstring_by_hand():
     assert row.input_ids.tolist() == [a, b, c, d, e, f]
     assert row.position_ids.tolist() == [0, 1, 2, 2, 3, 0]
     assert row.subtree_end.tolist() == [5, 5, 3, 5, 5, 6]
-    assert [places.tolist() for places in row.places_N] == [[0, 1, 2], [0, 1, 3, 4], [5]]
+    assert [positions.tolist() for positions in row.positions_N] == [[0, 1, 2], [0, 1, 3, 4], [5]]
     assert segments(row.subtree_end) == [(0, 2, 5), (2, 3, 3), (3, 5, 5), (5, 6, 6)]
 
 
@@ -37,17 +37,17 @@ def test_every_token_sees_exactly_the_tokens_in_front_of_it_in_its_sequence(seed
     assert len(row.input_ids) == len(prefixes) < sum(map(len, sequences))  # each distinct prefix is one token
     i = torch.arange(len(row.input_ids))
     seen = (i[None, :] <= i[:, None]) & (i[:, None] < row.subtree_end[None, :])
-    for sequence, places in zip(sequences, row.places_N, strict=True):
-        assert row.input_ids[places].tolist() == sequence
-        assert row.position_ids[places].tolist() == list(range(len(sequence)))
-        for depth, place in enumerate(places.tolist()):
-            assert seen[place].nonzero().flatten().tolist() == places[: depth + 1].tolist()
+    for sequence, positions in zip(sequences, row.positions_N, strict=True):
+        assert row.input_ids[positions].tolist() == sequence
+        assert row.position_ids[positions].tolist() == list(range(len(sequence)))
+        for depth, position in enumerate(positions.tolist()):
+            assert seen[position].nonzero().flatten().tolist() == positions[: depth + 1].tolist()
 
 
 def test_equal_sequences_and_prefixes_of_others_need_no_tokens_of_their_own():
     row = pack([[1, 2, 3], [1, 2], [1, 2, 3], [1]])
     assert row.input_ids.tolist() == [1, 2, 3]
-    assert [places.tolist() for places in row.places_N] == [[0, 1, 2], [0, 1], [0, 1, 2], [0]]
+    assert [positions.tolist() for positions in row.positions_N] == [[0, 1, 2], [0, 1], [0, 1, 2], [0]]
 
 
 @pytest.mark.parametrize("sequences", [[], [[1], []]])

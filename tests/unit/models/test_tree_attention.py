@@ -43,7 +43,7 @@ def test_kernel_calls_equal_a_dense_mask_in_outputs_and_gradients(small, monkeyp
     tokens = len(row.input_ids)
     shapes = [(1, heads, tokens, 16) for heads in (6, 2, 2)]  # grouped queries
     query, key, value = (torch.randn(shape, requires_grad=True) for shape in shapes)
-    tree = tree_attention.plan(row.subtree_end)
+    tree = tree_attention.attention_calls(row.subtree_end)
     assert {1: len(tree) > 20, 64: len(tree) > 3, 10_000: len(tree) == 3}[small]  # three roots
     out, _ = tree_attention.tree_attention(torch.nn.Module(), query, key, value, None, tree=tree, scaling=0.3)
     weights = torch.randn_like(out)
@@ -81,7 +81,7 @@ def test_packed_row_equals_separate_sequences_in_logits_and_gradients(base, lora
 
     row = pack(sequences)
     assert len(row.input_ids) < 0.7 * sum(map(len, sequences))
-    packed = model(**row.model_inputs(), step_index=torch.cat(row.places_N)).logits
+    packed = model(**row.model_inputs(), step_index=torch.cat(row.positions_N)).logits
     (packed * torch.cat(weights)).sum().backward()
     assert torch.allclose(packed, torch.cat(separate), atol=1e-5)
     for name, p in model.named_parameters():
@@ -109,15 +109,15 @@ def test_flex_attention_with_the_mask_of_gpus_equals_the_calls_of_the_cpu():
     tokens = len(row.input_ids)
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 4, tokens, 16) for _ in range(3))
-    block_mask = create_block_mask(tree_attention._mask_of(row.subtree_end), None, None, tokens, tokens, device="cpu")
-    tree = tree_attention.plan(row.subtree_end)
+    block_mask = create_block_mask(tree_attention.flex_mask(row.subtree_end), None, None, tokens, tokens, device="cpu")
+    tree = tree_attention.attention_calls(row.subtree_end)
     ours, _ = tree_attention.tree_attention(torch.nn.Module(), query, key, value, None, tree=tree, scaling=None)
     assert torch.allclose(flex_attention(query, key, value, block_mask=block_mask).transpose(1, 2), ours, atol=2e-6)
 
 
 def test_dropout_and_soft_caps_are_refused():
     row = pack([[1, 2], [1, 3]])
-    tree = tree_attention.plan(row.subtree_end)
+    tree = tree_attention.attention_calls(row.subtree_end)
     x = torch.randn(1, 2, 3, 8)
     for option in ({"dropout": 0.1}, {"softcap": 30.0}):
         with pytest.raises(ValueError, match="asks for attention dropout or soft-capped scores"):

@@ -52,8 +52,8 @@ def test_ranking_orders_good_steps_and_puts_them_above_bad_ones_by_the_margin():
 def test_ranking_compares_within_a_trace_only():
     z, targets = logits_of(0.5, -1.0, 2.0, 0.3), torch.tensor([1.0, 0.0, 1.0, 0.0])
     together = ranking(z, targets, torch.tensor([0, 0, 1, 1]))
-    apart = torch.cat([ranking(z[k : k + 2], targets[k : k + 2], ONE_TRACE[:2]) for k in (0, 2)])
-    assert together.tolist() == pytest.approx(apart.tolist())
+    separate = torch.cat([ranking(z[k : k + 2], targets[k : k + 2], ONE_TRACE[:2]) for k in (0, 2)])
+    assert together.tolist() == pytest.approx(separate.tolist())
     assert together.tolist() != pytest.approx(ranking(z, targets, torch.zeros(4, dtype=torch.long)).tolist())
 
 

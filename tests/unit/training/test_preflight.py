@@ -26,21 +26,13 @@ WRONG = row(("47 + 38 = 75", "#### 75"), (False, False), (0.25, 0.0), 2)
 
 
 def encode(rows, targets="hard"):
-    return prm_examples(rows, CODEC, TOKENIZER, targets)
+    return prm_examples(rows, CODEC, TOKENIZER, targets).examples
 
 
-def test_report_and_samples(tmp_path, capsys):
+def test_report_and_samples(capsys):
     rows = [RIGHT, replace(RIGHT, where="train.jsonl:3"), WRONG]
-    failed = labeled_to_row(PROBLEM, RIGHT.labeled) | {"status": "no_steps", "completions": [], "labels": []}
-    write_jsonl(tmp_path / "train.jsonl", [labeled_to_row(r.problem, r.labeled) for r in rows] + [failed])
-    preflight(
-        str(tmp_path / "train.jsonl"),
-        3,
-        (rows, *encode(rows, "soft")),
-        (rows[2:], *encode(rows[2:], "soft")),
-        CODEC,
-        TOKENIZER,
-    )
+    train, validation = (prm_examples(some, CODEC, TOKENIZER, "soft") for some in (rows, rows[2:]))
+    preflight("train.jsonl", train, validation, CODEC, TOKENIZER)
     sample = r"""Start with 47, add 38.
 47 + 38 = 85⟦\n → 1.00⟧
 #### 85⟦\n → 0.75⟧
@@ -49,7 +41,6 @@ def test_report_and_samples(tmp_path, capsys):
         capsys.readouterr().out
         == rf"""train       3 traces, 6 labeled steps (66.7% good, mean target 0.625), 0 truncated, 45 tokens
 validation  1 traces, 2 labeled steps (0.0% good, mean target 0.125), 0 truncated, 15 tokens
-unlabeled   1 of 4 rows of train.jsonl (no_steps 1)
 
 train.jsonl:1
 {sample}
@@ -68,7 +59,7 @@ def test_the_token_that_is_read_is_shown(merging_tokenizer):
     def shown(separator):
         codec = StepCodec(separator=separator)
         steps = row(("It is 8.", "Then 9."), (True, False)).labeled
-        ((example,), _) = prm_examples([LabeledRow(PROBLEM, steps, "x")], codec, merging_tokenizer, "hard")
+        (example,) = prm_examples([LabeledRow(PROBLEM, steps, "x")], codec, merging_tokenizer, "hard").examples
         return show_targets(example, merging_tokenizer).removeprefix(PROBLEM.prompt)
 
     assert shown("\n\n") == "\nIt is 8.⟦\\n\\n → 1.00⟧\nThen 9.⟦\\n\\n → 0.00⟧\n"
@@ -76,7 +67,7 @@ def test_the_token_that_is_read_is_shown(merging_tokenizer):
 
 
 def test_samples_are_spread_and_prefer_traces_with_an_error():
-    good, bad = {"hard": [True, True]}, {"hard": [True, False]}
+    good, bad = encode([RIGHT])[0], replace(encode([RIGHT])[0], hard=(True, False))
     assert samples([good] * 9) == [0, 3, 6]
     assert samples([bad, bad, good, good, good, bad, good, bad, bad]) == [0, 5, 7]
     assert samples([good, bad]) == [0, 1]
@@ -93,41 +84,40 @@ def test_rows_without_labels_are_counted(tmp_path):
 
 
 def test_data_without_two_targets_are_refused():
-    examples, _ = encode([RIGHT, RIGHT])
-    with pytest.raises(ValueError, match=r"a\.jsonl: all 2 rows have the one target 1 \(every labeled step is good\)"):
-        check_targets("a.jsonl", examples)
-    with pytest.raises(ValueError, match=r"the one target 0 \(every labeled step is bad\).* sample more per problem"):
-        check_targets("a.jsonl", encode([WRONG])[0])
+    with pytest.raises(ValueError, match=r"a\.jsonl: all 2 rows have the same target 1 \(every labeled step is good\)"):
+        check_targets("a.jsonl", encode([RIGHT, RIGHT]))
+    with pytest.raises(ValueError, match=r"the same target 0 \(every labeled step is bad\).* sample more per problem"):
+        check_targets("a.jsonl", encode([WRONG]))
     same = row(("#### 85",), (True,), (0.5,))
-    with pytest.raises(ValueError, match=r"the one target 0\.5 \(every value is equal\)"):
-        check_targets("a.jsonl", encode([same, same], "soft")[0])
+    with pytest.raises(ValueError, match=r"the same target 0\.5 \(every value is equal\)"):
+        check_targets("a.jsonl", encode([same, same], "soft"))
     with pytest.raises(ValueError, match=r"a\.jsonl: no training examples; .*--limit"):
         check_targets("a.jsonl", [])
-    check_targets("a.jsonl", encode([RIGHT], "soft")[0])  # all good, but not alike
-    check_targets("a.jsonl", encode([RIGHT, WRONG])[0])
+    check_targets("a.jsonl", encode([RIGHT], "soft"))  # all good, but not equal
+    check_targets("a.jsonl", encode([RIGHT, WRONG]))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"step_ends": [11, 15]}, r"train\.jsonl:2: step ends \[11, 15\] must rise and lie within the 15 tokens"),
-        ({"step_ends": [14, 11]}, r"train\.jsonl:2: step ends \[14, 11\] must rise"),
-        ({"step_ends": [-1, 14]}, r"train\.jsonl:2: step ends \[-1, 14\] must rise"),
-        ({"step_ends": [14]}, r"train\.jsonl:2: 1 step ends but 2 targets"),
+        ({"step_ends": (11, 15)}, r"train\.jsonl:2: step ends \[11, 15\] must increase and lie within the 15 tokens"),
+        ({"step_ends": (14, 11)}, r"train\.jsonl:2: step ends \[14, 11\] must increase"),
+        ({"step_ends": (-1, 14)}, r"train\.jsonl:2: step ends \[-1, 14\] must increase"),
+        ({"step_ends": (14,)}, r"train\.jsonl:2: 1 step ends but 2 targets"),
         (
-            {"step_ends": [10, 14]},
+            {"step_ends": (10, 14)},
             r"train\.jsonl:2: a score is read at token 10, '75', not at the end of a step, '\\n'",
         ),
-        ({"targets": [0.0, 1.5]}, r"train\.jsonl:2: target 1\.5 is not in 0\.\.1"),
-        ({"targets": [float("nan"), 1.0]}, r"train\.jsonl:2: target nan is not in 0\.\.1"),
+        ({"targets": (0.0, 1.5)}, r"train\.jsonl:2: target 1\.5 is not in 0\.\.1"),
+        ({"targets": (float("nan"), 1.0)}, r"train\.jsonl:2: target nan is not in 0\.\.1"),
     ],
 )
 def test_examples_that_read_a_label_where_no_step_ends_are_refused(changes, message):
-    (right, wrong), _ = encode([RIGHT, WRONG])
-    assert wrong["step_ends"] == [11, 14]
+    right, wrong = encode([RIGHT, WRONG])
+    assert wrong.step_ends == (11, 14)
     check_examples([RIGHT, WRONG], [right, wrong], CODEC, TOKENIZER)
     with pytest.raises(ValueError, match=message):
-        check_examples([RIGHT, WRONG], [right, wrong | changes], CODEC, TOKENIZER)
+        check_examples([RIGHT, WRONG], [right, replace(wrong, **changes)], CODEC, TOKENIZER)
 
 
 def test_examples_of_another_codec_and_texts_with_the_marker_are_refused(plain_tokenizer):
@@ -138,22 +128,22 @@ def test_examples_of_another_codec_and_texts_with_the_marker_are_refused(plain_t
         return LabeledRow(problem, row(steps, (True,) * len(steps), line=5).labeled, "train.jsonl:5")
 
     rows = [make("It is 8.", "Then 9.")]
-    examples, _ = prm_examples(rows, marked, plain_tokenizer, "hard")
+    examples = prm_examples(rows, marked, plain_tokenizer, "hard").examples
     check_examples(rows, examples, marked, plain_tokenizer)
     with pytest.raises(
         ValueError, match=r"train\.jsonl:5: a score is read at token .*'<eos>', not at the end of a step, '\\n"
     ):
         check_examples(rows, examples, StepCodec(separator="\n"), plain_tokenizer)
     rows = [make("It is 8.", "Then <eos> 9.")]
-    examples, _ = prm_examples(rows, marked, plain_tokenizer, "hard")
-    with pytest.raises(ValueError, match=r"train\.jsonl:5: the marker '<eos>' stands within the text 'Then <eos> 9\.'"):
+    examples = prm_examples(rows, marked, plain_tokenizer, "hard").examples
+    with pytest.raises(ValueError, match=r"train\.jsonl:5: the marker '<eos>' occurs within the text 'Then <eos> 9\.'"):
         check_examples(rows, examples, marked, plain_tokenizer)
 
 
 def test_an_orm_may_have_a_target_at_every_token():
     outcome = row(("47 + 38 = 85", "#### 85"), (True, True), semantics="outcome")
-    ((example,), _) = orm_examples([outcome], CODEC, TOKENIZER)
-    everywhere = example | {"step_ends": list(range(6, 15)), "targets": [1.0] * 9}
+    (example,) = orm_examples([outcome], CODEC, TOKENIZER).examples
+    everywhere = replace(example, step_ends=tuple(range(6, 15)), targets=(1.0,) * 9)
     check_examples([outcome], [everywhere], CODEC, TOKENIZER)
     with pytest.raises(ValueError, match="a score is read at token 13, '85'"):
-        check_examples([outcome], [everywhere | {"step_ends": list(range(5, 14))}], CODEC, TOKENIZER)
+        check_examples([outcome], [replace(everywhere, step_ends=tuple(range(5, 14)))], CODEC, TOKENIZER)

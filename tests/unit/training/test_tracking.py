@@ -2,14 +2,12 @@
 
 import base64
 import hashlib
-from types import SimpleNamespace
 
 import numpy as np
-import pytest
 
 from prm.evaluation.step_metrics import reliability
 from prm.training import tracking
-from prm.training.tracking import WandbTracking, draw_reliability, scores_by_depth
+from prm.training.tracking import data_artifact, draw_reliability, scores_by_depth
 
 
 def test_scores_by_depth_puts_every_score_into_one_bin():
@@ -29,29 +27,18 @@ def test_reliability_diagram_is_a_picture_that_depends_on_the_scores():
     assert (good != bad).any()
 
 
-@pytest.fixture
-def logged(monkeypatch, tmp_path):
-    """`logged(limit)`: the artifact that stands for an 8-byte file if files are uploaded below `limit` bytes."""
-
-    def log(limit):
+def test_small_data_are_uploaded_and_large_ones_named(monkeypatch, tmp_path):
+    path = tmp_path / "labeled rows.jsonl"
+    path.write_bytes(b"8 bytes\n")
+    digest = base64.b64encode(hashlib.md5(b"8 bytes\n").digest()).decode()
+    entries = []
+    for limit in (9, 8):
         monkeypatch.setattr(tracking, "UPLOAD_BELOW", limit)
-        (tmp_path / "labeled rows.jsonl").write_bytes(b"8 bytes\n")
-        artifacts = []
-        subject = WandbTracking(SimpleNamespace(), None)
-        subject.run = SimpleNamespace(_log_artifact=lambda artifact, **flags: artifacts.append((artifact, flags)))
-        subject._use_data(str(tmp_path / "labeled rows.jsonl"))
-        ((artifact, flags),) = artifacts
-        assert flags["use_after_commit"]  # an input, no result
+        artifact = data_artifact(str(path))
         assert (artifact.type, artifact.name) == ("dataset", "data-labeled-rows")
         assert artifact.metadata["hash"] == hashlib.sha256(b"8 bytes\n").hexdigest()[:16]
-        return artifact.manifest.entries["labeled rows.jsonl"]
-
-    return log
-
-
-def test_small_data_are_uploaded_and_large_ones_named(logged, tmp_path):
-    digest = base64.b64encode(hashlib.md5(b"8 bytes\n").digest()).decode()
-    small, large = logged(9), logged(8)
+        entries.append(artifact.manifest.entries["labeled rows.jsonl"])
+    small, large = entries
     assert (small.digest, small.ref) == (digest, None)
     assert small.local_path is not None
-    assert (large.digest, large.ref) == (digest, (tmp_path / "labeled rows.jsonl").as_uri())
+    assert (large.digest, large.ref) == (digest, path.as_uri())

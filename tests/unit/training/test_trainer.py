@@ -1,4 +1,4 @@
-"""VerifierTrainer: one step against autograd by hand however the batch is cut up, metrics, checkpoints, resuming."""
+"""VerifierTrainer: one step against autograd by hand however the batch is split, metrics, checkpoints, resuming."""
 
 import math
 import random
@@ -15,11 +15,12 @@ from prm.encoding.codec import StepCodec
 from prm.evaluation.step_metrics import step_report
 from prm.models.loading import from_base
 from prm.storage.jsonl import write_jsonl
-from prm.storage.rows import LabeledRow, labeled_to_row
+from prm.storage.rows import LabeledRow, labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
-from prm.training.examples import StepCollator, orm_examples, pair_examples, prm_examples
+from prm.training.batches import StepCollator
+from prm.training.examples import orm_examples, pair_examples, prm_examples
 from prm.training.losses import bradley_terry, cross_entropy, ranking, squared_error, weigh_bad
-from prm.training.run import run_training
+from prm.training.run import fit, load_model, read_rows
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.types import LabeledTrace, Trace
 from prm.verifiers import load_verifier
@@ -66,7 +67,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def examples(rows, tokenizer):
-    return {targets: prm_examples(rows, CODEC, tokenizer, targets)[0] for targets in ("soft", "hard")}
+    return {targets: prm_examples(rows, CODEC, tokenizer, targets).examples for targets in ("soft", "hard")}
 
 
 @pytest.fixture
@@ -76,15 +77,11 @@ def files_of_rows(tmp_path, rows):
 
 
 @pytest.fixture
-def make_trainer(tmp_path, bases, tokenizer, examples):
-    """`make_trainer(targets, base, lora_r, **training_arguments)`: trains on 8 rows, validates on the other 8."""
+def settings(tmp_path):
+    """`settings(**changes)`: training arguments of one step on eight rows."""
 
-    def make(targets="soft", base="llama", lora_r=0, **changes):
-        torch.manual_seed(1)
-        model = from_base(bases[base])
-        if lora_r:
-            model = add_lora(model, lora_r)
-        settings = {
+    def make(**changes):
+        values = {
             "output_dir": str(tmp_path / "out"),
             "per_device_train_batch_size": 8,
             "max_steps": 1,
@@ -98,9 +95,22 @@ def make_trainer(tmp_path, bases, tokenizer, examples):
             "disable_tqdm": True,
             "use_cpu": True,
         }
-        args = TrainingArguments(**settings | changes)
+        return TrainingArguments(**values | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_trainer(settings, bases, tokenizer, examples):
+    """`make_trainer(targets, base, lora_r, **training_arguments)`: trains on 8 rows, validates on the other 8."""
+
+    def make(targets="soft", base="llama", lora_r=0, **changes):
+        torch.manual_seed(1)
+        model = from_base(bases[base])
+        if lora_r:
+            model = add_lora(model, lora_r)
         examples_N = examples[targets]
-        return VerifierTrainer(model, args, CONFIG, tokenizer, examples_N[:8], examples_N[8:])
+        return VerifierTrainer(model, settings(**changes), CONFIG, tokenizer, examples_N[:8], examples_N[8:])
 
     return make
 
@@ -115,18 +125,18 @@ def largest_difference(a, b):
 
 
 @pytest.mark.parametrize("targets", ["soft", "hard"])
-def test_step_is_the_same_however_the_batch_is_cut_up_and_equals_autograd_by_hand(targets, make_trainer, examples):
+def test_step_is_the_same_however_the_batch_is_split_and_equals_autograd_by_hand(targets, make_trainer, examples):
     batch = examples[targets][:8]
-    counts = [len(example["targets"]) for example in batch]
+    counts = [len(example.targets) for example in batch]
     assert len(set(counts)) > 2  # uneven rows, or the mean of means would be right by luck
 
     model = make_trainer(targets).model.train()
     total = torch.zeros(())
     for example in batch:  # one row at a time, no padding, all logits
-        logits = model(torch.tensor([example["input_ids"]])).logits[0, example["step_ends"]]
-        chance = torch.softmax(logits, -1)
-        target = torch.tensor(example["targets"])
-        total = total - (target * chance[:, 1].log() + (1 - target) * chance[:, 0].log()).sum()
+        logits = model(torch.tensor([example.input_ids])).logits[0, list(example.step_ends)]
+        p = torch.softmax(logits, -1)
+        target = torch.tensor(example.targets)
+        total = total - (target * p[:, 1].log() + (1 - target) * p[:, 0].log()).sum()
     loss = total / sum(counts)
     loss.backward()
     gradient = {name: p.grad for name, p in model.named_parameters()}
@@ -154,9 +164,9 @@ def outcomes(tokenizer):
             labels = (index == 0,) * len(steps)
             trace = Trace(problem.id, steps, steps[-1], index == 0, index=index)
             rows.append(LabeledRow(problem, LabeledTrace(trace, labels, None, None, "outcome", "outcome")))
-    pairs = pair_examples(orm_examples(rows, CODEC, tokenizer)[0])
+    pairs = pair_examples(orm_examples(rows, CODEC, tokenizer).examples)
     assert len(pairs) == 8
-    return {"pairs": pairs, "tokens": orm_examples(rows[4:12], CODEC, tokenizer, "all")[0]}
+    return {"pairs": pairs, "tokens": orm_examples(rows[4:12], CODEC, tokenizer, "all").examples}
 
 
 @pytest.mark.parametrize(
@@ -169,7 +179,7 @@ def outcomes(tokenizer):
         (cross_entropy, "tokens"),
     ],
 )
-def test_every_objective_takes_the_same_step_however_the_batch_is_cut_up(
+def test_every_objective_takes_the_same_step_however_the_batch_is_split(
     objective, data, make_trainer, examples, outcomes
 ):
     results = []
@@ -196,8 +206,8 @@ def test_loss_of_pairs_is_that_of_separate_sequences(make_trainer, outcomes):
     expected = []
     for pair in outcomes["pairs"]:
         z = []
-        for trace in pair["pair"]:
-            bad, good = model(torch.tensor([trace["input_ids"]])).logits[0, -1].tolist()
+        for trace in (pair.right, pair.wrong):
+            bad, good = model(torch.tensor([trace.input_ids])).logits[0, -1].tolist()
             z.append(good - bad)
         expected.append(math.log1p(math.exp(z[1] - z[0])))
     trainer.train()
@@ -206,17 +216,14 @@ def test_loss_of_pairs_is_that_of_separate_sequences(make_trainer, outcomes):
 
 def test_body_may_stay_frozen(bases, files_of_rows):
     script = VerifierArguments(model=bases["llama"], data=files_of_rows, head="mlp", freeze_backbone=True)
-    model = script.load_model()
-    assert {name for name, p in model.named_parameters() if p.requires_grad} == {
+    assert {name for name, p in load_model(script).named_parameters() if p.requires_grad} == {
         "score.0.weight",
         "score.0.bias",
         "score.2.weight",
         "score.2.bias",
     }
-    assert (script.verifier_config("prm", "value").head, script.verifier_config("prm", "value").quantization) == (
-        "mlp",
-        None,
-    )
+    config = script.verifier_config("prm", "value")
+    assert (config.head, config.quantization, config.aggregation) == ("mlp", None, "last")
 
 
 @pytest.mark.parametrize(
@@ -224,7 +231,8 @@ def test_body_may_stay_frozen(bases, files_of_rows):
     [
         ({"freeze_backbone": True, "lora_r": 4}, "--freeze_backbone trains the head only, --lora_r 4 asks for more"),
         ({"load_in_4bit": True}, "4-bit weights cannot be trained; add --lora_r 16"),
-        ({"shared_steps": "never"}, "--shared_steps 'never' is not one of per_trace, once"),
+        ({"objective": "ranking", "bad_weight": 2.0}, "--objective ranking compares steps with each other"),
+        ({"objective": "bradley_terry", "bad_weight": 2.0}, "--objective bradley_terry compares steps with each other"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes, message):
@@ -232,30 +240,34 @@ def test_settings_that_contradict_each_other_are_refused(changes, message):
         VerifierArguments(model="base", data="rows.jsonl", **changes)
 
 
-@pytest.mark.parametrize("changes", [{"bad_weight": 2.0}, {"shared_steps": "once"}])
-@pytest.mark.parametrize("objective", ["ranking", "bradley_terry"])
-def test_objectives_that_compare_take_no_weights(objective, changes):
-    with pytest.raises(ValueError, match=f"--objective {objective} compares steps with each other"):
-        VerifierArguments(model="base", data="rows.jsonl", **changes).weighted(objective)
+def test_rows_are_those_of_both_files_or_a_tenth_of_the_problems_is_held_out(rows, tmp_path, capsys):
+    def write(name, some, **changes):
+        write_jsonl(tmp_path / name, [labeled_to_row(row.problem, row.labeled) | changes for row in some])
+        return str(tmp_path / name)
+
+    def read(data, **options):
+        train, validation = read_rows(VerifierArguments(model="base", data=data, **options), read_labeled)
+        return [row.labeled.trace.id for row in train], [row.labeled.trace.id for row in validation]
+
+    many = [
+        LabeledRow(problem, LabeledTrace(Trace(problem.id, ("#### 1",), "1", True), (True,), None, None, "", "value"))
+        for problem in arithmetic.load("train", 60)
+    ]
+    ids, all_rows, others = [row.labeled.trace.id for row in many], write("all.jsonl", many), write("8.jsonl", rows[:8])
+    assert read(all_rows, eval_data=others) == (ids, [row.labeled.trace.id for row in rows[:8]])
+    assert read(all_rows, eval_data=others, limit=3)[0] == ids[:3]
+    train, validation = read(all_rows)
+    assert 1 <= len(validation) <= 15
+    assert sorted(train + validation) == sorted(ids)
+
+    failed = write("failed.jsonl", many, status="no_steps")
+    for data, eval_data in ((failed, others), (failed, None), (others, failed)):
+        with pytest.raises(ValueError, match=r"failed\.jsonl has no row to use: a PRM needs rows with status ok"):
+            read(data, eval_data=eval_data)
+    assert "unlabeled   60 of 60 rows of failed.jsonl (no_steps 60)\n" in capsys.readouterr().out
 
 
-def test_shared_steps_may_count_once(make_trainer, examples):
-    """Two traces of equal steps: counted once, loss and gradient are those of one trace with the mean of the targets."""
-    one = dict(examples["soft"][0])
-    other = one | {"targets": [1 - t for t in one["targets"]]}
-    mean = one | {"targets": [0.5] * len(one["targets"])}
-    results = []
-    for batch, shared_steps in (([one, other], "once"), ([mean], "per_trace")):
-        trainer = make_trainer()
-        trainer = VerifierTrainer(
-            trainer.model, trainer.args, CONFIG, trainer.tokenizer, batch, shared_steps=shared_steps
-        )
-        trainer.train()
-        results.append(parameters(trainer.model))
-    assert largest_difference(*results) < 1e-6
-
-
-def test_lora_step_is_the_same_however_the_batch_is_cut_up(make_trainer):
+def test_lora_step_is_the_same_however_the_batch_is_split(make_trainer):
     results = []
     for size, accumulation in CUTS:
         trainer = make_trainer(lora_r=4, per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
@@ -271,10 +283,9 @@ def test_lora_step_is_the_same_however_the_batch_is_cut_up(make_trainer):
 def test_stock_trainer_is_off_by_the_number_of_accumulation_steps(bases, examples, tmp_path):
     """Why the loss is ours (transformers#47688). If this fails, the stock Trainer was mended and ours may shrink."""
     example = examples["hard"][0]
-    width = len(example["input_ids"])
-    labels = torch.full((width,), -100)
-    labels[example["step_ends"]] = torch.tensor(example["targets"]).long()
-    row = {"input_ids": torch.tensor(example["input_ids"]), "labels": labels}
+    labels = torch.full((len(example.input_ids),), -100)
+    labels[list(example.step_ends)] = torch.tensor(example.targets).long()
+    row = {"input_ids": torch.tensor(example.input_ids), "labels": labels}
 
     def losses(size, accumulation):
         model = AutoModelForTokenClassification.from_pretrained(bases["qwen2"], num_labels=2)
@@ -318,9 +329,9 @@ def test_evaluation_does_not_depend_on_batches_and_equals_the_scores_of_the_veri
         ]
     expected = {"loss": sum(losses) / len(losses)} | step_report(
         scores_N,
-        [e["hard"] for e in held_out],
-        [e["problem"] for e in held_out],
-        targets_N=[e["targets"] for e in held_out],
+        [example.hard for example in held_out],
+        [example.problem for example in held_out],
+        targets_N=[example.targets for example in held_out],
         aggregation="last",
     )
     assert {"auc", "trace_auc_within_problem", "calibration_error"} <= expected.keys()
@@ -335,16 +346,31 @@ def test_evaluation_does_not_depend_on_batches_and_equals_the_scores_of_the_veri
     ("base", "lora_r", "changes"),
     [("llama", 0, {}), ("qwen2", 4, {}), ("llama", 0, {"bf16": True}), ("llama", 4, {"bf16": True})],
 )
-def test_checkpoint_holds_what_was_trained(base, lora_r, changes, make_trainer, rows):
-    trainer = make_trainer(base=base, lora_r=lora_r, max_steps=3, optim="adamw_torch", learning_rate=1e-2, **changes)
-    metrics = run_training(trainer, rows[8:])
-    assert metrics["eval_n_traces"] == 8
+def test_checkpoint_holds_what_was_trained(base, lora_r, changes, bases, settings, rows, tokenizer, files_of_rows):
+    script = VerifierArguments(model=bases[base], data=files_of_rows, lora_r=lora_r)
+    train, validation = (prm_examples(some, CODEC, tokenizer, "soft") for some in (rows[:8], rows[8:]))
+    args = settings(max_steps=3, optim="adamw_torch", learning_rate=1e-2, **changes)
+    trainer = fit(script, args, CONFIG, tokenizer, train, validation)
+    assert trainer.last_metrics["n_traces"] == 8
     live = StepVerifier(trainer.model, trainer.tokenizer, CONFIG)
     saved = load_verifier(trainer.args.output_dir)
     assert saved.config == CONFIG
     for row in rows[8:]:
         steps = row.labeled.trace.steps
         assert saved.score(row.problem.prompt, steps) == pytest.approx(live.score(row.problem.prompt, steps), abs=1e-5)
+
+
+def test_order_of_training_follows_the_seed_and_the_seed_of_the_data_where_there_is_one(make_trainer):
+    def order(**seeds):
+        batches = make_trainer(per_device_train_batch_size=1, **seeds).get_train_dataloader()
+        return [tuple(batch["input_ids"][0].tolist()) for batch in batches]
+
+    first = order(seed=1)
+    assert len(set(first)) == 8
+    assert order(seed=1) == first
+    assert order(seed=2) != first
+    assert order(seed=2, data_seed=1) == first
+    assert order(seed=1, data_seed=2) == order(seed=2)
 
 
 def test_checkpoint_that_differs_from_the_model_is_reported(make_trainer, rows, tmp_path):
@@ -355,7 +381,7 @@ def test_checkpoint_that_differs_from_the_model_is_reported(make_trainer, rows, 
     weights = load_file(tmp_path / "out" / "model.safetensors")
     weights["score.bias"] = weights["score.bias"] + torch.tensor([0.0, 0.1])
     save_file(weights, tmp_path / "out" / "model.safetensors", {"format": "pt"})
-    with pytest.raises(RuntimeError, match=r"its scores differ from the trained model by 0\.02"):
+    with pytest.raises(RuntimeError, match=r"its scores differ from those of the trained model by 0\.02"):
         trainer.check_saved(prompts, steps_N)
 
 
@@ -386,7 +412,7 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(lora_r,
         {"bf16_full_eval": True},
     ],
 )
-def test_flags_that_would_change_the_result_without_a_word_are_refused(flag, make_trainer):
+def test_flags_that_would_silently_change_the_result_are_refused(flag, make_trainer):
     with pytest.raises(ValueError, match=f"--{next(iter(flag))} .* is refused"):
         make_trainer(**flag)
 
@@ -400,7 +426,7 @@ def test_several_gpus_in_one_process_are_refused(make_trainer, monkeypatch):
 def test_collator_keeps_the_steps_of_each_trace_apart(examples):
     batch = StepCollator()(examples["soft"][:3])
     counts = torch.bincount(batch["step_trace"]).tolist()
-    assert counts == [len(example["targets"]) for example in examples["soft"][:3]]
+    assert counts == [len(example.targets) for example in examples["soft"][:3]]
     assert len(batch["labels"]) == len(batch["step_index"]) == sum(counts)
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import torch
 import transformers.trainer
 from huggingface_hub import ModelCard
 from transformers import TrainingArguments
@@ -16,9 +15,10 @@ from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.models.loading import from_base
 from prm.storage.rows import LabeledRow
+from prm.training.arguments import VerifierArguments
 from prm.training.examples import prm_examples
-from prm.training.run import run_training
-from prm.training.trainer import VerifierTrainer, add_lora
+from prm.training.run import fit
+from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Problem, Trace
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
@@ -40,11 +40,11 @@ def rows():
 
 
 ROWS = list(rows())
-EXAMPLES, REPORT = prm_examples(ROWS, CONFIG.codec, TOKENIZER, "soft")
+EXAMPLES = prm_examples(ROWS, CONFIG.codec, TOKENIZER, "soft")
 
 
 def card(folder, config=CONFIG, tokenizer=TOKENIZER, metrics=METRICS):
-    write_model_card(folder, "my-prm", config, tokenizer, REPORT, metrics)
+    write_model_card(folder, "my-prm", config, tokenizer, str(EXAMPLES.report), metrics)
     return ModelCard.load(folder / "README.md")
 
 
@@ -77,7 +77,7 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     assert 'load_verifier("my-prm")' in text
     assert "```\nStart with 47, add 38.\n47 + 38 = 85⟦\\n⟧\n#### 85⟦\\n⟧\n```" in text
     assert "at positions [11, 14] of 15. At most\n64 tokens" in text
-    assert "the chance that the trace ends with the right answer if its generator goes on" in text
+    assert "the probability that the trace ends with the right answer if its generator continues" in text
     assert "`value`; objective: `cross_entropy`. Aggregation of\nstep scores into a trace score: `last`." in text
     assert "2 traces, 4 labeled steps (50.0% good, mean target 0.562), 0 truncated, 30 tokens." in text
     assert "| `trace_auc_within_problem` | 0.7512 |" in text
@@ -88,21 +88,21 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     assert "Merge the adapter" not in text
 
 
-def test_a_score_that_only_orders_is_not_called_a_chance(tmp_path):
-    assert "A score is the chance that the trace ends with the right answer" in card(tmp_path).text
+def test_a_score_that_only_orders_is_not_called_a_probability(tmp_path):
+    assert "A score is the probability that the trace ends with the right answer" in card(tmp_path).text
     for change, words in (
-        ({"objective": "ranking"}, "was trained by ranking"),
-        ({"bad_weight": 3.0}, "was trained by cross_entropy with bad steps weighing 3"),
+        ({"objective": "ranking"}, "was trained with ranking"),
+        ({"bad_weight": 3.0}, "was trained with cross_entropy with weight 3 on bad steps"),
     ):
         text = card(tmp_path, replace(CONFIG, **change)).text
-        assert f"A score orders steps and traces and is no probability: it {words}." in text
-        assert "the chance that" not in text
+        assert f"A score orders steps and traces and is not a probability: it {words}." in text
+        assert "the probability that" not in text
 
 
 def test_an_adapter_on_4_bit_weights_is_not_said_to_merge(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     text = card(tmp_path, replace(CONFIG, quantization="nf4")).text
-    assert "Not served as it is: the adapter belongs to a base rounded to 4 bits" in text
+    assert "Not served in this form: the adapter belongs to a base rounded to 4 bits" in text
     assert "vllm serve" not in text
 
 
@@ -138,25 +138,24 @@ def hub(monkeypatch):
     return uploads
 
 
-@pytest.mark.parametrize("lora_r", [0, 4])
-def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, tmp_path, tiny_llama):
+@pytest.fixture
+def base(tmp_path, tiny_llama):
     tiny_llama(len(TOKENIZER)).save_pretrained(tmp_path / "base")
-    torch.manual_seed(0)
-    model = from_base(str(tmp_path / "base"))
-    args = TrainingArguments(
-        output_dir=str(tmp_path / "pushed"),
-        push_to_hub=True,
-        hub_strategy="every_save",
-        max_steps=2,
-        save_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=True,
+    return str(tmp_path / "base")
+
+
+def arguments(folder, **changes):
+    return TrainingArguments(
+        output_dir=str(folder), max_steps=2, report_to="none", disable_tqdm=True, use_cpu=True, **changes
     )
-    model = add_lora(model, lora_r) if lora_r else model
-    trainer = VerifierTrainer(model, args, CONFIG, TOKENIZER, EXAMPLES, EXAMPLES)
-    trainer.train_report = REPORT
-    metrics = run_training(trainer, ROWS)
+
+
+@pytest.mark.parametrize("lora_r", [0, 4])
+def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, base, tmp_path):
+    (tmp_path / "train.jsonl").touch()
+    script = VerifierArguments(model=base, data=str(tmp_path / "train.jsonl"), lora_r=lora_r)
+    training = arguments(tmp_path / "pushed", push_to_hub=True, hub_strategy="every_save", save_steps=1)
+    metrics = fit(script, training, CONFIG, TOKENIZER, EXAMPLES, EXAMPLES).last_metrics
 
     assert [(repo, message) for repo, message, *_ in hub] == [
         ("someone/pushed", "Training in progress, step 1"),
@@ -169,5 +168,19 @@ def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, tmp_pa
         assert text.startswith(f"---\nlibrary_name: {'peft' if lora_r else 'transformers'}\n")
         assert "# pushed\n\nA process reward model trained from `org/base-7b`" in text
     assert "Not validated when this was written." in hub[0][2]
-    assert f"| `auc` | {metrics['eval_auc']:.4f} |" in hub[2][2]
+    assert f"| `auc` | {metrics['auc']:.4f} |" in hub[2][2]
     assert len(load_verifier(str(tmp_path / "pushed")).score("Start with 47, add 38.", ["47 + 38 = 85"])) == 1
+
+
+def test_the_card_of_a_trainer_that_has_evaluated_has_its_metrics(base, tmp_path):
+    trainer = VerifierTrainer(
+        from_base(base), arguments(tmp_path / "out"), CONFIG, TOKENIZER, EXAMPLES.examples, EXAMPLES.examples
+    )
+    trainer.save_model()
+    assert "Not validated when this was written." in (tmp_path / "out" / "README.md").read_text()
+    metrics = trainer.evaluate()
+    trainer.create_model_card()
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert f"| `loss` | {metrics['eval_loss']:.4f} |" in text
+    assert f"| `auc` | {metrics['eval_auc']:.4f} |" in text
+    assert "Not validated" not in text
