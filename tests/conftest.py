@@ -89,7 +89,7 @@ def plain_tokenizer():
 
 @pytest.fixture(scope="session")
 def merging_tokenizer():
-    # The piece "punctuation with the line ends behind it" of Qwen's pattern, and line ends on their own.
+    # The piece "punctuation with the line ends after it" of Qwen's pattern, and line ends on their own.
     tokenizer = _train_bpe(r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+", _CHAT)
     assert tokenizer.tokenize("4.\n\n") == ["4", ".ĊĊ"]
     assert tokenizer.tokenize("8\n\n") == ["8", "ĊĊ"]

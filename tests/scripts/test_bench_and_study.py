@@ -1,5 +1,5 @@
 """Benchmarks and studies run, agree with themselves and end with the JSON that they promise. What they measure at full
-size stands in eval/README.md and recipes/README.md; times are not asserted."""
+size is in eval/README.md and recipes/README.md; times are not asserted."""
 
 import json
 import random

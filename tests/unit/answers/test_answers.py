@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from prm.answers import Extraction, check, check_many, extract, group, normalize, workers
+from prm.answers.text import depth
 
 EQUAL = [
     ("x<y", "y>x"),
@@ -96,6 +97,7 @@ EQUAL = [
     ("yes", r"\text{Yes}"),
     (r"3\pm\sqrt{2}", r"3+\sqrt2, 3-\sqrt2"),
     (r"\pm 3", "3,-3"),
+    (r"\{1, 3\pm 1\}", "1, 2, 4"),
     ("1010_2", "1010_{2}"),
     ("1010_2", "1010"),
     (r"\emptyset", r"\{\}"),
@@ -174,6 +176,7 @@ UNEQUAL = [
     ("7", "-7"),
     ("3+4i", "3-4i"),
     (r"(-\infty,1)\cup(2,3)", r"(-\infty,1)\cup(2,4)"),
+    ("x<1 or y>2", r"(-\infty,1)\cup(2,\infty)"),
     ("2", "2, 2"),
     ("e", "E"),
     (r"\infty", r"-\infty"),
@@ -232,6 +235,8 @@ def test_normalizing_twice_changes_nothing():
         ("100,200", "100200"),
         ("100, 200", "100, 200"),
         ("(1,234)", "(1, 234)"),
+        ("f(2) = 1,234", "f(2)=1234"),
+        ("(1) 1,234", "(1)1234"),
         ("1 1/2", "1 1/2"),
         ("50 \\%", "50%"),
         (r"\left( 1 ,2\right]", "(1, 2]"),
@@ -241,6 +246,11 @@ def test_normalizing_twice_changes_nothing():
 )
 def test_normalize(text, normalized):
     assert normalize(text) == normalized
+
+
+@pytest.mark.parametrize(("text", "deepest"), [("", 0), ("(a)(b)" * 60, 1), ("()()((( )))", 3), ("([{x}])", 3)])
+def test_depth_is_that_of_nesting(text, deepest):
+    assert depth(text) == deepest
 
 
 @pytest.mark.parametrize("pred", [None, "", "  \n", "$$"])

@@ -38,6 +38,7 @@ def test_join_ends_without_separator():
     ("text", "separator", "steps"),
     [
         ("a = 1\nb = 2\nc =", "\n", ["a = 1", "b = 2"]),
+        (" a = 1 \n", "\n", ["a = 1"]),
         ("a = 1\nb = 2\n", "\n", ["a = 1", "b = 2"]),
         ("a = 1", "\n", []),
         ("", "\n", []),
@@ -45,7 +46,7 @@ def test_join_ends_without_separator():
         ("one\n\ntwo\n", "\n\n", ["one"]),
     ],
 )
-def test_a_step_is_complete_only_behind_its_separator(text, separator, steps):
+def test_a_step_is_complete_only_with_its_separator(text, separator, steps):
     assert complete_steps(text, separator) == steps
 
 

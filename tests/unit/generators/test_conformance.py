@@ -1,4 +1,4 @@
-"""Every engine behind `prm.generators.Generator` keeps the same promises. The embedded generator is run by
+"""Every engine of `prm.generators.Generator` keeps the same promises. The embedded generator is run by
 
     hf             HfGenerator
     openai         OpenAIGenerator against the small server of tests/openai_server.py
@@ -95,7 +95,7 @@ def exact(engine):
 
 @pytest.fixture(scope="module")
 def prefixes(reference):
-    """Eight prefixes of many lengths, some with steps behind the problem."""
+    """Eight prefixes of many lengths, some with steps after the problem."""
     steps = ("47 + 38 = 85", "85 - 12 = 73")
     return [reference.encode(p.prompt, steps[: i % 3]) for i, p in enumerate(load_problems("arithmetic", "test", 8))]
 
@@ -175,7 +175,7 @@ def test_greedy_is_the_same_everywhere(make, prefixes, reference):
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
 def test_first_tokens_follow_the_model(make, prefixes, reference, exact, top_p):
-    """Pearson's chi-square over 300 seeds, where the embedded model is unsure: behind an operator of the problem."""
+    """Pearson's chi-square over 300 seeds, where the embedded model is unsure: after an operator of the problem."""
     n, temperature, prefix = 300, 1.5, prefixes[0][:5]
     with torch.inference_mode():
         logits = reference.model(torch.tensor([prefix])).logits[0, -1].double() / temperature

@@ -23,7 +23,7 @@ def embedded():
 
 @pytest.fixture(scope="module")
 def embedded_prefixes(embedded):
-    """Eight prefixes of eight lengths, some with steps behind the problem."""
+    """Eight prefixes of eight lengths, some with steps after the problem."""
     problems = load_problems("arithmetic", "test", 8)
     steps = [("47 + 38 = 85", "85 - 12 = 73")[: i % 3] for i in range(8)]
     prefixes = [embedded.encode(problem.prompt, steps[i]) for i, problem in enumerate(problems)]
@@ -176,6 +176,22 @@ def test_frequencies_are_those_of_the_model(plain_tokenizer, tiny_llama, tempera
     chi_square = ((observed - wanted) ** 2 / wanted).sum()
     assert freedom >= 5
     assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
+
+
+def test_the_random_numbers_are_those_of_splitmix64(plain_tokenizer, tiny_llama):
+    """Published outputs of splitmix64; others would change every sample under an unchanged generator's name. A flat model
+    turns a number u in [0, 1) into the token u * 338."""
+    assert len(plain_tokenizer) == 338
+    model = tiny_llama(338)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    published = {
+        0: (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC),
+        1234567: (6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431),
+    }
+    found = make(model, plain_tokenizer, max_new_tokens=4).generate([[5]] * 2, list(published))
+    assert [c.token_ids for c in found] == [(298, 145, 8, 328), (118, 58, 179, 84)]
+    for continuation, numbers in zip(found, published.values(), strict=True):
+        assert continuation.token_ids == tuple(number * 338 >> 64 for number in numbers)
 
 
 def test_positions_draw_different_numbers(plain_tokenizer, tiny_llama):

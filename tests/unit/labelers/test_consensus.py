@@ -25,7 +25,7 @@ def monte_carlo(labels: str) -> LabeledTrace:
         ("ggb", 2),
         ("bgg", 0),  # a later success does not make step 0 right
         ("gbg", 1),
-        ("-gb", 2),  # who got to the answer from behind step 1 could from behind step 0
+        ("-gb", 2),  # what reached the answer after step 1 could reach it after step 0
         ("g-b", None),
         ("-bb", None),
         ("g-g", None),
