@@ -68,11 +68,11 @@ def count_rows(model):
 
 
 def test_samples_do_not_depend_on_the_batch(embedded, embedded_prefixes):
-    places = [(p, s) for p in range(8) for s in range(3)]
+    places = [(p, s) for p in range(8) for s in range(2)]
     seeds = [derive_seed(0, p, s) for p, s in places]
     asked = [embedded_prefixes[p] for p, _ in places]
     together = embedded.generate(asked, seeds)
-    assert len({c.token_ids for c in together}) > 12  # seeds differ, so texts do
+    assert len({c.token_ids for c in together}) > 8  # seeds differ, so texts do
     assert len({len(c.token_ids) for c in together}) > 3  # ragged ends too
 
     alone = [embedded.generate([prefix], [seed])[0] for prefix, seed in zip(asked, seeds, strict=True)]
