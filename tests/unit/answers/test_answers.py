@@ -472,20 +472,23 @@ def test_no_check_is_lost_between_parent_and_child():
     assert Counter(workers.POOL.ask("1", "1", deadline=30) for _ in range(20_000)) == {"correct": 20_000}
 
 
-def test_killed_worker_is_an_error_and_is_replaced(monkeypatch):
-    pool = workers.Pool()
-    monkeypatch.setattr(workers, "POOL", pool)
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
-    worker = pool._slots.get()
-    pool._slots.put(worker)
-    threading.Timer(0.5, worker._process.kill).start()
-    assert check(gold="9^{9^{9^9}}+1", pred="9^{9^{9^9}}", deadline=30) == "error"
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
-    worker = pool._slots.get()
-    pool._slots.put(worker)
-    worker._process.kill()  # while idle: no pair is to blame
-    worker._process.wait()
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
+def test_killed_worker_is_an_error_and_is_replaced():
+    pool, others = workers.Pool(), set(psutil.Process().children())
+
+    def worker():
+        (process,) = set(psutil.Process().children()) - others
+        return process
+
+    assert pool.ask("x+1", "1+x", 30) == "correct"
+    first = worker()
+    threading.Timer(0.5, first.kill).start()
+    assert pool.ask("9^{9^{9^9}}+1", "9^{9^{9^9}}", 30) == "error"
+    assert pool.ask("x+1", "1+x", 30) == "correct"
+    second = worker()
+    assert second != first
+    second.kill()  # while idle: no pair is to blame
+    psutil.wait_procs([second], timeout=5)
+    assert pool.ask("x+1", "1+x", 30) == "correct"
     pool.close()
 
 

@@ -13,7 +13,7 @@ from prm.datasets.problems import load_problems
 from prm.encoding.prompts import PROMPTS
 from prm.encoding.steps import complete_steps, is_final
 from prm.generators import derive_seed, load_generator
-from prm.generators.hf import HfGenerator
+from prm.generators.hf import HfGenerator, _uniform
 
 
 @pytest.fixture(scope="module")
@@ -190,8 +190,9 @@ def test_the_random_numbers_are_those_of_splitmix64(plain_tokenizer, tiny_llama)
     }
     found = make(model, plain_tokenizer, max_new_tokens=4).generate([[5]] * 2, list(published))
     assert [c.token_ids for c in found] == [(298, 145, 8, 328), (118, 58, 179, 84)]
-    for continuation, numbers in zip(found, published.values(), strict=True):
-        assert continuation.token_ids == tuple(number * 338 >> 64 for number in numbers)
+    for seed, numbers in published.items():  # to the last of their 53 bits
+        drawn = [uniform for t in range(4) for uniform in _uniform([seed], t)]
+        assert drawn == [(number >> 11) / 2**53 for number in numbers]
 
 
 def test_positions_draw_different_numbers(plain_tokenizer, tiny_llama):
