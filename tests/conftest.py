@@ -32,6 +32,7 @@ os.environ.update(
     CUDA_VISIBLE_DEVICES="",  # expected numbers are those of the CPU
     TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",  # two pytest workers with two threads each are slower than one
+    PYTHONPATH=str(Path(__file__).resolve().parent.parent),  # `prm` of this checkout, whichever one is installed
 )
 
 _TEXT = [
@@ -200,3 +201,12 @@ def _train_bpe(pieces: str, chat_template: str, bos_token: str | None = None):
         chat_template=chat_template,
         clean_up_tokenization_spaces=False,
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scripts are slow, and first, so that no process waits for another at the end."""
+    scripts = Path(__file__).parent / "scripts"
+    for item in items:
+        if scripts in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: scripts not in item.path.parents)

@@ -27,7 +27,9 @@ VARIANTS = {"full": {}, "lora": {"lora_r": 4}}
 
 _JOBS = """
 import json, os, pathlib, runpy, sys
-from prm.training import distributed
+from prm.training import distributed, throughput
+
+throughput.PRODUCTS = 1  # in bf16 most CPUs take seconds for all of them
 
 _, script, fsdp, jobs = sys.argv
 if fsdp == "fsdp":

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2, "rollouts": 8}
+LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2, "rollouts": 2}
 
 
 @pytest.fixture
