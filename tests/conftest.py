@@ -12,6 +12,7 @@ Functions that tests call (`tiny_llama`, `imported_modules`, ...) are fixtures, 
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import subprocess
 import tempfile
@@ -210,3 +211,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if scripts in item.path.parents:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: scripts not in item.path.parents)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector, which trainers call all the time, need not look through it."""
+    gc.collect()
+    gc.freeze()
