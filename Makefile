@@ -1,5 +1,6 @@
 # make quickstart   problems to traces to labels to verifiers to search, on two CPU cores; prints a line per stage and a table
 # make test         every test
+# make test-fast    those that need a minute: no scripts, and none marked slow
 # make check        ruff and mypy
 #
 # Each creates .venv first if it is missing; `make PYTHON=python3.12 test` creates it with another Python. Packages are
@@ -12,14 +13,20 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart test check
+.PHONY: quickstart test test-fast check
 .NOTPARALLEL:
 
 quickstart: .venv/installed
 	$(BIN)/python recipes/quickstart.py
 
+# Two processes that take one file after the other, in the order of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
+
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -q -n 2
+	$(PYTEST)
+
+test-fast: .venv/installed-dev
+	$(PYTEST) -m "not slow"
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

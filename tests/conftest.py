@@ -12,6 +12,7 @@ Functions that tests call (`tiny_llama`, `imported_modules`, ...) are fixtures, 
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ os.environ.update(
     CUDA_VISIBLE_DEVICES="",  # expected numbers are those of the CPU
     TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",  # two pytest workers with two threads each are slower than one
+    PYTHONPATH=str(Path(__file__).resolve().parent.parent),  # `prm` of this checkout, whichever one is installed
 )
 
 _TEXT = [
@@ -89,7 +91,7 @@ def plain_tokenizer():
 
 @pytest.fixture(scope="session")
 def merging_tokenizer():
-    # The piece "punctuation with the line ends behind it" of Qwen's pattern, and line ends on their own.
+    # The piece "punctuation with the line ends after it" of Qwen's pattern, and line ends on their own.
     tokenizer = _train_bpe(r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+", _CHAT)
     assert tokenizer.tokenize("4.\n\n") == ["4", ".ĊĊ"]
     assert tokenizer.tokenize("8\n\n") == ["8", "ĊĊ"]
@@ -200,3 +202,18 @@ def _train_bpe(pieces: str, chat_template: str, bos_token: str | None = None):
         chat_template=chat_template,
         clean_up_tokenization_spaces=False,
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Scripts are slow, and first, so that no process waits for another at the end."""
+    scripts = Path(__file__).parent / "scripts"
+    for item in items:
+        if scripts in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: scripts not in item.path.parents)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector, which trainers call all the time, need not look through it."""
+    gc.collect()
+    gc.freeze()

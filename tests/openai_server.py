@@ -23,9 +23,14 @@ from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prm.generators.hf import HfGenerator
+from prm.models.loading import fingerprint
 
 FAULTS = ("429", "500", "hang", "half", "garbage", "empty", "two")
 """Statuses; no answer for `hang_seconds`; half of an answer; not JSON; JSON without choices; two choices for one."""
+
+
+_ANSWERS: dict[tuple, tuple[int, ...]] = {}
+"""Requests that had a seed, and what was sampled for them: tests ask for the same again and again."""
 
 
 class OpenAIServer:
@@ -47,6 +52,7 @@ class OpenAIServer:
             plain: know no more than OpenAI's own protocol: no token ids, no `stop_reason`, the stop string cut off.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
+        self._weights = fingerprint(model)
         self.hang_seconds, self.retry_after, self.plain = hang_seconds, retry_after, plain
         self.requests: list[dict] = []
         """Bodies of the requests for completions, those that met a fault included."""
@@ -119,9 +125,13 @@ class OpenAIServer:
 
     def _sample(self, prompt: list[int], body: dict) -> tuple[int, ...]:
         """What the model writes: at least up to the first stop string."""
-        future: Future = Future()
-        self._waiting.put((prompt, body, future))
-        return future.result().token_ids[: body.get("max_tokens", 16)]
+        limit = body.get("max_tokens", 16)
+        request = (self._weights, tuple(prompt), body.get("seed"), limit, _settings(body))
+        if request not in _ANSWERS or body.get("seed") is None:
+            future: Future = Future()
+            self._waiting.put((prompt, body, future))
+            _ANSWERS[request] = future.result().token_ids[:limit]
+        return _ANSWERS[request]
 
     def _work(self) -> None:
         """Samples for all requests that wait, in batches of like settings."""
@@ -130,7 +140,7 @@ class OpenAIServer:
             time.sleep(0.003)
             while not self._waiting.empty():
                 jobs.append(self._waiting.get())
-            for (temperature, top_p, stop), batch in _group(jobs, _settings).items():
+            for (temperature, top_p, stop), batch in _group(jobs, lambda job: _settings(job[1])).items():
                 generator = HfGenerator(
                     self.model,
                     self.tokenizer,
@@ -146,8 +156,7 @@ class OpenAIServer:
                     future.set_result(found)
 
 
-def _settings(job: tuple) -> tuple:
-    body = job[1]
+def _settings(body: dict) -> tuple:
     return body.get("temperature", 1.0), body.get("top_p", 1.0), (body.get("stop") or ["\0"])[0]
 
 

@@ -1,8 +1,11 @@
 """Benchmarks and studies run, agree with themselves and end with the JSON that they promise. What they measure at full
-size stands in eval/README.md and recipes/README.md; times are not asserted."""
+size is in eval/README.md and recipes/README.md; times are not asserted."""
 
 import json
 import random
+import sys
+
+import pytest
 
 from prm.datasets import arithmetic
 from prm.storage.jsonl import write_jsonl
@@ -34,7 +37,7 @@ def test_training(scripts):
     assert result["memory_ratio_gsm8k"] < 0.5
 
 
-def test_ways_of_training(scripts, tmp_path):
+def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
     rng = random.Random(0)
     rows = []
     for problem in arithmetic.load("train", 20):
@@ -46,18 +49,22 @@ def test_ways_of_training(scripts, tmp_path):
                 labeled_to_row(problem, LabeledTrace(trace, labels, tuple(map(float, labels)), None, "", "value"))
             )
     write_jsonl(tmp_path / "labeled.jsonl", rows)
-    settings = {"output_dir": tmp_path / "study", "data": tmp_path / "labeled.jsonl", "problems": 3, "seeds": 1}
-    result = last_json(scripts.run("eval/study_training.py", **settings, variants="hard linear frozen"))
-    numbers = result["hard linear frozen"]
+    study = load("study_training")
+    arguments = ["--output_dir", str(tmp_path / "study"), "--data", str(tmp_path / "labeled.jsonl"), "--problems", "3"]
+    arguments += ["--seeds", "1", "--variants", "hard linear frozen"]
+    monkeypatch.setattr(sys, "argv", ["study_training.py", *arguments])
+    study.main()
+    *_, line = capsys.readouterr().out.splitlines()
+    numbers = json.loads(line)["hard linear frozen"]
     assert 0 <= numbers["best_of_16"]["mean"] <= 1
     assert numbers["best_of_16"]["sd"] == 0
     assert "| hard linear frozen | " in (tmp_path / "study" / "table.md").read_text()
 
-    again = scripts.run("eval/study_training.py", **settings, variants="hard linear frozen")
-    assert last_json(again) == result
-    assert "1/1" not in again.stdout  # nothing was trained again
+    study.main()
+    again = capsys.readouterr().out
+    assert again.splitlines()[-1] == line
+    assert "1/1" not in again  # nothing was trained again
 
     write_jsonl(tmp_path / "labeled.jsonl", rows[:-1])
-    refused = scripts.run("eval/study_training.py", **settings, variants="hard linear frozen")
-    assert refused.code != 0
-    assert "holds runs on other data" in refused.last_line
+    with pytest.raises(SystemExit, match="holds runs on other data"):
+        study.main()

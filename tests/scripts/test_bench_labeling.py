@@ -1,6 +1,5 @@
 """The labeling benchmark and study at a size of seconds: they run, count what they should and end with their JSON."""
 
-import importlib.util
 import json
 import shlex
 import sys
@@ -8,39 +7,18 @@ import sys
 import pytest
 
 
-@pytest.fixture
-def load(root, scripts, monkeypatch):
-    """A script as a module whose own scripts run here, without the imports of every process."""
-
-    def run(*commands):
-        started = []
-        for command in commands:
-            script, *words = shlex.split(command)
-            flags = dict(zip((word.removeprefix("--") for word in words[::2]), words[1::2], strict=True))
-            started.append(scripts.start(script, **flags))
-        for pid in started:
-            done = scripts.wait(pid)
-            assert done.code == 0, done.stderr[-3000:]
-        return 1.0 / len(commands)
-
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, root / "eval" / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
-        spec.loader.exec_module(module)
-        monkeypatch.setattr(module, "run", run)
-        return module
-
-    monkeypatch.chdir(root)
-    return load
-
-
 def last_json(capsys):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
-def test_benchmark(load, tmp_path, monkeypatch, capsys):
+def test_benchmark(load, scripts, tmp_path, monkeypatch, capsys):
+    def generators_bench(command):
+        done = scripts.wait(scripts.start_words(shlex.split(command)))
+        return json.loads(done.stdout.splitlines()[-1])
+
     bench = load("bench_labeling")
+    monkeypatch.setattr(bench, "last_json", generators_bench)
+    monkeypatch.setattr(bench, "LONG", 2)
     monkeypatch.setattr(bench, "UNIFORM", (8, 16))
     monkeypatch.setattr(bench, "TOLERANCES", (0.2, 0.06))
     monkeypatch.setattr(bench, "GENERATORS", "eval/bench_generators.py --limit 1 --rounds 1 --rollouts 2")
@@ -53,7 +31,7 @@ def test_benchmark(load, tmp_path, monkeypatch, capsys):
     assert result["adaptive_token_ratio"] > 1
     assert 0.3 < result["exhaustive_accuracy"] <= 1
     assert result["generate_speedup"] > 0
-    assert result["process_speedup"] == 2.0  # by the clock of `run` above
+    assert result["process_speedup"] == 2.0  # by the clock of the fixture
     assert (tmp_path / "labeling.png").stat().st_size > 10_000
     for name in ("monte_carlo@8", "first_error"):  # one store, so the rollouts of both are the same
         meta = json.loads((tmp_path / f"{name}.meta.json").read_text())

@@ -3,13 +3,11 @@ After DDP no thread of the process group is left that could abort a finished run
 tensors keep a gloo group alive; on GPUs, where FSDP2 runs, NCCL's threads end when the group is closed).
 
 accelerate shards on GPUs only (on CPUs it would run DDP and not say so), so for FSDP2 it is told that the two gloo processes
-are GPUs. Several trainings share one launch, because most of its time are imports.
+are GPUs. Several trainings share one launch.
 """
 
 import json
-import os
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -29,7 +27,9 @@ VARIANTS = {"full": {}, "lora": {"lora_r": 4}}
 
 _JOBS = """
 import json, os, pathlib, runpy, sys
-from prm.training import devices
+from prm.training import distributed, throughput
+
+throughput.PRODUCTS = 1  # in bf16 most CPUs take seconds for all of them
 
 _, script, fsdp, jobs = sys.argv
 if fsdp == "fsdp":
@@ -39,9 +39,9 @@ if fsdp == "fsdp":
     import transformers.training_args
     transformers.training_args.is_torch_bf16_gpu_available = lambda: True
     PartialState._prepare_backend = lambda *args, **kwargs: ("gloo", DistributedType.MULTI_GPU)
-close, jobs = devices.close_process_group, json.loads(jobs)
+close, jobs = distributed.close_process_group, json.loads(jobs)
 for left, arguments in zip(reversed(range(len(jobs))), jobs):
-    devices.close_process_group = (lambda: None) if left else close  # the next training needs it
+    distributed.close_process_group = (lambda: None) if left else close  # the next training needs it
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
 if fsdp == "fsdp":
@@ -56,21 +56,14 @@ def words(**flags):
     return [word for name, value in flags.items() for word in (f"--{name}", str(value))]
 
 
-def launch(folder, config, kind, jobs):
+def launch(scripts, folder, config, kind, jobs):
     """Run `jobs` (argument lists of train_prm.py) one after the other in two processes."""
     (folder / "jobs.py").write_text(_JOBS)
-    accelerate = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2"]
+    accelerate = ["accelerate.commands.launch", "--num_processes", "2"]
     accelerate += ["--config_file", f"recipes/accelerate/{config}.yaml"]
-    result = subprocess.run(
-        [*accelerate, str(folder / "jobs.py"), SCRIPT, kind, json.dumps(jobs)],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
+    done = scripts.launch(accelerate, str(folder / "jobs.py"), [SCRIPT, kind, json.dumps(jobs)])
+    assert done.code == 0, done.stderr[-3000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -145,16 +138,16 @@ def assert_same(two, one):
         assert scores == pytest.approx(expected, abs=1e-5)
 
 
-def test_ddp(flags, one, tmp_path):
+def test_ddp(scripts, flags, one, tmp_path):
     two = {"per_device_train_batch_size": 4, "use_cpu": True}
     jobs = [words(**flags | changes | two, output_dir=tmp_path / name) for name, changes in VARIANTS.items()]
-    launch(tmp_path, "ddp", "ddp", jobs)
+    launch(scripts, tmp_path, "ddp", "ddp", jobs)
     for name in VARIANTS:
         assert_same(tmp_path / name, one / name)
         assert_same(tmp_path / name / "checkpoint-4", one / name)
 
 
-def test_fsdp2(flags, one, tmp_path):
+def test_fsdp2(scripts, flags, one, tmp_path):
     """Also with accumulation, from a checkpoint, and in bf16, where the head and what is saved stay fp32."""
     two = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     jobs = []
@@ -166,7 +159,7 @@ def test_fsdp2(flags, one, tmp_path):
         }
         jobs.append(words(**flags | changes | two | resume))
     jobs.append(words(**flags | two, bf16=True, output_dir=tmp_path / "bf16"))
-    output = launch(tmp_path, "fsdp2", "fsdp", jobs)
+    output = launch(scripts, tmp_path, "fsdp2", "fsdp", jobs)
     assert output.count("loaded again, scores agree") == 5
     for name in VARIANTS:
         assert_same(tmp_path / name, one / name)

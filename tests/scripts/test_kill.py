@@ -10,7 +10,7 @@ import pytest
 
 KILLS = int(os.environ.get("PRM_KILLS", "5"))
 """Of one writer, and as many of three; the work grows with them."""
-PROBLEMS = 16 * KILLS // 5
+PROBLEMS = 8 * KILLS // 5
 SAMPLE = {
     "generator": "arithmetic",
     "problems": "arithmetic",
@@ -20,7 +20,7 @@ SAMPLE = {
     "chunk": 2,
 }
 LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2}
-CHUNK = {"monte_carlo": 2, "adaptive": 8}
+CHUNK = {"monte_carlo": 2, "adaptive": 4}
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,8 @@
 """Two processes train and validate as one does: same rows, same step, same metrics (gloo on the CPU)."""
 
 import json
-import os
 import random
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -30,7 +28,12 @@ def value_rows(count):
         yield labeled_to_row(problem, LabeledTrace(trace, labels, values, None, "random", "value"))
 
 
-def test_two_processes_equal_one(tmp_path, tiny_llama, monkeypatch):
+def torchrun(processes):
+    # Not `accelerate launch --cpu --num_processes 2`: without mpirun it starts one process and does not say so.
+    return ["torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+
+
+def test_two_processes_equal_one(scripts, tmp_path, tiny_llama, monkeypatch):
     tokenizer = arithmetic.build_tokenizer()
     tokenizer.save_pretrained(tmp_path / "base")
     tiny_llama(len(tokenizer)).save_pretrained(tmp_path / "base")
@@ -60,15 +63,8 @@ def test_two_processes_equal_one(tmp_path, tiny_llama, monkeypatch):
 
     two = arguments(tmp_path / "two", per_device_train_batch_size=4, per_device_eval_batch_size=2)
     script = str(ROOT / "recipes" / "train_prm.py")
-    # Not `accelerate launch --cpu --num_processes 2`: without mpirun it starts one process and does not say so.
-    result = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script, *two],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+    done = scripts.launch(torchrun(2), script, two)
+    assert done.code == 0, done.stderr[-3000:]
 
     one = arguments(tmp_path / "one", per_device_train_batch_size=8, per_device_eval_batch_size=9)
     monkeypatch.setattr(sys, "argv", ["train_prm.py", *one])
@@ -106,7 +102,7 @@ from prm.training.losses import OBJECTIVES, weigh_bad
 from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Trace
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.models.step_classifier import from_base
+from prm.models.loading import from_base
 
 base, size, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 codec, tokenizer, rng = StepCodec(max_length=128), arithmetic.build_tokenizer(), random.Random(0)
@@ -151,23 +147,15 @@ close_process_group()
 """
 
 
-def test_every_objective_takes_the_same_step_in_two_processes(tmp_path, tiny_llama):
+def test_every_objective_takes_the_same_step_in_two_processes(scripts, tmp_path, tiny_llama):
     tiny_llama(len(arithmetic.build_tokenizer())).save_pretrained(tmp_path / "base")
     (tmp_path / "worker.py").write_text(EVERY_OBJECTIVE)
     weights = []
     for processes, size in ((1, 8), (2, 4)):
         output = tmp_path / f"out{processes}"
         output.mkdir()
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-        result = subprocess.run(
-            [*launcher, str(tmp_path / "worker.py"), str(tmp_path / "base"), str(size), str(output)],
-            cwd=ROOT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert result.returncode == 0, result.stderr[-3000:]
+        done = scripts.launch(torchrun(processes), str(tmp_path / "worker.py"), [tmp_path / "base", size, output])
+        assert done.code == 0, done.stderr[-3000:]
         weights.append(load_file(output / "weights.safetensors"))
     assert len({name.split("/")[0] for name in weights[0]}) == 6
     for name, tensor in weights[0].items():

@@ -7,12 +7,10 @@ that its server and every proxy are a listener that nobody may call.
 import base64
 import hashlib
 import json
-import os
 import random
 import runpy
 import socket
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -119,29 +117,24 @@ def md5(path):
 
 
 @pytest.fixture(scope="module")
-def offline(tmp_path_factory):
+def offline(scripts, tmp_path_factory):
     """`offline(script, flags)`: folder and records of the W&B run that it leaves, after it has asked no one."""
 
     def run(script, flags):
         folder = tmp_path_factory.mktemp("wandb")
+        (folder / "watched.py").write_text(WATCHED)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             server = f"http://127.0.0.1:{listener.getsockname()[1]}"
             proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), server)
             folders = {
                 name: str(folder) for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR")
             }
-            done = subprocess.run(
-                [sys.executable, "-c", WATCHED, script, *flags],
-                cwd=ROOT,
-                env=os.environ | proxies | folders | {"WANDB_MODE": "offline", "WANDB_BASE_URL": server},
-                capture_output=True,
-                text=True,
-                timeout=300,
-            )
+            settings = proxies | folders | {"WANDB_MODE": "offline", "WANDB_BASE_URL": server}
+            done = scripts.wait(scripts.start_words([str(folder / "watched.py"), script, *flags], settings))
             listener.setblocking(False)
             with pytest.raises(BlockingIOError):
                 listener.accept()
-        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.code == 0, done.stderr[-3000:]
         (left,) = (folder / "wandb").glob("offline-run-*")
         (log,) = left.glob("run-*.wandb")
         records = read_wandb(log)

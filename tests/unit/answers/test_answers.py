@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from prm.answers import Extraction, check, check_many, extract, group, normalize, workers
+from prm.answers.text import depth
 
 EQUAL = [
     ("x<y", "y>x"),
@@ -96,6 +97,7 @@ EQUAL = [
     ("yes", r"\text{Yes}"),
     (r"3\pm\sqrt{2}", r"3+\sqrt2, 3-\sqrt2"),
     (r"\pm 3", "3,-3"),
+    (r"\{1, 3\pm 1\}", "1, 2, 4"),
     ("1010_2", "1010_{2}"),
     ("1010_2", "1010"),
     (r"\emptyset", r"\{\}"),
@@ -174,6 +176,7 @@ UNEQUAL = [
     ("7", "-7"),
     ("3+4i", "3-4i"),
     (r"(-\infty,1)\cup(2,3)", r"(-\infty,1)\cup(2,4)"),
+    ("x<1 or y>2", r"(-\infty,1)\cup(2,\infty)"),
     ("2", "2, 2"),
     ("e", "E"),
     (r"\infty", r"-\infty"),
@@ -232,6 +235,8 @@ def test_normalizing_twice_changes_nothing():
         ("100,200", "100200"),
         ("100, 200", "100, 200"),
         ("(1,234)", "(1, 234)"),
+        ("f(2) = 1,234", "f(2)=1234"),
+        ("(1) 1,234", "(1)1234"),
         ("1 1/2", "1 1/2"),
         ("50 \\%", "50%"),
         (r"\left( 1 ,2\right]", "(1, 2]"),
@@ -241,6 +246,11 @@ def test_normalizing_twice_changes_nothing():
 )
 def test_normalize(text, normalized):
     assert normalize(text) == normalized
+
+
+@pytest.mark.parametrize(("text", "deepest"), [("", 0), ("(a)(b)" * 60, 1), ("()()((( )))", 3), ("([{x}])", 3)])
+def test_depth_is_that_of_nesting(text, deepest):
+    assert depth(text) == deepest
 
 
 @pytest.mark.parametrize("pred", [None, "", "  \n", "$$"])
@@ -462,20 +472,23 @@ def test_no_check_is_lost_between_parent_and_child():
     assert Counter(workers.POOL.ask("1", "1", deadline=30) for _ in range(20_000)) == {"correct": 20_000}
 
 
-def test_killed_worker_is_an_error_and_is_replaced(monkeypatch):
-    pool = workers.Pool()
-    monkeypatch.setattr(workers, "POOL", pool)
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
-    worker = pool._slots.get()
-    pool._slots.put(worker)
-    threading.Timer(0.5, worker._process.kill).start()
-    assert check(gold="9^{9^{9^9}}+1", pred="9^{9^{9^9}}", deadline=30) == "error"
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
-    worker = pool._slots.get()
-    pool._slots.put(worker)
-    worker._process.kill()  # while idle: no pair is to blame
-    worker._process.wait()
-    assert check(gold="x+1", pred="1+x", deadline=30) == "correct"
+def test_killed_worker_is_an_error_and_is_replaced():
+    pool, others = workers.Pool(), set(psutil.Process().children())
+
+    def worker():
+        (process,) = set(psutil.Process().children()) - others
+        return process
+
+    assert pool.ask("x+1", "1+x", 30) == "correct"
+    first = worker()
+    threading.Timer(0.5, first.kill).start()
+    assert pool.ask("9^{9^{9^9}}+1", "9^{9^{9^9}}", 30) == "error"
+    assert pool.ask("x+1", "1+x", 30) == "correct"
+    second = worker()
+    assert second != first
+    second.kill()  # while idle: no pair is to blame
+    psutil.wait_procs([second], timeout=5)
+    assert pool.ask("x+1", "1+x", 30) == "correct"
     pool.close()
 
 

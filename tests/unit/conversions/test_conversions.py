@@ -117,10 +117,34 @@ def test_prm800k_neutral(golden, neutral, label):
     assert rows[6]["labels"] == [label, False]
 
 
-def test_prm800k_what_stands_behind_an_error_still_does(golden):
-    """The chosen neutral step is an error under this reading, and the alternative behind it must show that."""
+def test_prm800k_what_follows_an_error_still_follows_one(golden):
+    """The chosen neutral step is an error under this reading, and the alternative that follows must show that."""
     rows = golden("prm800k", neutral="bad")
     assert rows[7]["labels"] == [False, True]
+
+
+def prm800k(steps, reason="solution"):
+    """A raw row whose step i has the candidates `steps[i]`, pairs of text and rating, the first of which was chosen."""
+    made = [
+        {"completions": [{"text": text, "rating": rating} for text, rating in candidates], "chosen_completion": 0}
+        for candidates in steps
+    ]
+    return {"question": {"problem": "Q"}, "label": {"steps": made, "finish_reason": reason}}
+
+
+def test_prm800k_the_main_trace_ends_where_nothing_was_chosen():
+    """Steps may follow in the file all the same; they continue a text that is not there."""
+    row = prm800k([[("a", 1)], [("b", -1), ("c", 1)], [("d", 1)]], "found_error")
+    row["label"]["steps"][1]["chosen_completion"] = None
+    assert brief(one("prm800k", row)) == [
+        ("ok", ["a", "b"], [True, False]),
+        ("ok", ["a", "c"], [None, True]),
+    ]
+
+
+def test_prm800k_blanks_around_the_answer_are_no_part_of_it():
+    (made,) = one("prm800k", prm800k([[("So it is 468.\n\n# Answer\n\n468 \n", 1)]]))
+    assert (made["answer"], made["finished"], made["correct"]) == ("468", True, True)
 
 
 def test_math_shepherd(golden):
@@ -245,7 +269,7 @@ def test_omega_prm_a_prefix_that_is_there_twice_stays_twice():
     ]
 
 
-def test_processbench_steps_behind_the_first_error_have_no_label(golden):
+def test_processbench_steps_after_the_first_error_have_no_label(golden):
     rows = golden("processbench")
     assert [row["labels"] for row in rows] == [[True, False, None], [True, True], [False, None]]
     assert [row_to_labeled("", row).labeled.first_error for row in rows] == [1, -1, 0]
@@ -407,7 +431,7 @@ def test_exported_and_read_again_the_labels_are_the_same(golden, target):
     assert len(rows) == 11
     for row in rows:
         (again,) = one(target, json.loads(json.dumps(export_row(target, row))), **options)
-        labels = [label for label in row["labels"] if label is not None]  # behind ProcessBench's error: cut off
+        labels = [label for label in row["labels"] if label is not None]  # after ProcessBench's error: cut off
         steps = [step.removeprefix(f"Step {i}: ") for i, step in enumerate(again["completions"], 1)]
         assert (again["prompt"], steps, again["labels"], again["status"]) == (
             row["prompt"],

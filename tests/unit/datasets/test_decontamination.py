@@ -31,6 +31,18 @@ def test_thirteen_words_in_a_row_and_not_twelve(index):
     assert index.find("Once " + " ".join(words[2:14]) + " more and more and more") is None
 
 
+def test_twelve_words_are_too_few_at_the_end_too():
+    last = " ".join(LONG.lower().rstrip(".").split()[-12:])
+    assert index_problems([("long", LONG)]).find(f"Now {last}") is None
+
+
+def test_a_problem_of_twelve_words_is_found_as_a_whole_only():
+    twelve = "Ann has two red pens and six blue pens in her bag."
+    index = index_problems([("short", twelve)])
+    assert index.find(twelve.upper()) == Match("short", twelve, "whole problem")
+    assert index.find("Ann has two red pens, and six blue pens, in her bag.") is None
+
+
 def test_n_is_a_choice():
     index = index_problems([("short", SHORT)], n=3)
     assert index.find("So what is 2, then?") == Match("short", SHORT, "what is 2")

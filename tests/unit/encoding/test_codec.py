@@ -46,7 +46,7 @@ def test_ids_are_those_of_the_pieces(request, fixture, separator):
     )
 
 
-def test_the_separator_behind_a_point_stays_a_separator(plain_tokenizer, merging_tokenizer):
+def test_the_separator_after_a_point_stays_a_separator(plain_tokenizer, merging_tokenizer):
     """Tokenized as one text, ".\\n\\n" is one token in many tokenizers and the separator cannot be found any more."""
     for tokenizer, separator in ((plain_tokenizer, ["Ċ", "Ċ"]), (merging_tokenizer, ["ĊĊ"])):
         encoded = StepCodec(separator="\n\n").encode(tokenizer, PROMPT, STEPS)
@@ -87,6 +87,15 @@ def test_a_marker_takes_the_place_of_the_separator(plain_tokenizer):
     marker = tokenizer.convert_tokens_to_ids("<extra_0>")
     assert [i for i, token in enumerate(encoded.input_ids) if token == marker] == list(encoded.step_ends)
     assert tokenizer.decode(encoded.input_ids) == PROMPT + "\n" + "".join(step + "<extra_0>" for step in STEPS)
+
+
+def test_a_marker_is_one_token_where_the_tokenizer_begins_texts_with_another(trimming_tokenizer):
+    tokenizer = copy.deepcopy(trimming_tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<extra_0>"]})
+    codec = StepCodec(marker="<extra_0>")
+    assert codec.step_end_ids(tokenizer) == [tokenizer.convert_tokens_to_ids("<extra_0>")]
+    encoded = codec.encode(tokenizer, PROMPT, STEPS)
+    assert tokenizer.decode(encoded.input_ids) == f"<bos>{PROMPT}\n" + "".join(f"{step}<extra_0>" for step in STEPS)
 
 
 def test_traces_that_cannot_be_encoded(plain_tokenizer):

@@ -34,7 +34,7 @@ def test_a_plain_prompt_is_its_tokens(plain_tokenizer):
     assert plain_tokenizer.eos_token_id not in ids
 
 
-def test_bos_stands_in_front_only_where_the_tokenizer_puts_it(plain_tokenizer, trimming_tokenizer):
+def test_bos_comes_first_only_where_the_tokenizer_puts_it(plain_tokenizer, trimming_tokenizer):
     assert bos(plain_tokenizer) == []
     assert bos(trimming_tokenizer) == [trimming_tokenizer.bos_token_id]
     ids = PROMPTS["plain"].encode(trimming_tokenizer, "Let x be 4.")
@@ -59,7 +59,7 @@ def test_chat_needs_a_chat_template():
 
 
 def test_separators_survive_a_chat_template_that_trims(trimming_tokenizer):
-    """Llama 3's template trims what an assistant says, so the separator behind the last step would be lost."""
+    """Llama 3's template trims what an assistant says, so the separator after the last step would be lost."""
     steps = ("Let x be 4.", "The answer is 7.")
     codec = StepCodec(PROMPTS["chat"], separator="\n\n")
     encoded = codec.encode(trimming_tokenizer, "What is x + 3?", steps)

@@ -34,6 +34,7 @@ def test_splitting_undoes_joining(steps, separator):
     ("text", "separator", "steps"),
     [
         ("a = 1\nb = 2\nc =", "\n", ["a = 1", "b = 2"]),
+        (" a = 1 \n", "\n", ["a = 1"]),
         ("a = 1\nb = 2\n", "\n", ["a = 1", "b = 2"]),
         ("a = 1", "\n", []),
         ("", "\n", []),
@@ -41,7 +42,7 @@ def test_splitting_undoes_joining(steps, separator):
         ("one\n\ntwo\n", "\n\n", ["one"]),
     ],
 )
-def test_a_step_is_complete_only_behind_its_separator(text, separator, steps):
+def test_a_step_is_complete_only_with_its_separator(text, separator, steps):
     assert complete_steps(text, separator) == steps
 
 

@@ -1,4 +1,4 @@
-"""Every engine behind `prm.generators.Generator` keeps the same promises. The embedded generator is run by
+"""Every engine of `prm.generators.Generator` keeps the same promises. The embedded generator is run by
 
     hf             HfGenerator
     openai         OpenAIGenerator against the small server of tests/openai_server.py
@@ -97,7 +97,7 @@ def exact(engine):
 
 @pytest.fixture(scope="module")
 def prefixes(reference):
-    """Eight prefixes of many lengths, some with steps behind the problem."""
+    """Eight prefixes of many lengths, some with steps after the problem."""
     steps = ("47 + 38 = 85", "85 - 12 = 73")
     return [reference.encode(p.prompt, steps[: i % 3]) for i, p in enumerate(load_problems("arithmetic", "test", 8))]
 
@@ -117,23 +117,24 @@ def ending(tokenizer, ids, separator, until):
 
 def test_a_sample_depends_on_its_seed_only(make, prefixes):
     generator = make(max_new_tokens=80)
-    places = [(p, s) for p in range(8) for s in range(3)]
+    places = [(p, s) for p in range(8) for s in range(2)]
     asked, seeds = [prefixes[p] for p, _ in places], [derive_seed(0, p, s) for p, s in places]
     together = generator.generate(asked, seeds)
-    assert len({c.token_ids for c in together}) > 12  # repeated prefixes with different seeds differ
+    assert len({c.token_ids for c in together}) > 8  # repeated prefixes with different seeds differ
     assert len({len(c.token_ids) for c in together}) > 3
     order = np.random.default_rng(0).permutation(len(asked))
     shuffled = generator.generate([asked[i] for i in order], [seeds[i] for i in order])
     assert [together[i] for i in order] == shuffled
-    assert [generator.generate([asked[i]], [seeds[i]])[0] for i in (0, 10, 23)] == [together[i] for i in (0, 10, 23)]
+    assert [generator.generate([asked[i]], [seeds[i]])[0] for i in (0, 10, 15)] == [together[i] for i in (0, 10, 15)]
     assert generator.generate(asked, [seed + 1 for seed in seeds]) != together
 
 
-def test_many_prefixes_at_once(make, prefixes):
-    """More prompt tokens than an engine reads in one step."""
+def test_many_prefixes_at_once(make, prefixes, engine):
+    """For vLLM, more prompt tokens than it reads in one step."""
     generator = make(max_new_tokens=2)
-    seeds = [derive_seed(5, i) for i in range(320)]
-    found = generator.generate(prefixes * 40, seeds)
+    copies = 40 if engine.startswith("vllm") else 10
+    seeds = [derive_seed(5, i) for i in range(8 * copies)]
+    found = generator.generate(prefixes * copies, seeds)
     assert found[:8] == generator.generate(prefixes, seeds[:8])
     assert sum(map(len, prefixes)) * 40 > 4096
 
@@ -145,7 +146,7 @@ def test_ids_text_and_stop_agree(make, prefixes, reference, exact):
     for separator, limit in (("\n", 80), ("8", 80), ("\n", 9)):
         generator = make(max_new_tokens=limit, separator=separator)
         for until in ("step", "end"):
-            for c in generator.generate(prefixes * 2, [derive_seed(1, i) for i in range(16)], until=until):
+            for c in generator.generate(prefixes, [derive_seed(1, i) for i in range(8)], until=until):
                 ids = list(c.token_ids)
                 assert (c.stop, len(ids)) == ending(tokenizer, ids, separator, until)
                 assert c.text == tokenizer.decode([i for i in ids if i != tokenizer.eos_token_id])
@@ -177,8 +178,8 @@ def test_greedy_is_the_same_everywhere(make, prefixes, reference):
 
 @pytest.mark.parametrize("top_p", [1.0, 0.8])
 def test_first_tokens_follow_the_model(make, prefixes, reference, exact, top_p):
-    """Pearson's chi-square over 300 seeds, where the embedded model is unsure: behind an operator of the problem."""
-    n, temperature, prefix = 300, 1.5, prefixes[0][:5]
+    """Pearson's chi-square over 200 seeds, where the embedded model is unsure: after an operator of the problem."""
+    n, temperature, prefix = 200, 1.5, prefixes[0][:5]
     with torch.inference_mode():
         logits = reference.model(torch.tensor([prefix])).logits[0, -1].double() / temperature
     ranked, order = logits.softmax(-1).sort(descending=True)

@@ -13,7 +13,7 @@ from prm.datasets.problems import load_problems
 from prm.encoding.prompts import PROMPTS
 from prm.encoding.steps import complete_steps, is_final
 from prm.generators import derive_seed, load_generator
-from prm.generators.hf import HfGenerator
+from prm.generators.hf import HfGenerator, _uniform
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def embedded():
 
 @pytest.fixture(scope="module")
 def embedded_prefixes(embedded):
-    """Eight prefixes of eight lengths, some with steps behind the problem."""
+    """Eight prefixes of eight lengths, some with steps after the problem."""
     problems = load_problems("arithmetic", "test", 8)
     steps = [("47 + 38 = 85", "85 - 12 = 73")[: i % 3] for i in range(8)]
     prefixes = [embedded.encode(problem.prompt, steps[i]) for i, problem in enumerate(problems)]
@@ -68,11 +68,11 @@ def count_rows(model):
 
 
 def test_samples_do_not_depend_on_the_batch(embedded, embedded_prefixes):
-    places = [(p, s) for p in range(8) for s in range(3)]
+    places = [(p, s) for p in range(8) for s in range(2)]
     seeds = [derive_seed(0, p, s) for p, s in places]
     asked = [embedded_prefixes[p] for p, _ in places]
     together = embedded.generate(asked, seeds)
-    assert len({c.token_ids for c in together}) > 12  # seeds differ, so texts do
+    assert len({c.token_ids for c in together}) > 8  # seeds differ, so texts do
     assert len({len(c.token_ids) for c in together}) > 3  # ragged ends too
 
     alone = [embedded.generate([prefix], [seed])[0] for prefix, seed in zip(asked, seeds, strict=True)]
@@ -176,6 +176,23 @@ def test_frequencies_are_those_of_the_model(plain_tokenizer, tiny_llama, tempera
     chi_square = ((observed - wanted) ** 2 / wanted).sum()
     assert freedom >= 5
     assert chi_square < freedom + 4 * math.sqrt(2 * freedom)
+
+
+def test_the_random_numbers_are_those_of_splitmix64(plain_tokenizer, tiny_llama):
+    """Published outputs of splitmix64; others would change every sample under an unchanged generator's name. A flat model
+    turns a number u in [0, 1) into the token u * 338."""
+    assert len(plain_tokenizer) == 338
+    model = tiny_llama(338)
+    torch.nn.init.zeros_(model.lm_head.weight)
+    published = {
+        0: (0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC),
+        1234567: (6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431),
+    }
+    found = make(model, plain_tokenizer, max_new_tokens=4).generate([[5]] * 2, list(published))
+    assert [c.token_ids for c in found] == [(298, 145, 8, 328), (118, 58, 179, 84)]
+    for seed, numbers in published.items():  # to the last of their 53 bits
+        drawn = [uniform for t in range(4) for uniform in _uniform([seed], t)]
+        assert drawn == [(number >> 11) / 2**53 for number in numbers]
 
 
 def test_positions_draw_different_numbers(plain_tokenizer, tiny_llama):

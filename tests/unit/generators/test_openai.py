@@ -86,8 +86,8 @@ def test_a_server_that_fails_half_its_requests_changes_nothing(openai_server, mo
 
 def test_a_server_that_hangs_is_asked_again(openai_server, model, folder, work, expected):
     faults = ["hang", None, None, None]
-    with openai_server(model.model, model.tokenizer, faults=faults, hang_seconds=6) as server:
-        generator = connect(server, folder, timeout=3)
+    with openai_server(model.model, model.tokenizer, faults=faults, hang_seconds=2) as server:
+        generator = connect(server, folder, timeout=1)
         prefixes, seeds = work
         assert generator.generate(prefixes[:4], seeds[:4]) == expected[:4]
     assert retries(generator)["timeout"] >= server.served["hang"] >= 1
@@ -167,9 +167,12 @@ def test_what_cannot_pass_is_not_retried(openai_server, model, folder, plain_tok
         with pytest.raises(ValueError, match="engine openai reads no GGUF files"):
             load_generator(server.url, engine="openai", gguf_file="x.gguf")
         generator = connect(server, folder)
-        generator._model = "gone"
-        with pytest.raises(EndpointError, match=r"refused a request with status 404: .*The model gone does not exist"):
+        server.name = "another"  # while the generator was at work
+        with pytest.raises(
+            EndpointError, match=r"refused a request with status 404: .*The model served does not exist"
+        ):
             generator.generate(*work)
+        server.name = "served"
         assert retries(generator) == {}
         plain_tokenizer.save_pretrained(tmp_path)
         other = connect(server, str(tmp_path))

@@ -1,4 +1,4 @@
-"""Seeds, the scripted generator, and traces built from what a generator wrote."""
+"""Seeds, token ids of steps, the scripted generator, and traces built from what a generator wrote."""
 
 import hashlib
 from dataclasses import replace
@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from prm import answers
+from prm.encoding.prompts import PromptTemplate
 from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
+from prm.generators.token_text import TokenText
 from prm.sampling.traces import cut, grow, open_trace, trace_seed
 from prm.types import Continuation, Problem
 
@@ -27,6 +29,12 @@ def test_derive_seed_differs_wherever_the_place_differs():
     assert len({derive_seed(*place) for place in places}) == 864
     assert derive_seed(0, "a", 1, 11) != derive_seed(0, "a", 11, 1) != derive_seed(0, "a", 111)
     assert derive_seed(0, "a1") != derive_seed(0, "a", 1)
+
+
+def test_only_the_prompt_begins_with_the_token_that_begins_texts(trimming_tokenizer):
+    text = TokenText(trimming_tokenizer, prompt=PromptTemplate(), separator="\n\n", end_ids=None)
+    ids = text.encode("4", ["8.", "x"])
+    assert trimming_tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "4", "Ċ", "8", ".ĊĊ", "x", "ĊĊ"]
 
 
 def test_scripted_generator_continues_text():

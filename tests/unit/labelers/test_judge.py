@@ -20,7 +20,7 @@ TRACE = Trace(PROBLEM.id, ("Let $problem be {problem}.", "1 + 1 = 3", "#### 3"),
 
 
 def run(judge, critic):
-    """What the script does: ask until every verdict stands. Returns the answers in the order they came."""
+    """What the script does: ask until every verdict is there. Returns the answers in the order they came."""
     answers = []
 
     def commit(new):

@@ -23,7 +23,7 @@ WRONG = Trace(PROBLEM.id, EIGHT, "8", False)
 
 
 def by_values(values: dict[str, float]) -> ScriptedGenerator:
-    """Rollouts end right with the chance that stands at the last step of their prefix."""
+    """Rollouts end right with the chance that `values` gives for the last step of their prefix."""
 
     def script(prefix, seed):
         return "#### 9" if random.Random(seed).random() < values.get(prefix.splitlines()[-1], 0.0) else "#### 8"
@@ -77,6 +77,14 @@ def test_traces_of_the_same_generator_are_evidence_and_those_of_others_are_not()
     assert evidence.counts(PROBLEM, ("a",)) == (0, 0)
 
 
+def test_a_trace_whose_answer_could_not_be_checked_is_no_evidence():
+    source = RolloutSource(ScriptedGenerator(lambda prefix, seed: "", name="student"), 0)
+    evidence = Evidence(source)
+    undecided = Trace(PROBLEM.id, ("a", "#### 9"), "9", None, generator="student", status="timeout")
+    evidence.watch(PROBLEM, [undecided, replace(undecided, correct=True, status="ok", index=1)])
+    assert evidence.counts(PROBLEM, ("a",)) == (1, 1)
+
+
 def test_a_rollout_is_counted_once_however_often_it_is_asked_for():
     source = RolloutSource(until(8, 1.0), 0)
     evidence = Evidence(source)
@@ -122,8 +130,24 @@ def test_bisection_by_hand():
 
 @pytest.mark.parametrize("good", range(8))
 def test_every_place_of_the_first_error_is_found(good):
-    (labeled,) = label(FirstError(), until(good, 1.0), WRONG)
+    generator = until(good, 1.0)
+    (labeled,) = label(FirstError(), generator, WRONG)
     assert labeled.first_error == good
+    assert "#### 8" not in asked(generator)  # the outcome of the whole trace is known
+
+
+def test_rollouts_that_are_still_needed_are_drawn_and_no_whole_round_more():
+    """Four or five failures are needed, two are drawn at a time: 2 + 2 and 2 + 2 + 1. Evidence counts: after one failure of
+    another trace through step 1, three are missing, 2 + 1."""
+    for rollouts in (4, 5):
+        generator = until(0, 1.0)
+        label(FirstError(rollouts, confirm=rollouts, round=2), generator, WRONG)
+        assert asked(generator) == {"step 4": rollouts, "step 2": rollouts, "step 1": rollouts}
+    generator = until(0, 1.0)
+    other = Trace(PROBLEM.id, ("step 1", "#### 7"), "7", False, generator="scripted", index=1)
+    two = replace(WRONG, steps=("step 1", "step 2", "#### 8"))
+    label(FirstError(rollouts=4, confirm=4, round=2), generator, two, other)
+    assert asked(generator) == {"step 1": 3}
 
 
 def test_a_right_trace_costs_nothing():
@@ -135,7 +159,7 @@ def test_a_right_trace_costs_nothing():
 
 
 def test_a_success_during_confirmation_moves_the_search_on():
-    """Step 6 fails 4 times, then succeeds: the first error is behind it, at 7."""
+    """Step 6 fails 4 times, then succeeds: the first error comes after it, at 7."""
     counts = Counter()
 
     def script(prefix, seed):
@@ -182,7 +206,7 @@ def test_answers_that_cannot_be_checked_end_the_search_too(monkeypatch):
 
 
 def test_the_posterior_by_hand():
-    """Beta(1, 1) behind a success; a spike at zero behind failures."""
+    """Beta(1, 1) after a success; a spike at zero after failures."""
     ((mean, deviation),) = posterior([(3, 4)], correct=False, lost=0.3)
     assert (mean, deviation) == pytest.approx((4 / 6, (4 * 2 / (36 * 7)) ** 0.5))
     ((mean, deviation),) = posterior([(0, 8)], correct=False, lost=0.3)
@@ -217,7 +241,7 @@ def test_the_posterior_against_simulation():
 
 
 def test_rollouts_go_where_the_value_is_uncertain():
-    generator = by_values({"step 1": 1.0, "step 2": 0.5})  # lost behind step 2
+    generator = by_values({"step 1": 1.0, "step 2": 0.5})  # lost after step 2
     (labeled,) = label(Adaptive(tolerance=0.08, rollouts=32, round=4), generator, WRONG)
     drawn = asked(generator)
     assert drawn["step 2"] == 32

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prm.storage.rollout_store import RolloutStore
+from prm.storage.rollout_store import RolloutStore, prefix_hash
 from prm.types import Rollout
 
 HEADER = {"generator": "g-1", "seed": 0}
@@ -138,6 +138,37 @@ def test_a_full_disk_loses_the_batch_and_nothing_else(whole, tmp_path, monkeypat
     write_rest(folder)
     assert (folder / "rollouts-0.jsonl").read_bytes() == (whole / "rollouts-0.jsonl").read_bytes()
     assert (folder / "rollouts-0.index").read_bytes() == (whole / "rollouts-0.index").read_bytes()
+
+
+def test_the_hash_of_a_prefix_stays_the_same():
+    """It is the key of stored rollouts: another one would orphan all of them."""
+    assert prefix_hash([31, 9, 25]) == prefix_hash((31, 9, 25)) == "eef1db405a1c58ac"
+    assert prefix_hash([5, 0]) == "2406e50a1535c094"
+
+
+def _append(folder: Path, problem: str) -> None:
+    store = open_store(folder)
+    with store.claim([problem]) as mine:
+        assert mine
+        store.append([rollout(problem, 0)])
+
+
+def test_a_closed_store_gives_its_files_to_the_next_writer(tmp_path):
+    """While it is open, another process writes files of its own."""
+    store = open_store(tmp_path / "store")
+    store.append([rollout("a", 0)])
+    names = []
+    for problem in "bc":
+        process = multiprocessing.get_context("spawn").Process(target=_append, args=(store.folder, problem))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        names.append(sorted(path.name for path in store.folder.glob("*.jsonl")))
+        if problem == "b":
+            store.close()
+    assert names == [["rollouts-0.jsonl", "rollouts-1.jsonl"]] * 2
+    with (store.folder / "rollouts-0.jsonl").open() as file:
+        assert [json.loads(line)["problem_id"] for line in file] == ["a", "c"]
 
 
 def _hold(folder: Path, ready, release) -> None:
