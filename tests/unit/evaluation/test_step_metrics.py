@@ -254,6 +254,6 @@ def test_mismatches_are_refused_and_named():
     with pytest.raises(ValueError, match=r"'scores': 2, 'labels': 1"):
         auc([0.1, 0.2], [True])
     with pytest.raises(ValueError, match=r"unequal lengths .*'scores': 2, 'targets': 1"):
-        brier([0.1, 0.2], [1.0])
+        expected_calibration_error([0.1, 0.2], [1.0])
     with pytest.raises(ValueError, match="trace 0: 2 labels but 1 scores"):
         first_error_accuracy([[0.9]], [[True, False]])
