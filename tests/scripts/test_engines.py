@@ -8,6 +8,16 @@ import pytest
 from prm.generators import load_generator
 
 LABEL = {"engine": "openai", "max_new_tokens": 80, "rollouts": 2, "chunk": 2}
+IMPATIENT = """
+import runpy, sys
+
+from prm.generators import endpoint
+
+endpoint.FIRST_WAIT, endpoint.LONGEST_WAIT = 0.02, 0.1
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""A script that waits milliseconds before it tries again."""
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +40,11 @@ def test_a_faulty_server_costs_retries_and_nothing_else(scripts, openai_server, 
         done = scripts.run("data/label_steps.py", generator=server.url, output=tmp_path / "whole.jsonl", **flags)
         assert done.code == 0, done.stderr
     faults = ["429", None, "500", None, "half", None, "garbage", None, "hang", None]
+    (tmp_path / "impatient.py").write_text(IMPATIENT)
     with openai_server(model.model, model.tokenizer, faults=faults, hang_seconds=0.3) as server:
-        done = scripts.run("data/label_steps.py", generator=server.url, output=tmp_path / "faulty.jsonl", **flags)
+        flags |= {"generator": server.url, "output": tmp_path / "faulty.jsonl"}
+        words = [str(word) for name, value in flags.items() for word in (f"--{name}", value)]
+        done = scripts.wait(scripts.start_words([str(tmp_path / "impatient.py"), "data/label_steps.py", *words]))
         assert done.code == 0, done.stderr
         served = server.served
     assert (tmp_path / "faulty.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()

@@ -19,8 +19,11 @@ SAMPLE = {
     "max_new_tokens": 80,
     "chunk": 2,
 }
-LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2}
-CHUNK = {"monte_carlo": 2, "adaptive": 4}
+LABEL = {"generator": "arithmetic", "max_new_tokens": 80}
+METHODS = {
+    "monte_carlo": {"method": "monte_carlo", "chunk": 2},
+    "adaptive": {"method": "adaptive", "chunk": 4, "tolerance": 0.2},
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def whole(scripts, traces):
     def label(method):
         if method not in made:
             path = made[method] = traces.with_name(f"{method}.jsonl")
-            flags = LABEL | {"traces": traces, "method": method, "chunk": CHUNK[method]}
+            flags = LABEL | METHODS[method] | {"traces": traces}
             done = scripts.run("data/label_steps.py", output=path, **flags)
             assert done.code == 0, done.stderr
         return made[method], made[method].with_name(f"{method}.jsonl.rollouts")
@@ -68,7 +71,7 @@ def whole(scripts, traces):
 @pytest.mark.parametrize(("method", "kills"), [("monte_carlo", KILLS), ("adaptive", 2)])
 def test_one_writer_killed_again_and_again(scripts, traces, whole, tmp_path, method, kills):
     expected, store = whole(method)
-    flags = LABEL | {"traces": traces, "method": method, "chunk": CHUNK[method], "output": tmp_path / "torn.jsonl"}
+    flags = LABEL | METHODS[method] | {"traces": traces, "output": tmp_path / "torn.jsonl"}
     torn = tmp_path / "torn.jsonl.rollouts"
     rng = random.Random(0)
     rows = (store / "rollouts-0.jsonl").read_bytes()
@@ -100,7 +103,7 @@ def test_one_writer_killed_again_and_again(scripts, traces, whole, tmp_path, met
 def test_three_writers_of_one_store_are_killed_at_random(scripts, traces, whole, tmp_path):
     """No rollout is lost, none is done twice, and the labels are those of one undisturbed writer."""
     expected, store = whole("monte_carlo")
-    flags = LABEL | {"traces": traces, "output": tmp_path / "torn.jsonl"}
+    flags = LABEL | METHODS["monte_carlo"] | {"traces": traces, "output": tmp_path / "torn.jsonl"}
     torn = tmp_path / "torn.jsonl.rollouts"
     rng = random.Random(1)
     writers = [scripts.start("data/label_steps.py", **flags) for _ in range(3)]
