@@ -1,8 +1,10 @@
 """Numbers from stored rows; runs no model.
 
-- `search_metrics`: what a method would score with n of N stored samples, with intervals.
-- `step_metrics`: how good step scores are against labels.
 - `search_runs`: stored search runs, read back and checked.
-- `summary`: what a search run shows.
+- `search_metrics`: what a method would score with n of N stored samples, with intervals.
+- `estimates`: the curve of each method of a run.
+- `summary`: everything that a search run shows, as one dictionary; `reading`, `tables` and `plots` make text, tables and
+  pictures of it.
+- `step_metrics`: how good step scores are against labels.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.
 """

@@ -6,8 +6,9 @@ import json
 from itertools import zip_longest
 from typing import Any
 
+from prm.evaluation.estimates import CEILING, SINGLE
 from prm.evaluation.search_runs import Run
-from prm.evaluation.summary import CEILING, SINGLE, leading
+from prm.evaluation.summary import leading
 from prm.storage.search_rows import ProblemResults
 
 PROBLEMS, BYTES = 60, 2_000_000
@@ -102,3 +103,7 @@ def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
         },
         "candidates": candidates,
     }
+
+
+def title(summary: dict[str, Any]) -> str:
+    return f"{summary['problems']} {summary['split']}, {summary['n_problems']} problems, {summary['N']} candidates each"

@@ -344,9 +344,9 @@ def test_a_strategy_without_an_estimator_is_a_point(tmp_path):
 
 def test_at_the_full_budget_the_estimators_agree_with_what_was_chosen():
     """Where nothing ties: the report's numbers and the strategies' choices are one thing."""
-    from prm.evaluation.summary import ESTIMATORS, _Pool
+    from prm.evaluation.estimates import ESTIMATORS, Pool
 
-    pool_ = _Pool(0, (True, False, False), (0, 1, 1), 0, (0.9, 0.4, 0.3))
+    pool_ = Pool(0, (True, False, False), (0, 1, 1), 0, (0.9, 0.4, 0.3))
     assert ESTIMATORS["best_of_n"](pool_, 3) == 1.0
     assert ESTIMATORS["majority"](pool_, 3) == 0.0
     assert ESTIMATORS["weighted_vote"](pool_, 3) == 1.0

@@ -1,0 +1,85 @@
+"""What each method of a run would score with n samples, for every n up to N.
+
+A method whose candidates are a pool of independent samples has a curve, by an exact estimator, if `ESTIMATORS` knows its
+strategy; any other method is one point, the share of problems that it solved at what it spent. Two entries are no methods
+that ran: `single` (one sample) and `pass_at_n` (a perfect choice), both estimated from the pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from prm.evaluation.search_metrics import best_of_n, majority_at_n, pass_at_n, weighted_vote_at_n
+from prm.evaluation.search_runs import Run
+from prm.storage.search_rows import ProblemResults
+from prm.types import SearchResult
+
+SINGLE, CEILING = "single", "pass_at_n"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Independent candidates of one problem, as the estimators take them: one entry per candidate."""
+
+    number: int
+    """Of the problem in the run: seeds the drawn subsets."""
+    correct: tuple[bool, ...]
+    classes: tuple[int | None, ...]
+    gold_class: int | None
+    scores: tuple[float, ...]
+    """-inf where a candidate may not be chosen."""
+
+
+ESTIMATORS: dict[str, Callable[[Pool, int], float]] = {
+    "majority": lambda pool, n: majority_at_n(pool.classes, pool.gold_class, n),
+    "best_of_n": lambda pool, n: best_of_n(pool.scores, pool.correct, n),
+    "weighted_vote": lambda pool, n: weighted_vote_at_n(
+        pool.classes, pool.scores, pool.gold_class, n, seed=pool.number
+    ),
+}
+"""Strategy -> its expected accuracy with n of the samples of a pool."""
+
+
+def curves(run: Run) -> dict[str, dict[int, list[float]]]:
+    """Method -> number of samples -> expected accuracy of each problem. Without an estimator there is one budget only."""
+    curves: dict[str, dict[int, list[float]]] = {}
+    pools_P = pools(run)
+    if pools_P:
+        curves[SINGLE] = {1: [pass_at_n(pool.correct, 1) for pool in pools_P]}
+    for number, result in enumerate(run.rows[0].results):
+        if result.independent and result.strategy in ESTIMATORS:
+            estimate = ESTIMATORS[result.strategy]
+            mine_P = [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+            curves[result.method] = {k: [estimate(pool, k) for pool in mine_P] for k in _budgets(mine_P[0])}
+        else:
+            curves[result.method] = {run.meta["n"]: [float(row.results[number].correct) for row in run.rows]}
+    if pools_P:
+        curves[CEILING] = {k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in _budgets(pools_P[0])}
+    return curves
+
+
+def _budgets(pool: Pool) -> list[int]:
+    """1, 2, 4, ... up to the size of the pool."""
+    n = len(pool.correct)
+    return sorted({2**k for k in range(n.bit_length())} | {n})
+
+
+def pools(run: Run) -> list[Pool]:
+    """The pool of each problem; empty if no method chooses from independent samples."""
+    number = next((i for i, result in enumerate(run.rows[0].results) if result.independent), None)
+    return [] if number is None else [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+
+
+def _pool(number: int, row: ProblemResults, result: SearchResult) -> Pool:
+    return Pool(
+        number=number,
+        correct=tuple(trace.usable and trace.correct is True for trace in result.candidates),
+        classes=tuple(row.class_of[trace] for trace in result.candidates),
+        gold_class=row.gold_class,
+        scores=tuple(
+            scores.trace if trace.usable and scores is not None else -math.inf
+            for trace, scores in zip(result.candidates, result.scores, strict=True)
+        ),
+    )

@@ -1,0 +1,105 @@
+"""Pictures of a summary: accuracy against generated tokens, and by difficulty level.
+
+Every picture is made from the numbers of `prm.evaluation.summary` alone. Left out: anything interactive (the report's page
+has a browser of traces).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from prm.evaluation.estimates import CEILING, SINGLE
+from prm.evaluation.reading import percent, title
+from prm.evaluation.summary import leading
+
+COLORS = ("#E69F00", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#8C564B", "#B8A500")
+"""Of the methods, in their order; Okabe and Ito's palette first, told apart by color-blind readers too."""
+
+MARKERS = "s^ovDPX*"
+
+
+def styles(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Color and marker of each method."""
+    names = [name for name in summary["methods"] if name not in (SINGLE, CEILING)]
+    found = {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    return found | {SINGLE: ("#999999", "X"), CEILING: ("#444444", "")}
+
+
+def draw_gains(summary: dict[str, Any], path: Path) -> None:
+    """Accuracy against generated tokens. The legend is sorted like the right ends of the lines."""
+    methods, style = summary["methods"], styles(summary)
+    figure, axes = plt.subplots(figsize=(8.6, 4.8), dpi=150, layout="constrained")
+    handles = []
+    for name in sorted(methods, key=lambda name: -methods[name]["accuracy"]):
+        points = summary["curves"].get(name, [methods[name]])  # one sample and what adapts are points
+        x = [point["generated_tokens"] for point in points]
+        y, low, high = ([point[key] for point in points] for key in ("accuracy", "low", "high"))
+        color, marker = style[name]
+        handle = axes.plot(x, y, "--" if name == CEILING else "-", color=color, marker=marker)[0]
+        handle.set_label(f"{methods[name]['label']}  {percent(y[-1])}")
+        handles.append(handle)
+        if len(points) == 1:
+            axes.vlines(x, low, high, color=color)
+        elif name != CEILING:
+            axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("generated tokens per problem (log scale)")
+    marked: list[Any] = [axes]
+    if CEILING in summary["curves"]:
+        budgets = {point["generated_tokens"]: point["n"] for point in summary["curves"][CEILING]}
+        axes.set_xticks(list(budgets), [f"{tokens:,.0f}" for tokens in budgets])
+        samples = axes.secondary_xaxis("top")
+        samples.set_xticks(list(budgets), [str(n) for n in budgets.values()])
+        samples.set_xlabel("candidates n")
+        marked.append(samples)
+    for axis in marked:
+        axis.minorticks_off()
+    axes.legend(
+        handles=handles,
+        title=f"at N = {summary['N']}",
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        alignment="left",
+    )
+    finish(figure, axes, f"Accuracy against generated tokens\n{title(summary)}; bands: 95% intervals", path)
+
+
+def draw_by_level(summary: dict[str, Any], path: Path) -> None:
+    """Bars per level, in front of pass@N as the ceiling: one sample, the vote, and the leading method."""
+    methods, style = summary["methods"], styles(summary)
+    names = [name for name in (SINGLE, "majority", leading(summary)) if name in methods] or list(methods)[:3]
+    levels, width = list(summary["by_level"]), 0.26
+    figure, axes = plt.subplots(figsize=(max(6.5, 1.1 * len(levels) + 2.2), 4.4), dpi=150, layout="constrained")
+    if CEILING in methods:
+        ceiling = [summary["by_level"][level][CEILING] for level in levels]
+        label = methods[CEILING]["label"]
+        axes.bar(range(len(levels)), ceiling, 0.9, color="#ECECEC", edgecolor="#AAAAAA", label=label)
+    for i, name in enumerate(names):
+        x = [position + (i - 1) * width for position in range(len(levels))]
+        y = [summary["by_level"][level][name] for level in levels]
+        low, high = zip(*(summary["by_level_intervals"][level][name] for level in levels), strict=True)
+        axes.bar(x, y, width, color=style[name][0], label=methods[name]["label"])
+        axes.vlines(x, low, high, color="#222222", linewidth=1.1)
+    counts = summary["problems_by_level"]
+    axes.set_xticks(range(len(levels)), [f"{level}\n{counts[level]} problems" for level in levels], fontsize=9)
+    axes.set_xlabel("difficulty level")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, frameon=False)
+    finish(figure, axes, f"Accuracy by difficulty level\n{title(summary)}; black lines: 95% intervals", path)
+
+
+def finish(figure: Figure, axes: Axes, heading: str, path: Path) -> None:
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylabel("problems solved")
+    axes.set_title(heading, loc="left", fontsize=11, pad=10)
+    axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["right", "top"]].set_visible(False)
+    figure.savefig(path)
+    plt.close(figure)

@@ -1,0 +1,61 @@
+"""Tables of a summary, as rows of cells and in three forms: text for a terminal, Markdown, HTML."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from prm.evaluation.reading import interval, percent
+
+Table = list[list[str]]
+
+
+def method_table(summary: dict[str, Any]) -> Table:
+    rows = [["method", "accuracy", "95% interval", "generated tokens", "verifier tokens", "FLOPs"]]
+    for m in summary["methods"].values():
+        tokens = [f"{m['generated_tokens']:,.0f}", f"{m['verifier_tokens']:,.0f}"]
+        rows.append([m["label"], percent(m["accuracy"]), interval(m), *tokens, f"{m['flops']:.2e}"])
+    return rows
+
+
+def level_table(summary: dict[str, Any]) -> Table:
+    rows = [["level", "problems", *(method["label"] for method in summary["methods"].values())]]
+    for level, accuracy in summary["by_level"].items():
+        shares = [percent(accuracy[name]) for name in summary["methods"]]
+        rows.append([level, str(summary["problems_by_level"][level]), *shares])
+    return rows
+
+
+def verifier_table(summary: dict[str, Any]) -> Table:
+    rows = [["verifier", "AUC within a problem", "AUC", "length correlation within a problem", "calibration error"]]
+    keys = ("trace_auc_within_problem", "trace_auc", "length_correlation_within_problem", "calibration_error")
+    for name, numbers in summary["verifiers"].items():
+        rows.append(
+            [
+                name.upper() if name in ("prm", "orm") else name,
+                *("–" if numbers[key] is None else f"{numbers[key]:.3f}" for key in keys),
+            ]
+        )
+    return rows
+
+
+def as_text(table: Table) -> str:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
+        for r in table
+    ]
+    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+
+
+def as_markdown(table: Table) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in table]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(table[0]) - 1) + "|", *lines[1:]])
+
+
+def as_html(table: Table) -> str:
+    def line(row: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+
+    body = "\n".join(line(row, "td") for row in table[1:])
+    return f'<div class="scroll"><table><thead>{line(table[0], "th")}</thead><tbody>{body}</tbody></table></div>'
