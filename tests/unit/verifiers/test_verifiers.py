@@ -307,6 +307,27 @@ def test_folder_without_prm_config_is_refused(bases):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (
+            {"sliding_window": 63},
+            "attend to the last 63 tokens only, and traces may have 64: .*lower --max_length to 63",
+        ),
+        (
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "llama models have full_attention, linear_attention la",
+        ),
+    ],
+)
+def test_checkpoint_with_an_attention_that_is_not_computed_here_is_refused(change, message, checkpoint, tmp_path):
+    edit_json(tmp_path / "full" / "config.json", sliding_window=64)
+    assert len(load_verifier(checkpoint).score(PROMPT, STEPS)) == 3
+    edit_json(tmp_path / "full" / "config.json", **change)
+    with pytest.raises(ValueError, match=message):
+        load_verifier(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
         ({"window": 3, "alpha": 1}, r"prm_config\.json: unknown keys alpha, window; was it written by a newer version"),
         ({"kind": "orm"}, "a orm cannot have 'value' labels"),
         ({"semantics": "outcome"}, "a prm cannot have 'outcome' labels"),
