@@ -33,6 +33,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which transformers imports)
 import matplotlib
 
 matplotlib.use("Agg")

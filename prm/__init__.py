@@ -6,6 +6,7 @@
 Public names load lazily: `import prm` imports neither torch nor transformers.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,14 @@ _PUBLIC = {
     "STRATEGIES": "prm.search",
 }
 __all__ = list(_PUBLIC)
+
+# PEFT and the Trainer import bitsandbytes wherever it is installed. On processors with avx512_bf16 it then warns that it has
+# no kernel for packed 4-bit weights. This project packs none (`prm.models.loading.never_pack`), so nothing is missing. The
+# filter is here because this file runs before every other module of prm. A script that imports PEFT or the Trainer itself
+# imports prm first.
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+    lambda record: not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward")
+)
 
 if TYPE_CHECKING:
     from prm.datasets.problems import load_problems

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which peft imports)
 import torch
 from datasets import Dataset
 from peft import LoraConfig

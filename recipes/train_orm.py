@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which transformers imports)
 from transformers import AutoTokenizer, TrainingArguments
 from trl import TrlParser
 

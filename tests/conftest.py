@@ -15,6 +15,7 @@ import ast
 import gc
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -115,11 +116,11 @@ def trimming_tokenizer():
 
 @pytest.fixture(scope="session")
 def tiny_llama():
-    """`tiny_llama(vocab_size, seed=0)`: a random 2-layer `LlamaForCausalLM` in eval mode."""
+    """`tiny_llama(vocab_size, seed=0, hidden_size=32)`: a random 2-layer `LlamaForCausalLM` in eval mode."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    def make(vocab_size: int, seed: int = 0) -> LlamaForCausalLM:
-        return _random_model(LlamaForCausalLM, LlamaConfig(vocab_size=vocab_size, **_SIZES), seed)
+    def make(vocab_size: int, seed: int = 0, **sizes: int) -> LlamaForCausalLM:
+        return _random_model(LlamaForCausalLM, LlamaConfig(vocab_size=vocab_size, **_SIZES | sizes), seed)
 
     return make
 
@@ -133,6 +134,27 @@ def tiny_qwen2():
         return _random_model(Qwen2ForCausalLM, Qwen2Config(vocab_size=vocab_size, **_SIZES), seed)
 
     return make
+
+
+@pytest.fixture(params=[False, True], ids=["no_avx512_bf16", "avx512_bf16"])
+def avx512_bf16(request, monkeypatch) -> bool:
+    """What bitsandbytes is told of the processor, whatever it is: with avx512_bf16 its 4-bit layers pack their weights.
+
+    Layers ask when they are made. On a processor without it, the product with packed weights is wrong, because the kernel
+    that reads them is not there.
+    """
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: request.param)
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def avx512_bf16_python() -> list[str]:
+    """The command `python script.py arguments...` without `script.py arguments...`, in which the native library of
+    bitsandbytes says from the start that the processor has avx512_bf16.
+
+    On a processor without it, a product with packed weights ends the process with an illegal instruction.
+    """
+    return [sys.executable, "-c", _AVX512_BF16]
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +172,22 @@ def chat_server():
 
     return ChatServer
 
+
+_AVX512_BF16 = """
+import ctypes, runpy, sys
+
+load_library = ctypes.cdll.LoadLibrary
+
+def load(name):
+    library = load_library(name)
+    if "bitsandbytes" in name:
+        library.has_avx512bf16_cpu = lambda: True
+    return library
+
+ctypes.cdll.LoadLibrary = load
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 _SIZES = {
     "hidden_size": 32,

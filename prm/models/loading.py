@@ -1,6 +1,7 @@
-"""Models and tokenizers from folders, hub names and GGUF files; fingerprints of weights; base models with a new head.
+"""Models and tokenizers from folders, hub names and GGUF files; fingerprints of weights; base models with a new head;
+4-bit weights.
 
-Left out: finished verifiers (`prm.verifiers.loading` refuses what is incomplete).
+Left out: finished verifiers, which `prm.verifiers.loading` loads and checks.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def load_model_and_tokenizer(
     A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
     """
     if gguf_file is None:
-        return _load(AutoModelForCausalLM, path, dtype=dtype), _load(AutoTokenizer, path)
+        return never_pack(_load(AutoModelForCausalLM, path, dtype=dtype)), _load(AutoTokenizer, path)
     loaded = _load(AutoModelForCausalLM, path, gguf_file=gguf_file, dtype=torch.float32)
     config = type(loaded.config)(
         **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
@@ -120,7 +121,7 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
         )
     if head == "lm_tokens" and info["missing_keys"]:
         _start_as_lm_tokens(model.score, path)
-    return model
+    return never_pack(model)
 
 
 def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
@@ -136,6 +137,31 @@ def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
         score.weight.copy_(rows[[tokens[0] for tokens in ids]])
         if score.bias is not None:
             score.bias.zero_()
+
+
+def never_pack(model: PreTrainedModel) -> PreTrainedModel:
+    """The model, with packing of its 4-bit weights switched off.
+
+    On x86 processors with `avx512_bf16`, the first forward pass in eval mode on the CPU rearranges ("packs") the weights of
+    every 4-bit layer for a faster kernel (bitsandbytes 0.50, `Linear4bit.forward`). This project never lets it, because
+
+    - the kernel rounds inputs, scales and outputs to bf16 where training computes in fp32, so that scores would differ from
+      those in training (by 0.004 on a random model of two layers);
+    - the weights stay packed when training goes on after an evaluation, and the kernel has no gradient: the gradients of the
+      LoRA matrices would lack the paths through the 4-bit layers (on the same model they were wrong by 1% to 52%);
+    - only layers with a multiple of 32 outputs and of 64 inputs (the block size) can be packed; others fail in the middle of
+      that forward pass, for instance with "shape '[32, 0]' is invalid";
+    - a packed model that is moved to a GPU computes nonsense (bitsandbytes#2078).
+
+    Without packing, every processor dequantizes a layer and multiplies in fp32 (on the CPU; see `nf4`), in training and in
+    scoring, for layers of any shape. The price is the speed of that kernel.
+
+    The kernel itself was not run for these numbers: bitsandbytes packed, and the product was computed as its source does.
+    """
+    for module in model.modules():
+        if type(module).__name__ == "Linear4bit":  # by name, because bitsandbytes is an optional requirement
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment]
+    return model
 
 
 def nf4() -> BitsAndBytesConfig:

@@ -1,4 +1,7 @@
-"""Finished verifiers from their folders: full, merged, or a LoRA adapter. What is incomplete or upside down is refused."""
+"""Finished verifiers from their folders: full, merged, or a LoRA adapter.
+
+A folder that lacks weights, or whose labels have another order, is refused.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import nn
 from transformers import AutoConfig
 
 from prm.models import tree_attention
-from prm.models.loading import from_base, nf4
+from prm.models.loading import from_base, never_pack, nf4
 from prm.models.step_classifier import HEAD, LABELS, Head, classifier_class
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -21,7 +24,7 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
 
     Args:
         path: checkpoint folder.
-        base_model: where the base of an adapter lies, if it is no longer where the adapter says.
+        base_model: where the base of an adapter is, if it is no longer where the adapter says.
 
     Raises:
         ValueError: the head is missing, or the labels are not `0 = bad, 1 = good`.
@@ -39,7 +42,7 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
             f"{path} lacks {', '.join(missing)}: the head was lost when it was saved, its scores would be random."
             " Train again, or save with Trainer.save_model / PEFT task_type TOKEN_CLS"
         )
-    return model
+    return never_pack(model)
 
 
 def _load_adapter(path: str, base_model: str | None) -> nn.Module:

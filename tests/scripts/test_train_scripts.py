@@ -159,7 +159,6 @@ def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
         ({"objective": "ranking", "bad_weight": 1}, "linear"),
         ({"objective": "squared_error", "bad_weight": 2}, "linear"),
         ({"until_first_error": True, "head": "mlp", "freeze_backbone": True}, "mlp"),
-        ({"lora_r": 4, "load_in_4bit": True}, "linear"),
     ],
 )
 def test_prm_objectives_heads_and_ways_end_in_a_checkpoint_that_scores(more, head, files, tmp_path, run_here, capsys):
@@ -168,6 +167,36 @@ def test_prm_objectives_heads_and_ways_end_in_a_checkpoint_that_scores(more, hea
     verifier = load_verifier(str(tmp_path / "prm"))
     assert verifier.config.head == head
     assert len(verifier.score(PROBLEMS[0].prompt, arithmetic.solution(PROBLEMS[0].prompt))) == 3
+
+
+QLORA = {"lora_r": 4, "load_in_4bit": True, "max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
+"""Trains on after an evaluation."""
+
+
+def test_qlora_ends_in_a_checkpoint_that_scores(avx512_bf16, files, tmp_path, run_here, capsys):
+    """On layers of 32 inputs, which bitsandbytes cannot pack."""
+    run_here("train_prm.py", *flags(config=files / "prm.yaml", output_dir=tmp_path / "prm", **QLORA))
+    assert "loaded again, scores agree" in capsys.readouterr().out
+    verifier = load_verifier(str(tmp_path / "prm"))
+    assert verifier.config.quantization == "nf4"
+    assert len(verifier.score(PROBLEMS[0].prompt, arithmetic.solution(PROBLEMS[0].prompt))) == 3
+
+
+def test_qlora_trains_the_same_where_the_processor_has_avx512_bf16(
+    files, tmp_path, run_here, tiny_llama, avx512_bf16_python
+):
+    """On layers of 64 and more inputs, which bitsandbytes can pack. It also has no reason to warn."""
+    tokenizer = arithmetic.build_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "base")
+    tiny_llama(len(tokenizer), hidden_size=64).save_pretrained(tmp_path / "base")
+    arguments = flags(config=files / "prm.yaml", model=tmp_path / "base", **QLORA)
+    run_here("train_prm.py", *arguments, *flags(output_dir=tmp_path / "here"))
+    command = [*avx512_bf16_python, "recipes/train_prm.py", *arguments, *flags(output_dir=tmp_path / "there")]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "gemm_4bit_forward" not in result.stdout + result.stderr
+    for name in ("loss", "grad_norm", "eval_loss"):
+        assert logged(tmp_path / "there", name) == pytest.approx(logged(tmp_path / "here", name), rel=1e-4), name
 
 
 @pytest.mark.parametrize("more", [{"objective": "bradley_terry"}, {"tokens": "all"}])

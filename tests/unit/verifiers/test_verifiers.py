@@ -42,13 +42,16 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory, tokenizer, merging_tokenizer, tiny_llama, tiny_qwen2):
-    """Folders of language models: `llama`, `bf16` (a Llama stored as most models are) and `qwen2`.
+    """Folders of language models: `llama`, `wide` (its layers are multiples of the 64 weights that share a 4-bit scale),
+    `bf16` (a Llama stored as most models are) and `qwen2`.
 
-    The Qwen2 has a byte-level tokenizer, because beside a Qwen2 config AutoTokenizer makes a Qwen2Tokenizer of any.
+    The Qwen2 has a byte-level tokenizer, because AutoTokenizer makes every tokenizer next to a Qwen2 config a
+    Qwen2Tokenizer.
     """
     folders = {}
     for name, model, its_tokenizer in (
         ("llama", tiny_llama(len(tokenizer)), tokenizer),
+        ("wide", tiny_llama(len(tokenizer), hidden_size=64), tokenizer),
         ("bf16", tiny_llama(len(tokenizer)).bfloat16(), tokenizer),
         ("qwen2", tiny_qwen2(len(merging_tokenizer)), merging_tokenizer),
     ):
@@ -197,12 +200,18 @@ def test_architecture_whose_head_has_another_name_is_refused(tmp_path):
         from_base(str(tmp_path))
 
 
-def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(bases, tokenizer, tmp_path):
-    lora = trained(add_lora(from_base(bases["llama"], torch.float32, quantization_config=nf4()), 4))
+@pytest.mark.parametrize("base", ["llama", "wide"])
+def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(base, avx512_bf16, bases, tokenizer, tmp_path):
+    lora = trained(add_lora(from_base(bases[base], torch.float32, quantization_config=nf4()), 4))
     kinds = {type(p).__name__ for name, p in lora.named_parameters() if "base_layer" in name}
     assert kinds == {"Params4bit"}
     assert {p.dtype for name, p in lora.named_parameters() if ".score." in name} == {torch.float32}
+    with torch.inference_mode():  # as training computes: the packing of bitsandbytes waits for eval mode
+        ids = torch.tensor([CONFIG.codec.encode(tokenizer, PROMPT, STEPS).input_ids])
+        in_training = lora.train()(ids).logits
     expected = StepVerifier(lora, tokenizer, CONFIG).score_batch(PROMPTS, TRACES)
+    with torch.inference_mode():
+        assert torch.allclose(lora.eval()(ids).logits, in_training, atol=1e-5)
     folder = save(tmp_path, lora, tokenizer)
     replace(CONFIG, quantization="nf4").save(folder)
     assert close(load_verifier(folder).score_batch(PROMPTS, TRACES), expected)
@@ -270,7 +279,7 @@ def test_adapter_without_its_head_is_refused(adapter, tmp_path):
 
 @pytest.mark.parametrize("targets", [["q_proj", "v_proj"], "all-linear"])
 def test_adapter_trained_without_task_type_is_refused(targets, bases, tokenizer, tmp_path):
-    """PEFT saves no head then, or a LoRA of a random one; both load without a word and score at random."""
+    """PEFT saves no head then, or a LoRA of a random one; both load without an error and score at random."""
     lora = get_peft_model(from_base(bases["llama"]), LoraConfig(r=4, target_modules=targets))
     with pytest.raises(ValueError, match=r"task_type='TOKEN_CLS', modules_to_save=\['score'\]"):
         load_verifier(save(tmp_path, trained(lora), tokenizer))
@@ -295,6 +304,27 @@ def test_other_order_of_labels_in_prm_config_is_refused(checkpoint, adapter, tmp
 def test_folder_without_prm_config_is_refused(bases):
     with pytest.raises(FileNotFoundError, match=r"prm_config\.json is missing: .* is not a verifier saved by this"):
         load_verifier(bases["llama"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"sliding_window": 63},
+            "attend to the last 63 tokens only, and traces may have 64: .*lower --max_length to 63",
+        ),
+        (
+            {"layer_types": ["full_attention", "linear_attention"]},
+            "llama models have full_attention, linear_attention la",
+        ),
+    ],
+)
+def test_checkpoint_with_an_attention_that_is_not_computed_here_is_refused(change, message, checkpoint, tmp_path):
+    edit_json(tmp_path / "full" / "config.json", sliding_window=64)
+    assert len(load_verifier(checkpoint).score(PROMPT, STEPS)) == 3
+    edit_json(tmp_path / "full" / "config.json", **change)
+    with pytest.raises(ValueError, match=message):
+        load_verifier(checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +397,7 @@ def test_padding_side_of_the_tokenizer_is_irrelevant(side, verifier):
     assert close(scores_N, [verifier.score(p, s) for p, s in zip(PROMPTS, TRACES, strict=True)])
 
 
-def test_score_of_a_step_is_the_last_score_of_the_trace_cut_behind_it(verifier):
+def test_score_of_a_step_is_the_last_score_of_the_trace_cut_after_it(verifier):
     whole = verifier.score(PROMPTS[2], TRACES[2])
     cut = [verifier.score(PROMPTS[2], TRACES[2][:k])[-1] for k in range(1, 5)]
     assert close([whole], [cut])

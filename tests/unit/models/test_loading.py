@@ -1,0 +1,172 @@
+"""4-bit weights compute the same on processors with and without avx512_bf16; bitsandbytes' warning there is not printed."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from bitsandbytes.nn import Linear4bit, Params4bit
+from safetensors.torch import save_file
+
+from prm.datasets.arithmetic import build_tokenizer
+from prm.encoding.codec import StepCodec
+from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4
+from prm.training.trainer import add_lora
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.loading import load_classifier
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+WARNING = "Failed to load CPU gemm_4bit_forward"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, tiny_llama):
+    """A Llama whose layers bitsandbytes can pack: 64 or 128 inputs; 32, 64 or 128 outputs."""
+    folder, tokenizer = tmp_path_factory.mktemp("base"), build_tokenizer()
+    tiny_llama(len(tokenizer), hidden_size=64, intermediate_size=128).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def layer(inputs, outputs):
+    """A 4-bit layer in eval mode, and its weights as 4 bits hold them."""
+    torch.manual_seed(0)
+    made = Linear4bit(inputs, outputs, bias=False, compute_dtype=torch.float32, quant_type="nf4").to("cpu").eval()
+    return made, made(torch.eye(inputs, requires_grad=True)).T.detach()  # a gradient: it does not pack for that
+
+
+def packed(model):
+    """How many of its 4-bit layers have packed weights, and how many it has."""
+    states = [p.quant_state for p in model.parameters() if isinstance(p, Params4bit)]
+    return sum(vars(state).get("packing_format_for_cpu", False) for state in states), len(states)
+
+
+def test_bitsandbytes_packs_where_it_finds_avx512_bf16_and_fails_on_some_shapes(avx512_bf16):
+    """The reason for `never_pack`. If this fails after an upgrade, read `Linear4bit.forward` again."""
+    wide, _ = layer(64, 32)
+    wide(torch.ones(1, 64))
+    assert packed(wide) == (avx512_bf16, 1)
+    for inputs, outputs, message in (
+        (32, 32, r"shape '\[32, 0\]' is invalid"),
+        (96, 64, r"shape '\[64, 1\]' is invalid"),
+        (64, 48, "N must be divisible by block_n"),
+    ):
+        narrow, _ = layer(inputs, outputs)
+        if avx512_bf16:
+            with pytest.raises((RuntimeError, AssertionError), match=message):
+                narrow(torch.ones(1, inputs))
+        else:
+            narrow(torch.ones(1, inputs))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(64, 32), (128, 64), (32, 32), (96, 64), (64, 48)])
+def test_4_bit_layers_of_any_shape_compute_in_fp32_on_every_processor(inputs, outputs, avx512_bf16):
+    made, weight = layer(inputs, outputs)
+    x = torch.randn(3, inputs)
+    assert torch.allclose(never_pack(made)(x), x @ weight.T, atol=1e-6)
+    assert not torch.allclose(x @ weight.T, (x.bfloat16() @ weight.T.bfloat16()).float(), atol=1e-4)  # else bf16 passes
+    assert packed(made) == (0, 1)
+
+
+def test_training_goes_on_after_an_evaluation_with_the_same_gradients(avx512_bf16, base):
+    model = add_lora(from_base(base, torch.float32, quantization_config=nf4()), 4)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:  # B starts at zero, and so does the gradient of A
+            torch.nn.init.normal_(parameter, std=0.3)
+
+    def gradients():
+        model.train().zero_grad()
+        model(IDS).logits.square().sum().backward()
+        return {name: p.grad.clone() for name, p in model.named_parameters() if p.requires_grad}
+
+    before = gradients()
+    assert len(before) == 30  # two matrices at seven layers of two blocks, and the head's weight and bias
+    assert all(gradient.abs().max() > 0 for gradient in before.values())
+    with torch.inference_mode():
+        model.eval()(IDS)
+    after = gradients()
+    assert all(torch.allclose(after[name], gradient, rtol=1e-4, atol=1e-5) for name, gradient in before.items())
+
+
+def save_4_bit(folder, model, base):
+    """`save_pretrained` cannot do it (transformers 5.23)."""
+    model.config.save_pretrained(folder)
+    save_file(model.state_dict(), folder / "model.safetensors", {"format": "pt"})
+    build_tokenizer().save_pretrained(folder)
+    VerifierConfig("prm", StepCodec(max_length=64), "value", "last", base, "hash").save(folder)
+    return str(folder)
+
+
+def test_no_way_of_loading_4_bit_weights_lets_them_be_packed(avx512_bf16, base, tmp_path):
+    classifier = from_base(base, torch.float32, quantization_config=nf4())
+    language_model = type(load_model_and_tokenizer(base)[0]).from_pretrained(base, quantization_config=nf4())
+    stored = save_4_bit(tmp_path, language_model, base)
+    finished = save_4_bit(tmp_path / "full", classifier, base)
+    for model, layers in (
+        (classifier, 14),
+        (from_base(stored, torch.float32), 14),
+        (load_classifier(finished), 14),
+        (load_model_and_tokenizer(stored)[0], 15),  # and the language model's head
+    ):
+        with torch.inference_mode():
+            model.eval()(IDS)
+        assert packed(model) == (0, layers)
+
+
+def test_only_the_warning_about_the_kernel_for_packed_weights_is_dropped(caplog):
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.warning(WARNING + " from kernels-community: %s.", "No module named 'kernels'")
+    logger.warning("Failed to load %s", "something else")
+    assert caplog.messages == ["Failed to load something else"]
+
+
+def test_importing_prm_first_keeps_bitsandbytes_quiet(avx512_bf16_python, tmp_path, root):
+    (tmp_path / "script.py").write_text(
+        "import logging\n"
+        "witness = lambda record: print(record.msg) or True\n"
+        "logging.getLogger('bitsandbytes.backends.cpu.ops').addFilter(witness)\n"
+        "import prm, peft"
+    )
+    command = [*avx512_bf16_python, str(tmp_path / "script.py")]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith(WARNING)
+    assert WARNING not in result.stderr
+
+
+IMPORT_SCRIPTS = """
+import os, runpy, sys
+import datasets, matplotlib.pyplot, torch, transformers
+
+class Witness:
+    def find_spec(self, name, path=None, target=None):
+        if name == "bitsandbytes":
+            os._exit(20 + ("prm" in sys.modules))
+
+assert "bitsandbytes" not in sys.modules
+sys.meta_path.insert(0, Witness())
+for script in sys.argv[1:]:
+    if not (child := os.fork()):
+        os.dup2(2, 1)
+        runpy.run_path(script, run_name="imported")
+        os._exit(0)
+    print(os.path.basename(script), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def test_every_script_imports_prm_before_anything_that_imports_bitsandbytes(root, imported_modules):
+    """Of those scripts that import more of PEFT, transformers or TRL than the reader of the command line."""
+    scripts = [
+        str(path)
+        for folder in ("data", "recipes", "eval")
+        for path in sorted((root / folder).glob("*.py"))
+        if any(
+            name.split(".")[0] in ("peft", "transformers", "trl") and name != "trl.TrlParser"
+            for _, name in imported_modules(path)
+        )
+    ]
+    command = [sys.executable, "-c", IMPORT_SCRIPTS, *scripts]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    exit_codes = dict(line.split() for line in result.stdout.splitlines() if line.count(" ") == 1)
+    assert {"train_prm.py", "train_orm.py", "train_generator.py", "bench_training.py"} <= exit_codes.keys()
+    assert {name: code for name, code in exit_codes.items() if code not in ("0", "21")} == {}
