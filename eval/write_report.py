@@ -31,7 +31,16 @@ from prm.evaluation.plots import draw_by_level, draw_gains
 from prm.evaluation.reading import percent, reading, title, traces_to_show
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.summary import leading, summarize, verifier_title
-from prm.evaluation.tables import Table, as_html, as_markdown, as_text, level_table, method_table, verifier_table
+from prm.evaluation.tables import (
+    Table,
+    as_html,
+    as_markdown,
+    as_text,
+    budget_table,
+    level_table,
+    method_table,
+    verifier_table,
+)
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 ESTIMATES = (
@@ -109,15 +118,21 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             "(0.5 = no use for choosing). The length correlation should be near 0: else the score counts steps.",
         ),
     ]
+    if summary["budgets"]:
+        note = (
+            "Two names are given where the paired difference between the best two methods may be chance: more problems "
+            "would be needed to tell them apart. Costs differ: with a verifier, the same samples take more FLOPs."
+        )
+        found.insert(1, ("Which method with how many samples", budget_table(summary), note))
     if summary["by_level"]:
         note = "A level has few problems: the picture shows how wide its intervals are."
-        found.insert(1, ("Accuracy by difficulty level", level_table(summary), note))
+        found.insert(-1, ("Accuracy by difficulty level", level_table(summary), note))
     return found
 
 
 def facts(summary: dict[str, Any], meta: dict[str, Any]) -> list[str]:
-    models = {"generator": meta["generator"]} | meta["verifiers"]
-    sizes = ", ".join(f"{name} {model['num_parameters']:,} parameters" for name, model in models.items())
+    models = {"generator": meta["generator"] | {"path": meta["generator"]["name"]}} | meta["verifiers"]
+    sizes = ", ".join(f"{name} {m['path']} with {m['num_parameters']:,} parameters" for name, m in models.items())
     return [
         f"{sizes}; temperature {meta['generator']['temperature']}, seed {meta['seed']}, {summary['seconds']:.0f} s.",
         f"{percent(summary['truncated_share'])} of the candidates were cut at the token limit, "
@@ -149,7 +164,7 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
 
     def picture(name: str, alt: str) -> str:
         data = base64.b64encode((folder / name).read_bytes()).decode()
-        return f'<img class="picture" alt="{alt}" src="data:image/png;base64,{data}">'
+        return f'<div class="scroll"><img class="picture" alt="{alt}" src="data:image/png;base64,{data}"></div>'
 
     pictures = {"Accuracy and cost": picture("gains.png", "Accuracy against generated tokens per problem")}
     if summary["by_level"]:

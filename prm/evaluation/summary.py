@@ -38,6 +38,9 @@ from prm.evaluation.step_metrics import (
 TITLES = {"best_of_n": "best-of-N", "majority": "majority vote", SINGLE: "single sample", CEILING: "pass@N (ceiling)"}
 """Where the title of a strategy is not its name with blanks."""
 
+NOTHING_CHOSEN = 0.05
+"""Share of problems without any usable candidate above which a method is warned of."""
+
 UNITS = (
     "accuracy, low, high: share of problems solved with its 95% interval; generated_tokens, verifier_tokens, flops: "
     "mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; seconds: whole run"
@@ -72,6 +75,7 @@ def summarize(run: Run) -> dict[str, Any]:
             for name, curve_P in curves_P.items()
             if len(curve_P) > 1
         },
+        "budgets": _budgets(curves_P),
         **_by_level(run, at_n),
         "verifiers": {name: _diagnose(run, name) for name in run.meta["verifiers"]},
         **_shares(run),
@@ -117,6 +121,19 @@ def _pairs(run: Run, names: list[str]) -> list[tuple[str, str]]:
                 found.append((a, b))
             if not one.independent and other.strategy == "best_of_n" and one.verifier == other.verifier:
                 found.append((a, b))
+    return found
+
+
+def _budgets(curves_P: dict[str, dict[int, list[float]]]) -> list[dict[str, Any]]:
+    """For every number of samples that several methods have: the best method, the next one, and their difference."""
+    rivals = {name: curve_P for name, curve_P in curves_P.items() if name not in (SINGLE, CEILING)}
+    found = []
+    for n in sorted({n for curve_P in rivals.values() for n in curve_P if n > 1}):
+        ranked = sorted((name for name in rivals if n in rivals[name]), key=lambda name: -_mean(rivals[name][n]))
+        if len(ranked) > 1:
+            best, second = ranked[:2]
+            difference = vars(paired_difference(rivals[best][n], rivals[second][n]))
+            found.append({"n": n, "best": best, "second": second, "difference": difference})
     return found
 
 
@@ -214,7 +231,11 @@ def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
             found.append(f"No problem has both right and wrong candidates: {name} had nothing to choose.")
         elif inside is not None and inside < 0.5:
             found.append(f"{name} ranks the candidates of one problem worse than chance (AUC {inside:.3f}).")
-    for result in run.rows[0].results:
+    for number, result in enumerate(run.rows[0].results):
+        nothing = _mean([row.results[number].chosen is None for row in run.rows])
+        if nothing > NOTHING_CHOSEN:
+            name = summary["methods"][result.method]["label"]
+            found.append(f"{name} found no answer to choose in {nothing:.1%} of the problems, whatever it spent.")
         if not result.independent and CEILING in summary["methods"]:
             mine, pool = (summary["methods"][name]["generated_tokens"] for name in (result.method, CEILING))
             if not 0.8 <= mine / pool <= 1.25:

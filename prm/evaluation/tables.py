@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from prm.evaluation.estimates import CEILING
 from prm.evaluation.reading import interval, percent
 
 Table = list[list[str]]
@@ -15,6 +16,21 @@ def method_table(summary: dict[str, Any]) -> Table:
     for m in summary["methods"].values():
         tokens = [f"{m['generated_tokens']:,.0f}", f"{m['verifier_tokens']:,.0f}"]
         rows.append([m["label"], percent(m["accuracy"]), interval(m), *tokens, f"{m['flops']:.2e}"])
+    return rows
+
+
+def budget_table(summary: dict[str, Any]) -> Table:
+    """Accuracy of every method at every number of samples, and the best one where the next is told from it."""
+    names = [name for name in summary["curves"] if name != CEILING]
+    adaptive = [name for name, m in summary["methods"].items() if m["strategy"] and name not in names]
+    rows = [["samples", *(summary["methods"][name]["label"] for name in (*names, *adaptive)), "best"]]
+    at = {name: {point["n"]: percent(point["accuracy"]) for point in summary["curves"][name]} for name in names}
+    at |= {name: {summary["N"]: percent(summary["methods"][name]["accuracy"])} for name in adaptive}
+    for budget in summary["budgets"]:
+        cells = [at[name].get(budget["n"], "–") for name in (*names, *adaptive)]
+        best, second = (summary["methods"][budget[key]]["label"] for key in ("best", "second"))
+        told_apart = budget["difference"]["low"] > 0
+        rows.append([str(budget["n"]), *cells, best if told_apart else f"{best} or {second}"])
     return rows
 
 

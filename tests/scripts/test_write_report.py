@@ -211,6 +211,25 @@ def test_differences_are_paired(summary):
     }
 
 
+def test_each_budget_names_the_best_method_and_the_next(summary, report):
+    assert [(b["n"], b["best"], b["second"]) for b in summary["budgets"]] == [
+        (2, "prm_weighted_vote", "prm_best_of_n"),
+        (4, "prm_best_of_n", "prm_weighted_vote"),
+    ]
+    assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    page = (report[0] / "report.md").read_text()
+    row = "| 4 | 37.5% | 25.0% | 50.0% | 50.0% | 50.0% | PRM best-of-N or PRM weighted vote |"
+    assert row in page
+    assert "| 2 | 37.5% |" in page
+
+
+def test_a_method_that_finds_nothing_to_choose_is_warned_of(tmp_path):
+    some = rows()
+    some[1]["results"][4]["chosen"] = None
+    warnings = summarize(read_runs([write_run(tmp_path, some)]))["warnings"]
+    assert "PRM beam search found no answer to choose in 25.0% of the problems, whatever it spent." in warnings
+
+
 def test_levels(summary):
     assert summary["problems_by_level"] == {"1": 2, "2": 2}
     assert summary["by_level"]["1"]["prm_best_of_n"] == 1.0
