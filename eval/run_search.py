@@ -3,12 +3,13 @@ r"""Search on test problems: any set of methods, each a strategy with its verifi
     majority    best_of_n prm    weighted_vote prm    beam_search prm width=4    my_search.py:first_wins prm
 
 Methods that choose among independent samples share one pool, so they are compared on the same candidates and nothing is
-sampled twice. Problems are searched in chunks. What generator and verifiers answered is on disk at once, and a run that was
-killed goes on where it stopped.
+sampled twice. Problems are searched in chunks. What generator and verifiers answered is on disk at once: a run that was
+killed goes on where it stopped, and a later run with other methods or verifiers takes it with `--reuse` instead of sampling.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
-Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them
+Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
+                         requests/, what generator and verifiers answered; may be deleted when the run is complete
 
     python eval/run_search.py --generator arithmetic --problems arithmetic --limit 300 --samples 16 \
         --verifiers prm=outputs/quickstart/prm orm=outputs/quickstart/orm --output_dir outputs/quickstart/search
@@ -54,6 +55,9 @@ class Arguments(GeneratorArguments):
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
     samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
+    reuse: str | None = field(
+        default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
+    )
     chunk: int = field(default=50, metadata={"help": "problems that are searched together"})
     seed: int = field(default=0, metadata={"help": "seed of the run"})
 
@@ -78,12 +82,13 @@ def main(args: Arguments) -> None:
     for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
         next(method.start(problems[0], budget, args.seed))
 
-    header = {key: value for key, value in asdict(args).items() if key not in ("output_dir", "batch_size")}
+    # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
+    asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
+    asked |= {"seed": args.seed, "input": file_hash(args.problems) if Path(args.problems).is_file() else None}
+    header = {k: v for k, v in asdict(args).items() if k not in ("output_dir", "batch_size", "reuse")} | asked
     header |= {
-        "generator": generator.name,
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
-        "input": file_hash(args.problems) if Path(args.problems).is_file() else None,
     }
     journal = Journal(output_dir / "results.journal", header)
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
@@ -96,15 +101,15 @@ def main(args: Arguments) -> None:
         for number, chunk in enumerate(chunks):
             if number in journal.done:
                 continue
-            kept = output_dir / f"requests-{number}.journal"
-            answered = AnsweredRequests(kept, header)
+            answered = AnsweredRequests(output_dir / "requests" / f"{number}.journal", asked)
+            if args.reuse:
+                answered.take(Path(args.reuse) / "requests" / f"{number}.journal", asked)
             found = []
             for method in methods:
                 verifier = verifiers[method.verifier] if method.verifier else None
                 found.append(search(method, chunk, generator, verifier, budget, args.seed, answered, bar.update))
             rows = [results_to_row(problem, its, answers.group) for problem, *its in zip(chunk, *found, strict=True)]
             journal.append(number, rows)
-            kept.unlink()  # its answers are in the rows now
     write_jsonl(results, journal.rows())
 
     facts: dict[str, Any] = {

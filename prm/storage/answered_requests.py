@@ -59,6 +59,19 @@ class AnsweredRequests:
         for row in self._journal.rows() if self._journal else ():
             self._remember(row)
 
+    def take(self, path: Path, header: dict[str, Any]) -> None:
+        """Take the answers of another file; they are not written again.
+
+        Raises:
+            ValueError: no such file, or it was written with another header.
+        """
+        if not path.is_file():
+            raise ValueError(
+                f"{path} does not exist; its run was cut short before, or had fewer problems: search those without it"
+            )
+        for row in Journal(path, header).rows():
+            self._remember(row)
+
     def add(self, drawn: Mapping[str, Drawn], scored: Mapping[str, Scored]) -> None:
         """Remember the answers of one batch; they are on disk when this returns, if there is a file."""
         self.drawn |= drawn

@@ -153,6 +153,7 @@ def test_search_and_report(scripts, verifiers, tmp_path):
     assert sorted(path.name for path in run.iterdir()) == [
         "config.yaml",
         "meta.json",
+        "requests",
         "results.journal",
         "results.jsonl",
     ]
@@ -165,10 +166,10 @@ def test_search_and_report(scripts, verifiers, tmp_path):
     assert list(summary["methods"]) == ["single", *methods, "pass_at_n"]
 
     # Again: nothing is done, the seconds of the real run stay.
-    before = {path: path.read_bytes() for path in run.iterdir()}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     again = ok(scripts.run("eval/run_search.py", **flags))
     assert again.stdout == f"{run} is complete already\n"
-    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
     # Cut off in the second chunk: the first one is kept as it is, the rest is the same but for the time it took.
     journal = before[run / "results.journal"]
@@ -193,9 +194,11 @@ def test_search_and_report(scripts, verifiers, tmp_path):
 
 def test_a_search_killed_inside_a_chunk_goes_on_and_ends_alike(scripts, verifiers, tmp_path):
     flags = search_flags(verifiers, tmp_path / "killed", samples=8)
-    requests = tmp_path / "killed" / "requests-0.journal"
+    requests = tmp_path / "killed" / "requests" / "0.journal"
     pid = scripts.start("eval/run_search.py", **flags)
+    deadline = time.monotonic() + 60
     while not (requests.exists() and requests.read_bytes().count(b'"commit"') >= 3):
+        assert time.monotonic() < deadline, "the search has committed nothing"
         time.sleep(0.01)
     os.kill(pid, signal.SIGKILL)
     assert scripts.wait(pid).code == -signal.SIGKILL
@@ -215,6 +218,25 @@ def test_a_search_killed_inside_a_chunk_goes_on_and_ends_alike(scripts, verifier
     for row in killed:
         spent = sum(seconds[candidate["seed"]] for candidate in row["candidates"][:8])
         assert row["results"][0]["cost"]["seconds"] == pytest.approx(spent)
+
+
+def test_a_stored_pool_is_scored_with_another_verifier_without_sampling_again(scripts, verifiers, tmp_path):
+    first = search_flags({"prm": verifiers["prm"]}, tmp_path / "first", methods=["majority", "best_of_n prm"], chunk=4)
+    ok(scripts.run("eval/run_search.py", **first))
+    later = search_flags(
+        {"orm": verifiers["orm"]}, tmp_path / "later", methods=["best_of_n orm"], chunk=4, reuse=tmp_path / "first"
+    )
+    ok(scripts.run("eval/run_search.py", **later))
+    for old, new in zip(*(read_runs([tmp_path / name]).rows for name in ("first", "later")), strict=True):
+        assert new.results[0].candidates == old.results[0].candidates
+        assert new.results[0].cost.generated_tokens == old.results[0].cost.generated_tokens > 0
+    for path in (tmp_path / "later" / "requests").iterdir():
+        asked = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+        assert not any("drawn" in row for row in asked)  # scores only
+        assert any("scored" in row for row in asked)
+    refuses(
+        scripts, "seed: was 0, now 1", "eval/run_search.py", **later | {"seed": 1, "output_dir": tmp_path / "other"}
+    )
 
 
 OWN = '''
