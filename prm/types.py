@@ -137,8 +137,8 @@ class LabeledTrace:
     labels: tuple[bool | None, ...]
     """True = good, None = this step has no label. For `value` semantics: some rollout from this prefix succeeded
     (Math-Shepherd's hard label)."""
-    values: tuple[float, ...] | None
-    """Soft labels in [0, 1], or None where the source has none."""
+    values: tuple[float | None, ...] | None
+    """Soft labels in [0, 1], None at a step without one; or None where the source has none."""
     counts: tuple[tuple[int, int], ...] | None
     """(successes, rollouts) per step, as sampled; hard and soft labels can be derived from them again."""
     method: str
