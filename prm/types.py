@@ -143,6 +143,8 @@ class LabeledTrace:
     """(successes, rollouts) per step, as sampled; hard and soft labels can be derived from them again."""
     method: str
     semantics: Semantics
+    labeler: str | None = None
+    """Fingerprint of the generator whose rollouts the labels come from; None if it is unknown or there is none."""
 
     def __post_init__(self) -> None:
         n = len(self.trace.steps)

@@ -102,12 +102,8 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, row in rows:
         value = row.get("split")
         if stated not in (None, value is not None):
-            found = (
-                "no `split`, but earlier rows have one"
-                if stated
-                else f"`split` is {value!r}, but earlier rows have none"
-            )
-            raise ValueError(f"{where}: {found}; give every row a split, or none")
+            here, earlier = ("no `split`", "one") if stated else (f"`split` is {value!r}", "none")
+            raise ValueError(f"{where}: {here}, but earlier rows have {earlier}; give every row a split, or none")
         stated = value is not None
         if (_stated_split(where, value) if stated else split_of(_column(where, row, PROMPT_COLUMNS))) == wanted:
             yield where, row
@@ -117,8 +113,8 @@ def _stated_split(where: str, value: Any) -> str:
     name = SPLIT_NAMES.get(str(value).lower())
     if name is None:
         raise ValueError(
-            f"{where}: `split` is {value!r}, which is not one of {', '.join(SPLIT_NAMES)}; fix it, remove the column, or take"
-            " all rows with the split `all`"
+            f"{where}: `split` is {value!r}, which is not one of {', '.join(SPLIT_NAMES)}; fix it, or remove the column from"
+            " all rows"
         )
     return name
 
