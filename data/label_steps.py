@@ -3,13 +3,15 @@ r"""Label every step of every trace by rollouts; a planner decides which rollout
 Every rollout is kept in a store (`--store`), so that a killed run continues where it stopped and ends with the same file,
 and any planner can use the rollouts again. If the command is started several times, on one machine or on several that
 share the folder, the writers divide the problems among themselves. A trace that cannot be labeled stays a row with its
-`status`.
+`status`. `--max_tokens` and `--max_hours` stop a run early, `--estimate` says what it would take.
+
+The generator and its sampling settings are those with which the traces were sampled (`traces.config.yaml`), unless flags
+say otherwise: labels from another sampler are about another generator (`prm.sampling.sampler`).
 
 Reads   traces.jsonl     Trace rows (data/sample_traces.py)
 Writes  labeled.jsonl    LabeledTrace rows (recipes/train_prm.py reads them)
 
-    python data/label_steps.py --traces outputs/traces.jsonl --generator arithmetic --method monte_carlo --rollouts 8 \
-        --output outputs/labeled.jsonl
+    python data/label_steps.py --traces outputs/traces.jsonl --method monte_carlo --rollouts 8 --output outputs/labeled.jsonl
 """
 
 from __future__ import annotations
@@ -18,25 +20,43 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 from trl import TrlParser
 
+from prm.encoding.prompts import PROMPTS
+from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
+from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import RolloutSource, commit_to
+from prm.sampling.sampler import sampler_record, settle
 from prm.storage.jsonl import write_jsonl
-from prm.storage.provenance import is_complete, write_provenance
+from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row
 from prm.types import LabeledTrace
 
 
 @dataclass(kw_only=True)
-class Arguments(GeneratorArguments):
+class Arguments(GeneratorArguments, LimitArguments):
+    # What is None is taken from the record of the traces.
+    generator: str | None = field(default=None, metadata={"help": "default: that of the traces"})
+    engine: str | None = field(
+        default=None, metadata={"help": "hf, vllm, or openai; default: that of the traces", "choices": list(ENGINES)}
+    )
+    temperature: float | None = field(default=None, metadata={"help": "0 = greedy; default: that of the traces"})
+    top_p: float | None = field(default=None, metadata={"help": "nucleus sampling; default: that of the traces"})
+    max_new_tokens: int | None = field(
+        default=None, metadata={"help": "longest rollout in tokens; default: that of the traces"}
+    )
+    prompt: str | None = field(
+        default=None, metadata={"help": "prompt template; default: that of the traces", "choices": list(PROMPTS)}
+    )
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
     output: str = field(metadata={"help": "labeled file to write"})
     method: str = field(default="monte_carlo", metadata={"help": "planner", "choices": list(PLANNERS)})
@@ -59,7 +79,11 @@ class Arguments(GeneratorArguments):
 def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
-    if is_complete(args.output, args, [args.traces]):
+    limits = args.limits()
+    record = sampler_record(args.traces)
+    settings, notes = settle(args, record)
+    args = replace(args, **settings)
+    if is_finished(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
         return
     # Traces with another status than `ok` are not labeled; they go to the output as they are.
@@ -73,15 +97,26 @@ def main() -> None:
         sys.exit(f"--{name} is not an option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
     planner = kind(**options)
     generator = args.load()
+    writers = {row.trace.generator for row in rows if row.trace.status == "ok"}
+    if record and not notes and writers and generator.name not in writers:
+        notes = [
+            f"the traces are by {', '.join(sorted(writers))}, and their settings now give {generator.name}: is the"
+            " model in the same place another one?"
+        ]
+    for note in notes:
+        print(f"{args.traces}: {note}", file=sys.stderr)
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
+    if args.estimate:
+        units = pilot(units)
+    estimate = Pilot()
+
     # On a cluster, actors sample into the store first; the loop below then finds all rollouts there.
-    if args.backend == "ray":
+    if args.backend == "ray" and not args.estimate:
         from prm.sampling.cluster import fill_store
 
-        fill_store(
-            store, units, problem_ids, partial(run, planner), args.load, args.seed, args.actors, args.gpus_per_actor
-        )
+        work = partial(run, planner)
+        fill_store(store, units, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
     # The labels of every problem are made here, even if another writer has sampled its rollouts.
     labeled: dict[str, list[LabeledTrace]] = {}
@@ -89,15 +124,31 @@ def main() -> None:
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
         commit = commit_to(store, progress)
         for unit in store.claim_each(units, problem_ids):
-            source = RolloutSource(generator, args.seed, store.read(problem_ids(unit)), commit)
-            for (problem, _), traces in zip(unit, run(planner, unit, source), strict=True):
-                labeled[problem.id] = traces
+            known = list(store.read(problem_ids(unit)))
+            if limits.reached and not known:
+                continue
+            source = RolloutSource(generator, args.seed, known, commit, limits)
+            try:
+                labeled_P = run(planner, unit, source)
+            except LimitReached:  # later units may be in the store
+                continue
+            labeled |= zip(problem_ids(unit), labeled_P, strict=True)
             spent.add(source.all_taken())
+            estimate.add(problem_ids(unit), source.all_taken())
             progress.update(len(unit))
+        seconds = progress.format_dict["elapsed"]
 
+    if args.estimate:
+        print(estimate.report(len(groups), limits.sampled, seconds, args.price_per_million_tokens))
+        return
+    unfinished = {problem.id for problem, _ in groups} - labeled.keys()
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
-        if not is_complete(args.output, args, [args.traces]):
-            write(args, rows, [trace for problem, _ in groups for trace in labeled[problem.id]], spent, started)
+        if (labeled or not groups) and not is_finished(args.output, args, [args.traces]):
+            finished = [row for row in rows if row.problem.id not in unfinished]
+            traces = [trace for problem, _ in groups for trace in labeled.get(problem.id, ())]
+            write(args, finished, traces, len(unfinished), spent, started)
+    if unfinished:
+        print(stopped(limits, len(unfinished), len(groups)))
     if generator.ledger:
         print(f"the engine reports {dict(generator.ledger)}")
 
@@ -106,14 +157,17 @@ def problem_ids(unit: Sequence[Group]) -> list[str]:
     return [problem.id for problem, _ in unit]
 
 
-def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], spent: Spent, started: float) -> None:
+def write(
+    args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], unfinished: int, spent: Spent, started: float
+) -> None:
     """Write the traces of each problem in their order, including those that could not be labeled."""
     facts = label_report(labeled, spent)
     seconds = time.monotonic() - started
     statuses = Counter(row.trace.status for row in rows)
-    write_provenance(
-        args.output, "data/label_steps.py", args, [args.traces], seconds=seconds, statuses=statuses, **facts
-    )
+    facts |= {"seconds": seconds, "statuses": statuses, "unfinished_problems": unfinished}
+    # The file that a stopped run left must not be there beside the record of the finished one.
+    Path(args.output).unlink(missing_ok=True)
+    write_provenance(args.output, "data/label_steps.py", unlimited(args), [args.traces], **facts)
     problems = {row.problem.id: row.problem for row in rows}
     results = [(trace.trace, labeled_to_row(problems[trace.trace.problem_id], trace)) for trace in labeled]
     results += [(row.trace, trace_to_row(row.problem, row.trace)) for row in rows if row.trace.status != "ok"]

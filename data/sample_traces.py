@@ -3,7 +3,8 @@ r"""Sample traces: several attempts at every problem, with their answers extract
 Every sample is kept in a store of rollouts (`--store`), so that a killed run continues where it stopped and ends with the
 same file, a run with more samples pays only for the new ones, and several writers divide the problems among themselves.
 With the same store and generator settings, `data/label_steps.py` keeps its rollouts in the same folder. Nothing is
-dropped: traces that were cut, have no answer or could not be checked are rows with a `status`.
+dropped: traces that were cut, have no answer or could not be checked are rows with a `status`. `--max_tokens` and
+`--max_hours` stop a run early, `--estimate` says what it would take.
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
 Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.py read them)
@@ -20,23 +21,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 from trl import TrlParser
 
 from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
+from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to
 from prm.sampling.traces import trace_from_rollout
 from prm.storage.jsonl import write_jsonl
-from prm.storage.provenance import is_complete, write_provenance
+from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import trace_to_row
 from prm.types import Problem, Rollout
 
 
 @dataclass(kw_only=True)
-class Arguments(GeneratorArguments):
+class Arguments(GeneratorArguments, LimitArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
@@ -53,7 +56,8 @@ class Arguments(GeneratorArguments):
 def main() -> None:
     (args,) = TrlParser(Arguments).parse_args_and_config()
     started = time.monotonic()
-    if is_complete(args.output, args, [args.problems]):
+    limits = args.limits()
+    if is_finished(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
         return
     problems = load_problems(args.problems, args.split, args.limit)
@@ -66,28 +70,47 @@ def main() -> None:
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
+    if args.estimate:
+        chunks = pilot(chunks)
+    spent = Pilot()
 
     # On a cluster, actors sample into the store first; the loop below then finds all samples there.
     work = partial(sample, args.samples)
-    if args.backend == "ray":
+    if args.backend == "ray" and not args.estimate:
         from prm.sampling.cluster import fill_store
 
-        fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor)
+        fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
     # The rows of every problem are made here, even if another writer has sampled them.
     rows: dict[str, list[dict]] = {}
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit = commit_to(store, progress)
         for chunk in store.claim_each(chunks, problem_ids):
-            source = RolloutSource(generator, args.seed, store.read(problem_ids(chunk)), commit)
-            for problem, rollouts in zip(chunk, work(chunk, source), strict=True):
+            known = list(store.read(problem_ids(chunk)))
+            if limits.reached and not known:
+                continue
+            source = RolloutSource(generator, args.seed, known, commit, limits)
+            try:
+                sampled = work(chunk, source)
+            except LimitReached:  # later chunks may be in the store
+                continue
+            for problem, rollouts in zip(chunk, sampled, strict=True):
                 traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
                 rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
+            spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
+        seconds = progress.format_dict["elapsed"]
 
+    if args.estimate:
+        print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))
+        return
+    unfinished = len(problems) - len(rows)
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
-        if not is_complete(args.output, args, [args.problems]):
-            write(args, [row for problem in problems for row in rows[problem.id]], time.monotonic() - started)
+        if rows and not is_finished(args.output, args, [args.problems]):
+            done = [row for problem in problems for row in rows.get(problem.id, ())]
+            write(args, done, unfinished, time.monotonic() - started)
+    if unfinished:
+        print(stopped(limits, unfinished, len(problems)))
     if generator.ledger:
         print(f"the engine reports {dict(generator.ledger)}")
 
@@ -100,12 +123,14 @@ def sample(samples: int, chunk: Sequence[Problem], source: RolloutSource) -> lis
     return source.take([Request(problem, (), samples) for problem in chunk])
 
 
-def write(args: Arguments, rows: list[dict], seconds: float) -> None:
+def write(args: Arguments, rows: list[dict], unfinished: int, seconds: float) -> None:
     statuses = Counter(row["status"] for row in rows)
     correct = sum(bool(row["correct"]) for row in rows) / len(rows)
     generated = sum(row["num_tokens"] for row in rows)
-    facts = {"seconds": seconds, "generated_tokens": generated, "statuses": statuses}
-    write_provenance(args.output, "data/sample_traces.py", args, [args.problems], **facts)
+    facts = {"seconds": seconds, "generated_tokens": generated, "statuses": statuses, "unfinished_problems": unfinished}
+    # The file that a stopped run left must not be there beside the record of the finished one.
+    Path(args.output).unlink(missing_ok=True)
+    write_provenance(args.output, "data/sample_traces.py", unlimited(args), [args.problems], **facts)
     write_jsonl(args.output, rows)  # comes last: a run counts as complete once this file exists
     problems = len({row["problem_id"] for row in rows})
     print(f"{args.output}: {len(rows)} traces of {problems} problems, {correct:.1%} correct, {dict(statuses)},")

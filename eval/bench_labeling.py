@@ -135,6 +135,7 @@ def compare(labeled: Sequence[LabeledTrace], reference: Sequence[LabeledTrace]) 
         (value - true) ** 2
         for mine, other in pairs
         for value, true in zip((mine.values or ())[:-1], (other.values or ())[:-1], strict=False)
+        if value is not None and true is not None
     ]
     return {
         "first_error": sum(mine.first_error == other.first_error for mine, other in pairs) / len(pairs),

@@ -137,12 +137,14 @@ class LabeledTrace:
     labels: tuple[bool | None, ...]
     """True = good, None = this step has no label. For `value` semantics: some rollout from this prefix succeeded
     (Math-Shepherd's hard label)."""
-    values: tuple[float, ...] | None
-    """Soft labels in [0, 1], or None where the source has none."""
+    values: tuple[float | None, ...] | None
+    """Soft labels in [0, 1], None at a step without one; or None where the source has none."""
     counts: tuple[tuple[int, int], ...] | None
     """(successes, rollouts) per step, as sampled; hard and soft labels can be derived from them again."""
     method: str
     semantics: Semantics
+    labeler: str | None = None
+    """Fingerprint of the generator whose rollouts the labels come from; None if it is unknown or there is none."""
 
     def __post_init__(self) -> None:
         n = len(self.trace.steps)

@@ -43,6 +43,7 @@ FEATURES = Features(
         "counts": List(List(Value("int64"))),
         "semantics": Value("string"),
         "method": Value("string"),
+        "labeler": Value("string"),
         "id": Value("string"),
         "problem_id": Value("string"),
         "gold": Value("string"),

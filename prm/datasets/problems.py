@@ -10,8 +10,9 @@ GSM8K's form the answer column holds the whole rationale, with the gold answer a
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
 
-A file or hub data set without a split of that name is split by a hash of the problem's text (`prm.datasets.splits`), so
-train rows can never be among the test rows; `split="all"` takes every row.
+If the rows of a file have a `split` column (train, validation, test, val, valid or dev), it decides. A file without it,
+or a hub data set without a split of that name, is split by a hash of the problem's text (`prm.datasets.splits`), so train
+rows can never be among the test rows. `split="all"` takes every row.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
 
+SPLIT_NAMES = {
+    "train": "train",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+    "dev": "validation",
+    "test": "test",
+}
+"""Value of a `split` column, in any case -> our name of the split."""
+
 _CALCULATOR = re.compile(r"<<.*?>>")
 
 
@@ -42,7 +53,8 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a broken line, a missing column, an empty answer, a repeated id; names file, line and value.
+        ValueError: a broken line, a missing column, an empty answer, a repeated id, a `split` column that only some rows
+            have or whose value is no split; names file, line and value.
     """
     if source == "arithmetic":
         if limit is None:
@@ -83,9 +95,28 @@ def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
         rows, wanted = read_jsonl(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)
+    if wanted is None:
+        yield from rows
+        return
+    stated: bool | None = None  # whether the rows say their split
     for where, row in rows:
-        if wanted is None or split_of(_column(where, row, PROMPT_COLUMNS)) == wanted:
+        value = row.get("split")
+        if stated not in (None, value is not None):
+            here, earlier = ("no `split`", "one") if stated else (f"`split` is {value!r}", "none")
+            raise ValueError(f"{where}: {here}, but earlier rows have {earlier}; give every row a split, or none")
+        stated = value is not None
+        if (_stated_split(where, value) if stated else split_of(_column(where, row, PROMPT_COLUMNS))) == wanted:
             yield where, row
+
+
+def _stated_split(where: str, value: Any) -> str:
+    name = SPLIT_NAMES.get(str(value).lower())
+    if name is None:
+        raise ValueError(
+            f"{where}: `split` is {value!r}, which is not one of {', '.join(SPLIT_NAMES)}; fix it, or remove the column from"
+            " all rows"
+        )
+    return name
 
 
 def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, Any]]], str | None]:

@@ -3,4 +3,5 @@
 - `prompts`: problem -> prompt (zero-shot, few-shot, chat).
 - `steps`: text -> steps and back.
 - `codec`: prompt and steps -> token ids and positions of the step ends; one codec for training, scoring and search.
+- `vocabulary`: a warning if a tokenizer does not know the words.
 """

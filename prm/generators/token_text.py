@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate
 from prm.encoding.steps import complete_steps, is_final
+from prm.encoding.vocabulary import UnknownWords
 from prm.types import StopReason
 
 Until = Literal["step", "end"]
@@ -42,6 +43,7 @@ class TokenText:
         self.tokenizer = tokenizer
         self.template = template
         self.separator = separator
+        self._unknown_words = UnknownWords(tokenizer, "generator")
         declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
         self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
         # Only a token with the separator's last character, or with bytes of it, can complete the separator. After all other
@@ -54,6 +56,7 @@ class TokenText:
         ids = self.template.encode(self.tokenizer, prompt)
         for step in steps:
             ids += self.tokenizer(step + self.separator, add_special_tokens=False)["input_ids"]
+        self._unknown_words.watch(prompt, ids)
         return ids
 
     def text(self, ids: Sequence[int]) -> str:

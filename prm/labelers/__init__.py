@@ -18,6 +18,7 @@ Two labelers sample no rollouts but ask a language model (`prm.generators.chat`)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from prm.labelers.adaptive import Adaptive
@@ -53,6 +54,11 @@ PLANNERS: dict[str, type[Planner]] = {
 
 
 def run(planner: Planner, groups: Sequence[Group], source: RolloutSource) -> list[list[LabeledTrace]]:
-    """Label the traces of several problems together. Returns one list for each problem."""
+    """Label the traces of several problems together. Returns one list for each problem.
+
+    Raises:
+        LimitReached: the source may not sample what is missing.
+    """
     evidence = Evidence(source)
-    return evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))
+    labeled_P = evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))
+    return [[replace(labeled, labeler=source.generator.name) for labeled in labeled_N] for labeled_N in labeled_P]

@@ -10,8 +10,9 @@ state, whose wrong rollouts can be searched in turn:
 
 OmegaPRM makes its own traces: one row for each searched rollout, with the steps of s and r. A step has a label if this
 search made it a new state, and so has the last step, which is wrong. Other steps have none, so every state is labeled
-once. Defaults are those of the paper. If the first k rollouts of a problem are all right or all wrong, there is nothing
-to search, and the problem has no rows (the paper drops such problems, too).
+once. Rows are numbered from `FIRST_INDEX`, so that no id is that of a sampled trace. Defaults are those of the paper. If
+the first k rollouts of a problem are all right or all wrong, there is nothing to search, and the problem has no rows (the
+paper drops such problems, too).
 
 Differences from the paper: steps are those of the text instead of 16 pieces; a pair is searched once, even if another
 rollout of the same state has the same text. Left out: pairwise targets.
@@ -31,6 +32,9 @@ from prm.sampling.traces import trace_from_rollout
 from prm.types import LabeledTrace, Problem, Rollout, Trace
 
 State = tuple[str, ...]
+
+FIRST_INDEX = 1_000_000
+"""`Trace.index` of a problem's first row. Sampled traces are numbered from 0, and no problem has so many of them."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class OmegaPRM:
             pair = max(wrong, key=priority)
             state, rollout = pair[0], wrong.pop(pair)
             visits[state] += 1
-            trace = trace_from_rollout(rollout, state, evidence.source.generator, index=len(labeled))
+            trace = trace_from_rollout(rollout, state, evidence.source.generator, index=FIRST_INDEX + len(labeled))
             counts_S = [(0, 0)] * len(trace.steps)
             # Bisect: some rollout from the first `good` steps is right, and none from the first `bad` steps.
             good, bad = len(state), len(trace.steps)

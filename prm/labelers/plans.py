@@ -47,17 +47,17 @@ def open_prefixes(trace: Trace) -> list[tuple[str, ...]]:
 
 
 def from_counts(
-    trace: Trace, counts_S: Sequence[tuple[int, int]], method: str, values_S: Sequence[float] | None = None
+    trace: Trace, counts_S: Sequence[tuple[int, int]], method: str, values_S: Sequence[float | None] | None = None
 ) -> LabeledTrace:
     """A labeled trace from (successes, decided rollouts) after each of its open prefixes.
 
     A hard label is good if some rollout succeeded (Math-Shepherd). Values are `values_S`, or else the shares of successes.
-    A step whose rollouts were all undecided has no label.
+    A step without decided rollouts has no label and no share.
     """
-    counts, values = list(counts_S), list(values_S or [good / n if n else 0.0 for good, n in counts_S])
+    counts, values = list(counts_S), list(values_S or map(_share, counts_S))
     if trace.finished:
         counts.append((0, 0) if trace.correct is None else (int(trace.correct), 1))
-        values.append(float(bool(trace.correct)))
+        values.append(_share(counts[-1]))
     return LabeledTrace(
         trace=trace,
         labels=tuple(good > 0 if n else None for good, n in counts),
@@ -66,3 +66,8 @@ def from_counts(
         method=method,
         semantics="value",
     )
+
+
+def _share(counts: tuple[int, int]) -> float | None:
+    good, n = counts
+    return good / n if n else None

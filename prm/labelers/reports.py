@@ -75,13 +75,13 @@ def agreement(a: Sequence[LabeledTrace], b: Sequence[LabeledTrace]) -> dict[str,
     steps = [
         (p, q) for x, y in pairs for p, q in zip(x.labels, y.labels, strict=True) if p is not None and q is not None
     ]
-    # A step without a label has a value that nothing estimated.
+    # Files of earlier versions have a value, which nothing estimated, at steps without a label.
     values = [
         (p, q)
         for x, y in pairs
         if x.values is not None and y.values is not None
         for p, q, known in zip(x.values, y.values, _both_labeled(x, y), strict=True)
-        if known
+        if known and p is not None and q is not None
     ]
     return {
         "traces": len(pairs),

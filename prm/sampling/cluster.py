@@ -22,6 +22,7 @@ import ray.data
 from tqdm import tqdm
 
 from prm.generators import Generator
+from prm.sampling.limits import Limits
 from prm.sampling.rollouts import RolloutSource
 from prm.storage.rollout_store import RolloutStore
 from prm.types import Rollout
@@ -50,9 +51,10 @@ def fill_store(
     make_generator: Callable[[], Generator],
     seed: int,
     actors: int,
-    gpus_per_actor: float = 0,
+    gpus_per_actor: float,
+    limits: Limits,
 ) -> None:
-    """Do `work` for every unit on the cluster and commit what it samples.
+    """Do `work` for every unit on the cluster and commit what it samples, until a limit is reached.
 
     The cluster is the one that `RAY_ADDRESS` names, or one of this machine's own.
 
@@ -82,3 +84,6 @@ def fill_store(
             new = [r for r in sampled if (r.problem_id, r.prefix, r.index) not in there]
             if new:
                 store.append(new)
+                limits.add(new)
+        if limits.reached:  # what the actors are sampling now is lost
+            break

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from prm import answers
 from prm.encoding.steps import split_steps
 from prm.generators import Generator, derive_seed
+from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import find_answer, trace_seed
 from prm.storage.rollout_store import RolloutStore, prefix_hash
 from prm.types import Problem, Rollout, StopReason
@@ -47,12 +48,14 @@ class RolloutSource:
         seed: int,
         known: Iterable[Rollout] = (),
         commit: Callable[[Sequence[Rollout]], None] = lambda rollouts: None,
+        limits: Limits | None = None,
     ) -> None:
         """
         Args:
             seed: of the run; every rollout has its own, derived from it and from its key and number.
             known: what was sampled before (`RolloutStore.read`).
             commit: keeps what is sampled now (`RolloutStore.append`).
+            limits: of the run; None = it may sample as much as it likes.
         """
         self.generator = generator
         self.seed = seed
@@ -61,6 +64,7 @@ class RolloutSource:
         self.sampled_tokens = 0
         """Tokens that had to be sampled; the others were in the store."""
         self._commit = commit
+        self._limits = limits or Limits()
         self._ids: dict[tuple[str, tuple[str, ...]], tuple[PrefixKey, list[int]]] = {}
         self._rollouts: dict[PrefixKey, dict[int, Rollout]] = {}
         for rollout in known:
@@ -75,7 +79,11 @@ class RolloutSource:
         return self._ids[named]
 
     def take(self, requests: Sequence[Request]) -> list[list[Rollout]]:
-        """The rollouts of each request, in the order of their indices. A prefix that is asked for twice is sampled once."""
+        """The rollouts of each request, in the order of their indices. A prefix that is asked for twice is sampled once.
+
+        Raises:
+            LimitReached: some would have to be sampled, and the run may not. All that were sampled before are kept.
+        """
         wanted: dict[PrefixKey, Request] = {}
         for request in requests:
             key, _ = self.locate(request.problem, request.steps)
@@ -101,6 +109,8 @@ class RolloutSource:
         return [self._rollouts[key][i] for key, n in self.taken.items() for i in range(n)]
 
     def _sample(self, missing: Sequence[tuple[PrefixKey, Request, int]]) -> None:
+        if self._limits.reached:
+            raise LimitReached
         prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
         seeds = [rollout_seed(self.seed, key, request.steps, i) for key, request, i in missing]
         continuations = self.generator.generate(prefixes, seeds)
@@ -112,6 +122,7 @@ class RolloutSource:
             for (key, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
         ]
         self._commit(rollouts)
+        self._limits.add(rollouts)
         for rollout in rollouts:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
         self.sampled_tokens += sum(rollout.num_tokens for rollout in rollouts)

@@ -4,7 +4,8 @@ that uses TRL's word `completions` (the steps of one trace).
     {"prompt": "Start with 47, add 38.", "completions": ["47 + 38 = 75", "#### 75"], "labels": [false, false],
      "values": [0.0, 0.0], "counts": [[0, 8], [0, 1]], "id": "arithmetic/train/7#3", "problem_id": "arithmetic/train/7",
      "gold": "85", "answer": "75", "correct": false, "finished": true, "num_tokens": 9, "seed": 91, "index": 3,
-     "generator": "generator-1f2e3d4c", "status": "ok", "method": "monte_carlo@8", "semantics": "value"}
+     "generator": "generator-1f2e3d4c", "status": "ok", "method": "monte_carlo@8", "semantics": "value",
+     "labeler": "generator-1f2e3d4c"}
 
 Rows from elsewhere need only `prompt`, `completions` and `labels`; what their labels mean is then given on the command
 line. `null` in `labels` marks a step without a label. Other placeholders such as -100 are refused, because Hugging Face
@@ -70,6 +71,7 @@ def labeled_to_row(problem: Problem, labeled: LabeledTrace) -> dict[str, Any]:
         "counts": None if labeled.counts is None else [list(count) for count in labeled.counts],
         "method": labeled.method,
         "semantics": labeled.semantics,
+        "labeler": labeled.labeler,
     }
 
 
@@ -136,6 +138,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
             counts=None if counts is None else tuple((c[0], c[1]) for c in counts),
             method=row.get("method", "unknown"),
             semantics=stated,
+            labeler=row.get("labeler"),
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error

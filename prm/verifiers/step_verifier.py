@@ -19,6 +19,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
+from prm.encoding.vocabulary import UnknownWords
 from prm.models.loading import fingerprint
 from prm.models.packing import pack, plan_rows, shared_length
 from prm.models.tree_attention import check_supported
@@ -45,6 +46,7 @@ class StepVerifier:
         self.tokenizer = tokenizer
         self.config = config
         self.batch_tokens = batch_tokens
+        self._unknown_words = UnknownWords(tokenizer, "verifier")
         self.num_parameters = sum(p.numel() for p in model.parameters())
 
     @classmethod
@@ -104,6 +106,7 @@ class StepVerifier:
         if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
             raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
+        self._unknown_words.watch(prompt, encoded.input_ids)
         fitting = self.config.codec.fit(encoded)
         if fitting < len(steps):
             raise ValueError(

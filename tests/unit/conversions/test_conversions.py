@@ -64,6 +64,7 @@ def test_prm800k_whole_rows(golden):
         "status": "ok",
         "method": "human",
         "semantics": "correctness",
+        "labeler": None,
     }
     assert [row["index"] for row in seconds] == [0, 1, 2, 3, 4, 5]
     assert (seconds[5]["answer"], seconds[5]["correct"], seconds[5]["finished"]) == ("478", None, True)

@@ -56,6 +56,36 @@ def test_a_file_is_split_by_the_text_of_its_problems(write):
     assert [p.id for p in parts["test"][:2]] == ["problems/test/0", "problems/test/1"]
 
 
+def test_a_split_column_decides_instead_of_the_hash(write):
+    names = ["train", "val", "dev", "validation", "Test", "test"]
+    path = write(*({"prompt": f"What is {i} + 1?", "answer": i + 1, "split": name} for i, name in enumerate(names)))
+    parts = {split: [int(p.answer) for p in load_problems(path, split)] for split in ("train", "validation", "test")}
+    assert parts == {"train": [1], "validation": [2, 3, 4], "test": [5, 6]}
+    assert [p.id for p in load_problems(path, "test")] == ["problems/test/0", "problems/test/1"]
+    assert len(load_problems(path, "all")) == 6
+    assert [row["completion"] for row in load_examples(path, "train")] == ["1"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"split": "train"}, {}, "no `split`, but earlier rows have one; give every row a split, or none"),
+        ({"split": "train"}, {"split": None}, "no `split`, but earlier rows have one"),
+        ({}, {"split": "train"}, "`split` is 'train', but earlier rows have none; give every row a split, or none"),
+        (
+            {"split": "test"},
+            {"split": "held-out"},
+            "`split` is 'held-out', which is not one of train, validation, val, ",
+        ),
+    ],
+)
+def test_a_split_column_that_cannot_decide_is_an_error(write, first, second, message):
+    path = write(GOOD | first, GOOD | second)
+    for split in ("train", "test"):
+        with pytest.raises(ValueError, match=rf"problems\.jsonl:2: {message}"):
+            load_problems(path, split)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -112,7 +112,7 @@ def test_undecided_answers_count_as_neither(monkeypatch):
     (labeled,) = label(ScriptedGenerator(script), 6, trace, problem=Problem("p/0", "How many?", "3", "p"))
     assert labeled.counts == ((1, 4), (0, 0), (0, 1))
     assert labeled.labels == (True, None, False)
-    assert labeled.values == (0.25, 0.0, 0.0)
+    assert labeled.values == (0.25, None, 0.0)
 
 
 def test_the_last_step_of_an_undecided_trace_has_no_label():
@@ -120,6 +120,7 @@ def test_the_last_step_of_an_undecided_trace_has_no_label():
     (labeled,) = label(student({}), 1, undecided)
     assert labeled.counts == ((0, 1), (0, 1), (0, 0))
     assert labeled.labels == (False, False, None)
+    assert labeled.values == (0.0, 0.0, None)
 
 
 def test_no_rollouts_are_refused():

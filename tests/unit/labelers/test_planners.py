@@ -302,7 +302,10 @@ def test_omega_prm_by_hand():
     assert second.trace.steps == ("a", "b", "c", "#### 8")
     assert second.labels == (None, None, None, False)
     assert turn == {(): 4, ("a", "b"): 4, ("a",): 4}
-    assert (first.trace.index, second.trace.index) == (0, 1)
+    # No rollout says anything about the third step: it has no value, either.
+    assert first.values == (0.5, 0.0, None, 0.0)
+    assert second.values == (None, None, None, 0.0)
+    assert (first.trace.id, second.trace.id) == ("p/0#1000000", "p/0#1000001")  # never those of sampled traces
 
 
 def test_omega_prm_searches_what_is_close_to_right_and_short_first():

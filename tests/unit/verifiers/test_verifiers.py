@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -370,6 +371,15 @@ def test_architecture_that_has_no_token_classifier_is_refused():
 def test_forward_takes_no_labels_because_the_stock_loss_is_wrong(bases):
     with pytest.raises(TypeError, match="does not take labels"):
         from_base(bases["llama"])(torch.tensor([[5]]), labels=torch.tensor([[1]]))
+
+
+def test_a_verifier_says_once_that_it_cannot_read_a_text(bases, tokenizer):
+    reader = StepVerifier(trained(from_base(bases["llama"])), tokenizer, CONFIG)
+    with pytest.warns(UserWarning, match="unknown to the verifier's tokenizer, e.g. in 'Natalia sold clips'"):
+        reader.score("Natalia sold clips", ["She sold many."])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        reader.score("Weng earns a lot", ["She earns more."])
 
 
 def test_one_score_per_step_between_0_and_1(verifier):

@@ -1,0 +1,71 @@
+"""The sampler of a traces file: the settings with which `data/sample_traces.py` wrote it, as its record beside it says.
+
+Labels are to say how the generator goes on that wrote the traces. With another temperature or prompt they measure another
+generator, without any error. So labeling takes from the record what the user does not state, and says what differs.
+
+    record = sampler_record("outputs/traces.jsonl")        # outputs/traces.config.yaml: {"temperature": 0.8, ...}
+    settings, notes = settle(args, record)                 # what to label with, and what to tell the user
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prm.generators.arguments import GeneratorArguments
+
+MODEL = ("generator", "engine", "tokenizer", "gguf_file")
+SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt")
+DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(GeneratorArguments)}
+
+
+def sampler_record(traces: str | Path) -> dict[str, Any] | None:
+    """The settings that a traces file was sampled with; None if no record says them.
+
+    The record of a labeled file names the traces that were labeled, and theirs counts.
+    """
+    path = Path(traces)
+    record = path.with_name(f"{path.stem}.config.yaml")
+    if not path.is_file() or not record.is_file():
+        return None
+    settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+    if "traces" in settings:
+        return sampler_record(settings["traces"])
+    # Settings that did not exist when the traces were sampled had what is now their default.
+    return DEFAULTS | settings if {"generator", *SAMPLING} <= settings.keys() else None
+
+
+def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    """The settings to label with, and what the user should know of them.
+
+    Args:
+        args: None where the user states nothing. Then the record decides, or the default where there is none. Engine,
+            tokenizer and GGUF file belong to the generator: they are the record's if the generator is.
+
+    Raises:
+        ValueError: nobody says which generator.
+    """
+    stated = {name: value for name in (*MODEL, *SAMPLING) if (value := getattr(args, name)) is not None}
+    if record is None:
+        settings = {name: DEFAULTS[name] for name in (*MODEL, *SAMPLING)} | stated
+        if settings["generator"] is None:
+            raise ValueError("no record says which generator wrote the traces; give it with --generator")
+        used = ", ".join(f"{name} {settings[name]}" for name in SAMPLING)
+        return settings, [f"no record says how the traces were sampled; their labels will be sampled with {used}"]
+    of_record = SAMPLING if stated.get("generator", record["generator"]) != record["generator"] else (*MODEL, *SAMPLING)
+    settings = DEFAULTS | {name: record[name] for name in of_record} | stated
+    differing = [
+        f"{name}: traces were sampled with {record[name]}, labels will be sampled with {settings[name]}"
+        for name in (*MODEL, *SAMPLING)
+        if settings[name] != record[name]
+    ]
+    notes = [
+        "; ".join(differing)
+        + ". So the labels say how another sampler goes on than the one that wrote the traces, and the"
+        " traces do not count as its rollouts; without these flags, the traces' own settings are used"
+    ]
+    return {name: settings[name] for name in (*MODEL, *SAMPLING)}, notes if differing else []

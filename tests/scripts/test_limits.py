@@ -1,0 +1,156 @@
+"""Sampling and labeling that a limit stops, what they would cost, and that labels are sampled as the traces were."""
+
+import json
+import re
+
+import pytest
+
+SAMPLE = {
+    "generator": "arithmetic",
+    "problems": "arithmetic",
+    "limit": 12,
+    "samples": 2,
+    "max_new_tokens": 80,
+    "chunk": 2,
+}
+TRACES, LABELS = "data/sample_traces.py", "data/label_steps.py"
+
+
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def ok(done):
+    assert done.code == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def traces(scripts, tmp_path_factory):
+    """Traces at temperature 0.8, by a run that nothing stopped."""
+    path = tmp_path_factory.mktemp("whole") / "traces.jsonl"
+    ok(scripts.run(TRACES, output=path, temperature=0.8, **SAMPLE))
+    return path
+
+
+@pytest.fixture(scope="module")
+def labels(scripts, traces):
+    path = traces.with_name("labeled.jsonl")
+    done = ok(scripts.run(LABELS, traces=traces, output=path, rollouts=2, chunk=2))
+    assert "traces were sampled" not in done.stderr
+    return path
+
+
+def same_files(one, other):
+    """The output, and the record of its settings but for its own name."""
+    assert one.read_bytes() == other.read_bytes()
+    configs = [path.with_suffix(".config.yaml").read_text().replace(str(path), "") for path in (one, other)]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 100}, {"max_hours": 1e-9}])
+def test_sampling_stops_at_a_limit_and_goes_on_to_the_same_end(scripts, traces, tmp_path, limit):
+    path = tmp_path / "traces.jsonl"
+    flags = SAMPLE | {"output": path, "temperature": 0.8}
+    (flag,) = limit
+    done = ok(scripts.run(TRACES, **flags, **limit))
+    if flag == "max_hours":
+        assert "12 of 12 problems are not finished" in done.stdout
+        assert not path.exists()
+    else:
+        left, sampled = re.search(r"(\d+) of 12 problems are not finished", done.stdout), rows_of(path)
+        assert left
+        assert 0 < int(left[1]) < 12
+        assert "Start the same command again, without --max_tokens or with a larger one, to go on" in done.stdout
+        assert sampled == rows_of(traces)[: len(sampled)]
+        assert len(sampled) == 2 * (12 - int(left[1]))
+        tokens = sum(row["num_tokens"] for row in sampled)
+        assert tokens >= 100 > tokens - sum(row["num_tokens"] for row in sampled[-4:])  # no chunk more than needed
+        assert json.loads((tmp_path / "traces.meta.json").read_text())["unfinished_problems"] == int(left[1])
+    ok(scripts.run(TRACES, **flags))
+    same_files(path, traces)
+    assert json.loads((tmp_path / "traces.meta.json").read_text())["unfinished_problems"] == 0
+    assert "is complete already" in ok(scripts.run(TRACES, **flags, **limit)).stdout
+
+
+def test_labeling_stops_at_a_limit_and_goes_on_to_the_same_end(scripts, traces, labels, tmp_path):
+    path = tmp_path / "labeled.jsonl"
+    flags = {"traces": traces, "output": path, "rollouts": 2, "chunk": 2}
+    done = ok(scripts.run(LABELS, max_tokens=150, **flags))
+    assert "--max_tokens is reached with" in done.stdout
+    some, all_ = rows_of(path), rows_of(labels)
+    assert 0 < len(some) < len(all_)
+    assert some == [row for row in all_ if row["problem_id"] in {row["problem_id"] for row in some}]
+    more = ok(scripts.run(LABELS, max_tokens=150, **flags))  # the limit is for what a run samples
+    assert "--max_tokens is reached with" in more.stdout
+    assert len(rows_of(path)) > len(some)
+    ok(scripts.run(LABELS, max_tokens=10**9, **flags))
+    same_files(path, labels)
+
+
+def test_an_estimate_keeps_its_pilot_and_is_about_right(scripts, traces, labels, tmp_path):
+    path = tmp_path / "traces.jsonl"
+    flags = SAMPLE | {"output": path, "temperature": 0.8}
+    done = ok(scripts.run(TRACES, **flags, price_per_million_tokens=3, estimate=True))
+    pilot, total, hours, cost = done.stdout.splitlines()[-4:]
+    assert pilot.startswith("pilot: 4 problems, ")
+    low, high = map(int, re.search(r"all 12 problems: \d+ \(95%: (\d+) to (\d+)\) tokens", total).groups())
+    truth = sum(row["num_tokens"] for row in rows_of(traces))
+    assert low <= truth <= high
+    assert " hours for one process like this one, at " in hours
+    assert cost.startswith("cost: 0.00 (95%: 0.00 to 0.00) at 3 per million generated tokens")
+    assert not path.exists()
+    kept = rows_of(tmp_path / "traces.jsonl.rollouts" / "rollouts-0.jsonl")
+    assert len(kept) == 8
+    ok(scripts.run(TRACES, **flags))
+    same_files(path, traces)
+    assert rows_of(tmp_path / "traces.jsonl.rollouts" / "rollouts-0.jsonl")[:8] == kept
+
+    output = tmp_path / "labeled.jsonl"
+    flags = {"traces": traces, "output": output, "rollouts": 2, "chunk": 2}
+    done = ok(scripts.run(LABELS, **flags, estimate=True))
+    low, high = map(
+        int, re.search(r"problems: \d+ \(95%: (\d+) to (\d+)\) tokens", done.stdout.replace(",", "")).groups()
+    )
+    assert low <= json.loads(labels.with_suffix(".meta.json").read_text())["generated_tokens"] <= high
+    ok(scripts.run(LABELS, **flags))
+    same_files(output, labels)
+
+
+def test_labels_come_from_the_sampler_of_the_traces(scripts, traces, labels, tmp_path):
+    (writer,) = {row["generator"] for row in rows_of(traces)}
+    labeled = [row for row in rows_of(labels) if row["status"] == "ok"]
+    assert labeled
+    assert {row["labeler"] for row in labeled} == {writer}
+    config = labels.with_suffix(".config.yaml").read_text()
+    assert "temperature: 0.8\n" in config
+    assert "max_new_tokens: 80\n" in config
+    assert "generator: arithmetic\n" in config
+
+    flags = {"traces": traces, "rollouts": 2}
+    done = ok(scripts.run(LABELS, output=tmp_path / "warm.jsonl", temperature=1.0, **flags))
+    assert "temperature: traces were sampled with 0.8, labels will be sampled with 1.0" in done.stderr
+    assert writer not in {row["labeler"] for row in rows_of(tmp_path / "warm.jsonl") if row["status"] == "ok"}
+
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text(traces.read_text().replace(writer, "arithmetic_generator-0"))
+    moved.with_suffix(".config.yaml").write_text(traces.with_suffix(".config.yaml").read_text())
+    done = ok(scripts.run(LABELS, output=tmp_path / "moved_labels.jsonl", **(flags | {"traces": moved})))
+    assert f"the traces are by arithmetic_generator-0, and their settings now give {writer}" in done.stderr
+
+    foreign = tmp_path / "foreign.jsonl"
+    foreign.write_bytes(traces.read_bytes())
+    flags["traces"] = foreign
+    done = ok(scripts.run(LABELS, output=tmp_path / "other.jsonl", generator="arithmetic", max_new_tokens=80, **flags))
+    assert f"{foreign}: no record says how the traces were sampled; their labels will be sampled with" in done.stderr
+    assert " temperature 1.0, top_p 1.0, max_new_tokens 80, prompt plain\n" in done.stderr
+    done = scripts.run(LABELS, output=tmp_path / "none.jsonl", **flags)
+    assert "no record says which generator wrote the traces; give it with --generator" in done.last_line
+
+
+def test_a_problem_that_the_generator_cannot_read_is_a_warning(scripts, tmp_path):
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"prompt": "Natalia sold clips to 48 of her friends.", "answer": "48"}\n')
+    flags = SAMPLE | {"problems": problems, "split": "all", "output": tmp_path / "traces.jsonl"}
+    done = ok(scripts.run(TRACES, **flags))
+    assert done.stderr.count("are unknown to the generator's tokenizer, e.g. in 'Natalia sold clips") == 1

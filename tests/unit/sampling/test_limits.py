@@ -1,0 +1,80 @@
+"""When a run stops, and what the whole is said to cost."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from prm.generators.scripted import ScriptedGenerator
+from prm.sampling.limits import LimitReached, Limits, Pilot, pilot
+from prm.sampling.rollouts import Request, RolloutSource
+from prm.types import Problem
+
+PROBLEM = Problem("p/0", "Count.", "3", "p")
+
+
+def of(problem_id, tokens):
+    return SimpleNamespace(problem_id=problem_id, num_tokens=tokens)
+
+
+def test_a_source_stops_after_the_batch_that_reaches_the_limit_and_keeps_it():
+    kept: list = []
+    limits = Limits(max_tokens=1)
+    source = RolloutSource(ScriptedGenerator(lambda prefix, seed: "#### 3"), 0, commit=kept.extend, limits=limits)
+    source.take([Request(PROBLEM, (), 2)])
+    assert len(kept) == 2
+    assert (limits.reached, limits.sampled) == ("max_tokens", sum(rollout.num_tokens for rollout in kept))
+    assert source.take([Request(PROBLEM, (), 2)]) == [kept]  # nothing has to be sampled
+    with pytest.raises(LimitReached):
+        source.take([Request(PROBLEM, (), 3)])
+    assert len(kept) == 2
+
+
+def test_hours_are_a_limit_too():
+    assert Limits(max_hours=1e-9).reached == "max_hours"
+    assert Limits(max_hours=1).reached is None
+    assert Limits().reached is None
+    with pytest.raises(ValueError, match="max_tokens is 0, max_hours is None; a limit must be more than 0"):
+        Limits(max_tokens=0)
+
+
+def test_a_pilot_is_made_of_whole_chunks():
+    assert pilot([1]) == pilot([1, 2, 3]) == [1]
+    assert pilot([1, 2, 3, 4, 5, 6]) == [1, 4]
+
+
+def test_the_estimate_by_hand():
+    """Problems of 10, 20 and 0 tokens: mean 10, variance 100. Nine more: 90 ± 1.96 sqrt((9 + 81 / 3) 100)."""
+    costs = Pilot()
+    costs.add(["a", "b", "c"], [of("a", 4), of("a", 6), of("b", 20)])
+    expected, low, high = costs.total(12)
+    assert (expected, low) == (120, 30)  # 30 tokens are spent already: it cannot become less
+    assert high == pytest.approx(120 + 1.96 * 60)
+    assert costs.total(3) == (30, 30, 30)
+    assert costs.report(12, sampled=30, seconds=0.001, price=2.0).splitlines() == [
+        "pilot: 3 problems, 30 tokens; 30 of them sampled now, in 0 s",
+        "all 12 problems: 120 (95%: 30 to 238) tokens",
+        "0.00 (95%: 0.00 to 0.00) hours for one process like this one, at 30,000 tokens/s",
+        "cost: 0.00 (95%: 0.00 to 0.00) at 2 per million generated tokens; prompts are not counted",
+    ]
+    assert "hours: unknown" in costs.report(12, sampled=0, seconds=1, price=None)
+
+
+def test_one_problem_has_no_spread():
+    costs = Pilot()
+    costs.add(["a"], [of("a", 5)])
+    assert costs.total(3) == (15, 5, math.inf)
+
+
+def test_the_interval_covers_the_truth_as_often_as_it_says():
+    import random
+
+    rng = random.Random(0)
+    covered = 0
+    for _ in range(400):
+        tokens = [round(rng.gauss(100, 30)) for _ in range(200)]
+        costs = Pilot()
+        costs.add([str(i) for i in range(40)], [of(str(i), tokens[i]) for i in range(40)])
+        _, low, high = costs.total(200)
+        covered += low <= sum(tokens) <= high
+    assert 0.91 < covered / 400 < 0.985
