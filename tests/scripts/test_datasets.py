@@ -122,6 +122,7 @@ def test_build_leaves_out_duplicates_statuses_and_benchmark_problems(build, tmp_
         f"of problems in {benchmark}: 2 traces",
         "train: 2 traces of 1 problems, steps: good 2, bad 1, unlabeled 1",
         "test: 1 traces of 1 problems, steps: good 1",
+        "warning: test has 1 good and 0 bad steps; nothing can be learned or measured on labels of one kind",
     ]
     assert [row["completions"] for row in rows_of(folder / "train.jsonl")] == [["a", "b"], ["a", "b"]]
     assert not (folder / "validation.jsonl").exists()
