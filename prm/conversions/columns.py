@@ -206,16 +206,17 @@ def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
     if values is None:
         values = [piece for piece in _LABEL_SEPARATOR.split(_text(cell)) if piece]
     meanings: dict[str, bool | None] = {NULL: None}
-    for meaning, words in ((None, columns.unlabeled), (True, columns.good), (False, columns.bad)):
-        meanings |= {_word(word): meaning for word in words}
-    for i, value in enumerate(values):
-        if _word(value) not in meanings:
+    for meaning, its_values in ((None, columns.unlabeled), (True, columns.good), (False, columns.bad)):
+        meanings |= {_word(value): meaning for value in its_values}
+    words = [_word(value) for value in values]
+    for i, (word, value) in enumerate(zip(words, values, strict=True)):
+        if word not in meanings:
             raise ValueError(
                 f"{where}: label {i} of column {columns.labels_column!r} is {value!r}, which is neither in --good"
                 f" {_listed(columns.good)} nor in --bad {_listed(columns.bad)} nor in --unlabeled"
                 f" {_listed((*columns.unlabeled, NULL))}"
             )
-    return tuple(meanings[_word(value)] for value in values)
+    return tuple(meanings[word] for word in words)
 
 
 def _first_error(where: str, row: Row, columns: Columns, steps: int) -> int:
@@ -236,7 +237,7 @@ def _cell(where: str, row: Row, name: str | None) -> Any:
     if name not in row:
         near = difflib.get_close_matches(str(name), row, 1, 0.5)
         raise ValueError(
-            f"{where}: no column {name!r}; {f'did you mean {near[0]!r}? ' if near else ''}The columns are {', '.join(row)}"
+            f"{where}: no column {name!r}{f', did you mean {near[0]!r}?' if near else '.'} The columns are {', '.join(row)}"
         )
     return row[name]
 

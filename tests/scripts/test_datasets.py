@@ -119,7 +119,7 @@ def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"steps_column": "solutions"}, "own.csv:2: no column 'solutions'; did you mean 'solution'? The columns are"),
+        ({"steps_column": "solutions"}, "own.csv:2: no column 'solutions', did you mean 'solution'? The columns are"),
         ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
         (
             {"good": ["right"]},

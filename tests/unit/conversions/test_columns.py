@@ -134,9 +134,9 @@ def test_first_errors(error, base, labels):
         (
             {"mark": [1, 1], "topic": "sums"},
             MARKS,
-            "labels.csv:2: no column 'marks'; did you mean 'mark'? The columns are question, steps, mark, topic",
+            "labels.csv:2: no column 'marks', did you mean 'mark'? The columns are question, steps, mark, topic",
         ),
-        ({"marks": "1 1"}, MARKS | {"keep": ["area"]}, "no column 'area'; The columns are question, steps, marks"),
+        ({"marks": "1 1"}, MARKS | {"keep": ["area"]}, "no column 'area'. The columns are question, steps, marks"),
         (
             {"error": 3},
             FIRST,

@@ -117,8 +117,8 @@ def test_prm800k_neutral(golden, neutral, label):
     assert rows[6]["labels"] == [label, False]
 
 
-def test_prm800k_what_stands_behind_an_error_still_does(golden):
-    """The chosen neutral step is an error under this reading, and the alternative behind it must show that."""
+def test_prm800k_what_follows_an_error_is_kept(golden):
+    """The chosen neutral step is an error under this reading, and the alternative after it must show that."""
     rows = golden("prm800k", neutral="bad")
     assert rows[7]["labels"] == [False, True]
 
@@ -412,7 +412,7 @@ def test_exported_and_read_again_the_labels_are_the_same(golden, target):
     assert len(rows) == 11
     for row in rows:
         (again,) = one(target, json.loads(json.dumps(export_row(target, row))), **options)
-        labels = [label for label in row["labels"] if label is not None]  # behind ProcessBench's error: cut off
+        labels = [label for label in row["labels"] if label is not None]  # after ProcessBench's error: cut off
         steps = [step.removeprefix(f"Step {i}: ") for i, step in enumerate(again["completions"], 1)]
         assert (again["prompt"], steps, again["labels"], again["status"]) == (
             row["prompt"],
