@@ -4,7 +4,7 @@ The files are read twice, one row at a time. The first pass decides about every 
 trace came before, whether its problem is in a benchmark (prm/datasets/decontamination.py), and the balance
 (prm/datasets/balance.py), in this order. The second pass writes. Splits are those of prm/datasets/splits.py, so no
 problem is in two splits, whichever file it comes from. Traces that are left out are listed in removed.jsonl with the
-reason.
+reason. Columns under `kept` (`--keep` of data/convert_dataset.py) stay with the traces.
 
 Reads   labeled.jsonl ...   LabeledTrace rows (data/label_steps.py, data/convert_dataset.py), or TRL rows with --semantics
 Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (if they have rows), README.md (the card),
@@ -71,13 +71,15 @@ def main() -> None:
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     benchmarks = index_problems(tqdm(_benchmark_problems(args.against), desc="index", unit=" problems"), args.ngram)
-    removed = _decide(args, benchmarks)
-    splits, sources = _write(args, output, removed)
+    removed, kept = _decide(args, benchmarks)
+    splits, sources = _write(args, output, removed, kept)
 
     counts = Counter(reason["why"] for reason in removed.values())
     contaminated = Counter(reason["benchmark"] for reason in removed.values() if "benchmark" in reason)
     by_benchmark = {name: contaminated[name] for name in args.against}
-    facts = Facts(output.name, args.labeled, sources, counts, by_benchmark, args.ngram, args.balance, args.license)
+    facts = Facts(
+        output.name, args.labeled, sources, counts, by_benchmark, args.ngram, args.balance, args.license, kept
+    )
     (output / "README.md").write_text(dataset_card(splits, facts), encoding="utf-8")
     write_provenance(
         output,
@@ -97,6 +99,12 @@ def main() -> None:
         print("not compared with any benchmark; name those that you evaluate on with --against")
     for name, split in splits.items():
         print(f"{name}: {split.traces} traces of {len(split.problems)} problems, steps: {_listed(split.labels)}")
+    for name, split in splits.items():
+        if not (split.labels["good"] and split.labels["bad"]):
+            print(
+                f"warning: {name} has {split.labels['good']} good and {split.labels['bad']} bad steps; nothing can be"
+                " learned or measured on labels of one kind"
+            )
     if args.push_to_hub:
         _push(args.push_to_hub, output, splits)
 
@@ -113,15 +121,16 @@ def _rows(args: Arguments, stage: str) -> tqdm:
     return tqdm((row for path in args.labeled for row in read_rows(path)), desc=stage, unit=" rows")
 
 
-def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, str]]:
-    """First pass. Number of each trace that is left out -> why."""
+def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict[str, str]], list[str]]:
+    """First pass. Returns why traces are left out, by their numbers, and the names of the columns under `kept`."""
     # No texts, only hashes: the files may be larger than memory.
     removed: dict[int, dict[str, str]] = {}
     seen: set[bytes] = set()  # traces
     matches: dict[bytes, dict[str, str] | None] = {}  # problem -> its benchmark, since a problem has many traces
     duplicate, unbalanced = {"why": "duplicate"}, {"why": "balance"}
-    kept: list[tuple[int, bytes, bytes, object]] = []  # candidates for balancing, as `balanced` takes them
+    candidates: list[tuple[int, bytes, bytes, object]] = []  # for balancing, as `balanced` takes them
     meanings: dict[str, str] = {}
+    kept: dict[str, None] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
             if row.get("status", "ok") != "ok":
@@ -129,6 +138,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, 
                 continue
             read = row_to_labeled(where, row, args.semantics)
             _check_semantics(meanings, read)
+            kept |= dict.fromkeys(row.get("kept") or ())
             key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
             # The search for common words is slow, so it runs once for each problem.
             if problem not in matches:
@@ -145,17 +155,17 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> dict[int, dict[str, 
                 )
             elif args.balance:
                 kind = read.problem.level if args.balance == "level" else read.labeled.first_error >= 0
-                kept.append((number, key, problem if args.balance == "problem" else b"", kind))
+                candidates.append((number, key, problem if args.balance == "problem" else b"", kind))
             seen.add(key)
     # Balance comes last: it must count only traces that all other tests have kept.
     if args.balance:
-        keep = balanced(kept, kinds=None if args.balance == "level" else 2)
-        removed |= {number: unbalanced for number, *_ in kept if number not in keep}
-    return removed
+        keep = balanced(candidates, kinds=None if args.balance == "level" else 2)
+        removed |= {number: unbalanced for number, *_ in candidates if number not in keep}
+    return removed, list(kept)
 
 
 def _write(
-    args: Arguments, output: Path, removed: dict[int, dict[str, str]]
+    args: Arguments, output: Path, removed: dict[int, dict[str, str]], kept: list[str]
 ) -> tuple[dict[str, Split], Counter[tuple[str, str]]]:
     """Second pass: write the splits and removed.jsonl. Returns the splits with rows, and traces by (source, method)."""
     splits = {name: Split() for name in SPLITS}
@@ -174,6 +184,9 @@ def _write(
                 name, written = split_of(read.problem.prompt), labeled_to_row(read.problem, read.labeled)
                 # Every column of the card's header, in its order, even if it is null in all rows.
                 out = {column: written[column] for column in FEATURES}
+                if kept:
+                    its = row.get("kept") or {}
+                    out["kept"] = {column: its.get(column) for column in kept}
                 splits[name].add(read)
                 sources[read.problem.source, read.labeled.method] += 1
             files[name].write(json.dumps(out, ensure_ascii=False) + "\n")

@@ -1,13 +1,17 @@
-r"""Labeled sets of other projects -> our rows, and our rows -> the formats of other projects.
+r"""Labeled sets of other projects, or your own table -> our rows, and our rows -> the formats of other projects.
 
 Rows are read once, one at a time. Every row read gives at least one row written; those that cannot be used have a
 `status`. With --to, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
+`--from columns` reads any table; the flags say which column holds what (data/own_data.md), and the first three rows are
+printed as they are read.
 
-Reads   a JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
+Reads   a CSV, JSON, JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
 Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the format of --to
 
     python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
     python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
+    python data/convert_dataset.py --from columns --input labels.csv --semantics correctness --prompt_column question \
+        --steps_column solution --separator " | " --labels_column marks --good right --bad wrong --output outputs/own.jsonl
     python data/convert_dataset.py --from trl --input outputs/labeled.jsonl --to rlhflow --output outputs/rlhflow.jsonl
 """
 
@@ -18,7 +22,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +31,11 @@ from tqdm import tqdm
 from trl import TrlParser
 
 from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
+from prm.conversions.columns import Columns, describe, group_steps
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
+from prm.conversions.rows import Row
 from prm.datasets.problems import prompt_of
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
@@ -38,7 +45,7 @@ from prm.storage.sources import read_rows
 @dataclass
 class Arguments:
     source: str = field(metadata={"aliases": ["--from"], "help": "format of the input", "choices": list(IMPORTERS)})
-    input: str = field(metadata={"help": "JSON Lines or Parquet file, or a hub name"})
+    input: str = field(metadata={"help": "CSV, JSON, JSON Lines or Parquet file, or a hub name"})
     output: str = field(metadata={"help": "JSON Lines file to write"})
     target: str = field(
         default="labeled",
@@ -46,7 +53,7 @@ class Arguments:
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
     semantics: Literal["value", "correctness"] | None = field(
-        default=None, metadata={"help": "trl: what its labels mean (our own rows say it)"}
+        default=None, metadata={"help": "trl, columns: what the labels mean (our own rows say it)"}
     )
     neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: label for rating 0; default good"})
     branches: Branches | None = field(
@@ -57,6 +64,34 @@ class Arguments:
         default=None,
         metadata={"help": "rlhflow: problems (file or hub name), to separate the question from the first step"},
     )
+    prompt_column: str | None = field(default=None, metadata={"help": "columns: the problem"})
+    steps_column: str | None = field(default=None, metadata={"help": "columns: all steps, a list or one text"})
+    separator: str | None = field(
+        default=None, metadata={"help": "columns: between the steps of a text, such as '\\n'"}
+    )
+    step_column: str | None = field(
+        default=None, metadata={"help": "columns: one step, in a table with a row per step; needs --id_column"}
+    )
+    labels_column: str | None = field(default=None, metadata={"help": "columns: a label per step"})
+    good: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean a good step"})
+    bad: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean a bad step"})
+    unlabeled: list[str] = field(
+        default_factory=list, metadata={"help": "columns: values that mean no label; null and empty always do"}
+    )
+    first_error_column: str | None = field(
+        default=None, metadata={"help": "columns: number of the first wrong step, instead of labels"}
+    )
+    first_error_base: Literal[0, 1] | None = field(
+        default=None, metadata={"help": "columns: number of the first step, 0 or 1"}
+    )
+    no_error: list[str] = field(
+        default_factory=list, metadata={"help": "columns: values where no step is wrong, such as -1 or null"}
+    )
+    gold_column: str | None = field(default=None, metadata={"help": "columns: the gold final answer"})
+    id_column: str | None = field(default=None, metadata={"help": "columns: the id of a trace; it is kept"})
+    keep: list[str] = field(
+        default_factory=list, metadata={"help": "columns: others to keep with each trace, such as topics"}
+    )
 
 
 def main() -> None:
@@ -66,7 +101,8 @@ def main() -> None:
     counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
 
     with tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source) as rows:
-        traces = _tallied(convert(rows, args.source, **options), counts)
+        table = _shown(rows, options["columns"]) if args.source == "columns" else rows
+        traces = _tallied(convert(table, args.source, **options), counts)
         if args.target != "labeled":
             traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
         write_jsonl(args.output, traces)
@@ -85,14 +121,31 @@ def main() -> None:
 
 
 def _options(args: Arguments) -> dict[str, Any]:
-    names = ("semantics", "neutral", "branches", "questions")
-    options = {name: value for name in names if (value := vars(args)[name]) is not None}
-    useless = sorted(options.keys() - OPTIONS.get(args.source, set()))
-    if useless:
+    of_columns = [name.name for name in fields(Columns) if name.name != "name"]
+    names = ("neutral", "branches", "questions", *of_columns)
+    options = {name: value for name in names if (value := vars(args)[name]) not in (None, [])}
+    known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
+    if useless := sorted(options.keys() - known):
         sys.exit(f"--{useless[0]} is not an option of --from {args.source}; leave it out")
+    if args.source == "columns":
+        table = {name: vars(args)[name] for name in of_columns}
+        try:
+            return {"columns": Columns(**table, name=Path(args.input).stem)}
+        except ValueError as error:
+            sys.exit(f"--from columns: {error}")
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options
+
+
+def _shown(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple[str, Row]]:
+    """The rows of a table, one per trace. The first three are printed as they are read, before any is converted."""
+    traces = iter(group_steps(rows, columns) if columns.step_column else rows)
+    first = list(islice(traces, 3))
+    tqdm.write("the first rows as they are read; are the labels what you mean by them?")
+    for where, row in first:
+        tqdm.write(describe(where, row, columns))
+    return chain(first, traces)
 
 
 def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Labeled sets of other projects <-> our rows (data/README.md), one module per set.
+"""Labeled sets of other projects, and tables of your own, <-> our rows (data/README.md), one module per set.
 
     for row in convert(read_rows("phase1_train.jsonl"), "prm800k", neutral="good"):
         row                         # {"prompt": ..., "labels": [...], "semantics": "correctness", "status": "ok", ...}
@@ -15,11 +15,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from prm.conversions import math_shepherd, omega_prm, openr, prm800k, processbench, rlhflow, trl
+from prm.conversions import columns, math_shepherd, omega_prm, openr, prm800k, processbench, rlhflow, trl
 from prm.conversions.rows import Row
 from prm.storage.rows import row_to_labeled
 
 IMPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
+    "columns": columns.import_row,
     "math_shepherd": math_shepherd.import_row,
     "omega_prm": omega_prm.import_row,
     "openr": openr.import_row,
@@ -29,6 +30,7 @@ IMPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
     "trl": trl.import_row,
 }
 OPTIONS = {
+    "columns": {"columns"},
     "omega_prm": {"branches"},
     "prm800k": {"branches", "neutral"},
     "rlhflow": {"questions"},
@@ -54,7 +56,7 @@ def convert(rows: Iterable[tuple[str, Row]], source: str, **options: Any) -> Ite
     numbers: Counter[str] = Counter()
     for where, row in rows:
         for made in IMPORTERS[source](where, row, **options):
-            if "index" not in row:  # our own rows have one already
+            if source != "trl" or not {"index", "problem_id"} <= row.keys():  # our own rows have numbers already
                 problem = made["problem_id"]
                 made |= {"index": numbers[problem], "id": f"{problem}#{numbers[problem]}"}
                 numbers[problem] += 1

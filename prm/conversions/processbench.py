@@ -21,7 +21,7 @@ def import_row(where: str, row: Row) -> Iterator[Row]:
     for i, step in enumerate(steps):
         if not isinstance(step, str):
             raise ValueError(f"{where}: step {i} is {step!r}, not text; fix or remove the row")
-    if not -1 <= first < len(steps):
+    if isinstance(first, bool) or not -1 <= first < len(steps):
         raise ValueError(
             f"{where}: label {first} is neither an index of {len(steps)} steps nor -1; fix or remove the row"
         )

@@ -94,6 +94,8 @@ class Facts:
     ngram: int
     balance: str | None
     license: str | None
+    kept: Sequence[str] = ()
+    """Columns of the source under `kept`, all of them texts."""
 
 
 def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
@@ -111,6 +113,7 @@ def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
         "| source | labels by | traces |\n|---|---|---|\n"
         + "\n".join(f"| {source} | {method} | {count} |" for (source, method), count in sorted(facts.sources.items())),
         "\n".join(f"- `{path}`" + (f" ({file_hash(path)})" if Path(path).is_file() else "") for path in facts.inputs),
+        *([f"Columns of the source, under `kept`: {', '.join(facts.kept)}."] if facts.kept else []),
         f"License: {facts.license or 'unknown; those of the sources apply'}.",
         "## Left out",
         "\n".join(f"- {why}: {count} traces" for why, count in facts.removed.most_common()) or "Nothing.",
@@ -118,17 +121,18 @@ def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
         "## Benchmarks",
         _benchmarks(facts),
     ]
-    return f"---\n{_header(list(splits), facts.license)}---\n\n" + "\n\n".join(sections) + "\n"
+    return f"---\n{_header(list(splits), facts)}---\n\n" + "\n\n".join(sections) + "\n"
 
 
-def _header(splits: Sequence[str], license: str | None) -> str:
+def _header(splits: Sequence[str], facts: Facts) -> str:
     files = [{"split": name, "path": f"{name}.jsonl"} for name in splits]
     data = DatasetCardData(
-        license=license,
+        license=facts.license,
         tags=["process-reward-model", "stepwise-supervision"],
         configs=[{"config_name": "default", "data_files": files}],
     )
-    DatasetInfosDict(default=DatasetInfo(features=FEATURES)).to_dataset_card_data(data)
+    kept = {"kept": {name: Value("string") for name in facts.kept}} if facts.kept else {}
+    DatasetInfosDict(default=DatasetInfo(features=Features(FEATURES | kept))).to_dataset_card_data(data)
     return yaml.safe_dump(data.to_dict(), sort_keys=False, allow_unicode=True)
 
 

@@ -3,7 +3,7 @@ r"""load_problems: a name or a path -> problems.
     load_problems("arithmetic", "test", limit=300)          the embedded set
     load_problems("gsm8k", "test")                          openai/gsm8k from the hub
     load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
-    load_problems("problems.jsonl", "validation")           any JSON Lines file
+    load_problems("problems.jsonl", "validation")           any JSON Lines, JSON, CSV or Parquet file
 
 A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. In
 GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
@@ -24,8 +24,7 @@ from typing import Any
 
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
-from prm.storage.jsonl import read_jsonl
-from prm.storage.sources import HUB_NAMES
+from prm.storage.sources import HUB_NAMES, TEXT_FILES, read_rows
 from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
@@ -89,10 +88,10 @@ def prompt_of(where: str, row: dict[str, Any]) -> str:
 def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
-    if source.endswith((".jsonl", ".json")) or Path(source).is_file():
+    if source.endswith(TEXT_FILES) or Path(source).is_file():
         if not Path(source).is_file():
             raise FileNotFoundError(f"{source} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
-        rows, wanted = read_jsonl(source), None if split == "all" else split
+        rows, wanted = read_rows(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)
     if wanted is None:
@@ -147,7 +146,7 @@ def _problem(where: str, row: dict[str, Any], index: int, source: str, split: st
     answer = _column(where, row, ("answer",)).split("####")[-1].strip()
     if not answer:
         raise ValueError(f"{where}: no answer after ####: {row['answer']!r}; add it or remove the row")
-    name = Path(source).stem if source.endswith((".jsonl", ".json")) else source
+    name = Path(source).stem if source.endswith((*TEXT_FILES, ".parquet")) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
     level = row.get("level")
     return Problem(

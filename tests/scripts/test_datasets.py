@@ -81,6 +81,83 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
     assert [row["status"] for row in rows_of(output)] == ["ok", "ok"]
 
 
+OWN = {
+    "from": "columns",
+    "semantics": "correctness",
+    "prompt_column": "question",
+    "steps_column": "solution",
+    "separator": "\\n",
+    "first_error_column": "error",
+    "first_error_base": 1,
+    "no_error": [-1, "none"],
+}
+OWN_ROWS = 'question,solution,error,topic\n"Is it, too?","a\nb",2,x\nWhy?,c,-1,\nWhy?,d,none,y\n'
+
+
+def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
+    path, output = tmp_path / "own.csv", tmp_path / "out.jsonl"
+    path.write_text(OWN_ROWS + "Who?,e,1,z\n")
+    done = scripts.run("data/convert_dataset.py", **OWN, input=path, output=output, keep=["topic"])
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "the first rows as they are read; are the labels what you mean by them?",
+        f"{path}:2  Is it, too?",
+        "  step 1 good      a",
+        "  step 2 bad       b",
+        f"{path}:4  Why?",
+        "  step 1 good      c",
+        f"{path}:5  Why?",
+        "  step 1 good      d",
+        f"{output}: 4 rows read, 4 traces written",
+        "status: ok 4",
+        "steps of ok traces: good 3, bad 2; 60.0% of labels good",
+    ]
+    assert [row["kept"]["topic"] for row in rows_of(output)] == ["x", None, "y", "z"]
+    assert rows_of(output)[2]["id"] == rows_of(output)[1]["problem_id"] + "#1"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"steps_column": "solutions"}, "own.csv:2: no column 'solutions', did you mean 'solution'? The columns are"),
+        ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
+        (
+            {"good": ["right"]},
+            "--from columns: --good, --bad and --unlabeled belong to --labels_column; leave them out",
+        ),
+        ({"neutral": "bad"}, "--neutral is not an option of --from columns; leave it out"),
+        ({"from": "openr"}, "--first_error_base is not an option of --from openr; leave it out"),
+    ],
+)
+def test_convert_refuses_a_table(scripts, tmp_path, flags, message):
+    (tmp_path / "own.csv").write_text(OWN_ROWS)
+    output = tmp_path / "out.jsonl"
+    done = scripts.run("data/convert_dataset.py", **OWN | flags, input=tmp_path / "own.csv", output=output)
+    assert done.code == 1
+    assert message in done.last_line
+    assert not output.exists()
+
+
+def test_kept_columns_stay_with_their_traces(build):
+    train, validation = problem_of("train"), problem_of("validation")
+    done, folder = build(
+        [trace(train, ["a"], [True], kept={"topic": "sums", "year": "3"}), trace(train, ["b"], [True])],
+        [trace(validation, ["c"], [False], kept={"annotator": "ann", "topic": None})],
+    )
+    assert done.code == 0, done.stderr
+    loaded = datasets.load_dataset(str(folder))
+    assert loaded["train"]["kept"] == [
+        {"topic": "sums", "year": "3", "annotator": None},
+        {"topic": None, "year": None, "annotator": None},
+    ]
+    assert loaded["validation"]["kept"] == [{"topic": None, "year": None, "annotator": "ann"}]
+    assert "Columns of the source, under `kept`: topic, year, annotator." in (folder / "README.md").read_text()
+    assert done.stdout.splitlines()[-2:] == [
+        "warning: train has 2 good and 0 bad steps; nothing can be learned or measured on labels of one kind",
+        "warning: validation has 0 good and 1 bad steps; nothing can be learned or measured on labels of one kind",
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -122,6 +199,7 @@ def test_build_leaves_out_duplicates_statuses_and_benchmark_problems(build, tmp_
         f"of problems in {benchmark}: 2 traces",
         "train: 2 traces of 1 problems, steps: good 2, bad 1, unlabeled 1",
         "test: 1 traces of 1 problems, steps: good 1",
+        "warning: test has 1 good and 0 bad steps; nothing can be learned or measured on labels of one kind",
     ]
     assert [row["completions"] for row in rows_of(folder / "train.jsonl")] == [["a", "b"], ["a", "b"]]
     assert not (folder / "validation.jsonl").exists()

@@ -1,5 +1,7 @@
 """Rows of files and of hub data sets, one at a time."""
 
+import json
+
 import datasets
 import pytest
 
@@ -37,3 +39,73 @@ def test_neither_file_nor_hub():
         list(read_rows("nobody/nothing", "test"))
     with pytest.raises(FileNotFoundError, match=r"^nothing\.jsonl does not exist; check the path$"):
         list(read_rows("nothing.jsonl"))
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(tmp_path):
+    for name, text in {"a.jsonl": '{"a": "1"}', "a.json": '[{"a": "1"}]', "a.csv": "a\n1\n"}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8-sig")
+        assert [row for _, row in read_rows(str(tmp_path / name))] == [{"a": "1"}], name
+
+
+def test_a_json_array_is_read_in_blocks(tmp_path, monkeypatch):
+    rows = [{"text": 'in quotes: "]", {"', "n": i, "list": [1, {"a": None}]} for i in range(50)]
+    path = tmp_path / "array.json"
+    path.write_text("\n  " + json.dumps(rows, indent=1) + "\n")
+    for block in (5, 64, 10_000):
+        monkeypatch.setattr("prm.storage.sources._BLOCK", block)
+        assert list(read_rows(str(path))) == [(f"{path}[{i}]", row) for i, row in enumerate(rows)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"a": 1}, {"a": 2', r"a\.json\[1\]: not an object of a JSON array"),
+        ('[{"a": 1},', r"a\.json\[1\]: not an object of a JSON array"),
+        ('[{"a": 1}, 2]', r"a\.json\[1\]: a row must be a JSON object, this is int"),
+    ],
+)
+def test_broken_arrays(tmp_path, text, message):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        list(read_rows(str(tmp_path / "a.json")))
+
+
+def test_csv(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('id, text\n1,"two\nlines, ""quoted"""\n\n2,é\n', encoding="utf-8")
+    assert list(read_rows(str(path))) == [
+        (f"{path}:2", {"id": "1", "text": 'two\nlines, "quoted"'}),
+        (f"{path}:5", {"id": "2", "text": "é"}),
+    ]
+
+
+@pytest.mark.parametrize(("name", "divider"), [("a.csv", ";"), ("a.tsv", "\t")])
+def test_csv_with_other_dividers(tmp_path, name, divider):
+    (tmp_path / name).write_text(f'a{divider}b{divider}"c"\n1{divider}2, or 3{divider}{"x" * 200_000}\n')
+    assert [row for _, row in read_rows(str(tmp_path / name))] == [{"a": "1", "b": "2, or 3", "c": "x" * 200_000}]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            b"a,b\n1,2\n1,2,3\n",
+            r"a\.csv:3: 3 cells, but the first line names 2 columns; a cell that holds ',' must be in",
+        ),
+        (b'a,b\n1,"2\n3,4\n', r"a\.csv:2: unexpected end of data; check the quotes of this row"),
+        (b"a,a\n1,2\n", r"a\.csv:1: the first line must name every column once, it is \['a', 'a'\]"),
+        (b"", r"a\.csv:1: the first line must name every column once, it is \[\]"),
+        (b"a\n\xe9\n", r"a\.csv is not UTF-8 text \(.*\); save it as UTF-8"),
+    ],
+)
+def test_broken_csv(tmp_path, data, message):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        list(read_rows(str(tmp_path / "a.csv")))
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet"])
+def test_a_git_lfs_pointer_is_named_as_one(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:f4b3\nsize 829105\n")
+    with pytest.raises(ValueError, match=rf"{name} is a Git LFS pointer and not the data; run `git lfs pull`"):
+        list(read_rows(str(tmp_path / name)))

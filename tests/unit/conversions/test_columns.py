@@ -1,0 +1,224 @@
+"""Own tables: every value is read as its owner says, and what he did not say is an error that names row and value."""
+
+import json
+import re
+
+import pytest
+
+from prm.conversions import convert
+from prm.conversions.columns import Columns, describe, group_steps
+from prm.storage.rows import row_to_labeled
+
+TABLE = {"semantics": "correctness", "prompt_column": "question", "steps_column": "steps"}
+MARKS = TABLE | {"labels_column": "marks", "good": ["right", 1, "true"], "bad": ["wrong", 0, "false"]}
+FIRST = TABLE | {"first_error_column": "error", "first_error_base": 1, "no_error": [-1, "null"]}
+
+
+def read(row, **settings):
+    (made,) = convert([("labels.csv:2", row)], "columns", columns=Columns(**settings))
+    return made
+
+
+def row(**columns):
+    return {"question": "What is 2 + 2 + 1?", "steps": ["2 + 2 = 4", "4 + 1 = 6"]} | columns
+
+
+def test_a_whole_row():
+    settings = MARKS | {"gold_column": "gold", "id_column": "key", "keep": ["topic", "level"], "name": "own"}
+    made = read(row(marks=["right", "wrong"], gold=5.0, key=17, topic="sums", level=None), **settings)
+    assert made == {
+        "prompt": "What is 2 + 2 + 1?",
+        "completions": ["2 + 2 = 4", "4 + 1 = 6"],
+        "id": "own/70a43651c19d#0",
+        "problem_id": "own/70a43651c19d",
+        "gold": "5",
+        "level": None,
+        "answer": None,
+        "correct": None,
+        "finished": True,
+        "num_tokens": 0,
+        "seed": 0,
+        "index": 0,
+        "generator": "unknown",
+        "status": "ok",
+        "labels": [True, False],
+        "values": None,
+        "counts": None,
+        "method": "own labels",
+        "semantics": "correctness",
+        "kept": {"topic": "sums", "level": None, "key": "17"},
+    }
+    assert row_to_labeled("", made).labeled.first_error == 1
+
+
+def test_an_index_of_the_table_is_not_the_number_of_a_trace():
+    rows = [("t:1", row(marks=[1, 0], index=7)), ("t:2", row(marks=[1, 1], index=7))]
+    assert [made["index"] for made in convert(rows, "columns", columns=Columns(**MARKS))] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("marks", "labels"),
+    [
+        ([1, 0], [True, False]),
+        ([1.0, 0.0], [True, False]),
+        ([True, False], [True, False]),
+        (["Right", " WRONG "], [True, False]),
+        ([None, float("nan")], [None, None]),
+        ("right wrong", [True, False]),
+        ("1;0", [True, False]),
+        ("true, false", [True, False]),
+        ("[1, 0]", [True, False]),
+        ("[null, 1]", [None, True]),
+        ("['right', None]", [True, None]),
+        ("none 1.0", [None, True]),
+    ],
+)
+def test_labels(marks, labels):
+    assert read(row(marks=marks), **MARKS)["labels"] == labels
+
+
+def test_signs_and_values_without_a_label():
+    settings = TABLE | {"labels_column": "marks", "good": ["+"], "bad": ["-"], "unlabeled": ["?"]}
+    assert read(row(marks="+ -"), **settings)["labels"] == [True, False]
+    assert read(row(marks="? -"), **settings)["labels"] == [None, False]
+
+
+@pytest.mark.parametrize(
+    ("cell", "separator"),
+    [
+        (["a", "b c"], None),
+        ('["a", "b c"]', None),
+        ("['a', 'b c']", None),  # as pandas writes a list
+        ("a\nb c\n", "\n"),
+        ("a\r\n\r\nb c", "\\n"),
+        ("a | b c |", "|"),
+        ("a\tb c", "\\t"),
+    ],
+)
+def test_steps(cell, separator):
+    assert read(row(steps=cell, marks="1 1"), **MARKS, separator=separator)["completions"] == ["a", "b c"]
+
+
+@pytest.mark.parametrize(
+    ("error", "base", "labels"),
+    [
+        (1, 1, [False, None]),
+        (1, 0, [True, False]),
+        ("2", 1, [True, False]),
+        (2.0, 1, [True, False]),
+        (-1, 0, [True, True]),
+        (None, 1, [True, True]),
+        ("", 1, [True, True]),
+        ("None", 1, [True, True]),
+        ("-1.0", 1, [True, True]),
+    ],
+)
+def test_first_errors(error, base, labels):
+    assert read(row(error=error), **FIRST | {"first_error_base": base})["labels"] == labels
+
+
+@pytest.mark.parametrize(
+    ("columns", "settings", "message"),
+    [
+        (
+            {"marks": ["right", "half"]},
+            MARKS,
+            "labels.csv:2: label 1 of column 'marks' is 'half', which is neither in --good right 1 true nor in --bad"
+            " wrong 0 false nor in --unlabeled null",
+        ),
+        ({"marks": [1, -1]}, MARKS, "labels.csv:2: label 1 of column 'marks' is -1, which is neither in --good"),
+        ({"marks": "right"}, MARKS, "labels.csv:2: 2 steps but 1 labels; check --separator, or fix the row"),
+        ({"steps": "a b", "marks": "1"}, MARKS, "'steps' is not a list of steps: 'a b'; say with --separator what"),
+        ({"steps": [{"text": "a"}], "marks": "1"}, MARKS, "step 0 of column 'steps' is {'text': 'a'}, not text"),
+        ({"question": " ", "marks": "1 1"}, MARKS, "labels.csv:2: the question is empty; remove the row"),
+        (
+            {"mark": [1, 1], "topic": "sums"},
+            MARKS,
+            "labels.csv:2: no column 'marks', did you mean 'mark'? The columns are question, steps, mark, topic",
+        ),
+        ({"marks": "1 1"}, MARKS | {"keep": ["area"]}, "no column 'area'. The columns are question, steps, marks"),
+        (
+            {"error": 3},
+            FIRST,
+            "'error' is 3, which is neither a number from 1 to 2 (the row has 2 steps) nor in --no_error -1 null",
+        ),
+        ({"error": 0}, FIRST, "'error' is 0, which is neither"),
+        ({"error": True}, FIRST, "'error' is True, which is neither"),
+        ({"error": None}, FIRST | {"no_error": [-1]}, "'error' is None, which is neither"),
+    ],
+)
+def test_what_is_not_understood_is_an_error(columns, settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read(row(**columns), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (MARKS | {"semantics": None}, "--semantics is missing"),
+        (MARKS | {"prompt_column": None}, "--prompt_column is missing"),
+        (MARKS | {"steps_column": None}, "give one of --steps_column"),
+        (MARKS | {"step_column": "step", "id_column": "id"}, "give one of --steps_column"),
+        (MARKS | {"steps_column": None, "step_column": "step"}, "--step_column needs --id_column"),
+        (MARKS | {"bad": []}, "--labels_column needs --good and --bad"),
+        (MARKS | {"bad": ["Right"]}, "right is twice among --good, --bad and --unlabeled"),
+        (MARKS | {"first_error_column": "error"}, "give one of --labels_column"),
+        (MARKS | {"no_error": [-1]}, "--first_error_base and --no_error belong to --first_error_column"),
+        (FIRST | {"first_error_base": None}, "--first_error_column needs --first_error_base"),
+        (FIRST | {"no_error": []}, "--first_error_column needs --no_error"),
+        (FIRST | {"good": [1]}, "--good, --bad and --unlabeled belong to --labels_column"),
+    ],
+)
+def test_settings_that_contradict_each_other(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Columns(**settings)
+
+
+STEPS = MARKS | {"steps_column": None, "step_column": "step", "id_column": "trace"}
+
+
+def step_rows(*rows):
+    return [
+        (f"s.csv:{i}", dict(zip(("trace", "question", "step", "marks"), cells, strict=True)))
+        for i, cells in enumerate(rows, 2)
+    ]
+
+
+def test_a_row_per_step():
+    columns = Columns(**STEPS)
+    rows = step_rows(("x", "Q?", "a", "1"), ("x", "", "b", ""), ("y", "Q?", "c", "0"))
+    made = list(convert(group_steps(rows, columns), "columns", columns=columns))
+    assert [(m["completions"], m["labels"], m["index"], m["kept"]) for m in made] == [
+        (["a", "b"], [True, None], 0, {"trace": "x"}),
+        (["c"], [False], 1, {"trace": "y"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([("x", "Q", "a", 1), ("y", "Q", "b", 1), ("x", "Q", "c", 1)], "s.csv:4: rows with the trace 'x' came earlier"),
+        (
+            [("x", "Q", "a", 1), ("x", "R", "b", 1)],
+            "s.csv:3: another question than in s.csv:2, which has the same trace",
+        ),
+        ([("", "Q", "a", 1)], "s.csv:2: column 'trace' is empty"),
+    ],
+)
+def test_rows_of_steps_that_cannot_be_grouped(rows, message):
+    with pytest.raises(ValueError, match=message):
+        list(group_steps(step_rows(*rows), Columns(**STEPS)))
+
+
+def test_a_row_is_described_as_it_is_read():
+    described = describe("t.csv:2", row(marks="0 null"), Columns(**MARKS))
+    assert described == ("t.csv:2  What is 2 + 2 + 1?\n  step 1 bad       2 + 2 = 4\n  step 2 no label  4 + 1 = 6")
+
+
+def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
+    foreign = [json.loads('{"prompt": "Q", "completions": ["a"], "labels": [true], "index": 0}')] * 2
+    rows = [("rows.jsonl:1", row) for row in foreign]
+    ids = [made["id"].split("#")[1] for made in convert(rows, "trl", semantics="value")]
+    assert ids == ["0", "1"]
+    own = {"problem_id": "p", "index": 4} | foreign[0] | {"index": 4}
+    assert [made["id"] for made in convert([("x", own)], "trl", semantics="value")] == ["p#4"]
