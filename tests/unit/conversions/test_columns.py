@@ -42,6 +42,7 @@ def test_a_whole_row():
         "generator": "unknown",
         "status": "ok",
         "labels": [True, False],
+        "labeler": None,
         "values": None,
         "counts": None,
         "method": "own labels",

@@ -30,9 +30,14 @@ def test_a_source_stops_after_the_batch_that_reaches_the_limit_and_keeps_it():
     assert len(kept) == 2
 
 
-def test_hours_are_a_limit_too():
-    assert Limits(max_hours=1e-9).reached == "max_hours"
-    assert Limits(max_hours=1).reached is None
+def test_hours_are_a_limit_too(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("prm.sampling.limits.time.monotonic", lambda: now[0])
+    limits = Limits(max_hours=0.5)
+    now[0] += 1799
+    assert limits.reached is None
+    now[0] += 1
+    assert limits.reached == "max_hours"
     assert Limits().reached is None
     with pytest.raises(ValueError, match="max_tokens is 0, max_hours is None; a limit must be more than 0"):
         Limits(max_tokens=0)
