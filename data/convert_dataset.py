@@ -1,14 +1,15 @@
 r"""Labeled sets of other projects -> our rows, and our rows -> the formats of other projects.
 
 Rows are read once, one at a time. Every row read gives at least one row written; those that cannot be used have a
-`status`. With --to, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
+`status`. With --target, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
 
 Reads   a JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
-Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the format of --to
+Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the --target format
 
-    python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
-    python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
-    python data/convert_dataset.py --from trl --input outputs/labeled.jsonl --to rlhflow --output outputs/rlhflow.jsonl
+    python data/convert_dataset.py --source math_shepherd --input peiyi9979/Math-Shepherd \
+        --output outputs/math_shepherd.jsonl
+    python data/convert_dataset.py --source prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
+    python data/convert_dataset.py --source trl --input outputs/labeled.jsonl --target rlhflow --output outputs/rlhflow.jsonl
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
@@ -37,12 +38,12 @@ from prm.storage.sources import read_rows
 
 @dataclass
 class Arguments:
-    source: str = field(metadata={"aliases": ["--from"], "help": "format of the input", "choices": list(IMPORTERS)})
+    source: str = field(metadata={"help": "format of the input", "choices": list(IMPORTERS)})
     input: str = field(metadata={"help": "JSON Lines or Parquet file, or a hub name"})
     output: str = field(metadata={"help": "JSON Lines file to write"})
     target: str = field(
         default="labeled",
-        metadata={"aliases": ["--to"], "help": "format of the output", "choices": ["labeled", *EXPORTERS]},
+        metadata={"help": "format of the output", "choices": ["labeled", *EXPORTERS]},
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
     semantics: Literal["value", "correctness"] | None = field(
@@ -59,8 +60,7 @@ class Arguments:
     )
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     options = _options(args)
     counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
@@ -89,7 +89,7 @@ def _options(args: Arguments) -> dict[str, Any]:
     options = {name: value for name in names if (value := vars(args)[name]) is not None}
     useless = sorted(options.keys() - OPTIONS.get(args.source, set()))
     if useless:
-        sys.exit(f"--{useless[0]} is not an option of --from {args.source}; leave it out")
+        sys.exit(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options
@@ -127,4 +127,4 @@ def _listed(counter: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

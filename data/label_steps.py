@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
@@ -56,8 +56,7 @@ class Arguments(GeneratorArguments):
     gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
@@ -127,4 +126,4 @@ def write(args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], sp
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

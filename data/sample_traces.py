@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.rollouts import Request, RolloutSource, commit_to
@@ -50,8 +50,7 @@ class Arguments(GeneratorArguments):
     gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     if is_complete(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
@@ -113,4 +112,4 @@ def write(args: Arguments, rows: list[dict], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -8,7 +8,7 @@
     def main(args: Arguments) -> None: ...
 
     if __name__ == "__main__":
-        run(main, Arguments)
+        run_script(main, Arguments)
 
 A field is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, a list of these, or `None` as well; `choices` in its metadata
 make a `Literal` of it. Nothing here imports torch or transformers: help and a typo must not wait for them. The flags of
@@ -42,9 +42,13 @@ TRAINING_ARGUMENTS = ("transformers.training_args.TrainingArguments",)
 SFT_CONFIG = (*TRAINING_ARGUMENTS, "trl.trainer.base_config._BaseConfig", "trl.trainer.sft_config.SFTConfig")
 """A class of another library, after the classes from which it inherits its fields."""
 
-COMMON = {"output_dir", "num_train_epochs", "per_device_train_batch_size", "learning_rate", "bf16", "report_to", "seed"}
-COMMON |= {"resume_from_checkpoint"}
-"""Flags of `TrainingArguments` that the short help shows."""
+COMMON = dict.fromkeys(
+    ("output_dir", "num_train_epochs", "per_device_train_batch_size", "learning_rate", "bf16", "report_to", "seed"), ""
+)
+COMMON["resume_from_checkpoint"] = (
+    "a checkpoint folder; true: the newest complete one in --output_dir; auto: the same, or a new start if there is none"
+)
+"""Flags of `TrainingArguments` that the short help shows, with what we say of them if it is not what they say there."""
 
 REFUSED = {
     "do_train": "this script always trains",
@@ -67,7 +71,7 @@ class Flag:
     """Whether the short help shows it."""
 
 
-def run(main: Callable[..., object], arguments: type, library: Sequence[str] = ()) -> None:
+def run_script(main: Callable[..., object], arguments: type, library: Sequence[str] = ()) -> None:
     """Read the command line, call `main` with what it says, and end as a person expects.
 
     An error that a user can cause becomes one line, with exit code 1 (2 if it is in the flags). Ctrl-C ends with the
@@ -200,7 +204,7 @@ def library_flags(classes: Iterable[str]) -> dict[str, Flag]:
                 continue
             flag = node.target.id
             default = MISSING if flag == "output_dir" else _literal(options.get("default", node.value))
-            text = (_literal(options.get("metadata")) or {}).get("help", "")
+            text = COMMON.get(flag) or (_literal(options.get("metadata")) or {}).get("help", "")
             kind = eval(ast.unparse(node.annotation), {"__builtins__": {}}, names)
             found[flag] = Flag(kind, text, default, group, flag in COMMON)
     return found
@@ -285,11 +289,10 @@ def _metavar(kind: Any) -> str:
 
 def _help(flag: Flag) -> str:
     default = str(flag.default).lower() if isinstance(flag.default, bool) else flag.default
+    note = "" if default is None or isinstance(default, list) else f" (default: {default})"
     if flag.default is MISSING:
         note = " (required)"
-    else:
-        note = "" if default in (None, [], "") else f" (default: {default!r})".replace("'", "")
-    return f"{flag.help}{note}".strip().replace("%", "%%")
+    return f"{flag.help}{note}".strip().replace("%", "%%").replace("\n", r"\n")
 
 
 def _literal(node: ast.expr | None) -> Any:

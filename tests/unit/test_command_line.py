@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, parse, run
+from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, parse, run_script
 
 
 @dataclass(kw_only=True)
@@ -60,7 +60,7 @@ def script(tmp_path, monkeypatch):
         exec(compile(SCRIPT, str(tmp_path / "data" / "do_thing.py"), "exec"), names)
         names["__doc__"] = ast.get_docstring(ast.parse(SCRIPT))
         monkeypatch.setattr(sys, "argv", ["data/do_thing.py", *map(str, words)])
-        run(names["main"], Arguments, library)
+        run_script(names["main"], Arguments, library)
         return calls[0]
 
     return call
