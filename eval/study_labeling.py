@@ -88,8 +88,8 @@ def main(args: Arguments) -> None:
             data, tokens, traces = sets[method]
             checkpoint = folder / "checkpoint"
             run(
-                f"recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml --data {data} --targets {targets}"
-                f" --seed {seed} --output_dir {checkpoint} --disable_tqdm true"
+                f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {data}"
+                f" --targets {targets} --seed {seed} --output_dir {checkpoint} --disable_tqdm true"
             )
             chosen = best_of_16(checkpoint, candidates)
             shutil.rmtree(checkpoint)

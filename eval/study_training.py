@@ -103,8 +103,8 @@ def main(args: Arguments) -> None:
         started = time.monotonic()
         folder = args.output_dir / "checkpoint"
         run(
-            f"recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml --data {args.labels} --output_dir {folder}"
-            f" {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
+            f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {args.labels}"
+            f" --output_dir {folder} {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
         )
         record = {"variant": variant, "seed": seed, "setting": setting, **measure(folder, validation)}
         record["seconds"] = round(time.monotonic() - started, 1)

@@ -48,7 +48,7 @@ def build(scripts, tmp_path):
 
 def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
     golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "labeled.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k"}, input=golden, output=output)
+    done = scripts.run("data/convert_dataset.py", source="prm800k", input=golden, output=output)
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{output}: 8 rows read, 15 traces written",
@@ -63,7 +63,7 @@ def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
 
 def test_convert_to_another_format_lists_what_it_cannot_say(scripts, root, tmp_path):
     golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "trl.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k", "to": "trl"}, input=golden, output=output)
+    done = scripts.run("data/convert_dataset.py", source="prm800k", target="trl", input=golden, output=output)
     assert done.code == 0, done.stderr
     assert "8 rows read, 2 traces written" in done.stdout
     assert "status give_up 2" in done.stdout
@@ -76,7 +76,7 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
     path, problems = tmp_path / "rlhflow.parquet", write(tmp_path / "problems.jsonl", [{"problem": "Compute $3 + 3$."}])
     datasets.Dataset.from_list(rows_of(root / "tests/golden/rlhflow.jsonl")).to_parquet(path)
     output = tmp_path / "labeled.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "rlhflow"}, input=path, output=output, questions=problems)
+    done = scripts.run("data/convert_dataset.py", source="rlhflow", input=path, output=output, questions=problems)
     assert done.code == 0, done.stderr
     assert [row["status"] for row in rows_of(output)] == ["ok", "ok"]
 
@@ -84,8 +84,8 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"from": "openr", "neutral": "bad"}, "--neutral is not an option of --from openr; leave it out"),
-        ({"from": "openr"}, "broken.jsonl:2: no column 'label'"),
+        ({"source": "openr", "neutral": "bad"}, "--neutral is not an option of --source openr; leave it out"),
+        ({"source": "openr"}, "broken.jsonl:2: no column 'label'"),
     ],
 )
 def test_convert_refuses(scripts, root, tmp_path, flags, message):
@@ -216,7 +216,7 @@ def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeyp
     calls = []
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda self, name, **k: calls.append((name, k["private"])))
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda self, **k: calls.append(k["allow_patterns"]))
-    arguments = ["--labeled", str(labeled), "--output", str(tmp_path), "--push_to_hub", "me/set"]
+    arguments = ["--labels", str(labeled), "--output_dir", str(tmp_path), "--push_to_hub", "me/set"]
     monkeypatch.setattr(sys, "argv", ["build_dataset.py", *arguments])
     runpy.run_path(str(root / "data" / "build_dataset.py"), run_name="__main__")
     assert calls == [
