@@ -12,22 +12,25 @@ Writes  audit.jsonl      the disagreements, most frequent first: gold, pred, cou
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prm.answers import check_many, normalize, workers
+from prm.command_line import run_script
 from prm.storage.jsonl import read_jsonl, write_jsonl
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--pairs", required=True, help="JSON Lines with `gold` and `answer` or `pred`")
-    parser.add_argument("--output", required=True, help="JSON Lines file for the disagreements")
-    parser.add_argument("--deadline", type=float, default=5.0, help="seconds per check")
-    parser.add_argument("--show", type=int, default=20, help="number of disagreements to print")
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    pairs: str = field(metadata={"help": "JSON Lines with `gold` and `answer` or `pred`"})
+    output: str = field(metadata={"help": "JSON Lines file for the disagreements"})
+    deadline: float = field(default=5.0, metadata={"help": "seconds per check"})
+    show: int = field(default=20, metadata={"help": "number of disagreements to print"})
+
+
+def main(args: Arguments) -> None:
     pairs = Counter(read_pair(where, row) for where, row in read_jsonl(args.pairs))
     golds, preds = [gold for gold, _ in pairs], [pred for _, pred in pairs]
 
@@ -79,4 +82,4 @@ def same_text(gold: str, pred: str | None) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -7,11 +7,11 @@ problem is in two splits, whichever file it comes from. Traces that are left out
 reason. Columns under `kept` (`--keep` of data/convert_dataset.py) stay with the traces.
 
 Reads   labeled.jsonl ...   LabeledTrace rows (data/label_steps.py, data/convert_dataset.py), or TRL rows with --semantics
-Writes  OUTPUT/             train.jsonl, validation.jsonl, test.jsonl (if they have rows), README.md (the card),
-                            removed.jsonl, meta.json, config.yaml; `datasets.load_dataset("OUTPUT")` loads the splits
+Writes  <output_dir>/       train.jsonl, validation.jsonl, test.jsonl (if they have rows), README.md (the card),
+                            removed.jsonl, meta.json, config.yaml; `datasets.load_dataset("<output_dir>")` loads the splits
 
-    python data/build_dataset.py --labeled outputs/math_shepherd.jsonl --against openai/gsm8k HuggingFaceH4/MATH-500 \
-        --output outputs/math_shepherd
+    python data/build_dataset.py --labels outputs/math_shepherd.jsonl --against openai/gsm8k HuggingFaceH4/MATH-500 \
+        --output_dir outputs/math_shepherd
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from huggingface_hub import HfApi
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.datasets.balance import Balance, balanced
-from prm.datasets.card import FEATURES, Facts, Split, dataset_card
 from prm.datasets.decontamination import NGRAM, BenchmarkIndex, index_problems
 from prm.datasets.problems import prompt_of
 from prm.datasets.splits import split_of
@@ -39,13 +37,16 @@ from prm.storage.provenance import write_provenance
 from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
 from prm.storage.sources import read_rows
 
+if TYPE_CHECKING:
+    from prm.datasets.card import Split
+
 SPLITS = ("train", "validation", "test")
 
 
 @dataclass
 class Arguments:
-    labeled: list[str] = field(metadata={"help": "labeled files"})
-    output: str = field(metadata={"help": "folder to write"})
+    labels: list[str] = field(metadata={"help": "labeled files"})
+    output_dir: str = field(metadata={"help": "folder to write"})
     semantics: Literal["value", "correctness"] | None = field(
         default=None, metadata={"help": "what labels mean in rows that do not say it"}
     )
@@ -65,10 +66,11 @@ class Arguments:
     push_to_hub: str | None = field(default=None, metadata={"help": "hub name of a private data set to upload to"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
+    from prm.datasets.card import Facts, dataset_card  # imports `datasets`, which takes seconds
+
     started = time.monotonic()
-    output = Path(args.output)
+    output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     benchmarks = index_problems(tqdm(_benchmark_problems(args.against), desc="index", unit=" problems"), args.ngram)
     removed, kept = _decide(args, benchmarks)
@@ -77,15 +79,13 @@ def main() -> None:
     counts = Counter(reason["why"] for reason in removed.values())
     contaminated = Counter(reason["benchmark"] for reason in removed.values() if "benchmark" in reason)
     by_benchmark = {name: contaminated[name] for name in args.against}
-    facts = Facts(
-        output.name, args.labeled, sources, counts, by_benchmark, args.ngram, args.balance, args.license, kept
-    )
+    facts = Facts(output.name, args.labels, sources, counts, by_benchmark, args.ngram, args.balance, args.license, kept)
     (output / "README.md").write_text(dataset_card(splits, facts), encoding="utf-8")
     write_provenance(
         output,
         "data/build_dataset.py",
         args,
-        [*args.labeled, *args.against],
+        [*args.labels, *args.against],
         seconds=time.monotonic() - started,
         removed=counts,
         contaminated=by_benchmark,
@@ -118,7 +118,7 @@ def _benchmark_problems(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 def _rows(args: Arguments, stage: str) -> tqdm:
     """(where, row) of all files, with a progress bar that the caller closes."""
-    return tqdm((row for path in args.labeled for row in read_rows(path)), desc=stage, unit=" rows")
+    return tqdm((row for path in args.labels for row in read_rows(path)), desc=stage, unit=" rows")
 
 
 def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict[str, str]], list[str]]:
@@ -168,6 +168,8 @@ def _write(
     args: Arguments, output: Path, removed: dict[int, dict[str, str]], kept: list[str]
 ) -> tuple[dict[str, Split], Counter[tuple[str, str]]]:
     """Second pass: write the splits and removed.jsonl. Returns the splits with rows, and traces by (source, method)."""
+    from prm.datasets.card import FEATURES, Split
+
     splits = {name: Split() for name in SPLITS}
     sources: Counter[tuple[str, str]] = Counter()
     with ExitStack() as stack:
@@ -224,6 +226,8 @@ def _hash(text: str) -> bytes:
 
 
 def _push(name: str, folder: Path, splits: Iterable[str]) -> None:
+    from huggingface_hub import HfApi
+
     files = [*(f"{split}.jsonl" for split in splits), "README.md", "removed.jsonl", "meta.json", "config.yaml"]
     api = HfApi()
     api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
@@ -236,4 +240,4 @@ def _listed(counter: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -8,25 +8,29 @@ Writes  nothing          prints two tables, and a last line of JSON
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from prm.command_line import run_script
 from prm.labelers.reports import agreement, is_non_monotone
 from prm.storage.rows import read_labeled
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--labels", nargs="+", type=Path, required=True, help="labeled files, two or more")
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    labels: list[Path] = field(metadata={"help": "labeled files, two or more"})
+
+
+def main(args: Arguments) -> None:
     labeled = {path.stem: [row.labeled for row in read_labeled(path)] for path in args.labels}
     if len(labeled) < 2:
-        parser.error("give two or more files with different names")
+        sys.exit("--labels needs two or more files with different names")
 
     costs = Table(title="methods")
     for name in ("file", "method", "traces", "labels", "good", "good after bad", "tokens", "tokens per label"):
@@ -68,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

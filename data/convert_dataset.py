@@ -1,18 +1,19 @@
 r"""Labeled sets of other projects, or your own table -> our rows, and our rows -> the formats of other projects.
 
 Rows are read once, one at a time. Every row read gives at least one row written; those that cannot be used have a
-`status`. With --to, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
-`--from columns` reads any table; the flags say which column holds what (data/own_data.md), and the first three rows are
+`status`. With --target, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
+`--source columns` reads any table; the flags say which column holds what (data/own_data.md), and the first three rows are
 printed as they are read.
 
 Reads   a CSV, JSON, JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
-Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the format of --to
+Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the --target format
 
-    python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
-    python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
-    python data/convert_dataset.py --from columns --input labels.csv --semantics correctness --prompt_column question \
+    python data/convert_dataset.py --source math_shepherd --input peiyi9979/Math-Shepherd \
+        --output outputs/math_shepherd.jsonl
+    python data/convert_dataset.py --source prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
+    python data/convert_dataset.py --source columns --input labels.csv --semantics correctness --prompt_column question \
         --steps_column solution --separator " | " --labels_column marks --good right --bad wrong --output outputs/own.jsonl
-    python data/convert_dataset.py --from trl --input outputs/labeled.jsonl --to rlhflow --output outputs/rlhflow.jsonl
+    python data/convert_dataset.py --source trl --input outputs/labeled.jsonl --target rlhflow --output outputs/rlhflow.jsonl
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps
 from prm.conversions.omega_prm import Branches
@@ -44,12 +45,12 @@ from prm.storage.sources import read_rows
 
 @dataclass
 class Arguments:
-    source: str = field(metadata={"aliases": ["--from"], "help": "format of the input", "choices": list(IMPORTERS)})
+    source: str = field(metadata={"help": "format of the input", "choices": list(IMPORTERS)})
     input: str = field(metadata={"help": "CSV, JSON, JSON Lines or Parquet file, or a hub name"})
     output: str = field(metadata={"help": "JSON Lines file to write"})
     target: str = field(
         default="labeled",
-        metadata={"aliases": ["--to"], "help": "format of the output", "choices": ["labeled", *EXPORTERS]},
+        metadata={"help": "format of the output", "choices": ["labeled", *EXPORTERS]},
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
     semantics: Literal["value", "correctness"] | None = field(
@@ -94,8 +95,7 @@ class Arguments:
     )
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     options = _options(args)
     counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
@@ -126,13 +126,13 @@ def _options(args: Arguments) -> dict[str, Any]:
     options = {name: value for name in names if (value := vars(args)[name]) not in (None, [])}
     known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
     if useless := sorted(options.keys() - known):
-        sys.exit(f"--{useless[0]} is not an option of --from {args.source}; leave it out")
+        sys.exit(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
     if args.source == "columns":
         table = {name: vars(args)[name] for name in of_columns}
         try:
             return {"columns": Columns(**table, name=Path(args.input).stem)}
         except ValueError as error:
-            sys.exit(f"--from columns: {error}")
+            sys.exit(f"--source columns: {error}")
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options
@@ -180,4 +180,4 @@ def _listed(counter: Counter[str]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -25,8 +25,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.generators.chat import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.generators.endpoint import Endpoint
 from prm.labelers.consensus import agreed, first_error_of, relation
@@ -71,8 +71,7 @@ class Row:
     """Its Monte Carlo labels; None without --consensus, or if it has none."""
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     if args.temperature == 0 and args.votes + args.retries > 1:
         sys.exit("at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature")
@@ -201,4 +200,4 @@ def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, starte
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.encoding.prompts import PROMPTS
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
@@ -76,8 +76,7 @@ class Arguments(GeneratorArguments, LimitArguments):
     gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
     record = sampler_record(args.traces)
@@ -181,4 +180,4 @@ def write(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
-from trl import TrlParser
 
+from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
@@ -53,8 +53,7 @@ class Arguments(GeneratorArguments, LimitArguments):
     gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
 
 
-def main() -> None:
-    (args,) = TrlParser(Arguments).parse_args_and_config()
+def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
     if is_finished(args.output, args, [args.problems]):
@@ -138,4 +137,4 @@ def write(args: Arguments, rows: list[dict], unfinished: int, seconds: float) ->
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -7,19 +7,20 @@ compared: nearly all must be `wrong`, and each pair that is called `correct` is 
 Reads   golds            JSON Lines with an `answer` column, e.g. MATH ("... #### 18" counts as 18)
 Writes  nothing
 
-    python data/stress_answers.py --golds problems.jsonl --pairs 20000
+    python data/stress_answers.py --golds problems.jsonl --num_pairs 20000
 """
 
 from __future__ import annotations
 
-import argparse
 import random
 import re
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from prm.answers import check_many, extract, normalize
+from prm.command_line import run_script
 from prm.storage.jsonl import read_jsonl
 
 REWRITES: dict[str, Callable[[str], str]] = {
@@ -56,19 +57,21 @@ REWRITES: dict[str, Callable[[str], str]] = {
 """Ways to write an answer differently; none of them changes its meaning."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--golds", required=True, help="JSON Lines with an `answer` column")
-    parser.add_argument("--pairs", type=int, default=20_000, help="number of random pairs of different answers")
-    parser.add_argument("--deadline", type=float, default=10.0, help="seconds per check")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random pairs")
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    golds: str = field(metadata={"help": "JSON Lines with an `answer` column"})
+    num_pairs: int = field(default=20_000, metadata={"help": "number of random pairs of different answers"})
+    deadline: float = field(default=10.0, metadata={"help": "seconds per check"})
+    seed: int = field(default=0, metadata={"help": "seed of the random pairs"})
+
+
+def main(args: Arguments) -> None:
     answers = [gold_answer(where, row) for where, row in read_jsonl(args.golds)]
     golds = list(dict.fromkeys(answer for answer in answers if answer.strip()))
     num_blank = sum(not answer.strip() for answer in answers)
     print(f"{args.golds}: {len(answers)} rows, {num_blank} without an answer, {len(golds)} different answers")
     stress_rewrites(golds, args.deadline)
-    stress_pairs(golds, args.pairs, args.deadline, args.seed)
+    stress_pairs(golds, args.num_pairs, args.deadline, args.seed)
 
 
 def gold_answer(where: str, row: dict) -> str:
@@ -107,4 +110,4 @@ def stress_pairs(golds: list[str], num_pairs: int, deadline: float, seed: int) -
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -18,37 +18,45 @@ Writes  the last line of its output, JSON: generate_speedup = ours / plain, vllm
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-
+from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.encoding.prompts import PROMPTS, prompt_template
 from prm.encoding.steps import split_steps
 from prm.generators import derive_seed, load_generator
-from prm.generators.hf import HfGenerator
+
+if TYPE_CHECKING:
+    from prm.generators.hf import HfGenerator
 
 Rollouts = list[tuple[int, ...]]
 """Sampled token ids, end token included."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--generator", default="arithmetic", help="`arithmetic` (embedded), a folder or a hub name")
-    parser.add_argument(
-        "--problems", default="arithmetic", help="`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"
+@dataclass
+class Arguments:
+    generator: str = field(default="arithmetic", metadata={"help": "`arithmetic` (embedded), a folder or a hub name"})
+    problems: str = field(
+        default="arithmetic", metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"}
     )
-    parser.add_argument("--prompt", default="plain", choices=list(PROMPTS))
-    parser.add_argument("--limit", type=int, default=16, help="problems, one trace each")
-    parser.add_argument("--rollouts", type=int, default=8)
-    parser.add_argument("--max_new_tokens", type=int, default=80)
-    parser.add_argument("--batch_size", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    limit: int = field(default=16, metadata={"help": "problems, one trace each"})
+    rollouts: int = field(default=8, metadata={"help": "rollouts from each prefix"})
+    max_new_tokens: int = field(default=80, metadata={"help": "longest rollout in tokens"})
+    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
+    rounds: int = field(default=3, metadata={"help": "rounds that are counted; the ways take turns"})
+
+
+def main(args: Arguments) -> None:
+    # Not at the top: help and a typo must not wait for torch.
+    import torch
+
+    from prm.generators.hf import HfGenerator
 
     settings = {
         "template": prompt_template(args.prompt),
@@ -60,7 +68,7 @@ def main() -> None:
     prefixes = trace_prefixes(ours, args.problems, args.limit)
     ways: dict[str, Callable[[int], Rollouts]] = {
         "ours": lambda turn: roll_out(ours, prefixes, args.rollouts, turn),
-        "plain": lambda turn: roll_out_plain(ours, prefixes, args.rollouts, turn),
+        "plain": lambda turn: torch.inference_mode()(roll_out_plain)(ours, prefixes, args.rollouts, turn),
     }
     if importlib.util.find_spec("vllm"):
         options = {"gpu_memory_utilization": 0.3}
@@ -109,8 +117,9 @@ def roll_out(generator, prefixes: Sequence[Sequence[int]], n: int, turn: int) ->
     return [continuation.token_ids for continuation in found]
 
 
-@torch.inference_mode()
 def roll_out_plain(generator: HfGenerator, prefixes: Sequence[Sequence[int]], n: int, turn: int) -> Rollouts:
+    import torch
+
     model, tokenizer = generator.model, generator.tokenizer
     torch.manual_seed(turn)
     rows = max(1, generator.batch_size // n)
@@ -136,4 +145,4 @@ def roll_out_plain(generator: HfGenerator, prefixes: Sequence[Sequence[int]], n:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -25,7 +25,6 @@ Writes  <output_dir>/*.jsonl, their stores, labeling.png; JSON as the last line 
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
@@ -36,15 +35,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 from rich.console import Console
 from rich.table import Table
 
+from prm.command_line import run_script
 from prm.storage.rows import LabeledRow, read_labeled, read_traces
 from prm.types import LabeledTrace
 
@@ -56,17 +53,19 @@ GENERATORS = "eval/bench_generators.py"
 SETTINGS = "--generator arithmetic --max_new_tokens 80"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/bench_labeling"))
-    parser.add_argument("--problems", type=int, default=135, help="4 traces each")
-    parser.add_argument("--reference", type=int, default=256, help="rollouts per step of the reference")
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    output_dir: Path = field(default=Path("outputs/bench_labeling"), metadata={"help": "folder to write"})
+    num_problems: int = field(default=135, metadata={"help": "problems, 4 traces each"})
+    reference: int = field(default=256, metadata={"help": "rollouts per step of the reference"})
+
+
+def main(args: Arguments) -> None:
     folder = args.output_dir
     folder.mkdir(parents=True, exist_ok=True)
 
     run(
-        f"data/sample_traces.py {SETTINGS} --problems arithmetic --split train --limit {args.problems} --samples 4"
+        f"data/sample_traces.py {SETTINGS} --problems arithmetic --split train --limit {args.num_problems} --samples 4"
         f" --output {folder}/traces.jsonl"
     )
     rows = label(folder, "reference", f"--rollouts {args.reference} --seed 1000 --chunk 8 --output", writers=2)
@@ -176,6 +175,9 @@ def print_table(results: dict[str, dict], traces: int) -> None:
 
 
 def plot(results: dict[str, dict], path: Path) -> None:
+    import matplotlib.pyplot as plt  # not at the top: help and a typo must not wait for it
+
+    plt.switch_backend("Agg")
     figure, (values, errors) = plt.subplots(1, 2, figsize=(9.5, 3.8), layout="constrained")
     for prefix, title in (("monte_carlo", "uniform k = 1 ... 32"), ("adaptive", "adaptive, by tolerance")):
         points = sorted((r["tokens"], r["rmse"], r["first_error"]) for n, r in results.items() if n.startswith(prefix))
@@ -219,4 +221,4 @@ def time_processes(folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

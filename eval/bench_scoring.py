@@ -19,34 +19,44 @@ Writes  the last line of its output, JSON
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaForCausalLM
-
+from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
-from prm.models.loading import from_base
-from prm.models.packing import pack, plan_rows
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.step_verifier import StepVerifier
+
+if TYPE_CHECKING:
+    import torch
+
+    from prm.verifiers.step_verifier import StepVerifier
 
 PADDED_ROWS = 8
 PER_STEP_CANDIDATES = 4
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", choices=SHAPES, default="135m")
-    parser.add_argument("--candidates", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=2)
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    model: str = field(default="135m", metadata={"help": "shape of the model", "choices": list(SHAPES)})
+    candidates: int = field(default=64, metadata={"help": "candidates of the problem"})
+    rounds: int = field(default=2, metadata={"help": "rounds that are counted; the ways take turns"})
+
+
+def main(args: Arguments) -> None:
+    # Not at the top: help and a typo must not wait for torch.
+    import torch
+    from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, LlamaForCausalLM
+
+    from prm.models.loading import from_base
+    from prm.models.packing import pack, plan_rows
+    from prm.verifiers.step_verifier import StepVerifier
 
     rng = random.Random(0)
     config = llama(args.model)
@@ -63,10 +73,11 @@ def main() -> None:
         padded.load_state_dict(ours.model.state_dict())
         causal = AutoModelForCausalLM.from_pretrained(folder).eval()
 
+    without_gradients, few = torch.inference_mode(), candidates[:PER_STEP_CANDIDATES]
     ways: dict[str, tuple[Callable[[], list[list[float]]], int]] = {
         "ours": (lambda: score_packed(ours, candidates), len(candidates)),
-        "padded": (lambda: score_padded(padded, candidates), len(candidates)),
-        "per_step": (lambda: score_per_step(causal, candidates[:PER_STEP_CANDIDATES]), PER_STEP_CANDIDATES),
+        "padded": (lambda: without_gradients(score_padded)(padded, candidates), len(candidates)),
+        "per_step": (lambda: without_gradients(score_per_step)(causal, few), PER_STEP_CANDIDATES),
     }
     rates, scores = {}, {}
     seconds = dict.fromkeys(ways, 0.0)
@@ -105,6 +116,8 @@ def make_candidate(rng: random.Random, prompt: list[int], vocabulary: int) -> En
 
 
 def score_packed(verifier: StepVerifier, candidates: list[EncodedTrace]) -> list[list[float]]:
+    from prm.models.packing import plan_rows
+
     scores: list[list[float]] = [[] for _ in candidates]
     for row in plan_rows([candidate.input_ids for candidate in candidates], verifier.batch_tokens):
         for i, steps in zip(row, verifier._forward([candidates[i] for i in row]), strict=True):
@@ -112,8 +125,9 @@ def score_packed(verifier: StepVerifier, candidates: list[EncodedTrace]) -> list
     return scores
 
 
-@torch.inference_mode()
 def score_padded(model: torch.nn.Module, candidates: list[EncodedTrace]) -> list[list[float]]:
+    import torch
+
     scores = []
     for start in range(0, len(candidates), PADDED_ROWS):
         batch = candidates[start : start + PADDED_ROWS]
@@ -128,8 +142,9 @@ def score_padded(model: torch.nn.Module, candidates: list[EncodedTrace]) -> list
     return scores
 
 
-@torch.inference_mode()
 def score_per_step(model: torch.nn.Module, candidates: list[EncodedTrace]) -> list[list[float]]:
+    import torch
+
     scores = []
     for candidate in candidates:
         scores.append([])
@@ -140,4 +155,4 @@ def score_per_step(model: torch.nn.Module, candidates: list[EncodedTrace]) -> li
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -23,61 +23,50 @@ Writes  the last line of its output, JSON; with --plot a picture
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
 import random
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which transformers imports)
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import torch
-from datasets import Dataset
-from transformers import (
-    AutoModelForTokenClassification,
-    LlamaConfig,
-    LlamaForCausalLM,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-)
-
+from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
 from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
-from prm.models.loading import from_base
-from prm.models.packing import pack
-from prm.training.batches import StepCollator
 from prm.training.examples import TraceExample
-from prm.training.trainer import VerifierTrainer
 from prm.verifiers.checkpoint import VerifierConfig
+
+if TYPE_CHECKING:  # each function imports what it uses: help and a typo must not wait for torch
+    import torch
+    from transformers import LlamaConfig, Trainer
 
 HEADER = list(range(10, 34))
 """The chat template's system turn, the same tokens in front of every prompt."""
 TRACES_PER_PROBLEM = 16
 OUR_BATCH = 16
 """Traces of a micro-batch, those of one problem. Longer rows were no faster per token on a CPU."""
-STOCK = "Trainer" if importlib.util.find_spec("trl.experimental.prm") is None else "trl.experimental.prm.PRMTrainer"
-"""What runs the stock path."""
 MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", choices=SHAPES, default="135m")
-    parser.add_argument("--problems", type=int, default=8, help="problems (16 traces each) per optimizer step")
-    parser.add_argument(
-        "--rounds", type=int, default=1, help="optimizer steps of each side that are counted, taken in turn"
+@dataclass
+class Arguments:
+    model: str = field(default="135m", metadata={"help": "shape of the model", "choices": list(SHAPES)})
+    num_problems: int = field(default=8, metadata={"help": "problems (16 traces each) per optimizer step"})
+    rounds: int = field(default=1, metadata={"help": "optimizer steps of each side that are counted, taken in turn"})
+    plot: Path | None = field(
+        default=None, metadata={"help": "picture of cost against vocabulary and against tokens; takes minutes more"}
     )
-    parser.add_argument("--plot", help="picture of cost against vocabulary and against tokens; takes minutes more")
-    args = parser.parse_args()
+
+
+def main(args: Arguments) -> None:
+    import torch
+
+    from prm.models.loading import from_base
 
     rng = random.Random(0)
     config = llama(args.model)
@@ -85,9 +74,9 @@ def main() -> None:
     print(f"{args.model} shape, {torch.get_num_threads()} threads, matrix product {ceiling / 1e9:.0f} GFLOP/s")
     with tempfile.TemporaryDirectory() as folder:
         base = save_base(config, folder)
-        gsm8k = [gsm8k_problem(rng, f"p{i}", config.vocab_size) for i in range(args.problems)]
-        trees = [tree_problem(rng, f"t{i}", config.vocab_size) for i in range(args.problems)]
-        result = {"model": args.model, "stock": STOCK, "matrix_product_gflops": round(ceiling / 1e9, 1)}
+        gsm8k = [gsm8k_problem(rng, f"p{i}", config.vocab_size) for i in range(args.num_problems)]
+        trees = [tree_problem(rng, f"t{i}", config.vocab_size) for i in range(args.num_problems)]
+        result = {"model": args.model, "stock": stock(), "matrix_product_gflops": round(ceiling / 1e9, 1)}
         for name, problems in (("gsm8k", gsm8k), ("tree", trees)):
             examples = [example for problem in problems for example in problem]
             seconds = time_steps(base, examples, args.rounds)
@@ -104,7 +93,7 @@ def main() -> None:
         print(f"activations of 8 traces: stock {memory['stock'] / 1e6:,.0f} MB, ours {memory['ours'] / 1e6:,.0f} MB")
         result["memory_ratio_gsm8k"] = round(memory["ours"] / memory["stock"], 3)
         if args.plot:
-            result["plot"] = plot(Path(args.plot))
+            result["plot"] = plot(args.plot)
     print(json.dumps(result))
 
 
@@ -158,6 +147,8 @@ def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[TraceEx
 
 def pad(examples: Sequence[TraceExample]) -> dict[str, torch.Tensor]:
     """Batches of the stock collator: rows padded to the longest on the right, labels -100 except at step ends."""
+    import torch
+
     width = max(len(e.input_ids) for e in examples)
     ids = torch.zeros(len(examples), width, dtype=torch.long)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
@@ -183,7 +174,19 @@ def shuffled(examples: Sequence[TraceExample]) -> list[TraceExample]:
     return examples
 
 
+@cache
+def stock() -> str:
+    """What runs the stock path."""
+    return "Trainer" if importlib.util.find_spec("trl.experimental.prm") is None else "trl.experimental.prm.PRMTrainer"
+
+
 def make_trainer(side: str, base: str, examples: Sequence[TraceExample]) -> Trainer:
+    from datasets import Dataset
+    from transformers import AutoModelForTokenClassification, Trainer, TrainingArguments
+
+    from prm.models.loading import from_base
+    from prm.training.trainer import VerifierTrainer
+
     size = 8 if side == "stock" else min(OUR_BATCH, len(examples))
     settings: dict[str, Any] = {
         "output_dir": f"{base}/out",
@@ -201,7 +204,7 @@ def make_trainer(side: str, base: str, examples: Sequence[TraceExample]) -> Trai
     if side == "stock":
         model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
         settings["train_sampling_strategy"] = "sequential"  # `shuffled` has drawn the order
-        if STOCK == "Trainer":
+        if stock() == "Trainer":
             return Trainer(model, TrainingArguments(**settings), pad, shuffled(examples))
         from trl.experimental.prm import PRMConfig, PRMTrainer  # type: ignore[import-not-found]
 
@@ -223,6 +226,20 @@ def time_steps(base: str, examples: Sequence[TraceExample], rounds: int) -> dict
     The first step of each is not counted: it allocates the optimizer's state and memory that later steps reuse (at 10M
     parameters, ours takes a fifth longer). The clock runs from the first batch that is collated to the end of the step.
     """
+    from transformers import TrainerCallback
+
+    class Stopwatch(TrainerCallback):
+        """The seconds of each epoch; here an epoch is one optimizer step."""
+
+        def __init__(self) -> None:
+            self.laps: list[float] = []
+
+        def on_epoch_begin(self, args, state, control, **others):
+            self._began = time.perf_counter()
+
+        def on_epoch_end(self, args, state, control, **others):
+            self.laps.append(time.perf_counter() - self._began)
+
     trainers = {side: make_trainer(side, base, examples) for side in ("stock", "ours")}
     clocks = {side: Stopwatch() for side in trainers}
     for side, trainer in trainers.items():
@@ -233,30 +250,25 @@ def time_steps(base: str, examples: Sequence[TraceExample], rounds: int) -> dict
     return {side: sum(clock.laps[1:]) for side, clock in clocks.items()}
 
 
-class Stopwatch(TrainerCallback):
-    """The seconds of each epoch; here an epoch is one optimizer step."""
-
-    def __init__(self) -> None:
-        self.laps: list[float] = []
-
-    def on_epoch_begin(self, args, state, control, **others):
-        self._began = time.perf_counter()
-
-    def on_epoch_end(self, args, state, control, **others):
-        self.laps.append(time.perf_counter() - self._began)
-
-
 def count_tokens(side: str, examples: Sequence[TraceExample]) -> int:
     """Tokens the model computes in one optimizer step, padding included."""
     if side == "stock":
         order = shuffled(examples)
         return sum(pad(order[i : i + 8])["input_ids"].numel() for i in range(0, len(order), 8))
+    from prm.models.packing import pack
+
     groups = [examples[i : i + OUR_BATCH] for i in range(0, len(examples), OUR_BATCH)]
     return sum(len(pack([e.input_ids for e in group]).input_ids) for group in groups)
 
 
 def activation_bytes(side: str, base: str, examples: Sequence[TraceExample]) -> int:
     """Bytes kept for the backward pass of one micro-batch, without weights; what is kept twice counts once."""
+    import torch
+    from transformers import AutoModelForTokenClassification
+
+    from prm.models.loading import from_base
+    from prm.training.batches import StepCollator
+
     if side == "stock":
         model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2).train()
         batch = pad(examples)
@@ -281,6 +293,8 @@ def activation_bytes(side: str, base: str, examples: Sequence[TraceExample]) -> 
 
 def matrix_product(size: int = 2048) -> float:
     """FLOP/s of an fp32 matrix product: the best of 20, because other work on the machine slows some of them."""
+    import torch
+
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(20))
 
@@ -292,6 +306,9 @@ def seconds_of(work: Callable[[], object]) -> float:
 
 
 def save_base(config: LlamaConfig, folder: str) -> str:
+    import torch
+    from transformers import LlamaForCausalLM
+
     torch.manual_seed(0)
     LlamaForCausalLM(config).save_pretrained(folder)
     arithmetic.build_tokenizer().save_pretrained(folder)
@@ -301,6 +318,13 @@ def save_base(config: LlamaConfig, folder: str) -> str:
 def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Two panels on the 10M shape, forward and backward: milliseconds per labeled step against the vocabulary, with two
     logits per step and with all of the vocabulary's; milliseconds against the traces of one problem, packed and padded."""
+    import matplotlib.pyplot as plt
+    import torch
+
+    from prm.models.loading import from_base
+    from prm.training.batches import StepCollator
+
+    plt.switch_backend("Agg")
     rng = random.Random(2)
     points: dict[str, list[tuple[int, float]]] = {
         name: [] for name in ("two logits at step ends", "full-vocabulary logits", "packed tree", "padded rows")
@@ -355,4 +379,4 @@ def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

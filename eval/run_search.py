@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from trl import TrlParser
 
 from prm import answers
+from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.evaluation.search_runs import FORMAT
 from prm.generators.arguments import GeneratorArguments
@@ -155,4 +155,4 @@ def find_methods(texts: list[str], verifiers: dict[str, Verifier]) -> list[Metho
 
 
 if __name__ == "__main__":
-    main(*TrlParser(Arguments).parse_args_and_config())
+    run_script(main, Arguments)

@@ -17,7 +17,6 @@ Writes  <output_dir>/runs.jsonl, table.md, labeling_study.png; JSON as the last 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -25,14 +24,10 @@ import shutil
 import statistics
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import matplotlib
-import torch
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
+from prm.command_line import run_script
 from prm.evaluation.search_metrics import best_of_n, bootstrap, paired_difference
 from prm.storage.rows import read_traces
 from prm.verifiers import load_verifier
@@ -58,13 +53,17 @@ PROBE = 50
 """Problems on which the cost of a method is measured, to know how many the budget pays for."""
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/study_labeling"))
-    parser.add_argument("--tokens", type=int, default=400_000, help="generated tokens of each method")
-    parser.add_argument("--problems", type=int, default=150, help="test problems, 16 candidates each")
-    parser.add_argument("--seeds", type=int, default=3)
-    args = parser.parse_args()
+@dataclass
+class Arguments:
+    output_dir: Path = field(default=Path("outputs/study_labeling"), metadata={"help": "folder to write"})
+    tokens: int = field(default=400_000, metadata={"help": "generated tokens of each method"})
+    num_problems: int = field(default=150, metadata={"help": "test problems, 16 candidates each"})
+    seeds: int = field(default=3, metadata={"help": "trainings on each set of labels"})
+
+
+def main(args: Arguments) -> None:
+    import torch  # not at the top: help and a typo must not wait for it
+
     folder = args.output_dir
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands below
@@ -73,12 +72,12 @@ def main() -> None:
     sets = {method: label(folder, method, args.tokens) for method in METHODS}
     candidates = folder / "candidates.jsonl"
     run(
-        f"data/sample_traces.py {SETTINGS} --problems arithmetic --split test --limit {args.problems}"
+        f"data/sample_traces.py {SETTINGS} --problems arithmetic --split test --limit {args.num_problems}"
         f" --samples {CANDIDATES} --output {candidates}"
     )
     journal = folder / "runs.jsonl"
     runs = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    setting = f"{args.tokens} tokens, {args.problems} problems"
+    setting = f"{args.tokens} tokens, {args.num_problems} problems"
     if any(record["setting"] != setting for record in runs):
         sys.exit(f"{journal} holds runs with {runs[0]['setting']}, now {setting}; give another --output_dir")
     done = {(record["method"], record["targets"], record["seed"]) for record in runs}
@@ -89,8 +88,8 @@ def main() -> None:
             data, tokens, traces = sets[method]
             checkpoint = folder / "checkpoint"
             run(
-                f"recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml --data {data} --targets {targets}"
-                f" --seed {seed} --output_dir {checkpoint} --disable_tqdm true"
+                f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {data}"
+                f" --targets {targets} --seed {seed} --output_dir {checkpoint} --disable_tqdm true"
             )
             chosen = best_of_16(checkpoint, candidates)
             shutil.rmtree(checkpoint)
@@ -177,6 +176,9 @@ def make_table(results: dict[str, dict]) -> str:
 
 
 def plot(results: dict[str, dict], path: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
     figure, axis = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
     for i, r in enumerate(reversed(results.values())):
         value, low, high = r["best_of_16"]
@@ -196,4 +198,4 @@ def run(command: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -20,7 +20,6 @@ Writes  <output_dir>/runs.jsonl, table.md; JSON as the last line of its output
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -29,10 +28,10 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
+from prm.command_line import run_script
 from prm.evaluation.search_metrics import best_of_n
 from prm.evaluation.step_metrics import step_report
 from prm.storage.jsonl import file_hash
@@ -69,24 +68,33 @@ METRICS = (
 CANDIDATES = 16
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--output_dir", type=Path, default=Path("outputs/study_training"))
-    parser.add_argument("--data", type=Path, default=Path("outputs/quickstart/labeled.jsonl"))
-    parser.add_argument("--problems", type=int, default=100, help="validation problems, 16 candidates each")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), metavar="NAME")
-    args = parser.parse_args()
-    if not args.data.is_file():
-        sys.exit(f"{args.data} is missing; run `python recipes/quickstart.py` first, or give --data")
+@dataclass
+class Arguments:
+    output_dir: Path = field(default=Path("outputs/study_training"), metadata={"help": "folder to write"})
+    labels: Path = field(
+        default=Path("outputs/quickstart/labeled.jsonl"), metadata={"help": "labeled file (data/label_steps.py)"}
+    )
+    num_problems: int = field(default=100, metadata={"help": "validation problems, 16 candidates each"})
+    seeds: int = field(default=3, metadata={"help": "trainings of each variant"})
+    variants: list[str] = field(
+        default_factory=lambda: list(VARIANTS),
+        metadata={"help": "`objective head way` of each variant; default: all", "choices": list(VARIANTS)},
+    )
+
+
+def main(args: Arguments) -> None:
+    import torch  # not at the top: help and a typo must not wait for it
+
+    if not args.labels.is_file():
+        sys.exit(f"{args.labels} is missing; run `python recipes/quickstart.py` first, or give --labels")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands below
     torch.set_num_threads(1)
 
-    validation = label_validation(args.output_dir, args.problems)
+    validation = label_validation(args.output_dir, args.num_problems)
     journal = args.output_dir / "runs.jsonl"
     runs = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
-    setting = f"{file_hash(args.data)} {file_hash(validation)}"
+    setting = f"{file_hash(args.labels)} {file_hash(validation)}"
     if any(run["setting"] != setting for run in runs):
         sys.exit(f"{journal} holds runs on other data; give another --output_dir")
     done = {(run["variant"], run["seed"]) for run in runs}
@@ -95,8 +103,8 @@ def main() -> None:
         started = time.monotonic()
         folder = args.output_dir / "checkpoint"
         run(
-            f"recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml --data {args.data} --output_dir {folder}"
-            f" {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
+            f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {args.labels}"
+            f" --output_dir {folder} {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
         )
         record = {"variant": variant, "seed": seed, "setting": setting, **measure(folder, validation)}
         record["seconds"] = round(time.monotonic() - started, 1)
@@ -187,4 +195,4 @@ def run(command: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

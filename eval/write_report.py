@@ -17,17 +17,15 @@ Writes  <output_dir>/summary.json   every number (the units are in it)
 
 from __future__ import annotations
 
-import argparse
 import base64
 import html
 import json
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import matplotlib.pyplot as plt
-
-from prm.evaluation.plots import draw_by_level, draw_gains
+from prm.command_line import run_script
 from prm.evaluation.reading import percent, reading, title, traces_to_show
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.summary import leading, summarize, verifier_title
@@ -55,23 +53,26 @@ ESTIMATES = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Write the report of a search run.")
-    parser.add_argument("--run", action="append", type=Path, required=True, help="folder of eval/run_search.py; repeat")
-    parser.add_argument("--output_dir", type=Path, required=True)
-    parser.add_argument(
-        "--seconds", type=float, help="duration of the whole pipeline, to be shown instead of the search's"
+@dataclass
+class Arguments:
+    run: list[Path] = field(metadata={"help": "folders of eval/run_search.py: runs of one setup on different problems"})
+    output_dir: Path = field(metadata={"help": "folder to write"})
+    seconds: float | None = field(
+        default=None, metadata={"help": "duration of the whole pipeline, to be shown instead of the search's"}
     )
-    parser.add_argument(
-        "--report_to", choices=["wandb"], help="also log the report as a W&B run that uses the verifiers"
+    report_to: Literal["wandb"] | None = field(
+        default=None, metadata={"help": "also log the report as a W&B run that uses the verifiers"}
     )
-    args = parser.parse_args()
+
+
+def main(args: Arguments) -> None:
+    # Not at the top: help and a typo must not wait for matplotlib.
+    import matplotlib.pyplot as plt
+
+    from prm.evaluation.plots import draw_by_level, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    try:
-        run = read_runs(args.run)
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    run = read_runs(args.run)
     checkpoints = [
         Path(verifier["path"]) for verifier in run.meta["verifiers"].values() if ".py:" not in verifier["path"]
     ]
@@ -200,4 +201,4 @@ def as_json(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

@@ -44,6 +44,9 @@ right (human, judge); `outcome` = the whole trace ended right (ORM). Loss and de
 Aggregation = Literal["last", "min", "product", "mean"]
 """How the scores of the steps become one score of the trace."""
 
+Head = Literal["linear", "mlp", "lm_tokens"]
+"""Shape and initial weights of the head that turns a hidden state into two logits (`prm.models.step_classifier`)."""
+
 StopReason = Literal["answer", "step", "eos", "length"]
 """Why a continuation ended: at its final answer, at a step end, at the model's end token, or cut at the token limit."""
 

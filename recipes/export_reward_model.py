@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trl import TrlParser
-
-from prm.verifiers.export import export_reward_model
+from prm.command_line import run_script
 
 
 @dataclass
@@ -22,9 +20,11 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
+    from prm.verifiers.export import export_reward_model  # imports torch; help and a typo must not wait for it
+
     shift = export_reward_model(args.verifier, args.output_dir)
     print(f"saved {args.output_dir}; its rewards are the log-odds of the verifier minus {shift:.4f}")
 
 
 if __name__ == "__main__":
-    main(*TrlParser(Arguments).parse_args_and_config())
+    run_script(main, Arguments)

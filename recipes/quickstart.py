@@ -31,8 +31,8 @@ LOG = OUTPUT / "quickstart.log"
 STAGES = {
     "sample traces": "data/sample_traces.py --config data/configs/arithmetic_traces.yaml",
     "label their steps": "data/label_steps.py --config data/configs/arithmetic_labels.yaml",
-    "train the PRM": "recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml",
-    "train the ORM": "recipes/train_orm.py --config recipes/configs/orm_arithmetic.yaml",
+    "train the PRM": "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml",
+    "train the ORM": "recipes/train_orm.py --overwrite_output_dir --config recipes/configs/orm_arithmetic.yaml",
     "search": "eval/run_search.py --config eval/configs/arithmetic_search.yaml",
 }
 REPORT = f"eval/write_report.py --run {OUTPUT}/search --output_dir {OUTPUT}"

@@ -14,18 +14,16 @@ Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which peft imports)
-import torch
-from datasets import Dataset
-from peft import LoraConfig
-from transformers import LlamaConfig, LlamaForCausalLM
-from trl import SFTConfig, SFTTrainer, TrlParser
-
+from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import PROMPTS, PromptTemplate, prompt_template
-from prm.models.loading import load_model_and_tokenizer
+from prm.training.resume import check_output_dir, find_checkpoint
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
 
 
 @dataclass
@@ -44,6 +42,7 @@ class ScriptArguments:
     num_layers: int = field(default=4, metadata={"help": "new model: layers"})
     num_heads: int = field(default=4, metadata={"help": "new model: attention heads"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
         if self.data == "arithmetic" and self.limit is None:
@@ -51,6 +50,13 @@ class ScriptArguments:
 
 
 def main(script: ScriptArguments, training: SFTConfig) -> None:
+    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
+    # Not at the top: help and a typo must not wait for torch.
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTTrainer
+
     torch.manual_seed(training.seed)
     model, tokenizer = build_model(script)
 
@@ -79,7 +85,7 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
         processing_class=tokenizer,
         peft_config=lora,
     )
-    trainer.train(resume_from_checkpoint=training.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=find_checkpoint(training.resume_from_checkpoint, str(training.output_dir)))
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     if script.lora_r:
@@ -91,6 +97,10 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
 
 def build_model(script: ScriptArguments):
     """The model named on the command line, or a new Llama for the embedded problem set."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from prm.models.loading import load_model_and_tokenizer
+
     if script.model is not None:
         return load_model_and_tokenizer(script.model, script.gguf_file)
     tokenizer = arithmetic.build_tokenizer()
@@ -123,4 +133,4 @@ def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length:
 
 
 if __name__ == "__main__":
-    main(*TrlParser((ScriptArguments, SFTConfig)).parse_args_and_config())
+    run_script(main, ScriptArguments, SFT_CONFIG)

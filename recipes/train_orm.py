@@ -3,24 +3,23 @@ r"""Train an outcome reward model: one score per trace, read at its last step.
 Reads   traces.jsonl     checked traces (data/sample_traces.py), or labeled ones (data/label_steps.py)
 Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; eval_results.json with its validation metrics
 
-    accelerate launch recipes/train_orm.py --config recipes/configs/orm_arithmetic.yaml
+    accelerate launch --quiet recipes/train_orm.py --config recipes/configs/orm_arithmetic.yaml
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which transformers imports)
-from transformers import AutoTokenizer, TrainingArguments
-from trl import TrlParser
-
+from prm.command_line import TRAINING_ARGUMENTS, run_script
 from prm.storage.rows import read_outcomes
 from prm.training.arguments import VerifierArguments
-from prm.training.distributed import close_process_group
-from prm.training.examples import orm_examples, pair_examples
-from prm.training.run import fit, read_rows
-from prm.training.trainer import VerifierTrainer
+from prm.training.resume import check_output_dir
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from prm.training.trainer import VerifierTrainer
 
 
 @dataclass
@@ -43,6 +42,13 @@ class OrmArguments(VerifierArguments):
 
 
 def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
+    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
+    # Not at the top: help and a typo must not wait for torch.
+    from transformers import AutoTokenizer
+
+    from prm.training.examples import orm_examples, pair_examples
+    from prm.training.run import fit, read_rows
+
     train_rows, eval_rows = read_rows(script, read_outcomes)
     config = script.verifier_config("orm", "outcome")
 
@@ -62,5 +68,7 @@ def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
 
 
 if __name__ == "__main__":
-    main(*TrlParser((OrmArguments, TrainingArguments)).parse_args_and_config())
+    run_script(main, OrmArguments, TRAINING_ARGUMENTS)
+    from prm.training.distributed import close_process_group
+
     close_process_group()

@@ -3,24 +3,23 @@ r"""Train a process reward model on labeled traces: one score per step.
 Reads   labeled.jsonl    LabeledTrace rows (data/label_steps.py), or TRL stepwise rows with --semantics
 Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; eval_results.json with its validation metrics
 
-    accelerate launch recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml
+    accelerate launch --quiet recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import prm  # noqa: F401  # isort: skip  (first: it drops a warning of bitsandbytes, which transformers imports)
-from transformers import AutoTokenizer, TrainingArguments
-from trl import TrlParser
-
+from prm.command_line import TRAINING_ARGUMENTS, run_script
 from prm.storage.rows import read_labeled
 from prm.training.arguments import VerifierArguments
-from prm.training.distributed import close_process_group
-from prm.training.examples import prm_examples
-from prm.training.run import fit, read_rows
-from prm.training.trainer import VerifierTrainer
+from prm.training.resume import check_output_dir
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from prm.training.trainer import VerifierTrainer
 
 
 @dataclass
@@ -51,6 +50,13 @@ class PrmArguments(VerifierArguments):
 
 
 def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
+    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
+    # Not at the top: help and a typo must not wait for torch.
+    from transformers import AutoTokenizer
+
+    from prm.training.examples import prm_examples
+    from prm.training.run import fit, read_rows
+
     train_rows, eval_rows = read_rows(script, lambda path: read_labeled(path, script.semantics))
 
     # What the labels mean decides what is learned, and how step scores become a trace score.
@@ -73,5 +79,7 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
 
 
 if __name__ == "__main__":
-    main(*TrlParser((PrmArguments, TrainingArguments)).parse_args_and_config())
+    run_script(main, PrmArguments, TRAINING_ARGUMENTS)
+    from prm.training.distributed import close_process_group
+
     close_process_group()

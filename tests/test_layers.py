@@ -14,6 +14,7 @@ ROOMS = {
     "types": 0,
     "aggregation": 0,
     "costs": 0,
+    "command_line": 0,
     "answers": 1,
     "encoding": 1,
     "models": 1,

@@ -13,8 +13,11 @@ Zero-shot chain of thought is from Kojima et al. 2022 (arXiv:2205.11916), few-sh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 _FEW_SHOT = r"""Solve each problem. Write one step per line. End with a line "#### answer".
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import LlamaConfig
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 PROMPT_TOKENS = (68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243)
 TRACE_TOKENS = (27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343)  # rationale, "#### answer" and line ends
@@ -32,6 +34,8 @@ SHAPES = tuple(_SHAPES)
 
 def llama(shape: str, vocab_size: int | None = None) -> LlamaConfig:
     """The config of a Llama of one of `SHAPES`, with another vocabulary if asked for."""
+    from transformers import LlamaConfig  # not above: the flags of a benchmark need no transformers
+
     vocabulary, width, mlp, layers, heads, key_value_heads = _SHAPES[shape]
     return LlamaConfig(
         vocab_size=vocab_size or vocabulary,

@@ -12,14 +12,15 @@ blank lines are not steps.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Literal
 
 from prm.encoding.prompts import PromptTemplate
 from prm.encoding.steps import complete_steps, is_final
 from prm.encoding.vocabulary import UnknownWords
 from prm.types import StopReason
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Until = Literal["step", "end"]
 

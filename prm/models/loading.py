@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from prm.models import tree_attention
-from prm.models.step_classifier import HEAD, HEADS, LABELS, Head, classifier_class
+from prm.models.step_classifier import HEAD, HEADS, LABELS, classifier_class
+from prm.types import Head
 
 
 def load_model_and_tokenizer(

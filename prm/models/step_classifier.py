@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -33,9 +33,7 @@ from transformers import (
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from prm.models import tree_attention
-
-Head = Literal["linear", "mlp", "lm_tokens"]
-"""Shape and initial weights of the head that turns a hidden state into two logits."""
+from prm.types import Head
 
 HEADS: tuple[Head, ...] = get_args(Head)
 

@@ -1,23 +1,23 @@
 """The flags that `recipes/train_prm.py` and `recipes/train_orm.py` share, and what follows from them alone.
 
-Flags come from `VerifierArguments` and from `transformers.TrainingArguments`; `--config file.yaml` gives defaults, flags
-override them, an unknown key is an error (TRL's `TrlParser`).
+All other flags are those of `transformers.TrainingArguments` (`prm/command_line.py`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PROMPTS, prompt_template
 from prm.encoding.steps import DEFAULT_SEPARATOR
-from prm.models.step_classifier import HEADS
 from prm.storage.jsonl import file_hash
-from prm.training.losses import OBJECTIVES, Objective, weigh_bad
-from prm.types import Aggregation, Semantics
+from prm.types import Aggregation, Head, Semantics
 from prm.verifiers.checkpoint import VerifierConfig
+
+if TYPE_CHECKING:
+    from prm.training.losses import Objective
 
 
 @dataclass
@@ -30,23 +30,24 @@ class VerifierArguments:
         default=None,
         metadata={"help": "the same for validation; without it, a tenth of the problems in `data` is held out"},
     )
-    prompt: str = field(default="plain", metadata={"help": f"prompt template: {', '.join(PROMPTS)}"})
+    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     separator: str = field(default=DEFAULT_SEPARATOR, metadata={"help": "text after every step"})
     marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
     max_length: int = field(
         default=1024, metadata={"help": "longest trace in tokens; longer ones lose their last steps"}
     )
-    head: str = field(default="linear", metadata={"help": f"what reads the hidden state: {', '.join(HEADS)}"})
+    head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
     load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: 4-bit weights under the LoRA"})
     freeze_backbone: bool = field(default=False, metadata={"help": "train the head only, which is cheap"})
-    objective: str = field(default="cross_entropy", metadata={"help": f"loss: {', '.join(OBJECTIVES)}"})
+    objective: str = field(default="cross_entropy", metadata={"help": "loss (prm/training/losses.py)"})
     bad_weight: float = field(default=1.0, metadata={"help": "factor on the loss of bad steps, for unbalanced labels"})
     early_stopping: int | None = field(
         default=None,
         metadata={"help": "stop after this many evaluations without improvement; needs --load_best_model_at_end"},
     )
     limit: int | None = field(default=None, metadata={"help": "use only this many rows of `data`, from the first"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
         if self.freeze_backbone and self.lora_r:
@@ -66,6 +67,8 @@ class VerifierArguments:
 
     def loss(self) -> Objective:
         """The objective, with `bad_weight` on its bad steps."""
+        from prm.training.losses import OBJECTIVES, weigh_bad  # imports torch; help must not wait for it
+
         objective = OBJECTIVES[self.objective]
         return objective if self.bad_weight == 1 else weigh_bad(objective, self.bad_weight)
 
@@ -84,7 +87,7 @@ class VerifierArguments:
             aggregation=aggregation or DEFAULT_AGGREGATION[semantics],
             base_model=self.model,
             data_hash=file_hash(self.data),
-            head=self.head,  # type: ignore[arg-type]
+            head=self.head,
             quantization="nf4" if self.load_in_4bit else None,
             objective=self.objective,
             bad_weight=self.bad_weight,

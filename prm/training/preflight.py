@@ -17,12 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from prm.encoding.codec import StepCodec, show_positions
 from prm.storage.rows import LabeledRow, read_statuses
 from prm.training.examples import ExampleSet, TraceExample
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def preflight(

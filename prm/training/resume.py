@@ -18,41 +18,68 @@ from prm.verifiers.checkpoint import VerifierConfig
 STATE = "trainer_state.json"
 
 
-def find_checkpoint(resume: str | bool | None, output_dir: str, config: VerifierConfig) -> str | None:
+def find_checkpoint(resume: str | bool | None, output_dir: str, config: VerifierConfig | None = None) -> str | None:
     """The folder to resume from.
 
     Args:
-        resume: `--resume_from_checkpoint`: a folder; true = the newest complete one in `output_dir`; None or false = none.
-        config: of this run; a checkpoint of other data or another codec is refused.
+        resume: `--resume_from_checkpoint`: a folder; true = the newest complete one in `output_dir`; auto = the same, or
+            none if there is none; None or false = none.
+        config: of this run; a checkpoint of other data or another codec is refused. None for a generator.
 
     Raises:
         ValueError: no complete checkpoint, or one of another run.
     """
-    if resume is None or str(resume).lower() == "false":
+    wish = str(resume).lower()
+    if wish in ("none", "false"):
         return None
-    if str(resume).lower() != "true":
+    if wish in ("true", "auto"):
+        newest, torn = _newest(output_dir)
+        if newest is None:
+            if wish == "auto":
+                return None
+            raise ValueError(f"{output_dir} holds no complete checkpoint; start without --resume_from_checkpoint")
+        folder = newest
+        for path in torn:
+            print(f"{path} is torn (its run was killed while it was written); passed over")
+    else:
         folder = Path(str(resume))
         if not is_complete(folder):
             raise ValueError(
                 f"{folder} has no complete {STATE}: it is not a checkpoint, or its run was killed while it was written;"
                 " give an older one, or --resume_from_checkpoint true for the newest complete one"
             )
-    else:
-        folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
-        newest_first = sorted(folders, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
-        complete = [path for path in newest_first if is_complete(path)]
-        if not complete:
-            raise ValueError(f"{output_dir} holds no complete checkpoint; start without --resume_from_checkpoint")
-        folder = complete[0]
-        for torn in newest_first[: newest_first.index(folder)]:
-            print(f"{torn} is torn (its run was killed while it was written); passed over")
-    saved = VerifierConfig.load(folder)
-    if (saved.data_hash, saved.codec) != (config.data_hash, config.codec):
-        raise ValueError(
-            f"{folder} was trained on data of hash {saved.data_hash} with {saved.codec}, this run has {config.data_hash}"
-            f" and {config.codec}; resume with the same data and flags, or start over in another --output_dir"
-        )
+    if config is not None:
+        saved = VerifierConfig.load(folder)
+        if (saved.data_hash, saved.codec) != (config.data_hash, config.codec):
+            raise ValueError(
+                f"{folder} was trained on data of hash {saved.data_hash} with {saved.codec}, this run has"
+                f" {config.data_hash} and {config.codec}; resume with the same data and flags, or start over in another"
+                " --output_dir"
+            )
     return str(folder)
+
+
+def check_output_dir(output_dir: str, resume: str | bool | None, overwrite: bool) -> None:
+    """Refuse to replace a finished model by mistake.
+
+    Raises:
+        ValueError: `output_dir` holds weights, `overwrite` is false, and there is no checkpoint to resume from.
+    """
+    wish = str(resume).lower()
+    starts_over = wish in ("none", "false") or (wish == "auto" and _newest(output_dir)[0] is None)
+    if starts_over and not overwrite and any(Path(output_dir).glob("*.safetensors")):
+        raise ValueError(
+            f"{output_dir} holds a finished model; add --overwrite_output_dir to replace it,"
+            " --resume_from_checkpoint true to go on from its newest checkpoint, or give another --output_dir"
+        )
+
+
+def _newest(output_dir: str) -> tuple[Path | None, list[Path]]:
+    """The newest complete checkpoint, and the torn ones that are newer."""
+    folders = [path for path in Path(output_dir).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
+    newest_first = sorted(folders, key=lambda path: -int(path.name.removeprefix("checkpoint-")))
+    complete = next((path for path in newest_first if is_complete(path)), None)
+    return complete, newest_first[: newest_first.index(complete)] if complete else newest_first
 
 
 def is_complete(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def read_rows(
 def load_model(arguments: VerifierArguments) -> torch.nn.Module:
     """The base model with a new head, in fp32 (mixed precision is the Trainer's), with a LoRA or frozen if asked for."""
     options = {"quantization_config": nf4()} if arguments.load_in_4bit else {}
-    model = from_base(arguments.model, torch.float32, arguments.head, **options)  # type: ignore[arg-type]
+    model = from_base(arguments.model, torch.float32, arguments.head, **options)
     if arguments.lora_r:
         return add_lora(model, arguments.lora_r)
     if arguments.freeze_backbone:

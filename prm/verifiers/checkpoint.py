@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from prm.encoding.codec import StepCodec
-from prm.models.step_classifier import HEADS, Head
 from prm.storage.provenance import library_versions
-from prm.types import Aggregation, Semantics
+from prm.types import Aggregation, Head, Semantics
 
 FILE = "prm_config.json"
 
@@ -48,7 +47,7 @@ class VerifierConfig:
             ("kind", self.kind, ("prm", "orm")),
             ("semantics", self.semantics, get_args(Semantics)),
             ("aggregation", self.aggregation, get_args(Aggregation)),
-            ("head", self.head, HEADS),
+            ("head", self.head, get_args(Head)),
             ("quantization", self.quantization, (None, "nf4")),
         ):
             if value not in allowed:

@@ -14,7 +14,8 @@ from transformers import AutoConfig
 
 from prm.models import tree_attention
 from prm.models.loading import from_base, never_pack, nf4
-from prm.models.step_classifier import HEAD, LABELS, Head, classifier_class
+from prm.models.step_classifier import HEAD, LABELS, classifier_class
+from prm.types import Head
 from prm.verifiers.checkpoint import VerifierConfig
 
 

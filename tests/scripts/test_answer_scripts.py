@@ -34,7 +34,7 @@ def test_audit_names_the_row_without_an_answer(scripts, tmp_path):
 def test_stress_prints_what_is_equal_and_what_is_not_itself(scripts, tmp_path):
     golds = ["1/2", "0.5 apples", r"\frac{3}{4}", "", "work: 5\n#### 7"]
     (tmp_path / "golds.jsonl").write_text("".join(json.dumps({"answer": gold}) + "\n" for gold in golds))
-    run = scripts.run("data/stress_answers.py", golds=tmp_path / "golds.jsonl", pairs=50)
+    run = scripts.run("data/stress_answers.py", golds=tmp_path / "golds.jsonl", num_pairs=50)
     assert run.code == 0, run.stderr
     assert "5 rows, 1 without an answer, 4 different answers" in run.stdout
     assert "  correct  1/2  |  0.5 apples" in run.stdout

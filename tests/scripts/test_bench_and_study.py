@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import labeled_to_row
@@ -31,7 +32,7 @@ def test_scoring(scripts):
 
 
 def test_training(scripts):
-    result = last_json(scripts.run("eval/bench_training.py", model="tiny", problems=1, rounds=1))
+    result = last_json(scripts.run("eval/bench_training.py", model="tiny", num_problems=1, rounds=1))
     assert {"speedup_gsm8k", "speedup_tree", "flop_utilization"} <= result.keys()
     assert result["token_ratio_tree"] > result["token_ratio_gsm8k"] > 2
     assert result["memory_ratio_gsm8k"] < 0.5
@@ -50,21 +51,21 @@ def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
             )
     write_jsonl(tmp_path / "labeled.jsonl", rows)
     study = load("study_training")
-    arguments = ["--output_dir", str(tmp_path / "study"), "--data", str(tmp_path / "labeled.jsonl"), "--problems", "3"]
-    arguments += ["--seeds", "1", "--variants", "hard linear frozen"]
+    arguments = ["--output_dir", str(tmp_path / "study"), "--labels", str(tmp_path / "labeled.jsonl")]
+    arguments += ["--num_problems", "3", "--seeds", "1", "--variants", "hard linear frozen"]
     monkeypatch.setattr(sys, "argv", ["study_training.py", *arguments])
-    study.main()
+    run_script(study.main, study.Arguments)
     *_, line = capsys.readouterr().out.splitlines()
     numbers = json.loads(line)["hard linear frozen"]
     assert 0 <= numbers["best_of_16"]["mean"] <= 1
     assert numbers["best_of_16"]["sd"] == 0
     assert "| hard linear frozen | " in (tmp_path / "study" / "table.md").read_text()
 
-    study.main()
+    run_script(study.main, study.Arguments)
     again = capsys.readouterr().out
     assert again.splitlines()[-1] == line
     assert "1/1" not in again  # nothing was trained again
 
     write_jsonl(tmp_path / "labeled.jsonl", rows[:-1])
     with pytest.raises(SystemExit, match="holds runs on other data"):
-        study.main()
+        run_script(study.main, study.Arguments)

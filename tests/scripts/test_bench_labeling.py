@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from prm.command_line import run_script
+
 
 def last_json(capsys):
     return json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -22,9 +24,9 @@ def test_benchmark(load, scripts, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench, "UNIFORM", (8, 16))
     monkeypatch.setattr(bench, "TOLERANCES", (0.2, 0.06))
     monkeypatch.setattr(bench, "GENERATORS", "eval/bench_generators.py --limit 1 --rounds 1 --rollouts 2")
-    arguments = ["--output_dir", str(tmp_path), "--problems", "4", "--reference", "16"]
+    arguments = ["--output_dir", str(tmp_path), "--num_problems", "4", "--reference", "16"]
     monkeypatch.setattr(sys, "argv", ["bench_labeling.py", *arguments])
-    bench.main()
+    run_script(bench.main, bench.Arguments)
     result = last_json(capsys)
     assert result["traces"] == 16
     assert result["first_error_token_ratio"] > 2
@@ -75,15 +77,15 @@ def test_study(load, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "METHODS", {name: study.METHODS[name] for name in ("monte_carlo@8", "first_error")})
     monkeypatch.setattr(study, "VARIANTS", [("monte_carlo@8", "hard"), ("first_error", "hard")])
     monkeypatch.setattr(study, "PROBE", 2)
-    arguments = ["--output_dir", str(tmp_path), "--tokens", "4000", "--problems", "3", "--seeds", "1"]
+    arguments = ["--output_dir", str(tmp_path), "--tokens", "4000", "--num_problems", "3", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", ["study_labeling.py", *arguments])
-    study.main()
+    run_script(study.main, study.Arguments)
     result = last_json(capsys)
     assert set(result) == {"monte_carlo@8 hard", "first_error hard"}
     assert result["first_error hard"]["traces"] > result["monte_carlo@8 hard"]["traces"]
     assert result["monte_carlo@8 hard"]["best_of_16"][0] == 0.5
     assert result["monte_carlo@8 hard"]["gain"] == [0, 0, 0]
     assert result["first_error hard"]["gain"][0] == pytest.approx(0.5 / 3, abs=1e-4)
-    study.main()
+    run_script(study.main, study.Arguments)
     assert last_json(capsys) == result
     assert len(trained) == 2  # a finished run is not repeated

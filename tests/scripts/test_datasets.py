@@ -48,7 +48,7 @@ def build(scripts, tmp_path):
 
 def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
     golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "labeled.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k"}, input=golden, output=output)
+    done = scripts.run("data/convert_dataset.py", source="prm800k", input=golden, output=output)
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines() == [
         f"{output}: 8 rows read, 15 traces written",
@@ -63,7 +63,7 @@ def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
 
 def test_convert_to_another_format_lists_what_it_cannot_say(scripts, root, tmp_path):
     golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "trl.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "prm800k", "to": "trl"}, input=golden, output=output)
+    done = scripts.run("data/convert_dataset.py", source="prm800k", target="trl", input=golden, output=output)
     assert done.code == 0, done.stderr
     assert "8 rows read, 2 traces written" in done.stdout
     assert "status give_up 2" in done.stdout
@@ -76,13 +76,13 @@ def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
     path, problems = tmp_path / "rlhflow.parquet", write(tmp_path / "problems.jsonl", [{"problem": "Compute $3 + 3$."}])
     datasets.Dataset.from_list(rows_of(root / "tests/golden/rlhflow.jsonl")).to_parquet(path)
     output = tmp_path / "labeled.jsonl"
-    done = scripts.run("data/convert_dataset.py", **{"from": "rlhflow"}, input=path, output=output, questions=problems)
+    done = scripts.run("data/convert_dataset.py", source="rlhflow", input=path, output=output, questions=problems)
     assert done.code == 0, done.stderr
     assert [row["status"] for row in rows_of(output)] == ["ok", "ok"]
 
 
 OWN = {
-    "from": "columns",
+    "source": "columns",
     "semantics": "correctness",
     "prompt_column": "question",
     "steps_column": "solution",
@@ -123,10 +123,10 @@ def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
         ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
         (
             {"good": ["right"]},
-            "--from columns: --good, --bad and --unlabeled belong to --labels_column; leave them out",
+            "--source columns: --good, --bad and --unlabeled belong to --labels_column; leave them out",
         ),
-        ({"neutral": "bad"}, "--neutral is not an option of --from columns; leave it out"),
-        ({"from": "openr"}, "--first_error_base is not an option of --from openr; leave it out"),
+        ({"neutral": "bad"}, "--neutral is not an option of --source columns; leave it out"),
+        ({"source": "openr"}, "--first_error_base is not an option of --source openr; leave it out"),
     ],
 )
 def test_convert_refuses_a_table(scripts, tmp_path, flags, message):
@@ -161,8 +161,8 @@ def test_kept_columns_stay_with_their_traces(build):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"from": "openr", "neutral": "bad"}, "--neutral is not an option of --from openr; leave it out"),
-        ({"from": "openr"}, "broken.jsonl:2: no column 'label'"),
+        ({"source": "openr", "neutral": "bad"}, "--neutral is not an option of --source openr; leave it out"),
+        ({"source": "openr"}, "broken.jsonl:2: no column 'label'"),
     ],
 )
 def test_convert_refuses(scripts, root, tmp_path, flags, message):
@@ -294,7 +294,7 @@ def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeyp
     calls = []
     monkeypatch.setattr("huggingface_hub.HfApi.create_repo", lambda self, name, **k: calls.append((name, k["private"])))
     monkeypatch.setattr("huggingface_hub.HfApi.upload_folder", lambda self, **k: calls.append(k["allow_patterns"]))
-    arguments = ["--labeled", str(labeled), "--output", str(tmp_path), "--push_to_hub", "me/set"]
+    arguments = ["--labels", str(labeled), "--output_dir", str(tmp_path), "--push_to_hub", "me/set"]
     monkeypatch.setattr(sys, "argv", ["build_dataset.py", *arguments])
     runpy.run_path(str(root / "data" / "build_dataset.py"), run_name="__main__")
     assert calls == [

@@ -335,8 +335,8 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
         "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
         "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
         "arithmetic is endless": {"problems": "arithmetic"},
-        "--lmit": arithmetic | {"lmit": 3},
-        "invalid choice: 'chatt'": arithmetic | {"prompt": "chatt"},
+        "error: --lmit is no flag of data/sample_traces.py, did you mean --limit?": arithmetic | {"lmit": 3},
+        "error: --prompt 'chatt': expected one of plain, ": arithmetic | {"prompt": "chatt"},
         "has no chat template": arithmetic | {"prompt": "chat"},
         "0 samples each": arithmetic | {"samples": 0},
         "'nowhere' is no folder with a model": arithmetic | {"generator": "nowhere"},
@@ -373,7 +373,10 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
         f"{step}:2: prompt/": {"traces": step},
         "step 1 of 2 is empty or not a string (' ')": {"traces": step},
         "missing.jsonl does not exist": {"traces": tmp_path / "missing.jsonl"},
-        "--rolouts": {"traces": folder / "traces.jsonl", "rolouts": 3},
+        "error: --rolouts is no flag of data/label_steps.py, did you mean --rollouts?": {
+            "traces": folder / "traces.jsonl",
+            "rolouts": 3,
+        },
         "rollouts is 0": {"traces": folder / "traces.jsonl", "rollouts": 0},
     }.items():
         refuses(scripts, message, "data/label_steps.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))

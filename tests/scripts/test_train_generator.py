@@ -100,8 +100,11 @@ def test_what_it_refuses(scripts, solved, tmp_path):
         "missing.jsonl does not exist": {"data": tmp_path / "missing.jsonl"},
         f"no rows in the train split of {test_only}": {"data": test_only},
         "no step is left to learn from": {"data": solved, "max_length": 4},
-        "invalid choice: 'chatt'": {"data": solved, "prompt": "chatt"},
-        "--hiden_size": {"data": solved, "hiden_size": 3},
+        "error: --prompt 'chatt': expected one of plain, ": {"data": solved, "prompt": "chatt"},
+        "error: --hiden_size is no flag of recipes/train_generator.py, did you mean --hidden_size?": {
+            "data": solved,
+            "hiden_size": 3,
+        },
     }.items():
         done = scripts.run("recipes/train_generator.py", output_dir=tmp_path / "out", **(TINY | flags))
         assert done.code != 0, message

@@ -246,7 +246,7 @@ def test_early_stopping_ends_a_run_that_gets_no_better(files, tmp_path, run_here
     ],
 )
 def test_settings_that_make_no_sense_are_refused(script, more, message, files, tmp_path, run_here):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
         run_here(script, *flags(config=files / "prm.yaml", output_dir=tmp_path / "out", **more))
 
 
@@ -255,7 +255,7 @@ def test_trl_rows_train_unchanged_once_their_meaning_is_given(files, tmp_path, r
     write_jsonl(tmp_path / "trl.jsonl", rows)
     settings = COMMON | {"data": tmp_path / "trl.jsonl", "model": files / "base", "output_dir": tmp_path / "prm"}
     settings |= {"eval_data": tmp_path / "trl.jsonl", "max_steps": 1}
-    with pytest.raises(ValueError, match=r"trl\.jsonl:1: .*add --semantics value"):
+    with pytest.raises(SystemExit, match=r"error: .*trl\.jsonl:1: .*add --semantics value"):
         run_here("train_prm.py", *flags(**settings))
     run_here("train_prm.py", *flags(**settings, semantics="correctness"))
     config = load_verifier(str(tmp_path / "prm")).config
@@ -278,32 +278,64 @@ def test_mixed_meanings_are_refused_in_training_and_validation_rows(files, tmp_p
     base = flags(**COMMON, model=files / "base", output_dir=tmp_path / "prm")
     for data, eval_data in (("mixed", "value"), ("mixed", "mixed")):
         paths = flags(data=tmp_path / f"{data}.jsonl", eval_data=tmp_path / f"{eval_data}.jsonl")
-        with pytest.raises(ValueError, match=r"mix labels of different meaning \(correctness, value\)"):
+        with pytest.raises(SystemExit, match=r"error: .*mix labels of different meaning \(correctness, value\)"):
             run_here("train_prm.py", *base, *paths)
     paths = flags(data=tmp_path / "value.jsonl", eval_data=files / "validation.jsonl")
-    with pytest.raises(ValueError, match=r"mix labels of different meaning \(correctness, value\)"):
+    with pytest.raises(SystemExit, match=r"error: .*mix labels of different meaning \(correctness, value\)"):
         run_here("train_prm.py", *base, *paths)
 
 
 @pytest.mark.parametrize("script", ["train_prm.py", "train_orm.py"])
 def test_unknown_flags_and_keys_and_empty_files_are_refused_by_name(script, files, tmp_path, run_here, capsys):
     config = flags(config=files / "prm.yaml", output_dir=tmp_path / "out")
-    with pytest.raises((SystemExit, ValueError)) as error:
+    with pytest.raises(SystemExit):
         run_here(script, *config, *flags(learning_ratio=0.1))
-    assert "--learning_ratio" in f"{error.value} {capsys.readouterr().err}"
-    assert not isinstance(error.value, SystemExit) or error.value.code not in (0, None)
+    line = f"error: --learning_ratio is no flag of recipes/{script}, did you mean --learning_rate?\n"
+    assert capsys.readouterr().err == line
 
     settings = yaml.safe_load((files / "prm.yaml").read_text()) | {"learning_ratio": 0.1}
     (tmp_path / "typo.yaml").write_text(yaml.safe_dump(settings))
-    with pytest.raises(ValueError, match="learning_ratio"):
+    with pytest.raises(SystemExit):
         run_here(script, *flags(config=tmp_path / "typo.yaml", output_dir=tmp_path / "out"))
+    line = f"error: {tmp_path / 'typo.yaml'}: no flag 'learning_ratio', did you mean learning_rate?\n"
+    assert capsys.readouterr().err == line
 
-    with pytest.raises(ValueError, match="prompt template 'poem' is not one of plain"):
+    with pytest.raises(SystemExit):
         run_here(script, *config, *flags(prompt="poem"))
+    assert capsys.readouterr().err.startswith("error: --prompt 'poem': expected one of plain, ")
 
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     for name in ("data", "eval_data"):
-        with pytest.raises(ValueError, match=r"empty\.jsonl has no row to use"):
+        with pytest.raises(SystemExit, match=r"error: .*empty\.jsonl has no row to use"):
             run_here(script, *config, *flags(**{name: empty}))
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_finished_model_is_replaced_only_on_demand(files, tmp_path, run_here, capsys):
+    output = tmp_path / "prm"
+    settings = flags(config=files / "prm.yaml", output_dir=output, max_steps=1)
+    run_here("train_prm.py", *settings)
+    before = (output / "model.safetensors").read_bytes()
+    for more in ([], ["--resume_from_checkpoint", "auto"]):  # there is no checkpoint, so both would start over
+        with pytest.raises(SystemExit, match=r"error: .*prm holds a finished model; add --overwrite_output_dir"):
+            run_here("train_prm.py", *settings, *more, *flags(seed=1))
+    with pytest.raises(SystemExit):
+        run_here("train_prm.py", *settings, "--do_train", "false")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: --do_train is refused: this script always trains; leave it out"
+    )
+    assert (output / "model.safetensors").read_bytes() == before
+    run_here("train_prm.py", *settings, "--overwrite_output_dir", *flags(seed=1))
+    assert (output / "model.safetensors").read_bytes() != before
+
+
+def test_auto_starts_without_a_checkpoint_and_goes_on_from_one(files, tmp_path, run_here):
+    output = tmp_path / "prm"
+    settings = {"config": files / "prm.yaml", "output_dir": output, "resume_from_checkpoint": "auto"}
+    settings |= {"save_strategy": "steps", "save_steps": 1, "max_steps": 2}
+    run_here("train_prm.py", *flags(**settings))
+    assert logged(output, "learning_rate") == [0.01, 0.01]
+    run_here("train_prm.py", *flags(**settings | {"max_steps": 3, "learning_rate": 0.02}))
+    assert read(output / "trainer_state.json")["global_step"] == 3
+    assert len(logged(output, "learning_rate")) == 3  # two steps are those of the first run

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from prm.encoding.codec import StepCodec
-from prm.training.resume import find_checkpoint
+from prm.training.resume import check_output_dir, find_checkpoint
 from prm.verifiers.checkpoint import VerifierConfig
 
 CONFIG = VerifierConfig("prm", StepCodec(max_length=128), "value", "last", "base", "hash")
@@ -45,3 +45,27 @@ def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
     for changes in ({"data_hash": "other"}, {"codec": StepCodec(max_length=64)}):
         with pytest.raises(ValueError, match="resume with the same data and flags, or start over"):
             find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))
+
+
+def test_auto_resumes_only_if_there_is_something_to_resume_from(folder, tmp_path):
+    assert find_checkpoint("auto", str(folder), CONFIG) == str(folder / "checkpoint-100")
+    assert find_checkpoint("auto", str(folder)) == str(folder / "checkpoint-100")  # a generator
+    assert find_checkpoint("auto", str(tmp_path / "new"), CONFIG) is None
+
+
+def test_a_finished_model_is_not_replaced_by_mistake(folder, tmp_path):
+    new = tmp_path / "new"
+    new.mkdir()
+    for resume in (None, "auto"):
+        check_output_dir(str(new), resume, overwrite=False)
+    (new / "model-00001-of-00002.safetensors").touch()
+    (folder / "adapter_model.safetensors").touch()
+    with pytest.raises(
+        ValueError, match=r"new holds a finished model; add --overwrite_output_dir .*--resume_from_check"
+    ):
+        check_output_dir(str(new), None, overwrite=False)
+    with pytest.raises(ValueError, match="finished model"):
+        check_output_dir(str(new), "auto", overwrite=False)  # there is no checkpoint, so it would start over
+    check_output_dir(str(new), None, overwrite=True)
+    for resume in ("auto", "true", True, str(folder / "checkpoint-5")):
+        check_output_dir(str(folder), resume, overwrite=False)
