@@ -11,7 +11,7 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
     python data/convert_dataset.py --from math_shepherd --input peiyi9979/Math-Shepherd --output outputs/math_shepherd.jsonl
     python data/convert_dataset.py --from prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
     python data/convert_dataset.py --from columns --input labels.csv --semantics correctness --prompt_column question \
-        --steps_column solution --separator " | " --labels_column marks --good right --bad wrong --output outputs/own.jsonl
+        --steps_column solution --separator "|" --labels_column marks --good right --bad wrong --output outputs/own.jsonl
     python data/convert_dataset.py --from trl --input outputs/labeled.jsonl --to rlhflow --output outputs/rlhflow.jsonl
 """
 
