@@ -29,9 +29,7 @@ class Evidence:
         self.source = source
         self._own: dict[PrefixKey, list[Rollout]] = {}
         self._counts: dict[PrefixKey, tuple[int, int]] = {}
-        self._watched: dict[
-            str, dict[int, dict[tuple[int, ...], PrefixKey]]
-        ] = {}  # problem -> length -> ids -> prefix key
+        self._watched: dict[str, dict[int, dict[tuple[int, ...], PrefixKey]]] = {}  # problem -> length -> ids -> prefix key
 
     def watch(self, problem: Problem, traces: Sequence[Trace]) -> None:
         """Count rollouts that pass through the prefixes of these traces, and the traces themselves if this generator wrote
