@@ -12,7 +12,7 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
         --output outputs/math_shepherd.jsonl
     python data/convert_dataset.py --source prm800k --input prm800k/data/phase2_train.jsonl --output outputs/prm800k_2.jsonl
     python data/convert_dataset.py --source columns --input labels.csv --semantics correctness --prompt_column question \
-        --steps_column solution --separator " | " --labels_column marks --good right --bad wrong --output outputs/own.jsonl
+        --steps_column solution --separator "|" --labels_column marks --good right --bad wrong --output outputs/own.jsonl
     python data/convert_dataset.py --source trl --input outputs/labeled.jsonl --target rlhflow --output outputs/rlhflow.jsonl
 """
 

@@ -25,8 +25,6 @@ _COMMAND = r"(?:\w+=\S+ +)*(?:\S*\bpython3?|accelerate launch) +[^`\n]*?\.py\b[^
 _LINE = re.compile(rf"^[ \t]*(?:[#$][ \t]*)?({_COMMAND})$", re.MULTILINE)
 _INLINE = re.compile(rf"(?<!`)`({_COMMAND})`(?!`)")
 _CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*(?:#[ \t]*)?")
-# What a shell reads as the end of a command, outside of quotes.
-_QUOTED_MARK = re.compile(r""" (?=(?:[^"']|"[^"]*"|'[^']*')*$)(?:[|>&;]|&&|\.\.\.)|(?<=\S)&&""")
 _PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -49,7 +47,7 @@ def commands_in(text: str) -> list[list[str]]:
     found = []
     text = _CONTINUED.sub(" ", text)
     for match in sorted([*_LINE.finditer(text), *_INLINE.finditer(text)], key=lambda match: match.start()):
-        words = shlex.split(_QUOTED_MARK.split(match[1])[0], comments=True)
+        words = shlex.split(re.split(r" [|>&;]|&&| \.\.\.", match[1])[0], comments=True)
         script = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
         if script is not None and "-m" not in words[:script]:
             found.append(words[script:])

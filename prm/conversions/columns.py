@@ -4,7 +4,7 @@ r"""A table of your own, a row per trace or per step: the caller says which colu
     "Start with 47, add 38.","47 + 38 = 75 | #### 75","wrong, wrong",two digits
 
     columns = Columns(
-        semantics="correctness", prompt_column="question", steps_column="solution", separator=" | ",
+        semantics="correctness", prompt_column="question", steps_column="solution", separator="|",
         labels_column="marks", good=("right",), bad=("wrong",), keep=("topic",),
     )
     next(import_row("labels.csv:2", row, columns=columns))["labels"]    # [False, False]
