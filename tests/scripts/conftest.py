@@ -28,8 +28,6 @@ from prm.generators import load_generator
 from prm.verifiers.step_verifier import StepVerifier
 
 load_generator("arithmetic")
-for finalizer in weakref.finalize._registry:
-    finalizer.atexit = False  # hundreds of torch's, none of a run's
 gc.freeze()  # else every child walks through, and so copies, all of its parent's objects when it ends
 keepers = set()
 while True:
@@ -58,6 +56,10 @@ if run:
     os._exit(0)
 
 client.close()
+atexit._clear()  # what libraries do when they end, such as removing temporary folders, is left to the server
+for finalizer in weakref.finalize._registry:
+    finalizer.atexit = False
+weakref.finalize._registered_with_atexit = False
 for place, descriptor in enumerate(descriptors):
     os.dup2(descriptor, place)
     os.close(descriptor)
