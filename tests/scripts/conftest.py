@@ -19,7 +19,7 @@ from typing import TextIO
 import pytest
 
 _SERVER = """
-import atexit, gc, json, os, runpy, select, signal, socket, sys, threading, traceback, weakref
+import atexit, gc, json, os, runpy, select, signal, socket, sys, tempfile, threading, weakref
 
 listener = socket.socket(fileno=int(sys.argv[1]))
 import datasets, matplotlib.pyplot, trl
@@ -28,8 +28,7 @@ from prm.generators import load_generator
 from prm.verifiers.step_verifier import StepVerifier
 
 load_generator("arithmetic")
-for finalizer in weakref.finalize._registry:
-    finalizer.atexit = False  # hundreds of torch's, none of a run's
+folders = [thing for thing in gc.get_objects() if type(thing) is tempfile.TemporaryDirectory]
 gc.freeze()  # else every child walks through, and so copies, all of its parent's objects when it ends
 keepers = set()
 while True:
@@ -58,6 +57,10 @@ if run:
     os._exit(0)
 
 client.close()
+for folder in folders:  # what libraries have made so far is taken away when the server ends, not when a run does
+    atexit.unregister(folder.cleanup)
+for finalizer in weakref.finalize._registry:
+    finalizer.atexit = False
 for place, descriptor in enumerate(descriptors):
     os.dup2(descriptor, place)
     os.close(descriptor)
@@ -74,7 +77,7 @@ try:
 except SystemExit as end:
     code = end.code
 except BaseException:
-    traceback.print_exc()
+    sys.excepthook(*sys.exc_info())
     code = 1
 else:
     code = 0

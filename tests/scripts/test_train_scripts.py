@@ -140,7 +140,7 @@ def test_orm_with_lora_where_wandb_cannot_be_imported(files, tmp_path):
     result = subprocess.run(
         [sys.executable, "recipes/train_orm.py", *flags(**data, **COMMON, output_dir=output, max_steps=2, lora_r=4)],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(tmp_path / "stub")},
+        env=os.environ | {"PYTHONPATH": f"{tmp_path / 'stub'}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
         timeout=300,
