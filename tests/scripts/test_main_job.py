@@ -17,7 +17,7 @@ from prm.types import LabeledTrace, Trace
 def labeled(scripts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("main_job")
     traces, output = folder / "traces.jsonl", folder / "labeled.jsonl"
-    done = scripts.run("data/sample_traces.py", config="data/configs/arithmetic_traces.yaml", limit=80, output=traces)
+    done = scripts.run("data/sample_traces.py", config="data/configs/arithmetic_traces.yaml", limit=150, output=traces)
     assert done.code == 0, done.stderr
     done = scripts.run(
         "data/label_steps.py", config="data/configs/arithmetic_labels.yaml", traces=traces, rollouts=4, output=output

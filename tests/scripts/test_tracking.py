@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from prm.datasets import arithmetic
+from prm.evaluation.search_runs import FORMAT
 from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.rows import labeled_to_row
-from prm.types import LabeledTrace, Trace
+from prm.storage.search_rows import results_to_row
+from prm.types import Cost, LabeledTrace, Problem, Scores, SearchResult, Trace
 
 ROOT = Path(__file__).resolve().parents[2]
 THROUGHPUT = ("tokens_per_second", "useful_token_share", "tokens_saved_by_sharing", "flop_utilization")
@@ -225,19 +227,20 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(trained):
 
 def write_search(folder, checkpoint):
     """A search run of two problems, each with a right and a wrong candidate."""
-    candidates = [
-        {"completions": [f"#### {i}"], "answer": str(i), "class": i, "correct": i == 0, "status": "ok", "num_tokens": 3}
-        | {"finished": True, "scores": {"prm": [0.9 - 0.5 * i]}}
-        for i in range(2)
-    ]
-    row = {"prompt": "0?", "gold": "0", "level": 1, "gold_class": 0, "candidates": candidates}
-    row |= {"cost": {"generated_tokens": 6, "prompt_tokens": 2}, "verifier_tokens": {"prm": 8}}
+    rows = []
+    for problem in (Problem(name, "0?", "0", "arithmetic", 1) for name in "ab"):
+        candidates = tuple(Trace(problem.id, (f"#### {i}",), str(i), i == 0, num_tokens=3, index=i) for i in range(2))
+        scores = tuple(Scores((0.9 - 0.5 * i,), 0.9 - 0.5 * i, read=4) for i in range(2))
+        cost = Cost(generated_tokens=6, prompt_tokens=2, verifier_tokens=8, generator_calls=2, verifier_calls=2)
+        result = SearchResult(problem.id, "prm_best_of_n", "best_of_n", "prm", candidates, scores, 0, True, cost)
+        rows.append(results_to_row(problem, [result], lambda answers: [int(answer) for answer in answers]))
     folder.mkdir()
-    write_jsonl(folder / "pool.jsonl", [row | {"problem_id": name} for name in "ab"])
-    verifier = {"path": str(checkpoint), "num_parameters": 50, "kind": "prm", "aggregation": "last"}
+    write_jsonl(folder / "results.jsonl", rows)
+    verifier = {"path": str(checkpoint), "num_parameters": 50, "kind": "prm"}
     generator = {"name": "student", "num_parameters": 100, "temperature": 1.0}
-    meta = {"problems": "arithmetic", "split": "test", "n": 2, "seed": 0, "seconds": 1.0}
-    (folder / "meta.json").write_text(json.dumps(meta | {"generator": generator, "verifiers": {"prm": verifier}}))
+    meta = {"format": FORMAT, "problems": "arithmetic", "split": "test", "n": 2, "seed": 0, "seconds": 1.0}
+    meta |= {"methods": ["prm_best_of_n"], "generator": generator, "verifiers": {"prm": verifier}}
+    (folder / "meta.json").write_text(json.dumps(meta))
     return folder
 
 
