@@ -39,7 +39,7 @@ def build(scripts, tmp_path):
 
     def run(*files, **options):
         paths = [str(write(tmp_path / f"labeled{i}.jsonl", rows)) for i, rows in enumerate(files)]
-        config = {"labeled": paths, "output": str(tmp_path / "set")} | options
+        config = {"labels": paths, "output_dir": str(tmp_path / "set")} | options
         (tmp_path / "build.yaml").write_text(yaml.safe_dump(config))
         return scripts.run("data/build_dataset.py", config=tmp_path / "build.yaml"), tmp_path / "set"
 

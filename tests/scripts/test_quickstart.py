@@ -149,7 +149,9 @@ def test_a_failed_stage_says_why_where_and_how_to_look_into_it(repository):
     )
     assert "    no such data\n\n" in end
     assert "%|" not in end
-    assert end.endswith(f"{sys.executable} recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml\n")
+    assert end.endswith(
+        f"{sys.executable} recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml\n"
+    )
     (repository / "recipes/train_prm.py").write_text(STAND_IN)
     code, printed = run(repository)
     assert code == 0
