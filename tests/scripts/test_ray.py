@@ -12,7 +12,10 @@ LABEL = {"generator": "arithmetic", "max_new_tokens": 80, "chunk": 2, "rollouts"
 @pytest.fixture
 def cluster():
     cluster_utils = pytest.importorskip("ray.cluster_utils")
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    # A killed node is missed after seconds instead of half a minute.
+    prompt = {"health_check_period_ms": 500, "health_check_timeout_ms": 2000, "health_check_failure_threshold": 5}
+    head = {"num_cpus": 1, "include_dashboard": False, "_system_config": prompt}
+    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
     yield cluster
     cluster.shutdown()
 
