@@ -242,11 +242,15 @@ def _train_bpe(pieces: str, chat_template: str, bos_token: str | None = None):
     )
 
 
+SLOW = {"test_conformance.py", "test_loading.py", "test_openai.py", "test_packaging.py"}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Scripts are slow, and first, so that no process waits for another at the end."""
+    """Scripts are slow, and first, so that no process waits for another at the end. So are the files that start servers,
+    interpreters or builds."""
     scripts = Path(__file__).parent / "scripts"
     for item in items:
-        if scripts in item.path.parents:
+        if scripts in item.path.parents or item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: scripts not in item.path.parents)
 
