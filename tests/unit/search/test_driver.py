@@ -296,6 +296,7 @@ def test_methods_are_read_from_words(tmp_path):
     beam = parse_method("beam_search prm width=8", ["prm", "orm"])
     assert (beam.name, beam.verifier, beam.parameters) == ("prm_beam_search[width=8]", "prm", {"width": 8})
     assert parse_method("best_of_n orm", ["prm", "orm"]).name == "orm_best_of_n"
+    assert parse_method("beam_search prm width=a=b", ["prm"]).parameters == {"width": "a=b"}
     (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0):\n    yield\n")
     mine = parse_method(f"{tmp_path / 'mine.py'}:first prm start=2", ["prm"])
     assert (mine.name, mine.parameters) == ("prm_first[start=2]", {"start": 2})

@@ -1,0 +1,64 @@
+"""Rows of a search: what is written is read back, and what is broken is named."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from prm.storage.search_rows import results_to_row, row_to_results
+from prm.types import Cost, Problem, Scores, SearchResult, Trace
+
+PROBLEM = Problem("p/1", "1 + 1?", "2", "p", 3)
+RIGHT = Trace("p/1", ("a", "#### 2"), "2", True, "g", True, 5, 11, 0)
+WRONG = Trace("p/1", ("#### 3",), "3", False, "g", True, 4, 12, 1)
+SILENT = Trace("p/1", ("hm",), None, False, "g", True, 2, 13, 2, "no_answer")
+CUT = Trace("p/1", ("#### 2",), "2", False, "g", False, 9, 14, 3, "truncated")
+SCORES = (Scores((0.5, 0.9), 0.9), Scores((0.25,), 0.25), None, None)
+
+
+def group(answers):
+    return [None if answer is None else int(answer) for answer in answers]
+
+
+def results():
+    pool = SearchResult("p/1", "v_x", "x", "v", (RIGHT, WRONG, SILENT, CUT), SCORES, 0, True, Cost(20, 3, flops=7.0))
+    return [
+        pool,
+        replace(pool, method="y", strategy="y", verifier=None, candidates=(WRONG,), scores=(None,), chosen=None),
+    ]
+
+
+def test_a_row_is_read_back_as_it_was_written():
+    row = json.loads(json.dumps(results_to_row(PROBLEM, results(), group)))
+    back = row_to_results("r.jsonl:7", row)
+    assert (back.problem, list(back.results), back.where) == (PROBLEM, results(), "r.jsonl:7")
+    assert back.candidates == (RIGHT, WRONG, SILENT, CUT)  # each once
+    assert row["results"][1]["candidates"] == [1]
+    assert back.classes == (2, 3, None, None)  # an answer that was cut off has no vote
+    assert back.class_of[WRONG] == 3
+    assert back.gold_class == 2
+
+
+def test_without_a_right_candidate_there_is_no_gold_class():
+    only = replace(results()[0], candidates=(WRONG, SILENT), scores=SCORES[1:3], chosen=0)
+    assert row_to_results("", results_to_row(PROBLEM, [only], group)).gold_class is None
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("prompt",), r"r:1: needs the keys .*'prompt'"),
+        (("candidates", 1, "class"), r"r:1: candidate 1: needs the keys .*'class'"),
+        (("results", 0, "chosen"), r"r:1: needs the keys .*'chosen'"),
+        (("results", 0, "cost", "flops"), r"r:1: v_x: cost: needs the keys .*'flops'"),
+    ],
+)
+def test_a_missing_key_is_named(path, message):
+    row = json.loads(json.dumps(results_to_row(PROBLEM, results(), group)))
+    *way, last = path
+    part = row
+    for key in way:
+        part = part[key]
+    del part[last]
+    with pytest.raises(ValueError, match=message):
+        row_to_results("r:1", row)
