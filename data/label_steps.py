@@ -102,6 +102,12 @@ def main(args: Arguments) -> None:
             f"the traces are by {', '.join(sorted(writers))}, and their settings now give {generator.name}: is the"
             " model in the same place another one?"
         ]
+    rules = {row.trace.step_rule for row in rows if row.trace.step_rule}
+    if rules - {generator.step_rule}:
+        sys.exit(
+            f"{args.traces}: its traces are divided into steps by the rule {', '.join(sorted(rules))}, rollouts would be"
+            f" by {generator.step_rule}; give --step_rule {min(rules)}"
+        )
     for note in notes:
         print(f"{args.traces}: {note}", file=sys.stderr)
     store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})

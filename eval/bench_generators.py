@@ -106,7 +106,7 @@ def trace_prefixes(generator: HfGenerator, problems: str, limit: int) -> list[li
     prefixes = []
     for problem in load_problems(problems, "test", limit):
         (trace,) = generator.generate([generator.encode(problem.prompt)], [derive_seed(0, problem.id)])
-        steps = split_steps(trace.text, generator.separator)
+        steps = split_steps(trace.text, generator.step_rule)
         prefixes += [generator.encode(problem.prompt, steps[:i]) for i in range(max(1, len(steps)))]
     return prefixes
 

@@ -47,6 +47,9 @@ Aggregation = Literal["last", "min", "product", "mean"]
 Head = Literal["linear", "mlp", "lm_tokens"]
 """Shape and initial weights of the head that turns a hidden state into two logits (`prm.models.step_classifier`)."""
 
+StepRule = Literal["line", "paragraph", "thought", "whole"]
+"""Where the steps of a text end; `prm.encoding.steps` says how each rule divides."""
+
 StopReason = Literal["answer", "step", "eos", "length"]
 """Why a continuation ended: at its final answer, at a step end, at the model's end token, or cut at the token limit."""
 
@@ -87,6 +90,8 @@ class Trace:
     status: str = "ok"
     """`ok`, or why the row cannot be used: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`; `open` while a
     search is still writing it. Judges (`prm.labelers.judge`, `.consensus`) and `prm.conversions` have more."""
+    step_rule: StepRule | None = None
+    """How its text was divided into steps; None if nobody says."""
 
     def __post_init__(self) -> None:
         _check_steps(self.problem_id, self.steps)

@@ -145,7 +145,7 @@ class OpenAIServer:
                     self.model,
                     self.tokenizer,
                     name=self.name,
-                    separator=stop,
+                    step_rule={"\n": "line", "\n\n": "paragraph"}.get(stop, "whole"),
                     temperature=temperature,
                     top_p=top_p,
                     max_new_tokens=max(body.get("max_tokens", 16) for _, body, _ in batch),
@@ -157,7 +157,7 @@ class OpenAIServer:
 
 
 def _settings(body: dict) -> tuple:
-    return body.get("temperature", 1.0), body.get("top_p", 1.0), (body.get("stop") or ["\0"])[0]
+    return body.get("temperature", 1.0), body.get("top_p", 1.0), (body.get("stop") or [""])[0]
 
 
 def _group(jobs: list, key) -> dict:

@@ -36,8 +36,6 @@ from prm.storage.rows import need
 
 Branches = Literal["once", "repeat"]
 
-PARAGRAPH = "\n\n"
-
 
 @dataclass
 class Node:
@@ -63,7 +61,7 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
         values: list[float | None] = []
         labels: list[bool | None] = []
         for node in path:
-            new = split_steps(node.text, PARAGRAPH)
+            new = split_steps(node.text, "paragraph")
             steps += new
             # A value holds for the whole node, so only its last paragraph has one. A node of blank text adds nothing.
             values += [*[None] * (len(new) - 1), node.value][: len(new)]

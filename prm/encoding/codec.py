@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import DEFAULT_SEPARATOR
+from prm.encoding.steps import SEPARATORS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -40,7 +40,7 @@ class StepCodec:
 
     prompt: PromptTemplate = field(default_factory=PromptTemplate)
     """The prompt template; `prompt` is its key in `prm_config.json`."""
-    separator: str = DEFAULT_SEPARATOR
+    separator: str = SEPARATORS["line"]
     """Text after every step, including the last one."""
     marker: str | None = None
     """A single special token instead of the separator (`<extra_0>` of Qwen2.5-Math-PRM), or None."""

@@ -15,6 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from prm.types import StepRule
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -56,6 +58,11 @@ class PromptTemplate:
             raise ValueError(f"prompt template {self.text!r} has no {{prompt}}")
         if self.system is not None and not self.chat:
             raise ValueError("a system message needs chat: true")
+
+    @property
+    def step_rule(self) -> StepRule:
+        """The usual rule for what models write after such a prompt: chat models paragraphs, base models lines."""
+        return "paragraph" if self.chat else "line"
 
     def render(self, prompt: str) -> str:
         """The text with the problem filled in, without a chat template."""

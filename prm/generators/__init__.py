@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from prm.types import Continuation
+from prm.types import Continuation, StepRule
 
 
 class Generator(Protocol):
@@ -21,8 +21,8 @@ class Generator(Protocol):
 
     name: str
     """Fingerprint of model and sampling settings: everything that changes the samples changes the name."""
-    separator: str
-    """The text that ends a step."""
+    step_rule: StepRule
+    """Where its steps end (`prm.encoding.steps`)."""
     num_parameters: int
     """For FLOPs; 0 if unknown."""
     max_new_tokens: int
@@ -75,7 +75,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     Args:
         engine: one of `ENGINES`.
         settings: for every engine `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `template`
-            and `separator`; further ones are those of the engine's `from_pretrained`. None = the default.
+            and `step_rule`; further ones are those of the engine's `from_pretrained`. None = the default.
     """
     import importlib
     from importlib.resources import files

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from prm.encoding.prompts import PROMPTS, prompt_template
 from prm.generators import ENGINES, Generator, load_generator
+from prm.types import StepRule
 
 
 @dataclass(kw_only=True)
@@ -25,6 +26,12 @@ class GeneratorArguments:
     )
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    step_rule: StepRule | None = field(
+        default=None,
+        metadata={
+            "help": "where a step ends (prm/encoding/steps.py); default: paragraph for chat prompts, line for others"
+        },
+    )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
     engine: str = field(
         default="hf", metadata={"help": "hf, vllm, or openai (--generator is a URL)", "choices": list(ENGINES)}
@@ -40,6 +47,7 @@ class GeneratorArguments:
             patience=self.patience,
             gguf_file=self.gguf_file,
             template=prompt_template(self.prompt),
+            step_rule=self.step_rule,
             temperature=self.temperature,
             top_p=self.top_p,
             max_new_tokens=self.max_new_tokens,

@@ -32,9 +32,6 @@ from prm.encoding.prompts import PROMPTS
 from prm.generators import Generator, load_generator
 from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 
-UNCUT = "\0"
-"""Step separator of a generator that writes critiques. With the usual one it would stop when it quotes an answer."""
-
 
 @dataclass(frozen=True)
 class Question:
@@ -148,7 +145,8 @@ class ChatCritic:
 
 
 class GeneratorCritic:
-    """A generator in this process. Its prompt template must be a chat template and its separator `UNCUT`."""
+    """A generator in this process. Its prompt template must be a chat template and its step rule `whole`, else it
+    would stop when it quotes an answer."""
 
     def __init__(self, generator: Generator, batch_size: int = 32) -> None:
         """
@@ -163,7 +161,7 @@ class GeneratorCritic:
     @classmethod
     def from_pretrained(cls, path: str, *, batch_size: int = 32, **settings) -> GeneratorCritic:
         """A folder or hub name of a model with a chat template; settings as in `prm.generators.load_generator`."""
-        generator = load_generator(path, template=PROMPTS["chat"], separator=UNCUT, batch_size=batch_size, **settings)
+        generator = load_generator(path, template=PROMPTS["chat"], step_rule="whole", batch_size=batch_size, **settings)
         return cls(generator, batch_size)
 
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:

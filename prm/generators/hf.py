@@ -22,11 +22,10 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import DEFAULT_SEPARATOR
-from prm.generators.token_text import TokenText, Until, check_requests
+from prm.generators.token_text import TokenText, Until
 from prm.models.loading import fingerprint, load_model_and_tokenizer
 from prm.models.prefix_cache import RoomyLayer
-from prm.types import Continuation, StopReason
+from prm.types import Continuation, StepRule, StopReason
 
 
 class HfGenerator:
@@ -39,7 +38,7 @@ class HfGenerator:
         *,
         name: str,
         template: PromptTemplate | None = None,
-        separator: str = DEFAULT_SEPARATOR,
+        step_rule: StepRule | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         max_new_tokens: int = 512,
@@ -49,24 +48,25 @@ class HfGenerator:
         Args:
             name: name of the weights; a hash of weights and sampling settings is appended.
             template: turns a problem into the ids before the first step.
+            step_rule: where its steps end; the usual one of the template if None.
             temperature: 0 = greedy.
             max_new_tokens: limit of one continuation; one that reaches it has `stop == "length"`.
             batch_size: number of sequences decoded at once.
         """
+        template = template or PromptTemplate()
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.separator = separator
+        self.step_rule: StepRule = step_rule or template.step_rule
         self.temperature = temperature
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
-        template = template or PromptTemplate()
-        settings = (template, separator, temperature, top_p, max_new_tokens)
+        settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
         self.name = f"{name}-{fingerprint(model, settings)}"
         self._ids = TokenText(
-            tokenizer, template=template, separator=separator, end_ids=model.generation_config.eos_token_id
+            tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
         )
         self._context = model.config.max_position_embeddings
 
@@ -97,7 +97,7 @@ class HfGenerator:
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
         """
-        check_requests(prefixes, seeds, self._context)
+        self._ids.check(prefixes, seeds, until, self._context)
         # Sorted, so that a batch has prefixes of similar length (little padding) and equal prefixes share a batch.
         order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
         limits_N = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]

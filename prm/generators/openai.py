@@ -37,11 +37,11 @@ import httpx2
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate, bos
-from prm.encoding.steps import DEFAULT_SEPARATOR
+from prm.encoding.steps import separator_of
 from prm.generators import derive_seed
 from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
-from prm.generators.token_text import TokenText, Until, check_requests
-from prm.types import Continuation
+from prm.generators.token_text import TokenText, Until
+from prm.types import Continuation, StepRule
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class OpenAIGenerator:
         model: str | None = None,
         end_ids: int | Sequence[int] | None = None,
         template: PromptTemplate | None = None,
-        separator: str = DEFAULT_SEPARATOR,
+        step_rule: StepRule | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         max_new_tokens: int = 512,
@@ -90,7 +90,8 @@ class OpenAIGenerator:
         template = template or PromptTemplate()
         self.endpoint = endpoint
         self.tokenizer = tokenizer
-        self.separator = separator
+        self.step_rule: StepRule = step_rule or template.step_rule
+        self._separator = separator_of(self.step_rule)
         self.temperature = temperature
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
@@ -99,9 +100,17 @@ class OpenAIGenerator:
         self._token_ids = token_ids
         self._extra = extra_body or {}
         self._model, self._context = asyncio.run(self._served(model))
-        settings = (template, separator, temperature, top_p, max_new_tokens, token_ids, sorted(self._extra.items()))
+        settings = (
+            template,
+            self.step_rule,
+            temperature,
+            top_p,
+            max_new_tokens,
+            token_ids,
+            sorted(self._extra.items()),
+        )
         self.name = f"{self._model.split('/')[-1]}-openai-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
-        self._ids = TokenText(tokenizer, template=template, separator=separator, end_ids=end_ids)
+        self._ids = TokenText(tokenizer, template=template, step_rule=self.step_rule, end_ids=end_ids)
 
     @classmethod
     def from_pretrained(
@@ -150,7 +159,7 @@ class OpenAIGenerator:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
             EndpointError: the server refused a request, or failed for too long.
         """
-        check_requests(prefixes, seeds, self._context)
+        self._ids.check(prefixes, seeds, until, self._context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
         return asyncio.run(self._generate(prefixes, seeds, limits_N, until))
 
@@ -204,8 +213,9 @@ class OpenAIGenerator:
             "temperature": self.temperature,
             "top_p": self.top_p,
             "seed": seed,
-            "stop": [self.separator],
         }
+        if self._separator:
+            body["stop"] = [self._separator]
         # As text, without a BOS token, because the server adds its own.
         if not self._token_ids:
             start = len(bos(self.tokenizer)) if ids[:1] == [self.tokenizer.bos_token_id] else 0
@@ -256,7 +266,7 @@ class OpenAIGenerator:
             return _Piece(ids, "length")
         if ids[-1] in self._ids.end_ids:
             return _Piece(ids, "end")
-        if self.separator not in ours:
+        if not self._separator or self._separator not in ours:
             raise EndpointError(
                 f"{self.endpoint.url} ended a text at token {ids[-1]}, which is not an end token here; give as tokenizer"
                 " a folder that contains the model's generation_config.json"
@@ -266,12 +276,12 @@ class OpenAIGenerator:
     def _read_text(self, choice: dict[str, Any]) -> _Piece:
         # Some servers return the stop string, others cut it off. The separator is put back where it ended the text, so that
         # the ids say why the text ended, as those of a server with token ids do.
-        text = choice["text"].removesuffix(self.separator)
+        text = choice["text"].removesuffix(self._separator)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         if choice["finish_reason"] == "length":
             return _Piece(ids, "length")
-        if choice.get("stop_reason") == self.separator or ("stop_reason" not in choice and text.strip()):
-            return _Piece(self.tokenizer(text + self.separator, add_special_tokens=False)["input_ids"], "separator")
+        if choice.get("stop_reason") == self._separator or ("stop_reason" not in choice and text.strip()):
+            return _Piece(self.tokenizer(text + self._separator, add_special_tokens=False)["input_ids"], "separator")
         return _Piece([*ids, self.tokenizer.eos_token_id], "end")
 
     async def _served(self, model: str | None) -> tuple[str, int | None]:

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from prm.encoding.steps import DEFAULT_SEPARATOR, is_final
-from prm.types import Continuation
+from prm.encoding.steps import complete_steps, is_final, separator_of
+from prm.types import Continuation, StepRule
 
 
 class ScriptedGenerator:
@@ -22,12 +22,12 @@ class ScriptedGenerator:
     def __init__(
         self,
         script: Callable[[str, int], str],
-        separator: str = DEFAULT_SEPARATOR,
+        step_rule: StepRule = "line",
         name: str = "scripted",
         max_new_tokens: int = 10_000,
     ) -> None:
         self.script = script
-        self.separator = separator
+        self.step_rule = step_rule
         self.name = name
         self.max_new_tokens = max_new_tokens
         self.ledger: Counter[str] = Counter()
@@ -35,7 +35,7 @@ class ScriptedGenerator:
         """Every requested (prefix text, seed), in order."""
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
-        return [ord(c) for c in prompt + "\n" + "".join(step + self.separator for step in steps)]
+        return [ord(c) for c in prompt + "\n" + "".join(step + separator_of(self.step_rule) for step in steps)]
 
     def generate(
         self,
@@ -53,11 +53,13 @@ class ScriptedGenerator:
     def _continue(self, prefix: str, seed: int, until: str, limit: int) -> Continuation:
         self.calls.append((prefix, seed))
         text = self.script(prefix, seed)
-        if until == "step" and self.separator in text:
-            text = text[: text.index(self.separator) + len(self.separator)]
-            stop = "answer" if is_final(text) else "step"
-        else:
+        line_ends = [i + 1 for i, character in enumerate(text) if character == "\n"] if until == "step" else []
+        end = next((i for i in line_ends if complete_steps(text[:i], self.step_rule)), None)
+        if end is None:
             stop = "eos"
+        else:
+            text = text[:end]
+            stop = "answer" if is_final(text) else "step"
         if len(text) > limit:
             text, stop = text[:limit], "length"
         return Continuation(tuple(map(ord, text)), text, stop, prefill=len(prefix))  # type: ignore[arg-type]

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import complete_steps, is_final
+from prm.encoding.steps import complete_steps, is_final, separator_of
 from prm.encoding.vocabulary import UnknownWords
-from prm.types import StopReason
+from prm.types import StepRule, StopReason
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,14 +26,14 @@ Until = Literal["step", "end"]
 
 
 class TokenText:
-    """A tokenizer with a prompt template and a step separator."""
+    """A tokenizer with a prompt template and a step rule."""
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
         template: PromptTemplate,
-        separator: str,
+        step_rule: StepRule,
         end_ids: int | Sequence[int] | None,
     ) -> None:
         """
@@ -43,14 +43,15 @@ class TokenText:
         """
         self.tokenizer = tokenizer
         self.template = template
-        self.separator = separator
+        self.step_rule = step_rule
+        self.separator = separator_of(step_rule)
         self._unknown_words = UnknownWords(tokenizer, "generator")
         declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
         self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
-        # Only a token with the separator's last character, or with bytes of it, can complete the separator. After all other
-        # tokens `stop` need not decode the text.
+        # Only a token with a line end, or with bytes of it, can end a step. After all other tokens `stop` need not decode
+        # the text.
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        self._may_end_step = [separator[-1] in text or "\ufffd" in text for text in texts]
+        self._may_end_step = [step_rule != "whole" and ("\n" in text or "\ufffd" in text) for text in texts]
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
@@ -71,16 +72,24 @@ class TokenText:
         # A model may have more ids than its tokenizer has texts.
         if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:
             return None
-        closed = complete_steps(self.text(ids), self.separator)
+        closed = complete_steps(self.text(ids), self.step_rule)
         if closed and is_final(closed[-1]):
             return "answer"
         return "step" if closed and until == "step" else None
 
-
-def check_requests(prefixes: Sequence[Sequence[int]], seeds: Sequence[int], context: int | None) -> None:
-    """Raise ValueError if prefixes and seeds differ in number, or a prefix leaves no room in the model's context."""
-    if len(prefixes) != len(seeds):
-        raise ValueError(f"{len(prefixes)} prefixes but {len(seeds)} seeds; every sample needs its own seed")
-    for prefix in prefixes:
-        if context is not None and len(prefix) >= context:
-            raise ValueError(f"a prefix of {len(prefix)} tokens fills the model's context of {context}")
+    def check(self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until, context: int | None) -> None:
+        """
+        Raises:
+            ValueError: prefixes and seeds differ in number, a prefix leaves no room in the model's context, or the step
+                rule looks ahead where a continuation is to end with its first step.
+        """
+        if until == "step" and self.step_rule == "thought":
+            raise ValueError(
+                "step rule thought divides finished traces only, because it looks at what follows; to search step by step,"
+                " use --step_rule paragraph"
+            )
+        if len(prefixes) != len(seeds):
+            raise ValueError(f"{len(prefixes)} prefixes but {len(seeds)} seeds; every sample needs its own seed")
+        for prefix in prefixes:
+            if context is not None and len(prefix) >= context:
+                raise ValueError(f"a prefix of {len(prefix)} tokens fills the model's context of {context}")

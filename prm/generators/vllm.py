@@ -27,10 +27,9 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import DEFAULT_SEPARATOR
-from prm.generators.token_text import TokenText, Until, check_requests
+from prm.generators.token_text import TokenText, Until
 from prm.models.loading import read_weights
-from prm.types import Continuation
+from prm.types import Continuation, StepRule
 
 
 class VllmGenerator:
@@ -45,7 +44,7 @@ class VllmGenerator:
         num_parameters: int,
         end_ids: int | Sequence[int] | None = None,
         template: PromptTemplate | None = None,
-        separator: str = DEFAULT_SEPARATOR,
+        step_rule: StepRule | None = None,
         temperature: float = 1.0,
         top_p: float = 1.0,
         max_new_tokens: int = 512,
@@ -59,17 +58,17 @@ class VllmGenerator:
         """
         template = template or PromptTemplate()
         self.tokenizer = tokenizer
-        self.separator = separator
+        self.step_rule: StepRule = step_rule or template.step_rule
         self.temperature = temperature
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.num_parameters = num_parameters
         self.ledger: Counter[str] = Counter()
-        settings = (template, separator, temperature, top_p, max_new_tokens)
+        settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
         self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
         self._engine = engine
         self._context = engine.model_config.max_model_len
-        self._ids = TokenText(tokenizer, template=template, separator=separator, end_ids=end_ids)
+        self._ids = TokenText(tokenizer, template=template, step_rule=self.step_rule, end_ids=end_ids)
 
     @classmethod
     def from_pretrained(
@@ -132,7 +131,7 @@ class VllmGenerator:
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        check_requests(prefixes, seeds, self._context)
+        self._ids.check(prefixes, seeds, until, self._context)
         # Equal prefixes are submitted one after the other, so that their blocks are still cached.
         for i in sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i]))):
             params = SamplingParams(

@@ -142,9 +142,9 @@ class RolloutSource:
 
     def _outcomes(self, texts: Sequence[tuple[Request, str, StopReason]]) -> list[str]:
         """What the answer check says of the traces that rollouts make; one that was cut at the limit states no answer."""
-        separator = self.generator.separator
+        rule = self.generator.step_rule
         preds = [
-            find_answer((*request.steps, *split_steps(text, separator)), separator) if stop != "length" else None
+            find_answer((*request.steps, *split_steps(text, rule)), rule) if stop != "length" else None
             for request, text, stop in texts
         ]
         return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))

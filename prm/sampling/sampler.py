@@ -16,10 +16,11 @@ from typing import Any
 
 import yaml
 
+from prm.encoding.prompts import prompt_template
 from prm.generators.arguments import GeneratorArguments
 
 MODEL = ("generator", "engine", "tokenizer", "gguf_file")
-SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt")
+SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt", "step_rule")
 DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(GeneratorArguments)}
 
 
@@ -36,7 +37,7 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     if "traces" in settings:
         return sampler_record(settings["traces"])
     # Settings that did not exist when the traces were sampled had what is now their default.
-    return DEFAULTS | settings if {"generator", *SAMPLING} <= settings.keys() else None
+    return _with_step_rule(DEFAULTS | settings) if {"generator", *SAMPLING} <= settings.keys() else None
 
 
 def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
@@ -51,7 +52,7 @@ def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[
     """
     stated = {name: value for name in (*MODEL, *SAMPLING) if (value := getattr(args, name)) is not None}
     if record is None:
-        settings = {name: DEFAULTS[name] for name in (*MODEL, *SAMPLING)} | stated
+        settings = _with_step_rule({name: DEFAULTS[name] for name in (*MODEL, *SAMPLING)} | stated)
         if settings["generator"] is None:
             raise ValueError("no record says which generator wrote the traces; give it with --generator")
         used = ", ".join(f"{name} {settings[name]}" for name in SAMPLING)
@@ -69,3 +70,8 @@ def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[
         " traces do not count as its rollouts; without these flags, the traces' own settings are used"
     ]
     return {name: settings[name] for name in (*MODEL, *SAMPLING)}, notes if differing else []
+
+
+def _with_step_rule(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the usual step rule of the prompt where none is given."""
+    return settings | {"step_rule": settings["step_rule"] or prompt_template(settings["prompt"]).step_rule}

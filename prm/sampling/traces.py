@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from prm import answers
-from prm.encoding.steps import split_steps
+from prm.encoding.steps import separator_of, split_steps
 from prm.generators import Generator, derive_seed
-from prm.types import Continuation, Problem, Rollout, Trace
+from prm.types import Continuation, Problem, Rollout, StepRule, Trace
 
 
 def open_trace(problem: Problem) -> Trace:
@@ -45,7 +45,7 @@ def grow(
     """
     grown = []
     for parent, continuation in zip(parents, continuations, strict=True):
-        new = split_steps(continuation.text, generator.separator)
+        new = split_steps(continuation.text, generator.step_rule)
         # Blank text instead of a next step would be sampled again and again: it ends the trace.
         goes_on = one_step and continuation.stop == "step" and bool(new)
         finished = not goes_on and continuation.stop != "length"
@@ -53,8 +53,9 @@ def grow(
         trace = replace(
             parent,
             steps=steps,
-            answer=find_answer(steps, generator.separator) if finished else None,
+            answer=find_answer(steps, generator.step_rule) if finished else None,
             generator=generator.name,
+            step_rule=generator.step_rule,
             finished=finished,
             num_tokens=parent.num_tokens + len(continuation.token_ids),
             status="open" if goes_on else "ok",
@@ -67,9 +68,9 @@ def grow(
     return grown
 
 
-def find_answer(steps: Sequence[str], separator: str) -> str | None:
+def find_answer(steps: Sequence[str], rule: StepRule) -> str | None:
     """The final answer that a finished trace states, None if it states none. The one place that looks for it."""
-    return answers.extract(separator.join(steps)).answer if steps else None
+    return answers.extract(separator_of(rule).join(steps)).answer if steps else None
 
 
 def cut(trace: Trace) -> Trace:
@@ -85,14 +86,15 @@ def trace_from_rollout(
     Args:
         index: number of the trace among those of its problem; that of the rollout where None.
     """
-    steps = (*prefix, *split_steps(rollout.text, generator.separator))
+    steps = (*prefix, *split_steps(rollout.text, generator.step_rule))
     finished = rollout.stop != "length"
     trace = Trace(
         problem_id=rollout.problem_id,
         steps=steps,
-        answer=find_answer(steps, generator.separator) if finished else None,
+        answer=find_answer(steps, generator.step_rule) if finished else None,
         correct=None,
         generator=generator.name,
+        step_rule=generator.step_rule,
         finished=finished,
         num_tokens=rollout.num_tokens,
         seed=rollout.seed,

@@ -4,7 +4,7 @@ that uses TRL's word `completions` (the steps of one trace).
     {"prompt": "Start with 47, add 38.", "completions": ["47 + 38 = 75", "#### 75"], "labels": [false, false],
      "values": [0.0, 0.0], "counts": [[0, 8], [0, 1]], "id": "arithmetic/train/7#3", "problem_id": "arithmetic/train/7",
      "gold": "85", "answer": "75", "correct": false, "finished": true, "num_tokens": 9, "seed": 91, "index": 3,
-     "generator": "generator-1f2e3d4c", "status": "ok", "method": "monte_carlo@8", "semantics": "value",
+     "generator": "generator-1f2e3d4c", "step_rule": "line", "status": "ok", "method": "monte_carlo@8", "semantics": "value",
      "labeler": "generator-1f2e3d4c"}
 
 Rows from elsewhere need only `prompt`, `completions` and `labels`; what their labels mean is then given on the command
@@ -60,6 +60,7 @@ def trace_to_row(problem: Problem, trace: Trace) -> dict[str, Any]:
         "seed": trace.seed,
         "index": trace.index,
         "generator": trace.generator,
+        "step_rule": trace.step_rule,
         "status": trace.status,
     }
 
@@ -91,6 +92,7 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
             answer=row.get("answer"),
             correct=row.get("correct"),
             generator=row.get("generator", "unknown"),
+            step_rule=row.get("step_rule"),
             finished=row.get("finished", True),
             num_tokens=row.get("num_tokens", 0),
             seed=row.get("seed", 0),

@@ -6,7 +6,8 @@ candidate:
     {"problem_id": "arithmetic/test/7", "prompt": "Start with 47, add 38, subtract 12.", "gold": "73",
      "source": "arithmetic", "level": 2,
      "candidates": [{"completions": ["47 + 38 = 85", "85 - 12 = 73", "#### 73"], "answer": "73", "class": 0,
-     "correct": true, "status": "ok", "num_tokens": 31, "finished": true, "seed": 91, "index": 0, "generator": "..."}],
+     "correct": true, "status": "ok", "num_tokens": 31, "finished": true, "seed": 91, "index": 0, "generator": "...",
+     "step_rule": "line"}],
      "results": [{"method": "prm_best_of_n", "strategy": "best_of_n", "verifier": "prm", "candidates": [0],
      "scores": [[0.9, 0.8, 0.95]], "trace_scores": [0.95], "chosen": 0, "independent": true,
      "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}}]}
@@ -35,6 +36,7 @@ _CANDIDATE = {
     "seed",
     "index",
     "generator",
+    "step_rule",
 }
 _RESULT = {"method", "strategy", "verifier", "candidates", "scores", "trace_scores", "chosen", "independent", "cost"}
 
@@ -126,12 +128,13 @@ def _candidate_to_row(trace: Trace, answer_class: int | None) -> dict[str, Any]:
         "seed": trace.seed,
         "index": trace.index,
         "generator": trace.generator,
+        "step_rule": trace.step_rule,
     }
 
 
 def _row_to_candidate(where: str, row: dict[str, Any], values: Any) -> Trace:
     _check_keys(where, values, _CANDIDATE)
-    names = ("answer", "correct", "generator", "finished", "num_tokens", "seed", "index", "status")
+    names = ("answer", "correct", "generator", "step_rule", "finished", "num_tokens", "seed", "index", "status")
     return Trace(row["problem_id"], tuple(values["completions"]), **{name: values[name] for name in names})
 
 

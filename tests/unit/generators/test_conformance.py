@@ -102,12 +102,12 @@ def prefixes(reference):
     return [reference.encode(p.prompt, steps[: i % 3]) for i, p in enumerate(load_problems("arithmetic", "test", 8))]
 
 
-def ending(tokenizer, ids, separator, until):
+def ending(tokenizer, ids, rule, until):
     """Why and after how many of these ids a continuation ends, by reading every beginning of it."""
     for n in range(1, len(ids) + 1):
         if ids[n - 1] == tokenizer.eos_token_id:
             return "eos", n
-        closed = complete_steps(tokenizer.decode(ids[:n]), separator)
+        closed = complete_steps(tokenizer.decode(ids[:n]), rule)
         if closed and is_final(closed[-1]):
             return "answer", n
         if closed and until == "step":
@@ -140,20 +140,19 @@ def test_many_prefixes_at_once(make, prefixes, engine):
 
 
 def test_ids_text_and_stop_agree(make, prefixes, reference, exact):
-    """With "8" as separator, steps end inside tokens ("38"), and "#### 38" is closed by its own last digit."""
     tokenizer = reference.tokenizer
     stops = set()
-    for separator, limit in (("\n", 80), ("8", 80), ("\n", 9)):
-        generator = make(max_new_tokens=limit, separator=separator)
+    for rule, limit in (("line", 80), ("paragraph", 80), ("whole", 80), ("line", 9)):
+        generator = make(max_new_tokens=limit, step_rule=rule)
         for until in ("step", "end"):
             for c in generator.generate(prefixes, [derive_seed(1, i) for i in range(8)], until=until):
                 ids = list(c.token_ids)
-                assert (c.stop, len(ids)) == ending(tokenizer, ids, separator, until)
+                assert (c.stop, len(ids)) == ending(tokenizer, ids, rule, until)
                 assert c.text == tokenizer.decode([i for i in ids if i != tokenizer.eos_token_id])
                 assert len(ids) <= limit
                 assert c.stop != "length" or len(ids) == limit
                 stops.add(c.stop)
-    assert stops == {"step", "answer", "eos", "length"}
+    assert stops == {"step", "eos", "length"}  # this generator ends its texts after the answer
 
 
 def test_texts_of_a_server_without_token_ids(make, prefixes, reference, engine):
@@ -215,11 +214,11 @@ def test_nothing_to_do_and_what_cannot_be_done(make, prefixes, engine):
 def test_names_and_encoding(make, reference, engine):
     generator = make(max_new_tokens=80)
     assert generator.name == make(max_new_tokens=80).name
-    others = [make(max_new_tokens=81), make(temperature=0.5), make(separator="\n\n")]
+    others = [make(max_new_tokens=81), make(temperature=0.5), make(step_rule="paragraph")]
     assert len({generator.name, *(other.name for other in others)}) == 4
     assert engine == "hf" or engine.split("_")[0] in generator.name or engine == "vllm_serve"
     assert generator.encode("Start with 47.", ["47 + 38 = 85"]) == reference.encode("Start with 47.", ["47 + 38 = 85"])
-    assert generator.separator == "\n"
+    assert generator.step_rule == "line"
 
 
 def test_traces(make, engine):

@@ -238,23 +238,21 @@ def test_stop_reasons_by_hand(embedded):
 
 
 def test_a_merged_separator_ends_a_step(plain_tokenizer, merging_tokenizer):
-    def write(tokenizer, successors, separator):
-        generator = make(successor_model(tokenizer, successors), tokenizer, temperature=0, separator=separator)
+    def write(tokenizer, successors):
+        generator = make(successor_model(tokenizer, successors), tokenizer, temperature=0, step_rule="paragraph")
         prefix = tokenizer("x", add_special_tokens=False)["input_ids"]
         found = generator.generate([prefix], [0], until="step")[0]
         return found.text, found.stop, tokenizer.convert_ids_to_tokens(found.token_ids)
 
-    merged = write(merging_tokenizer, {"x": "4", "4": ".ĊĊ"}, "\n\n")
-    assert merged == ("4.\n\n", "step", ["4", ".ĊĊ"])
-    plain = write(plain_tokenizer, {"x": "4", "4": ".", ".": "Ċ", "Ċ": "Ċ"}, "\n\n")
-    assert plain == ("4.\n\n", "step", ["4", ".", "Ċ", "Ċ"])
-    three_bytes = write(plain_tokenizer, {"x": "4", "4": "ã", "ã": "Ģ", "Ģ": "Ĥ"}, "。")
-    assert three_bytes == ("4。", "step", ["4", "ã", "Ģ", "Ĥ"])
+    merged = write(merging_tokenizer, {"x": "a", "a": ".ĊĊ"})
+    assert merged == ("a.\n\n", "step", ["a", ".ĊĊ"])
+    plain = write(plain_tokenizer, {"x": "a", "a": ".", ".": "Ċ", "Ċ": "Ċ"})
+    assert plain == ("a.\n\n", "step", ["a", ".", "Ċ", "Ċ"])
 
 
-@pytest.mark.parametrize("separator", ["\n", "\n\n"])
+@pytest.mark.parametrize("rule", ["line", "paragraph"])
 @pytest.mark.parametrize("fixture", ["plain_tokenizer", "merging_tokenizer"])
-def test_a_step_ends_at_the_first_token_that_completes_it(request, fixture, separator):
+def test_a_step_ends_at_the_first_token_that_completes_it(request, fixture, rule):
     """Brute force: decode every beginning of the same sample; the first that holds a closed step is the step."""
     tokenizer = request.getfixturevalue(fixture)
     model = successor_model(tokenizer, {})
@@ -262,19 +260,19 @@ def test_a_step_ends_at_the_first_token_that_completes_it(request, fixture, sepa
     with torch.no_grad():  # every token is as likely as any other, but one in four holds a line end
         likelier = math.log(len(tokenizer) / sum(line_ends) / 4)
         model.lm_head.weight.copy_(torch.tensor(line_ends)[:, None] * likelier / math.sqrt(model.config.hidden_size))
-    generator = make(model, tokenizer, separator=separator, max_new_tokens=60)
+    generator = make(model, tokenizer, step_rule=rule, max_new_tokens=60)
     whole = generator.generate([[20, 30]] * 80, range(80))
     steps = generator.generate([[20, 30]] * 80, range(80), until="step")
     stops = {"step": 0, "eos": 0, "length": 0, "answer": 0}
     for end, step in zip(whole, steps, strict=True):
         stops[step.stop] += 1
         ids = [i for i in end.token_ids if i != tokenizer.eos_token_id]
-        first = next((k for k in range(1, len(ids) + 1) if complete_steps(tokenizer.decode(ids[:k]), separator)), None)
+        first = next((k for k in range(1, len(ids) + 1) if complete_steps(tokenizer.decode(ids[:k]), rule)), None)
         if first is None:
             assert step == end
             continue
         text = tokenizer.decode(ids[:first])
-        final = is_final(complete_steps(text, separator)[-1])
+        final = is_final(complete_steps(text, rule)[-1])
         assert (step.token_ids, step.text) == (tuple(ids[:first]), text)
         assert step.stop == ("answer" if final else "step")
     assert stops["step"] > 30
@@ -317,22 +315,32 @@ def test_equal_prefixes_are_read_once_and_finished_rows_leave(embedded):
 
 def test_the_name_changes_with_what_changes_the_samples(plain_tokenizer, tiny_llama):
     model = tiny_llama(len(plain_tokenizer))
-    settings = {"temperature": 0.8, "top_p": 0.9, "max_new_tokens": 30, "separator": "\n", "template": PROMPTS["plain"]}
+    settings = {
+        "temperature": 0.8,
+        "top_p": 0.9,
+        "max_new_tokens": 30,
+        "step_rule": "line",
+        "template": PROMPTS["plain"],
+    }
     name = make(model, plain_tokenizer, **settings).name
     assert re.fullmatch(r"tiny-[0-9a-f]{8}", name)
     for same in ({"batch_size": 3}, {"batch_size": 64}):
         assert make(model, plain_tokenizer, **settings, **same).name == name
     assert make(tiny_llama(len(plain_tokenizer)), plain_tokenizer, **settings).name == name
     others = [
-        {"temperature": 0.7}, {"top_p": 0.8}, {"max_new_tokens": 31}, {"separator": "\n\n"}, {"template": PROMPTS["chat"]}
-    ]  # fmt: skip
+        {"temperature": 0.7},
+        {"top_p": 0.8},
+        {"max_new_tokens": 31},
+        {"step_rule": "paragraph"},
+        {"template": PROMPTS["chat"]},
+    ]
     names = [make(model, plain_tokenizer, **settings | other).name for other in others]
     names += [make(tiny_llama(len(plain_tokenizer), seed=1), plain_tokenizer, **settings).name]
     assert len({name, *names}) == 7
 
 
 def test_prompt_and_steps_are_encoded_apart(merging_tokenizer, tiny_llama):
-    generator = make(tiny_llama(len(merging_tokenizer)), merging_tokenizer, separator="\n\n")
+    generator = make(tiny_llama(len(merging_tokenizer)), merging_tokenizer, step_rule="paragraph")
     ids = generator.encode("4", ["8.", "x"])
     assert merging_tokenizer.decode(ids) == "4\n8.\n\nx\n\n"
     assert merging_tokenizer.convert_ids_to_tokens(ids) == ["4", "Ċ", "8", ".ĊĊ", "x", "ĊĊ"]

@@ -32,7 +32,7 @@ def test_derive_seed_differs_wherever_the_place_differs():
 
 
 def test_only_the_prompt_begins_with_the_token_that_begins_texts(trimming_tokenizer):
-    text = TokenText(trimming_tokenizer, template=PromptTemplate(), separator="\n\n", end_ids=None)
+    text = TokenText(trimming_tokenizer, template=PromptTemplate(), step_rule="paragraph", end_ids=None)
     ids = text.encode("4", ["8.", "x"])
     assert trimming_tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "4", "Ċ", "8", ".ĊĊ", "x", "ĊĊ"]
 

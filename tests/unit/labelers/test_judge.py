@@ -6,7 +6,7 @@ import pytest
 
 from prm.encoding.prompts import PROMPTS
 from prm.generators import derive_seed
-from prm.generators.chat import UNCUT, Answer, ChatCritic, GeneratorCritic
+from prm.generators.chat import Answer, ChatCritic, GeneratorCritic
 from prm.generators.endpoint import Endpoint, EndpointError
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
@@ -265,7 +265,7 @@ def test_what_was_answered_before_an_error_is_committed(chat_server):
 
 def test_generator_critic_says_the_same_as_the_chat_server(faultless):
     critic = GeneratorCritic(
-        ScriptedGenerator(lambda prefix, seed: oracle(prefix, seed), separator=UNCUT), batch_size=3
+        ScriptedGenerator(lambda prefix, seed: oracle(prefix, seed), step_rule="whole"), batch_size=3
     )
     judge = Judge(cases(20), retries=10)
     answers = sorted(run(judge, critic), key=lambda answer: (answer.key, answer.index))
@@ -274,7 +274,7 @@ def test_generator_critic_says_the_same_as_the_chat_server(faultless):
 
 
 def test_generator_critic_counts_tokens_and_commits_whole_batches():
-    generator = ScriptedGenerator(lambda prefix, seed: says(2), separator=UNCUT)
+    generator = ScriptedGenerator(lambda prefix, seed: says(2), step_rule="whole")
     commits = []
     GeneratorCritic(generator, batch_size=2).ask(Judge(cases(5)).questions(), commits.append)
     assert [len(answers) for answers in commits] == [2, 2, 1]
@@ -284,7 +284,7 @@ def test_generator_critic_counts_tokens_and_commits_whole_batches():
 
 def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer):
     model = tiny_llama(len(plain_tokenizer))
-    settings = {"template": PROMPTS["chat"], "separator": UNCUT, "max_new_tokens": 5}
+    settings = {"template": PROMPTS["chat"], "step_rule": "whole", "max_new_tokens": 5}
     generator = HfGenerator(model, plain_tokenizer, name="tiny", **settings)
     assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
     # The question is longer than the 512 positions of this model.
@@ -295,7 +295,7 @@ def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer)
 def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
     ids = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
     stops = [
-        TokenText(plain_tokenizer, template=PROMPTS["chat"], separator=separator, end_ids=()).stop(ids, "end")
-        for separator in ("\n", UNCUT)
+        TokenText(plain_tokenizer, template=PROMPTS["chat"], step_rule=rule, end_ids=()).stop(ids, "end")
+        for rule in ("line", "whole")
     ]
     assert stops == ["answer", None]

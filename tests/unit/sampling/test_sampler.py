@@ -16,6 +16,7 @@ RECORD = {
     "top_p": 1.0,
     "max_new_tokens": 80,
     "prompt": "plain",
+    "step_rule": "line",
 }
 NOTHING = dict.fromkeys(RECORD)
 
@@ -56,10 +57,11 @@ def test_without_a_record_defaults_are_used_and_said():
         "top_p": 0.9,
         "max_new_tokens": 512,
         "prompt": "plain",
+        "step_rule": "line",
     }
     assert note == (
         "no record says how the traces were sampled; their labels will be sampled with temperature 1.0, top_p 0.9,"
-        " max_new_tokens 512, prompt plain"
+        " max_new_tokens 512, prompt plain, step_rule line"
     )
     with pytest.raises(ValueError, match="give it with --generator"):
         settle(flags(), None)
