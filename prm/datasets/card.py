@@ -27,38 +27,13 @@ from pathlib import Path
 from statistics import fmean
 
 import yaml
-from datasets import DatasetInfo, Features, List, Value
+from datasets import DatasetInfo, Features, Value
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
+from prm.storage.features import FEATURES
 from prm.storage.jsonl import file_hash
 from prm.storage.rows import LabeledRow
-
-FEATURES = Features(
-    {
-        "prompt": Value("string"),
-        "completions": List(Value("string")),
-        "labels": List(Value("bool")),
-        "values": List(Value("float64")),
-        "counts": List(List(Value("int64"))),
-        "semantics": Value("string"),
-        "method": Value("string"),
-        "labeler": Value("string"),
-        "id": Value("string"),
-        "problem_id": Value("string"),
-        "gold": Value("string"),
-        "level": Value("int64"),
-        "answer": Value("string"),
-        "correct": Value("bool"),
-        "finished": Value("bool"),
-        "num_tokens": Value("int64"),
-        "seed": Value("int64"),
-        "index": Value("int64"),
-        "generator": Value("string"),
-        "status": Value("string"),
-    }
-)
-"""Columns of a labeled row (`prm.storage.rows.labeled_to_row`)."""
 
 
 @dataclass

@@ -289,6 +289,25 @@ def test_trl(golden):
         golden("trl")
 
 
+@pytest.mark.parametrize(
+    ("steps", "left"), [(["a", " ", "c"], 1), (["", "b"], 0), (["a", "b", "\n"], 2), (["a", "", "", "d"], 1)]
+)
+def test_trl_a_blank_step_cuts_the_trace(steps, left):
+    labels = [True, False, True, None][: len(steps)]
+    values = [0.5, 0.0, 1.0, None][: len(steps)]
+    row = {"prompt": "Q", "completions": steps, "labels": labels, "values": values, "correct": True}
+    (made,) = one("trl", row, semantics="value")
+    assert brief([made]) == [("empty_step", steps[:left], labels[:left])]
+    assert (made["values"], made["counts"], made["correct"]) == (values[:left], None, None)
+    # It is skipped and counted like every row with a status, but the row must be whole.
+    with pytest.raises(ValueError, match="status empty_step"):
+        export_row("trl", made)
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* steps but \d labels"):
+        one("trl", row | {"labels": labels[1:]}, semantics="value")
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* is empty or not a string \(7\)"):
+        one("trl", row | {"completions": [*steps[:-1], 7]}, semantics="value")
+
+
 def test_rows_of_ours_pass_through_trl_unchanged(golden):
     rows = golden("prm800k")
     assert list(convert(zip("a" * len(rows), rows, strict=True), "trl")) == rows
