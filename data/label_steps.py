@@ -167,7 +167,7 @@ def write(
     # The file that a stopped run left must not be there beside the record of the finished one.
     Path(args.output).unlink(missing_ok=True)
     write_provenance(args.output, "data/label_steps.py", unlimited(args), [args.traces], **facts)
-    problems = {row.problem.id: row.problem for row in rows}
+    problems = {problem.id: problem for problem, _ in group_by_problem(rows)}
     results = [(trace.trace, labeled_to_row(problems[trace.trace.problem_id], trace)) for trace in labeled]
     results += [(row.trace, trace_to_row(row.problem, row.trace)) for row in rows if row.trace.status != "ok"]
     order = {problem_id: i for i, problem_id in enumerate(problems)}
