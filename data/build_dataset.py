@@ -74,8 +74,9 @@ def main(args: Arguments) -> None:
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     benchmarks = index_problems(tqdm(_benchmark_problems(args.against), desc="index", unit=" problems"), args.ngram)
-    removed, kept, semantics = _decide(args, benchmarks)
+    removed, kept, meanings = _decide(args, benchmarks)
     splits, sources = _write(args, output, removed, kept)
+    (semantics,) = meanings  # `_write` has ended a run that nothing is left of
 
     counts = Counter(reason["why"] for reason in removed.values())
     contaminated = Counter(reason["benchmark"] for reason in removed.values() if "benchmark" in reason)
@@ -123,9 +124,11 @@ def _rows(args: Arguments, stage: str) -> tqdm:
     return tqdm((row for path in args.labels for row in read_rows(path)), desc=stage, unit=" rows")
 
 
-def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict[str, str]], list[str], Semantics]:
+def _decide(
+    args: Arguments, benchmarks: BenchmarkIndex
+) -> tuple[dict[int, dict[str, str]], list[str], list[Semantics]]:
     """First pass. Returns why traces are left out, by their numbers, the names of the columns under `kept`, and what the
-    labels mean."""
+    labels mean (nothing if no trace has any)."""
     # No texts, only hashes: the files may be larger than memory.
     removed: dict[int, dict[str, str]] = {}
     seen: set[bytes] = set()  # traces
@@ -164,9 +167,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict
     if args.balance:
         keep = balanced(candidates, kinds=None if args.balance == "level" else 2)
         removed |= {number: unbalanced for number, *_ in candidates if number not in keep}
-    if not meanings:
-        raise SystemExit(f"none of {len(removed)} traces has labels; `status` in the rows says why")
-    return removed, list(kept), next(iter(meanings))
+    return removed, list(kept), list(meanings)
 
 
 def _write(
