@@ -195,10 +195,8 @@ def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[T
         groups.setdefault(row.problem.id, (row.problem, []))[1].append(row.trace)
     for problem, traces in groups.values():
         shared = set.intersection(*(set(trace.kept.items()) for trace in traces))
-        yield (
-            replace(problem, kept={name: text for name, text in traces[0].kept.items() if (name, text) in shared}),
-            traces,
-        )
+        kept = {name: text for name, text in traces[0].kept.items() if (name, text) in shared}
+        yield replace(problem, kept=kept), traces
 
 
 def kept_columns(where: str, row: Mapping[str, Any]) -> dict[str, str | None]:
