@@ -5,7 +5,8 @@ r"""load_problems: a name or a path -> problems.
     load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
     load_problems("problems.jsonl", "validation")           any JSON Lines, JSON, CSV or Parquet file
 
-A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. In
+A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. All
+other columns, such as a topic, are kept with the problem as texts, and so is a level that is not a whole number. In
 GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
@@ -26,7 +27,7 @@ from typing import Any
 
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
-from prm.storage.sources import HUB_NAMES, TEXT_FILES, read_rows
+from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
@@ -169,10 +170,12 @@ def _gold(where: str, row: dict[str, Any]) -> str:
 def _problem(where: str, row: dict[str, Any], gold: str, index: int, source: str, split: str) -> Problem:
     name = Path(source).stem if source.endswith((*TEXT_FILES, ".parquet")) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
-    level = row.get("level")
-    return Problem(
-        identifier, _column(where, row, PROMPT_COLUMNS), gold, name, level if isinstance(level, int) else None
-    )
+    prompt, level = _column(where, row, PROMPT_COLUMNS), cell_text(row.get("level"))
+    read = {"id", "answer", "split", next(column for column in PROMPT_COLUMNS if column in row)}
+    if level.isdecimal():
+        read.add("level")
+    kept = {column: cell_text(value) or None for column, value in row.items() if column not in read}
+    return Problem(identifier, prompt, gold, name, int(level) if level.isdecimal() else None, kept)
 
 
 def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -38,6 +38,28 @@ def test_a_level_in_words_is_no_number(write):
     assert load_problems(write(GOOD | {"level": "Level 5"}), "all")[0].level is None
 
 
+def test_other_columns_are_kept_as_texts(write):
+    columns = {"topic": "sums", "year": 2024.0, "tags": ["a", "b"], "note": None, "split": "test", "level": "Level 5"}
+    (problem,) = load_problems(write(GOOD | columns | {"id": 7, "question": "in other words"}), "all")
+    assert problem.id == "7"
+    assert problem.kept == {
+        "topic": "sums",
+        "year": "2024",
+        "tags": '["a", "b"]',
+        "note": None,
+        "level": "Level 5",
+        "question": "in other words",
+    }
+    assert load_problems(write(GOOD), "all")[0].kept == {}
+
+
+def test_a_level_from_a_table_is_a_number(tmp_path):
+    path = tmp_path / "problems.csv"
+    path.write_text("question,answer,level\nWhat is 2 + 2?,4,3\n")
+    (problem,) = load_problems(str(path), "all")
+    assert (problem.level, problem.kept) == (3, {})
+
+
 def test_answer_zero_is_an_answer(write):
     assert load_problems(write(GOOD | {"answer": 0}), "all")[0].answer == "0"
 
