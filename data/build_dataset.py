@@ -36,6 +36,7 @@ from prm.datasets.splits import split_of
 from prm.storage.provenance import write_provenance
 from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
 from prm.storage.sources import read_rows
+from prm.types import Semantics
 
 if TYPE_CHECKING:
     from prm.datasets.card import Split
@@ -73,13 +74,15 @@ def main(args: Arguments) -> None:
     output = Path(args.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     benchmarks = index_problems(tqdm(_benchmark_problems(args.against), desc="index", unit=" problems"), args.ngram)
-    removed, kept = _decide(args, benchmarks)
+    removed, kept, meanings = _decide(args, benchmarks)
     splits, sources = _write(args, output, removed, kept)
+    (semantics,) = meanings  # `_write` has ended a run that nothing is left of
 
     counts = Counter(reason["why"] for reason in removed.values())
     contaminated = Counter(reason["benchmark"] for reason in removed.values() if "benchmark" in reason)
     by_benchmark = {name: contaminated[name] for name in args.against}
-    facts = Facts(output.name, args.labels, sources, counts, by_benchmark, args.ngram, args.balance, args.license, kept)
+    decided = counts, by_benchmark, args.ngram, args.balance
+    facts = Facts(output.name, args.labels, sources, *decided, args.license, semantics, kept)
     (output / "README.md").write_text(dataset_card(splits, facts), encoding="utf-8")
     write_provenance(
         output,
@@ -121,15 +124,18 @@ def _rows(args: Arguments, stage: str) -> tqdm:
     return tqdm((row for path in args.labels for row in read_rows(path)), desc=stage, unit=" rows")
 
 
-def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict[str, str]], list[str]]:
-    """First pass. Returns why traces are left out, by their numbers, and the names of the columns under `kept`."""
+def _decide(
+    args: Arguments, benchmarks: BenchmarkIndex
+) -> tuple[dict[int, dict[str, str]], list[str], list[Semantics]]:
+    """First pass. Returns why traces are left out, by their numbers, the names of the columns under `kept`, and what the
+    labels mean (nothing if no trace has any)."""
     # No texts, only hashes: the files may be larger than memory.
     removed: dict[int, dict[str, str]] = {}
     seen: set[bytes] = set()  # traces
     matches: dict[bytes, dict[str, str] | None] = {}  # problem -> its benchmark, since a problem has many traces
     duplicate, unbalanced = {"why": "duplicate"}, {"why": "balance"}
     candidates: list[tuple[int, bytes, bytes, object]] = []  # for balancing, as `balanced` takes them
-    meanings: dict[str, str] = {}
+    meanings: dict[Semantics, str] = {}
     kept: dict[str, None] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
@@ -138,7 +144,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict
                 continue
             read = row_to_labeled(where, row, args.semantics)
             _check_semantics(meanings, read)
-            kept |= dict.fromkeys(row.get("kept") or ())
+            kept |= dict.fromkeys(read.labeled.trace.kept)
             key, problem = _trace_key(read), _hash(_unspaced(read.problem.prompt))
             # The search for common words is slow, so it runs once for each problem.
             if problem not in matches:
@@ -161,7 +167,7 @@ def _decide(args: Arguments, benchmarks: BenchmarkIndex) -> tuple[dict[int, dict
     if args.balance:
         keep = balanced(candidates, kinds=None if args.balance == "level" else 2)
         removed |= {number: unbalanced for number, *_ in candidates if number not in keep}
-    return removed, list(kept)
+    return removed, list(kept), list(meanings)
 
 
 def _write(
@@ -187,8 +193,7 @@ def _write(
                 # Every column of the card's header, in its order, even if it is null in all rows.
                 out = {column: written[column] for column in FEATURES}
                 if kept:
-                    its = row.get("kept") or {}
-                    out["kept"] = {column: its.get(column) for column in kept}
+                    out["kept"] = {column: read.labeled.trace.kept.get(column) for column in kept}
                 splits[name].add(read)
                 sources[read.problem.source, read.labeled.method] += 1
             files[name].write(json.dumps(out, ensure_ascii=False) + "\n")
@@ -202,7 +207,7 @@ def _write(
     return {name: split for name, split in splits.items() if split.traces}, sources
 
 
-def _check_semantics(meanings: dict[str, str], row: LabeledRow) -> None:
+def _check_semantics(meanings: dict[Semantics, str], row: LabeledRow) -> None:
     meanings.setdefault(row.labeled.semantics, row.where)
     if len(meanings) > 1:
         (first, where), (second, other) = meanings.items()

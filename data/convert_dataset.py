@@ -74,10 +74,13 @@ class Arguments:
         default=None, metadata={"help": "columns: one step, in a table with a row per step; needs --id_column"}
     )
     labels_column: str | None = field(default=None, metadata={"help": "columns: a label per step"})
-    good: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean a good step"})
-    bad: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean a bad step"})
+    good: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean good"})
+    bad: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean bad"})
     unlabeled: list[str] = field(
         default_factory=list, metadata={"help": "columns: values that mean no label; null and empty always do"}
+    )
+    outcome_column: str | None = field(
+        default=None, metadata={"help": "columns: whether the whole trace is right, instead of labels; trains an ORM"}
     )
     first_error_column: str | None = field(
         default=None, metadata={"help": "columns: number of the first wrong step, instead of labels"}
@@ -110,12 +113,12 @@ def main(args: Arguments) -> None:
     facts: dict[str, Any] = {"rows": rows.n, "seconds": time.monotonic() - started, **counts}
     write_provenance(args.output, "data/convert_dataset.py", args, [args.input], **facts)
     written = sum(counts["statuses"].values()) - sum(counts["left_out"].values())
-    steps = counts["labels"]["good"] + counts["labels"]["bad"]
+    labels = counts["labels"]["good"] + counts["labels"]["bad"]
     print(f"{args.output}: {rows.n} rows read, {written} traces written")
     print(f"status: {_listed(counts['statuses'])}")
-    print(
-        f"steps of ok traces: {_listed(counts['labels'])}; {counts['labels']['good'] / max(1, steps):.1%} of labels good"
-    )
+    labeled = "outcomes" if args.outcome_column else "steps"
+    good = counts["labels"]["good"] / max(1, labels)
+    print(f"{labeled} of ok traces: {_listed(counts['labels'])}; {good:.1%} of labels good")
     if counts["left_out"]:
         print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
 
@@ -153,7 +156,8 @@ def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) 
     for row in traces:
         counts["statuses"][row["status"]] += 1
         if row["status"] == "ok":
-            counts["labels"].update(names[label] for label in row["labels"])
+            labels = row["labels"][:1] if row["semantics"] == "outcome" else row["labels"]
+            counts["labels"].update(names[label] for label in labels)
         yield row
 
 

@@ -87,7 +87,10 @@ def main(args: Arguments) -> None:
         return
     # Traces with another status than `ok` are not labeled; they go to the output as they are.
     rows = read_traces(args.traces)
-    groups = list(group_by_problem([row for row in rows if row.trace.status == "ok"]))
+    usable = [row for row in rows if row.trace.status == "ok"]
+    if without := [row.where for row in usable if not row.problem.answer]:
+        sys.exit(f"{without[0]}: no `gold`, against which rollouts are checked; add the gold answer, or remove the row")
+    groups = list(group_by_problem(usable))
     units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
     options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -173,7 +176,7 @@ def write(
     # The file that a stopped run left must not be there beside the record of the finished one.
     Path(args.output).unlink(missing_ok=True)
     write_provenance(args.output, "data/label_steps.py", unlimited(args), [args.traces], **facts)
-    problems = {row.problem.id: row.problem for row in rows}
+    problems = {problem.id: problem for problem, _ in group_by_problem(rows)}
     results = [(trace.trace, labeled_to_row(problems[trace.trace.problem_id], trace)) for trace in labeled]
     results += [(row.trace, trace_to_row(row.problem, row.trace)) for row in rows if row.trace.status != "ok"]
     order = {problem_id: i for i, problem_id in enumerate(problems)}

@@ -5,8 +5,9 @@ r"""Search on test problems: any set of methods, each a strategy with its verifi
 Methods that choose among independent samples share one pool, so they are compared on the same candidates and nothing is
 sampled twice. Problems are searched in chunks. What generator and verifiers answered is on disk at once: a run that was
 killed goes on where it stopped, and a later run with other methods or verifiers takes it with `--reuse` instead of sampling.
+`--max_tokens` and `--max_hours` stop a run early, `--estimate` says what it would take.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
+Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems); other columns are kept in the rows
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
@@ -17,6 +18,7 @@ Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, con
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -30,6 +32,7 @@ from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.evaluation.search_runs import FORMAT
 from prm.generators.arguments import GeneratorArguments
+from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
 from prm.search.driver import search
 from prm.search.methods import Method, default_methods, parse_method
 from prm.storage.answered_requests import AnsweredRequests
@@ -37,12 +40,12 @@ from prm.storage.journal import Journal
 from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
-from prm.types import Budget
+from prm.types import Budget, Cost
 from prm.verifiers import Verifier, find_verifier
 
 
 @dataclass(kw_only=True)
-class Arguments(GeneratorArguments):
+class Arguments(GeneratorArguments, LimitArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(
@@ -64,6 +67,7 @@ class Arguments(GeneratorArguments):
 
 def main(args: Arguments) -> None:
     started = time.monotonic()
+    limits = args.limits()
     output_dir = Path(args.output_dir)
     problems = load_problems(args.problems, args.split, args.limit)
     if not problems:
@@ -85,31 +89,55 @@ def main(args: Arguments) -> None:
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
     asked |= {"seed": args.seed, "input": file_hash(args.problems) if Path(args.problems).is_file() else None}
-    header = {k: v for k, v in asdict(args).items() if k not in ("output_dir", "batch_size", "reuse")} | asked
+    settings = asdict(unlimited(args))
+    header = {k: v for k, v in settings.items() if k not in ("output_dir", "batch_size", "reuse")} | asked
     header |= {
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
     }
     journal = Journal(output_dir / "results.journal", header)
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
-    if len(journal.done) == len(chunks) and results.exists() and meta.exists():
+    # The files of a run that a limit stopped may be there, too: meta.json, written last, says that problems are missing.
+    written = results.exists() and meta.exists() and not json.loads(meta.read_text()).get("unfinished_problems")
+    if len(journal.done) == len(chunks) and written:
         print(f"{output_dir} is complete already")
         return
 
+    work = list(enumerate(chunks))
+    if args.estimate:
+        work = pilot(work)
+    searches = [(method, verifiers[method.verifier] if method.verifier else None) for method in methods]
+    costs: dict[str, Cost] = {}
     done = sum(len(chunks[number]) for number in journal.done)
     with tqdm(total=len(problems) * len(methods), initial=done * len(methods), unit="search", desc="search") as bar:
-        for number, chunk in enumerate(chunks):
-            if number in journal.done:
+        for number, chunk in work:
+            if number in journal.done and not args.estimate:
                 continue
             answered = AnsweredRequests(output_dir / "requests" / f"{number}.journal", asked)
             if args.reuse:
                 answered.take(Path(args.reuse) / "requests" / f"{number}.journal", asked)
-            found = []
-            for method in methods:
-                verifier = verifiers[method.verifier] if method.verifier else None
-                found.append(search(method, chunk, generator, verifier, budget, args.seed, answered, bar.update))
-            rows = [results_to_row(problem, its, answers.group) for problem, *its in zip(chunk, *found, strict=True)]
-            journal.append(number, rows)
+            if number not in journal.done:
+                try:
+                    found = [
+                        search(method, chunk, generator, verifier, budget, args.seed, answered, bar.update, limits)
+                        for method, verifier in searches
+                    ]
+                except LimitReached:
+                    break
+                rows = [
+                    results_to_row(problem, its, answers.group) for problem, *its in zip(chunk, *found, strict=True)
+                ]
+                journal.append(number, rows)
+            costs |= {problem.id: answered.costs[problem.id] for problem in chunk}
+
+    if args.estimate:
+        print(search_report(costs, len(problems), args.price_per_million_tokens))
+        return
+    unfinished = sum(len(chunk) for number, chunk in enumerate(chunks) if number not in journal.done)
+    if unfinished:
+        print(stopped(limits, unfinished, len(problems)))
+    if not journal.done:
+        return
     write_jsonl(results, journal.rows())
 
     facts: dict[str, Any] = {
@@ -129,9 +157,10 @@ def main(args: Arguments) -> None:
             for name, verifier in verifiers.items()
         },
         "seconds": time.monotonic() - started,
+        "unfinished_problems": unfinished,
     }
-    write_provenance(output_dir, "eval/run_search.py", args, [args.problems], **facts)
-    print(f"{output_dir}: {len(problems)} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
+    write_provenance(output_dir, "eval/run_search.py", unlimited(args), [args.problems], **facts)
+    print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
 
 
 def named_path(text: str) -> tuple[str, str]:

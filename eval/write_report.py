@@ -35,6 +35,7 @@ from prm.evaluation.tables import (
     as_markdown,
     as_text,
     budget_table,
+    group_table,
     level_table,
     method_table,
     verifier_table,
@@ -60,6 +61,9 @@ class Arguments:
     seconds: float | None = field(
         default=None, metadata={"help": "duration of the whole pipeline, to be shown instead of the search's"}
     )
+    group_by: str | None = field(
+        default=None, metadata={"help": "a column of the problems, such as topic: adds accuracy by its values"}
+    )
     report_to: Literal["wandb"] | None = field(
         default=None, metadata={"help": "also log the report as a W&B run that uses the verifiers"}
     )
@@ -80,7 +84,7 @@ def main(args: Arguments) -> None:
         sys.exit(
             f"error: no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
         )
-    summary = summarize(run)
+    summary = summarize(run, args.group_by)
     if args.seconds is not None:
         summary["seconds"] = args.seconds
 
@@ -128,6 +132,11 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
     if summary["by_level"]:
         note = "A level has few problems: the picture shows how wide its intervals are."
         found.insert(-1, ("Accuracy by difficulty level", level_table(summary), note))
+    if "groups" in summary:
+        note = (
+            "Each value with its 95% interval; where intervals are wide, the differences between values may be chance."
+        )
+        found.insert(-1, (f"Accuracy by {summary['group_by']}", group_table(summary), note))
     return found
 
 
@@ -171,7 +180,8 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
     if summary["by_level"]:
         pictures["Accuracy by difficulty level"] = picture("by_level.png", "Accuracy by difficulty level")
     tables = "\n".join(
-        f"<h2>{heading}</h2>\n{as_html(table)}\n<p class=note>{html.escape(note)}</p>\n{pictures.get(heading, '')}"
+        f"<h2>{html.escape(heading)}</h2>\n{as_html(table)}\n<p class=note>{html.escape(note)}</p>\n"
+        + pictures.get(heading, "")
         for heading, table, note in sections(summary)
     )
     fields = {

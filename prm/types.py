@@ -34,7 +34,8 @@ One labeled trace of the embedded problem set (three steps, the second one wrong
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 Semantics = Literal["value", "correctness", "outcome"]
@@ -65,6 +66,8 @@ class Problem:
     source: str
     level: int | None = None
     """Difficulty as the source states it (arithmetic: the number of operations); None where it states none."""
+    kept: Mapping[str, str | None] = field(default_factory=dict, compare=False)
+    """Other columns of its source, such as topics: nothing here reads them, rows and reports carry them."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,10 @@ class Trace:
     """Fingerprint of the generator that wrote it."""
     finished: bool = True
     """False if it was cut at a token limit before it ended."""
-    num_tokens: int = 0
-    """Tokens the generator sampled for it, end tokens included."""
-    seed: int = 0
+    num_tokens: int | None = None
+    """Tokens the generator sampled for it, end tokens included; None if nobody counted them."""
+    seed: int | None = None
+    """With which it was sampled; None if it was not sampled here."""
     index: int = 0
     """Number of this trace among those of its problem."""
     status: str = "ok"
@@ -92,6 +96,8 @@ class Trace:
     search is still writing it. Judges (`prm.labelers.judge`, `.consensus`) and `prm.conversions` have more."""
     step_rule: StepRule | None = None
     """How its text was divided into steps; None if nobody says."""
+    kept: Mapping[str, str | None] = field(default_factory=dict, compare=False)
+    """Other columns of its row, such as annotators; as those of a problem."""
 
     def __post_init__(self) -> None:
         _check_steps(self.problem_id, self.steps)

@@ -136,6 +136,20 @@ def tiny_qwen2():
     return make
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """`clock("2031-03-01")`: the day on which chat templates are rendered from now on."""
+    import datetime
+
+    def set_day(day: str) -> None:
+        class Clock:
+            now = staticmethod(lambda: datetime.datetime.fromisoformat(day))
+
+        monkeypatch.setattr("transformers.utils.chat_template_utils.datetime", Clock)
+
+    return set_day
+
+
 @pytest.fixture(params=[False, True], ids=["no_avx512_bf16", "avx512_bf16"])
 def avx512_bf16(request, monkeypatch) -> bool:
     """What bitsandbytes is told of the processor, whatever it is: with avx512_bf16 its 4-bit layers pack their weights.

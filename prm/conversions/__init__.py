@@ -72,6 +72,8 @@ def export_row(target: str, row: Row) -> Row:
     if row.get("status", "ok") != "ok":
         raise ValueError(f"status {row['status']}")
     labeled = row_to_labeled("row", row, row.get("semantics")).labeled
+    if labeled.semantics == "outcome":
+        raise ValueError("its label is the outcome of the whole trace, and the format has labels of steps")
     labeled_to = max((i for i, label in enumerate(labeled.labels, 1) if label is not None), default=0)
     labels = [label for label in labeled.labels[:labeled_to] if label is not None]
     if not labels or len(labels) < labeled_to:

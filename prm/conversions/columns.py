@@ -18,6 +18,8 @@ Decisions:
 - A cell is a list (JSON, Parquet), a text with a list in it (`["a", "b"]`, as a CSV file has it), or another text. That of
   the steps is split at the separator, and blank pieces are no steps; that of the labels at white space and , ; |
 - Steps after the first error have no label, because nobody judged them.
+- Of an outcome (the whole trace is right or wrong), every step has the label, and the trace is `correct` or not: an ORM
+  learns from such rows, a PRM refuses them.
 - Problems are named after the table and their text. The columns of `keep`, and that of the ids, stay with the trace as
   texts under `kept`.
 """
@@ -28,14 +30,14 @@ import ast
 import difflib
 import itertools
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prm.conversions.rows import Row, labeled_row, question
-from prm.types import Semantics, labels_to_first_error
+from prm.storage.sources import cell_text
+from prm.types import labels_to_first_error
 
 NULL = "null"
 _LABEL_SEPARATOR = re.compile(r"[\s,;|]+")
@@ -49,8 +51,9 @@ class Columns:
         ValueError: something is missing or contradicts something else; the message names the flags.
     """
 
-    semantics: Semantics
     prompt_column: str
+    semantics: Literal["value", "correctness"] | None = None
+    """What labels of steps mean; None if there are only outcomes."""
     steps_column: str | None = None
     """All steps of a trace."""
     separator: str | None = None
@@ -59,10 +62,12 @@ class Columns:
     """One step, in a table with a row per step; the rows of a trace follow each other and have one id."""
     labels_column: str | None = None
     """A label per step (with `step_column`: the label of the row's step)."""
+    outcome_column: str | None = None
+    """Whether the whole trace ended right (with `step_column`: in the first row of the trace)."""
     good: Sequence[Any] = ()
     bad: Sequence[Any] = ()
     unlabeled: Sequence[Any] = ()
-    """Values for a step without a label, besides null."""
+    """Values for a step (or an outcome) without a label, besides null."""
     first_error_column: str | None = None
     """The number of the first wrong step."""
     first_error_base: int | None = None
@@ -76,10 +81,14 @@ class Columns:
     """Of the table, for the ids of its problems."""
 
     def __post_init__(self) -> None:
+        kinds = (self.labels_column, self.first_error_column, self.outcome_column)
         wrong = {
             "--prompt_column is missing": not self.prompt_column,
             "--semantics is missing: `correctness` = a good step is right, `value` = after a good step, the trace can still"
-            " end right": not self.semantics,
+            " end right": not self.semantics and not self.outcome_column,
+            "--semantics is about labels of steps; leave it out with --outcome_column": (
+                self.semantics and self.outcome_column
+            ),
             "give one of --steps_column (all steps in one cell) and --step_column (a row per step)": (
                 bool(self.steps_column) == bool(self.step_column)
             ),
@@ -87,13 +96,12 @@ class Columns:
                 self.step_column and not self.id_column
             ),
             "--separator divides the text of --steps_column; leave it out": self.step_column and self.separator,
-            "give one of --labels_column (a label per step) and --first_error_column (a number)": (
-                bool(self.labels_column) == bool(self.first_error_column)
+            "give one of --labels_column (a label per step), --first_error_column (a number) and --outcome_column (right or"
+            " wrong, of a whole trace)": sum(map(bool, kinds)) != 1,
+            "--labels_column and --outcome_column need --good and --bad: the values that mean good and bad": (
+                (self.labels_column or self.outcome_column) and not (self.good and self.bad)
             ),
-            "--labels_column needs --good and --bad: the values that mean a good and a bad step": (
-                self.labels_column and not (self.good and self.bad)
-            ),
-            "--good, --bad and --unlabeled belong to --labels_column; leave them out": (
+            "--good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out": (
                 self.first_error_column and (self.good or self.bad or self.unlabeled)
             ),
             "--first_error_column needs --first_error_base: 0 or 1, the number of the first step": (
@@ -103,7 +111,7 @@ class Columns:
                 self.first_error_column and not self.no_error
             ),
             "--first_error_base and --no_error belong to --first_error_column; leave them out": (
-                self.labels_column and (self.first_error_base is not None or self.no_error)
+                not self.first_error_column and (self.first_error_base is not None or self.no_error)
             ),
         }
         if errors := [message for message, holds in wrong.items() if holds]:
@@ -116,16 +124,17 @@ class Columns:
 def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
     prompt, steps, labels = read(where, row, columns)
     names = dict.fromkeys([*columns.keep, *([columns.id_column] if columns.id_column else [])])
-    made = labeled_row(
+    yield labeled_row(
         columns.name,
         prompt,
         steps,
         labels,
-        semantics=columns.semantics,
+        semantics=columns.semantics or "outcome",
         method="own labels",
-        gold=_text(_cell(where, row, columns.gold_column)) if columns.gold_column else "",
+        gold=cell_text(_cell(where, row, columns.gold_column)) if columns.gold_column else "",
+        correct=labels[0] if columns.outcome_column and labels else None,
+        kept={name: cell_text(_cell(where, row, name)) or None for name in names},
     )
-    yield made | ({"kept": {name: _text(_cell(where, row, name)) or None for name in names}} if names else {})
 
 
 def group_steps(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple[str, Row]]:
@@ -141,7 +150,7 @@ def group_steps(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[t
         columns.id_column,
     )
     seen = set()
-    for key, its_rows in itertools.groupby(rows, lambda pair: _text(_cell(pair[0], pair[1], id_column))):
+    for key, its_rows in itertools.groupby(rows, lambda pair: cell_text(_cell(pair[0], pair[1], id_column))):
         group = list(its_rows)
         where, first = group[0]
         if not key:
@@ -160,10 +169,13 @@ def group_steps(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[t
 
 def read(where: str, row: Row, columns: Columns) -> tuple[str, list[str], tuple[bool | None, ...]]:
     """(problem, steps, a label per step) of the row of a trace."""
-    prompt = question(where, _text(_cell(where, row, columns.prompt_column)))
+    prompt = question(where, cell_text(_cell(where, row, columns.prompt_column)))
     steps = _steps(where, row, columns)
     if columns.first_error_column:
         return prompt, steps, labels_to_first_error(len(steps), _first_error(where, row, columns, len(steps)))
+    if columns.outcome_column:
+        cell = _cell(where, row, columns.outcome_column)
+        return prompt, steps, tuple(_meanings(where, columns.outcome_column, [cell], columns)) * len(steps)
     labels = _labels(where, row, columns)
     if len(labels) != len(steps):
         raise ValueError(
@@ -204,7 +216,12 @@ def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
     cell = _cell(where, row, columns.labels_column)
     values = _list(cell)
     if values is None:
-        values = [piece for piece in _LABEL_SEPARATOR.split(_text(cell)) if piece]
+        values = [piece for piece in _LABEL_SEPARATOR.split(cell_text(cell)) if piece]
+    return tuple(_meanings(where, columns.labels_column, values, columns))
+
+
+def _meanings(where: str, name: str | None, values: Sequence[Any], columns: Columns) -> list[bool | None]:
+    """What the values of column `name` mean."""
     meanings: dict[str, bool | None] = {NULL: None}
     for meaning, its_values in ((None, columns.unlabeled), (True, columns.good), (False, columns.bad)):
         meanings |= {_word(value): meaning for value in its_values}
@@ -212,11 +229,11 @@ def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
     for i, (word, value) in enumerate(zip(words, values, strict=True)):
         if word not in meanings:
             raise ValueError(
-                f"{where}: label {i} of column {columns.labels_column!r} is {value!r}, which is neither in --good"
+                f"{where}: label {i} of column {name!r} is {value!r}, which is neither in --good"
                 f" {_listed(columns.good)} nor in --bad {_listed(columns.bad)} nor in --unlabeled"
                 f" {_listed((*columns.unlabeled, NULL))}"
             )
-    return tuple(meanings[word] for word in words)
+    return [meanings[word] for word in words]
 
 
 def _first_error(where: str, row: Row, columns: Columns, steps: int) -> int:
@@ -254,18 +271,9 @@ def _list(cell: Any) -> list[Any] | None:
     return cell if isinstance(cell, list) else None
 
 
-def _text(value: Any) -> str:
-    """A value of any type as text; nothing for null. A whole number has no decimals, as pandas adds them."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
 def _word(value: Any) -> str:
     """A value as it is compared."""
-    word = re.sub(r"^(-?\d+)\.0+$", r"\1", _text(value).casefold())
+    word = re.sub(r"^(-?\d+)\.0+$", r"\1", cell_text(value).casefold())
     return NULL if word in ("", "none", "nan") else word
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prm.storage.rows import labeled_to_row
@@ -27,6 +27,7 @@ def labeled_row(
     finished: bool = True,
     generator: str = "unknown",
     status: str = "ok",
+    kept: Mapping[str, str | None] | None = None,
 ) -> Row:
     """A row as described in data/README.md. Traces of one problem are numbered later (`prm.conversions.convert`).
 
@@ -43,7 +44,7 @@ def labeled_row(
     if status != "ok":
         correct = None  # with an outcome, an ORM would be trained on it
     problem_id = f"{source}/{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
-    trace = Trace(problem_id, tuple(steps), answer, correct, generator, finished, status=status)
+    trace = Trace(problem_id, tuple(steps), answer, correct, generator, finished, status=status, kept=kept or {})
     soft: Any = None if values is None else tuple(values)  # a step without a label may have no value either
     labeled = LabeledTrace(trace, tuple(labels), soft, None, method, semantics)
     return labeled_to_row(Problem(problem_id, prompt, gold, source), labeled)

@@ -2,8 +2,9 @@
 
     {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 5", "#### 5"], "labels": [false, false]}
 
-Such a row does not say what its labels mean, so `semantics` has to be given. Note that `trl-lib/prm800k` silently counts
-neutral and missing ratings as bad (converter of TRL 1.13); `prm.conversions.prm800k` reads the raw files.
+Such a row does not say what its labels mean, so `semantics` has to be given. A trace is cut before a blank step (status
+`empty_step`). Note that `trl-lib/prm800k` silently counts neutral and missing ratings as bad (converter of TRL 1.13);
+`prm.conversions.prm800k` reads the raw files.
 """
 
 from __future__ import annotations
@@ -11,16 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from prm.conversions.rows import Row
-from prm.storage.rows import labeled_to_row, row_to_labeled, row_to_trace
+from prm.storage.rows import labeled_to_row, need, row_to_labeled, row_to_trace
 from prm.types import Semantics
 
 
 def import_row(where: str, row: Row, semantics: Semantics | None = None) -> Iterator[Row]:
-    if row.get("status", "ok") == "ok":
-        labeled = row_to_labeled(where, row, semantics)
-        yield labeled_to_row(labeled.problem, labeled.labeled)
-    else:
+    if row.get("status", "ok") != "ok":
         yield row | {"problem_id": row_to_trace(where, row).problem.id}
+        return
+    # The whole row is checked, blank steps included, before it is cut.
+    steps = need(where, row, "completions", list)
+    blank = [isinstance(step, str) and not step.strip() for step in steps]
+    filled = ["(blank)" if is_blank else step for step, is_blank in zip(steps, blank, strict=True)]
+    labeled = row_to_labeled(where, row | {"completions": filled}, semantics)
+    made = labeled_to_row(labeled.problem, labeled.labeled)
+    if True in blank:
+        per_step = ("completions", "labels", "values", "counts")
+        made |= {name: made[name] and made[name][: blank.index(True)] for name in per_step}
+        made |= {"status": "empty_step", "correct": None}  # with an outcome, an ORM would be trained on it
+    yield made
 
 
 def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row:

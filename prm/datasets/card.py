@@ -27,38 +27,21 @@ from pathlib import Path
 from statistics import fmean
 
 import yaml
-from datasets import DatasetInfo, Features, List, Value
+from datasets import DatasetInfo, Features, Value
 from datasets.info import DatasetInfosDict
 from huggingface_hub import DatasetCardData
 
+from prm.storage.features import FEATURES
 from prm.storage.jsonl import file_hash
 from prm.storage.rows import LabeledRow
+from prm.types import Semantics
 
-FEATURES = Features(
-    {
-        "prompt": Value("string"),
-        "completions": List(Value("string")),
-        "labels": List(Value("bool")),
-        "values": List(Value("float64")),
-        "counts": List(List(Value("int64"))),
-        "semantics": Value("string"),
-        "method": Value("string"),
-        "labeler": Value("string"),
-        "id": Value("string"),
-        "problem_id": Value("string"),
-        "gold": Value("string"),
-        "level": Value("int64"),
-        "answer": Value("string"),
-        "correct": Value("bool"),
-        "finished": Value("bool"),
-        "num_tokens": Value("int64"),
-        "seed": Value("int64"),
-        "index": Value("int64"),
-        "generator": Value("string"),
-        "status": Value("string"),
-    }
-)
-"""Columns of a labeled row (`prm.storage.rows.labeled_to_row`)."""
+MEANINGS: dict[Semantics, str] = {
+    "value": "a label says whether the trace can still end right after the step, by rollouts: good if one of them does, and"
+    " `values` has the share that do, where it is known",
+    "correctness": "a label says whether the step itself is right, as people or a judge see it",
+    "outcome": "a label says whether the whole trace ends right, so all steps of a trace have the same one",
+}
 
 
 @dataclass
@@ -94,6 +77,7 @@ class Facts:
     ngram: int
     balance: str | None
     license: str | None
+    semantics: Semantics
     kept: Sequence[str] = ()
     """Columns of the source under `kept`, all of them texts."""
 
@@ -109,6 +93,8 @@ def dataset_card(splits: dict[str, Split], facts: Facts) -> str:
         + "\n".join(_row(name, split) for name, split in splits.items()),
         "A hash of the problem's text decides its split, so no problem is in two splits. If traces with a bad step are"
         " longer than those without, a verifier can learn the length instead.",
+        "## Labels",
+        f"They mean `{facts.semantics}`: {MEANINGS[facts.semantics]}. A null is a step without a label.",
         "## Sources",
         "| source | labels by | traces |\n|---|---|---|\n"
         + "\n".join(f"| {source} | {method} | {count} |" for (source, method), count in sorted(facts.sources.items())),

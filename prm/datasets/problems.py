@@ -5,12 +5,14 @@ r"""load_problems: a name or a path -> problems.
     load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
     load_problems("problems.jsonl", "validation")           any JSON Lines, JSON, CSV or Parquet file
 
-A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. In
+A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. All
+other columns, such as a topic, are kept with the problem as texts, and so is a level that is not a whole number. In
 GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
 
-If the rows of a file have a `split` column (train, validation, test, val, valid or dev), it decides. A file without it,
+A row whose gold answer is empty cannot be sampled for or searched: it is left out, and a warning names it. If the rows of a
+file have a `split` column (train, validation, test, val, valid or dev), it decides. A file without it,
 or a hub data set without a split of that name, is split by a hash of the problem's text (`prm.datasets.splits`), so train
 rows can never be among the test rows. `split="all"` takes every row.
 """
@@ -18,13 +20,14 @@ rows can never be among the test rows. `split="all"` takes every row.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
-from prm.storage.sources import HUB_NAMES, TEXT_FILES, read_rows
+from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
@@ -39,11 +42,14 @@ SPLIT_NAMES = {
 }
 """Value of a `split` column, in any case -> our name of the split."""
 
+NAMED = 5
+"""A warning names so many rows at most."""
+
 _CALCULATOR = re.compile(r"<<.*?>>")
 
 
 def load_problems(source: str, split: str = "test", limit: int | None = None) -> list[Problem]:
-    """Problems of one split, in file order (arithmetic: levels in rotation).
+    """Problems of one split that have a gold answer, in file order (arithmetic: levels in rotation).
 
     Args:
         source: `arithmetic`, a hub name, or the path of a JSON Lines file.
@@ -52,21 +58,33 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: a broken line, a missing column, an empty answer, a repeated id, a `split` column that only some rows
-            have or whose value is no split; names file, line and value.
+        ValueError: a broken line, a missing column, no row with an answer, a repeated id, a `split` column that only some
+            rows have or whose value is no split; names file, line and value.
     """
     if source == "arithmetic":
         if limit is None:
             raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
         return arithmetic.load(split, limit)
     problems: dict[str, Problem] = {}
+    without_gold: list[str] = []
     for i, (where, row) in enumerate(_rows(source, split)):
-        problem = _problem(where, row, i, source, split)
+        gold = _gold(where, row)
+        if not gold:
+            without_gold.append(where)
+            continue
+        problem = _problem(where, row, gold, i, source, split)
         if problem.id in problems:
             raise ValueError(
                 f"{where}: an earlier row has the id {problem.id!r}, too; make ids unique or leave them out"
             )
         problems[problem.id] = problem
+    if without_gold:
+        named = ", ".join(without_gold[:NAMED]) + (", ..." if len(without_gold) > NAMED else "")
+        rows = len(without_gold) + len(problems)
+        without = f"{source}: {len(without_gold)} of {rows} rows have an empty gold answer ({named})"
+        if not problems:
+            raise ValueError(f"{without}; fill the column `answer`")
+        warnings.warn(f"{without} and are left out", stacklevel=2)
     return list(problems.values())[:limit]
 
 
@@ -142,16 +160,22 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
     return rows, wanted
 
 
-def _problem(where: str, row: dict[str, Any], index: int, source: str, split: str) -> Problem:
-    answer = _column(where, row, ("answer",)).split("####")[-1].strip()
-    if not answer:
-        raise ValueError(f"{where}: no answer after ####: {row['answer']!r}; add it or remove the row")
+def _gold(where: str, row: dict[str, Any]) -> str:
+    """The gold answer of a row, in GSM8K's form what follows `####`; empty if it has none."""
+    if "answer" in row and (row["answer"] is None or not str(row["answer"]).strip()):
+        return ""
+    return _column(where, row, ("answer",)).split("####")[-1].strip()
+
+
+def _problem(where: str, row: dict[str, Any], gold: str, index: int, source: str, split: str) -> Problem:
     name = Path(source).stem if source.endswith((*TEXT_FILES, ".parquet")) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
-    level = row.get("level")
-    return Problem(
-        identifier, _column(where, row, PROMPT_COLUMNS), answer, name, level if isinstance(level, int) else None
-    )
+    prompt, level = _column(where, row, PROMPT_COLUMNS), cell_text(row.get("level"))
+    read = {"id", "answer", "split", next(column for column in PROMPT_COLUMNS if column in row)}
+    if level.isdecimal():
+        read.add("level")
+    kept = {column: cell_text(value) or None for column, value in row.items() if column not in read}
+    return Problem(identifier, prompt, gold, name, int(level) if level.isdecimal() else None, kept)
 
 
 def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -8,12 +8,25 @@ A `PromptTemplate` is data: it is saved with a checkpoint, so that sampling, tra
 
 Zero-shot chain of thought is from Kojima et al. 2022 (arXiv:2205.11916), few-shot from Wei et al. 2022
 (arXiv:2201.11903); the examples below are our own.
+
+Some chat templates ask for today's date (Llama 3.2, SmolLM3, Granite, gpt-oss). Then a verifier would score the same trace
+differently tomorrow, and the rollouts in a store would not be found again. Here no template reads the clock: the date is a
+setting of the template (`date`), the same on every day unless it is changed, and it is saved with all the others.
+
+    'Today is {{ strftime_now("%d %b %Y") }}.'   ->   'Today is {{ '26 Jul 2024' }}.'
+
+Left out: templates that would still read differently from one time to the next, which are refused.
 """
 
 from __future__ import annotations
 
+import datetime
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
 
 from prm.types import StepRule
 
@@ -42,6 +55,11 @@ Three shirts cost 3 * 20 = $60.
 Q: {prompt}
 A: """
 
+_CLOCK_CALL = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
+_CHANGING = re.compile(r"strftime_now(?!\s+is\b)|\|\s*random\b|\blipsum\b")
+"""What gives another text at another time. `strftime_now is defined` only asks whether there is a clock."""
+_COMMENT = re.compile(r"\{#.*?#\}", re.DOTALL)
+
 
 @dataclass(frozen=True)
 class PromptTemplate:
@@ -52,12 +70,18 @@ class PromptTemplate:
     """Make `text` a user message of the tokenizer's chat template, up to the start of the assistant's turn."""
     system: str | None = None
     """System message; needs `chat`."""
+    date: str = "2024-07-26"
+    """The day that a chat template is told if it asks; the default is the one that Llama 3.2 names if there is no clock."""
 
     def __post_init__(self) -> None:
         if "{prompt}" not in self.text:
             raise ValueError(f"prompt template {self.text!r} has no {{prompt}}")
         if self.system is not None and not self.chat:
             raise ValueError("a system message needs chat: true")
+        try:
+            datetime.date.fromisoformat(self.date)
+        except ValueError as error:
+            raise ValueError(f"date {self.date!r} of a prompt template is no day such as 2024-07-26") from error
 
     @property
     def step_rule(self) -> StepRule:
@@ -69,18 +93,59 @@ class PromptTemplate:
         return self.text.replace("{prompt}", prompt)
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-        """Token ids of the rendered prompt. They begin with a BOS token only if the tokenizer itself adds one."""
+        """Token ids of the rendered prompt. They begin with a BOS token only if the tokenizer itself adds one.
+
+        Raises:
+            ValueError: `chat`, and the tokenizer has no chat template, or one that cannot be rendered or not be fixed.
+        """
         text = self.render(prompt)
         if not self.chat:
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             return [*bos(tokenizer), *ids]
-        if tokenizer.chat_template is None:
-            raise ValueError(f"{tokenizer.name_or_path} has no chat template; use a prompt template without chat")
         messages = [{"role": "user", "content": text}]
         if self.system is not None:
             messages.insert(0, {"role": "system", "content": self.system})
-        ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
-        return ids  # type: ignore[return-value]  # with these flags it is a list of ids
+        try:
+            return tokenizer.apply_chat_template(  # type: ignore[return-value]  # with these flags it is a list of ids
+                messages,
+                chat_template=self.fixed_chat_template(tokenizer),
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=False,
+            )
+        except TemplateError as error:
+            raise ValueError(
+                f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}; correct it in the model's"
+                " folder, or use a prompt template without chat"
+            ) from error
+
+    def fixed_chat_template(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The tokenizer's chat template with `date` in the place of the clock: it gives the same text on every day.
+
+        Raises:
+            ValueError: the tokenizer has no chat template, or its text would still change from one time to the next.
+        """
+        if tokenizer.chat_template is None:
+            raise ValueError(f"{tokenizer.name_or_path} has no chat template; use a prompt template without chat")
+        try:
+            return _without_clock(tokenizer.get_chat_template(), self.date)
+        except ValueError as error:
+            raise ValueError(f"the chat template of {tokenizer.name_or_path} {error}") from error
+
+
+@lru_cache(maxsize=16)  # every prompt of a run asks for the same one
+def _without_clock(chat_template: str, date: str) -> str:
+    """Every call of the clock replaced by what it gives on this date, as a text."""
+    day = datetime.date.fromisoformat(date)
+    fixed = _CLOCK_CALL.sub(lambda call: repr(day.strftime(call[2])), chat_template)
+    changing = _CHANGING.search(_COMMENT.sub("", fixed))
+    if changing is not None:
+        raise ValueError(
+            f"would give another text at another time (it uses {changing[0].lstrip('| ')}, and not as"
+            ' `strftime_now("%d %b %Y")`, which is fixed); scores and samples could not be repeated. Write the text itself'
+            " into the template, or use a prompt template without chat"
+        )
+    return fixed
 
 
 def bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:

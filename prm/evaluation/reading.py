@@ -97,6 +97,7 @@ def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
         "prompt": row.problem.prompt,
         "gold": row.problem.answer,
         "level": row.problem.level,
+        "kept": dict(row.problem.kept),
         "picks": {
             result.method: None if result.chosen is None else number[result.candidates[result.chosen]]
             for result in row.results

@@ -50,6 +50,7 @@ def read_runs(folders: Sequence[Path]) -> Run:
     meta = metas[0] | {
         "problems": ", ".join(dict.fromkeys(meta["problems"] for meta in metas)),
         "seconds": sum(meta["seconds"] for meta in metas),
+        "unfinished_problems": sum(meta.get("unfinished_problems", 0) for meta in metas),
     }
     return Run(meta, tuple(rows.values()))
 

@@ -47,8 +47,15 @@ UNITS = (
 )
 
 
-def summarize(run: Run) -> dict[str, Any]:
-    """Every number of the report, ready for JSON (NaN becomes None); `UNITS` is in it and says what they mean."""
+def summarize(run: Run, group_by: str | None = None) -> dict[str, Any]:
+    """Every number of the report, ready for JSON (NaN becomes None); `UNITS` is in it and says what they mean.
+
+    Args:
+        group_by: a column that is kept with the problems; adds accuracy by its values.
+
+    Raises:
+        ValueError: no problem has this column.
+    """
     curves_P = curves(run)
     at_n = {name: curve_P[max(curve_P)] for name, curve_P in curves_P.items()}
     costs = {name: _cost(run, name) for name in at_n}
@@ -77,6 +84,7 @@ def summarize(run: Run) -> dict[str, Any]:
         },
         "budgets": _budgets(curves_P),
         **_by_level(run, at_n),
+        **(_by_group(run, at_n, group_by) if group_by else {}),
         "verifiers": {name: _diagnose(run, name) for name in run.meta["verifiers"]},
         **_shares(run),
     }
@@ -171,6 +179,25 @@ def _by_level(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+def _by_group(run: Run, at_n: dict[str, list[float]], column: str) -> dict[str, Any]:
+    """Accuracy by the values of a kept column, the most frequent one first; where it is empty, the value is "(none)"."""
+    if column not in (known := {name for row in run.rows for name in row.problem.kept}):
+        there = f"they have {', '.join(sorted(known))}" if known else "their file has none but those that were read"
+        raise ValueError(f"--group_by {column!r}: the problems have no such column; {there}")
+    values = [" ".join((row.problem.kept.get(column) or "(none)").split()) for row in run.rows]
+    groups = {
+        value: {
+            "problems": count,
+            "methods": {
+                name: _with_interval(bootstrap([a for a, its in zip(a_P, values, strict=True) if its == value]))
+                for name, a_P in at_n.items()
+            },
+        }
+        for value, count in Counter(values).most_common()
+    }
+    return {"group_by": column, "groups": groups}
+
+
 _DIAGNOSTICS = ("trace_auc", "trace_auc_within_problem", "length_correlation_within_problem", "calibration_error")
 
 
@@ -211,7 +238,11 @@ def _shares(run: Run) -> dict[str, float]:
 
 def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
     """What a reader should know before trusting the numbers."""
-    found = [
+    left = run.meta["unfinished_problems"]
+    found = (
+        [f"A limit stopped the run: {left} of its {left + len(run.rows)} problems were not searched."] if left else []
+    )
+    found += [
         f"{summary[key]:.1%} of the candidates {what}."
         for key, limit, what in (
             ("truncated_share", 0.05, "were cut at the token limit and count as wrong; raise the limit"),

@@ -42,6 +42,14 @@ def level_table(summary: dict[str, Any]) -> Table:
     return rows
 
 
+def group_table(summary: dict[str, Any]) -> Table:
+    rows = [[summary["group_by"], "problems", *(method["label"] for method in summary["methods"].values())]]
+    for value, group in summary["groups"].items():
+        shares = [f"{percent(m['accuracy'])} {interval(m)}" for m in group["methods"].values()]
+        rows.append([value, str(group["problems"]), *shares])
+    return rows
+
+
 def verifier_table(summary: dict[str, Any]) -> Table:
     rows = [["verifier", "AUC within a problem", "AUC", "length correlation within a problem", "calibration error"]]
     keys = ("trace_auc_within_problem", "trace_auc", "length_correlation_within_problem", "calibration_error")
@@ -65,7 +73,7 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in table]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
     return "\n".join([lines[0], "|---" + "|---:" * (len(table[0]) - 1) + "|", *lines[1:]])
 
 

@@ -30,7 +30,7 @@ import httpx2
 
 from prm.encoding.prompts import PROMPTS
 from prm.generators import Generator, load_generator
-from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
+from prm.generators.endpoint import ENDS, Endpoint, EndpointError, MalformedAnswer, finish_reason
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ class ChatCritic:
         """
         self.endpoint = endpoint
         self.batch_size = batch_size
+        self._max_new_tokens = max_new_tokens
         self._body = {"model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
         digest = hashlib.sha256(repr(sorted(self._body.items())).encode()).hexdigest()[:8]
         self.name = f"{model.split('/')[-1]}-chat-{digest}"
@@ -127,12 +128,15 @@ class ChatCritic:
             text, usage = choice["message"]["content"] or "", answer["usage"]
             if not isinstance(text, str) or not isinstance(usage["completion_tokens"], int):
                 raise MalformedAnswer(f"{answer!r:.200}")
+            reason = finish_reason(self.endpoint.url, choice)
+            # Some servers say `stop` of a text that the token limit has cut, too.
+            full = reason == "stop" and usage["completion_tokens"] >= self._max_new_tokens
             return Answer(
                 question.key,
                 question.index,
                 question.seed,
                 text,
-                finished=choice["finish_reason"] == "stop",
+                finished=reason in ENDS and not full,
                 prompt_tokens=usage["prompt_tokens"],
                 generated_tokens=usage["completion_tokens"],
             )

@@ -7,6 +7,9 @@ other 4xx statuses do so at once.
 
     endpoint.ledger   Counter({"requests": 812, "retry: status 429": 11, "retry: timeout": 1})
 
+Why a text ended is `finish_reason`, for which servers have names of their own. One that is not known here fails at once: a
+text that may be cut must not pass as finished, and asking again changes nothing.
+
 Why `httpx2`: it is maintained, asynchronous, and already installed (huggingface_hub needs it). The `openai` package would
 add its own retries, which cannot be counted, and typed objects that hide fields needed here (`token_ids`).
 """
@@ -28,6 +31,11 @@ T = TypeVar("T")
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0  # seconds
 _TRANSIENT = {408, 409, 425, 429}  # besides 5xx
+
+ENDS = ("stop", "eos", "eos_token", "stop_sequence")
+"""`finish_reason` of a text that the model or a stop string has ended: OpenAI's name, and those of other servers (TGI)."""
+CUTS = ("length", "content_filter")
+"""`finish_reason` of a text that was cut, at the token limit or by a filter of the server."""
 
 
 class EndpointError(RuntimeError):
@@ -108,6 +116,21 @@ class Endpoint:
                     " again, or give the right URL, then start this command again: what is committed is kept"
                 )
             await asyncio.sleep(wait)
+
+
+def finish_reason(url: str, choice: Any) -> str:
+    """Why the text of a choice ended: one of `ENDS` or `CUTS`.
+
+    Raises:
+        EndpointError: the server gives another reason.
+    """
+    reason = choice["finish_reason"]
+    if reason not in ENDS + CUTS:
+        raise EndpointError(
+            f"{url} ends a text with finish_reason {reason!r}, which is none of {', '.join(ENDS + CUTS)}, so it is not known"
+            " whether the text is complete. Set the server up so that it gives one of these, or use another server"
+        )
+    return reason
 
 
 def _retry_after(response: httpx2.Response) -> float:

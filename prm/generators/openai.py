@@ -15,8 +15,10 @@ step of a sample is requested with a seed derived from the sample's seed; its pr
 - prompts are sent as text, which the server tokenizes in its own way;
 - sampled ids come from tokenizing the text here, so their number is not exact (`ledger["completion_tokens"]` is the server's
   own count);
-- a server that does not say whether it stopped at the separator or at its end token (`stop_reason`) is assumed to have
-  stopped at the separator, unless it wrote nothing;
+- the server says what stopped a text: vLLM in `stop_reason` (null = the end token), SGLang in `matched_stop`, TGI in its
+  `finish_reason`. One that says only `stop` is assumed to have stopped at the separator. If it wrote nothing, that is a
+  blank line or the end: it is asked once more after the blank line, and if it writes nothing again, the trace has ended;
+- `stop` after as many tokens as were allowed is a cut, unless the server names what stopped the text;
 - fields outside the protocol are not sent, so the server's own sampling defaults (llama.cpp's top_k of 40) apply unless
   `extra_body` overrides them.
 
@@ -31,6 +33,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import httpx2
@@ -39,17 +42,19 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 from prm.encoding.prompts import PromptTemplate, bos
 from prm.encoding.steps import separator_of
 from prm.generators import derive_seed
-from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
+from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
 from prm.generators.token_text import TokenText, Until
 from prm.types import Continuation, StepRule
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """The result of one request: tokens up to a separator, the end token or the token limit."""
+    """The result of one request."""
 
     ids: list[int]
-    finish: Literal["separator", "end", "length"]
+    finish: Literal["stop", "length", "blank"]
+    """`stop`: the last ids are the separator or the end token. `blank`: the text is blank, and the server does not say which
+    of them ended it; the ids are those of a blank line."""
 
 
 class OpenAIGenerator:
@@ -187,19 +192,22 @@ class OpenAIGenerator:
         if self._context is not None:
             limit = min(limit, self._context - len(prefix))
         ids: list[int] = []
-        stop = None
+        stop, blank = None, False
         # One request per step, until the rule of all engines says that the continuation has ended.
         while stop is None:
             # With one seed, every request would start from the same random numbers. The first keeps the sample's own.
             piece_seed = derive_seed(seed, len(ids)) if ids else seed
             body = self._body([*prefix, *ids], piece_seed, limit - len(ids))
-            piece = await self.endpoint.ask(client, "completions", body, self._read)
+            piece = await self.endpoint.ask(client, "completions", body, partial(self._read, limit=body["max_tokens"]))
+            # What may have been a blank line was the end if nothing follows it.
+            new = [self.tokenizer.eos_token_id] if blank and piece.finish == "blank" else piece.ids
+            blank = piece.finish == "blank"
             # Token by token: the rule may end the continuation before the server does. What it wrote after that is counted.
-            for i, token in enumerate(piece.ids):
+            for i, token in enumerate(new):
                 ids.append(token)
                 stop = self._ids.stop(ids, until)
                 if stop is not None:
-                    self.ledger["tokens after the end"] += len(piece.ids) - i - 1
+                    self.ledger["tokens after the end"] += len(new) - i - 1
                     break
             # A step that is not final, or a blank line, has ended the request: the next one continues, if tokens are left.
             if stop is None and (piece.finish == "length" or len(ids) >= limit):
@@ -231,19 +239,23 @@ class OpenAIGenerator:
             "repetition_penalty": 1.0,
         } | self._extra  # fmt: skip
 
-    def _read(self, answer: Any) -> _Piece:
+    def _read(self, answer: Any, limit: int) -> _Piece:
         choices = answer["choices"]
         if len(choices) != 1:
             raise MalformedAnswer(f"{len(choices)} choices where one was asked for")
         (choice,) = choices
-        text, finish = choice["text"], choice["finish_reason"]
-        if not isinstance(text, str) or finish not in ("stop", "length"):
-            raise MalformedAnswer(f"text {text!r:.50} with finish_reason {finish!r}")
-        piece = self._read_ids(choice) if self._token_ids else self._read_text(choice)
-        self.ledger["completion_tokens"] += (answer.get("usage") or {}).get("completion_tokens") or len(piece.ids)
+        if not isinstance(choice["text"], str):
+            raise MalformedAnswer(f"text {choice['text']!r:.50}")
+        reason = finish_reason(self.endpoint.url, choice)
+        counted = (answer.get("usage") or {}).get("completion_tokens")
+        if self._token_ids:
+            piece = self._read_ids(choice, reason, limit)
+        else:
+            piece = self._read_text(choice["text"], self._ended_by(choice, reason, full=(counted or 0) >= limit))
+        self.ledger["completion_tokens"] += counted or len(piece.ids)
         return piece
 
-    def _read_ids(self, choice: dict[str, Any]) -> _Piece:
+    def _read_ids(self, choice: dict[str, Any], reason: str, limit: int) -> _Piece:
         # What a retry cannot change is an EndpointError and ends the run; a malformed answer is requested again.
         if choice.get("token_ids") is None:
             raise EndpointError(
@@ -261,28 +273,50 @@ class OpenAIGenerator:
                 f"{self.endpoint.url} reads the token ids {ids[:20]} as {text[:60]!r}, the local tokenizer as"
                 f" {ours[:60]!r}; give the tokenizer of the served model"
             )
-        # Why it ended is read from the ids: `stop` is the reason given for a separator and for an end token alike.
-        if choice["finish_reason"] == "length":
+        # Whether it stopped or was cut is read from the ids: some servers say `stop` of both.
+        if reason in CUTS:
             return _Piece(ids, "length")
-        if ids[-1] in self._ids.end_ids:
-            return _Piece(ids, "end")
-        if not self._separator or self._separator not in ours:
-            raise EndpointError(
-                f"{self.endpoint.url} ended a text at token {ids[-1]}, which is not an end token here; give as tokenizer"
-                " a folder that contains the model's generation_config.json"
-            )
-        return _Piece(ids, "separator")
+        if ids[-1] in self._ids.end_ids or (self._separator and self._separator in ours):
+            return _Piece(ids, "stop")
+        if len(ids) >= limit:
+            return _Piece(ids, "length")
+        raise EndpointError(
+            f"{self.endpoint.url} ended a text at token {ids[-1]}, which is not an end token here; give as tokenizer"
+            " a folder that contains the model's generation_config.json"
+        )
 
-    def _read_text(self, choice: dict[str, Any]) -> _Piece:
-        # Some servers return the stop string, others cut it off. The separator is put back where it ended the text, so that
-        # the ids say why the text ended, as those of a server with token ids do.
-        text = choice["text"].removesuffix(self._separator)
+    def _ended_by(
+        self, choice: dict[str, Any], reason: str, full: bool
+    ) -> Literal["separator", "end", "length"] | None:
+        """What ended a text without token ids; None if the server does not say.
+
+        Args:
+            full: the text has as many tokens as were allowed.
+        """
+        if reason in CUTS:
+            return "length"
+        if reason != "stop":  # the separator is the only stop sequence of a request
+            return "separator" if reason == "stop_sequence" else "end"
+        signs = [choice[name] for name in ("stop_reason", "matched_stop") if choice.get(name) is not None]
+        if self._separator and (self._separator in signs or choice["text"].endswith(self._separator)):
+            return "separator"
+        if signs:  # the id of an end token, or a stop string of `extra_body`
+            return "end"
+        if full:
+            return "length"
+        return "end" if "stop_reason" in choice else None
+
+    def _read_text(self, text: str, ended_by: Literal["separator", "end", "length"] | None) -> _Piece:
+        # Some servers return the stop string, others cut it off. What ended the text is put back, so that the ids say it,
+        # as those of a server with token ids do.
+        text = text.removesuffix(self._separator)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if choice["finish_reason"] == "length":
+        if ended_by == "length":
             return _Piece(ids, "length")
-        if choice.get("stop_reason") == self._separator or ("stop_reason" not in choice and text.strip()):
-            return _Piece(self.tokenizer(text + self._separator, add_special_tokens=False)["input_ids"], "separator")
-        return _Piece([*ids, self.tokenizer.eos_token_id], "end")
+        if ended_by == "end":
+            return _Piece([*ids, self.tokenizer.eos_token_id], "stop")
+        line = self.tokenizer(text + self._separator, add_special_tokens=False)["input_ids"]
+        return _Piece(line, "stop" if ended_by == "separator" or text.strip() else "blank")
 
     async def _served(self, model: str | None) -> tuple[str, int | None]:
         """Name and context length of the model; the length is None if the server does not tell it (vLLM does)."""

@@ -70,11 +70,15 @@ class FirstError:
             else:
                 break
             yield [Request(problem, trace.steps[:probe], own(probe) + min(self.round, needed - seen(probe)))]
+        labels: list[bool | None] = [end <= good for end in range(1, length + 1)]
+        outcome = (0, 0) if trace.correct is None else (int(trace.correct), 1)
+        if trace.correct is None and good == length - 1:
+            labels[-1] = None  # a trace from elsewhere, whose outcome nobody knows
         return LabeledTrace(
             trace=trace,
-            labels=tuple(end <= good for end in range(1, length + 1)),
+            labels=tuple(labels),
             values=None,
-            counts=(*(counts(end) for end in range(1, length)), (int(bool(trace.correct)), 1)),
+            counts=(*(counts(end) for end in range(1, length)), outcome),
             method=self.method,
             semantics="value",
         )

@@ -84,6 +84,6 @@ def fill_store(
             new = [r for r in sampled if (r.problem_id, r.prefix, r.index) not in there]
             if new:
                 store.append(new)
-                limits.add(new)
+                limits.add(sum(rollout.num_tokens for rollout in new))
         if limits.reached:  # what the actors are sampling now is lost
             break

@@ -2,9 +2,10 @@
 
     limits = Limits(max_tokens=1_000_000)
     RolloutSource(generator, seed, known, commit, limits)    # takes what is known as before; else raises LimitReached
+    search(method, problems, ..., answered, limits=limits)   # the same with requests that were answered before
 
 A limit is checked before a batch is sampled, so every batch is committed whole, and the run that goes on forms the same
-batches as one that was never stopped. It counts what this run samples; what is in the store already costs nothing.
+batches as one that was never stopped. It counts what this run samples; what is on disk already costs nothing.
 
 An estimate samples the chunks of `pilot` and multiplies what their problems cost:
 
@@ -20,14 +21,14 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, variance
 from typing import TypeVar
 
 from prm.storage.provenance import is_complete
-from prm.types import Rollout
+from prm.types import Cost, Rollout
 
 Settings = TypeVar("Settings", bound="LimitArguments")
 Unit = TypeVar("Unit")
@@ -50,8 +51,8 @@ class Limits:
         """Tokens."""
         self._started = time.monotonic()
 
-    def add(self, rollouts: Sequence[Rollout]) -> None:
-        self.sampled += sum(rollout.num_tokens for rollout in rollouts)
+    def add(self, tokens: int) -> None:
+        self.sampled += tokens
 
     @property
     def reached(self) -> str | None:
@@ -130,20 +131,6 @@ class Pilot:
         for rollout in rollouts:
             self._tokens[rollout.problem_id] += rollout.num_tokens
 
-    def total(self, problems: int) -> tuple[float, float, float]:
-        """Tokens of so many problems: expected value, and the limits of its 95% interval.
-
-        The pilot's problems are known. The sum of the m others has the standard deviation sqrt(m s² + m² s² / n), where s²
-        is the variance among the n problems of the pilot: that of the sum itself, and that of the mean it is computed from.
-        """
-        tokens = list(self._tokens.values())
-        n, m = len(tokens), problems - len(tokens)
-        expected = sum(tokens) + m * fmean(tokens)
-        if m and n < 2:
-            return expected, sum(tokens), math.inf
-        margin = 1.96 * math.sqrt((m + m * m / n) * variance(tokens)) if m else 0.0
-        return expected, max(sum(tokens), expected - margin), expected + margin
-
     def report(self, problems: int, sampled: int, seconds: float, price: float | None) -> str:
         """
         Args:
@@ -153,7 +140,7 @@ class Pilot:
         """
         if not self._tokens:
             return "no problem of the pilot was finished, so nothing can be estimated; raise the limit"
-        total = self.total(problems)
+        total = of_all(self._tokens.values(), problems)
         lines = [
             f"pilot: {len(self._tokens):,} problems, {self._tokens.total():,} tokens; {sampled:,} of them sampled now, in"
             f" {seconds:.0f} s",
@@ -169,6 +156,49 @@ class Pilot:
             cost = _interval([tokens / 1e6 * price for tokens in total], ",.2f")
             lines.append(f"cost: {cost} at {price:g} per million generated tokens; prompts are not counted")
         return "\n".join(lines)
+
+
+def search_report(pilot_costs: Mapping[str, Cost], problems: int, price: float | None) -> str:
+    """What the search of all problems would take.
+
+    Args:
+        pilot_costs: of the requests of some problems, each answered once, whatever the number of methods that share it.
+        price: of a million generated tokens.
+    """
+    if not pilot_costs:
+        return "no problem of the pilot was finished, so nothing can be estimated; raise the limit"
+    generated, read, seconds = (
+        [getattr(cost, name) for cost in pilot_costs.values()]
+        for name in ("generated_tokens", "verifier_tokens", "seconds")
+    )
+    all_generated = of_all(generated, problems)
+    hours = [seconds / 3600 for seconds in of_all(seconds, problems)]
+    lines = [
+        f"pilot: {len(pilot_costs):,} problems, {sum(generated):,} generated tokens and {sum(read):,} read by verifiers,"
+        f" in {sum(seconds):.0f} s",
+        f"all {problems:,} problems: {_interval(all_generated, ',.0f')} generated tokens",
+        f"{_interval(of_all(read, problems), ',.0f')} tokens read by verifiers",
+        f"{_interval(hours, '.2f')} hours for one process like this one",
+    ]
+    if price is not None:
+        cost = _interval([tokens / 1e6 * price for tokens in all_generated], ",.2f")
+        lines.append(f"cost: {cost} at {price:g} per million generated tokens; prompts and verifiers are not counted")
+    return "\n".join(lines)
+
+
+def of_all(pilot: Iterable[float], problems: int) -> tuple[float, float, float]:
+    """What so many problems take, of what some of them took: expected value, and the limits of its 95% interval.
+
+    The pilot's problems are known. The sum of the m others has the standard deviation sqrt(m s² + m² s² / n), where s² is
+    the variance among the n problems of the pilot: that of the sum itself, and that of the mean it is computed from.
+    """
+    known = list(pilot)
+    n, m = len(known), problems - len(known)
+    expected = sum(known) + m * fmean(known)
+    if m and n < 2:
+        return expected, sum(known), math.inf
+    margin = 1.96 * math.sqrt((m + m * m / n) * variance(known)) if m else 0.0
+    return expected, max(sum(known), expected - margin), expected + margin
 
 
 def _interval(numbers: Sequence[float], form: str) -> str:

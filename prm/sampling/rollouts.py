@@ -122,10 +122,11 @@ class RolloutSource:
             for (key, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
         ]
         self._commit(rollouts)
-        self._limits.add(rollouts)
+        tokens = sum(rollout.num_tokens for rollout in rollouts)
+        self._limits.add(tokens)
+        self.sampled_tokens += tokens
         for rollout in rollouts:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
-        self.sampled_tokens += sum(rollout.num_tokens for rollout in rollouts)
 
     def _check_again(self, wanted: dict[PrefixKey, Request]) -> None:
         """Rollouts from a time when the problem had another gold answer count by the one it has now."""

@@ -20,7 +20,7 @@ from prm.types import Continuation, Problem, Rollout, StepRule, Trace
 
 def open_trace(problem: Problem) -> Trace:
     """A trace of this problem without any step."""
-    return Trace(problem.id, (), None, None, finished=False, status="open")
+    return Trace(problem.id, (), None, None, finished=False, num_tokens=0, status="open")
 
 
 def trace_seed(run_seed: int, problem_id: str, index: int) -> int:
@@ -57,7 +57,7 @@ def grow(
             generator=generator.name,
             step_rule=generator.step_rule,
             finished=finished,
-            num_tokens=parent.num_tokens + len(continuation.token_ids),
+            num_tokens=tokens_after(parent, continuation),
             status="open" if goes_on else "ok",
         )
         grown.append(trace)
@@ -66,6 +66,11 @@ def grow(
     for i, outcome in zip(ended, outcomes, strict=True):
         grown[i] = _with_outcome(grown[i], outcome)
     return grown
+
+
+def tokens_after(parent: Trace, continuation: Continuation) -> int | None:
+    """Tokens of a trace that goes on like this; unknown if those of its beginning are."""
+    return None if parent.num_tokens is None else parent.num_tokens + len(continuation.token_ids)
 
 
 def find_answer(steps: Sequence[str], rule: StepRule) -> str | None:

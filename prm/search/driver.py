@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 
 from prm.costs import generation_cost, scoring_cost
 from prm.generators import Generator, derive_seed
-from prm.sampling.traces import cut, grow, open_trace, trace_seed
+from prm.sampling.limits import LimitReached, Limits
+from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
 from prm.search.methods import Method
 from prm.search.requests import Expand, Found, Request, Sample, Score, Search
 from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored, request_key
@@ -71,7 +72,12 @@ class _Wanted:
 
     @property
     def key(self) -> str:
-        return request_key(self.problem.id, self.prefix, self.parent.seed, self.one_step, self.limit)
+        return request_key(self.problem.id, self.prefix, self.seed, self.one_step, self.limit)
+
+    @property
+    def seed(self) -> int:
+        assert self.parent.seed is not None  # `_wanted` gives it one
+        return self.parent.seed
 
 
 def search(
@@ -83,6 +89,7 @@ def search(
     seed: int,
     answered: AnsweredRequests | None = None,
     progress: Callable[[int], object] = lambda ended: None,
+    limits: Limits | None = None,
 ) -> list[SearchResult]:
     """What the method finds for each problem within the budget.
 
@@ -91,21 +98,23 @@ def search(
         seed: of the run; every sample has its own, derived from it.
         answered: what was answered before; give the same to several methods to share their samples.
         progress: called after every round with the number of problems that ended in it.
+        limits: of the run; None = it may sample as much as it likes.
 
     Raises:
+        LimitReached: something would have to be sampled, or read after the last hour. All answers before are kept.
         ValueError: the strategy refuses the budget, asks for more than it holds, or asks for scores without a verifier;
             or the verifier's answer is not one score in [0, 1] per step.
     """
-    answered = AnsweredRequests() if answered is None else answered
+    answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
     tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)
     while working := [task for task in tasks if task.request is not None]:
         for task in working:
             _check(task, method, verifier)
-        _draw([task for task in working if not isinstance(task.request, Score)], generator, seed, answered)
+        _draw([task for task in working if not isinstance(task.request, Score)], generator, seed, answered, limits)
         if verifier is not None:
-            _score([task for task in working if isinstance(task.request, Score)], verifier, answered)
+            _score([task for task in working if isinstance(task.request, Score)], verifier, answered, limits)
         progress(sum(task.request is None for task in working))
     return [_result(task, method) for task in tasks]
 
@@ -128,7 +137,7 @@ def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
         raise ValueError(f"{method.name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
 
 
-def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests) -> None:
+def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests, limits: Limits) -> None:
     """Answer all requests for traces: one batch, or with a limit on tokens as many at a time as surely fit."""
     waiting = [_wanted(task, generator, seed) for task in tasks]
     drawn: list[list[Trace]] = [[] for _ in tasks]
@@ -138,7 +147,7 @@ def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: Ans
             fit, limit = task.room(generator.max_new_tokens)
             now.append([replace(one, limit=limit) for one in wanted[:fit]])
             wanted[:] = [] if fit is None or fit == 0 else wanted[fit:]  # nothing fits any more: the rest is not drawn
-        _sample([one for wanted in now for one in wanted], generator, answered)
+        _sample([one for wanted in now for one in wanted], generator, answered, limits)
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
@@ -165,18 +174,20 @@ def _wanted(task: _Task, generator: Generator, seed: int) -> list[_Wanted]:
     return [_Wanted(problem, parent, prefixes[parent.steps], one_step=True) for parent in seeded]
 
 
-def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredRequests) -> None:
+def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredRequests, limits: Limits) -> None:
     """Sample what was not sampled before, and remember it."""
     new = {one.key: one for one in wanted if one.key not in answered.drawn}
     for one_step in (False, True):  # a call of the generator has one end for all
         batch = {key: one for key, one in new.items() if one.one_step == one_step}
         if not batch:
             continue
+        if limits.reached:
+            raise LimitReached
         started = time.monotonic()
         parents = [one.parent for one in batch.values()]
         continuations = generator.generate(
             [one.prefix for one in batch.values()],
-            [parent.seed for parent in parents],
+            [one.seed for one in batch.values()],
             until="step" if one_step else "end",
             limits=[generator.max_new_tokens if one.limit is None else one.limit for one in batch.values()],
         )
@@ -184,18 +195,21 @@ def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredR
         share = (time.monotonic() - started) / len(batch)
         made = zip(batch, traces, continuations, strict=True)
         answered.add({key: Drawn(trace, replace(c, text=""), share) for key, trace, c in made}, {})
+        limits.add(sum(len(continuation.token_ids) for continuation in continuations))
 
 
 def _after(parent: Trace, drawn: Drawn) -> Trace:
     """The drawn trace as a child of this parent: another method may have come to the same steps by other tokens."""
-    return replace(drawn.trace, num_tokens=parent.num_tokens + len(drawn.continuation.token_ids))
+    return replace(drawn.trace, num_tokens=tokens_after(parent, drawn.continuation))
 
 
-def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequests) -> None:
+def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequests, limits: Limits) -> None:
     """Answer all requests for scores; what was not scored before is one batch."""
     keys = [_score_key(task, verifier) for task in tasks]
     new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in answered.scored}
     while new:
+        if limits.reached == "max_hours":  # the other limit is for what is sampled
+            raise LimitReached
         # Two problems with one prompt go into two batches: a verifier reports once what traces of one prompt share.
         batch: dict[str, _Task] = {}
         for key, task in new.items():
@@ -226,7 +240,7 @@ def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: Answered
     share = (time.monotonic() - started) / len(batch)
     rest = iter(scores_N)
     scored = {key: tuple(next(rest) for _ in task.request.traces) for key, task in batch.items()}  # type: ignore[union-attr]
-    answered.add({}, {key: Scored(scores, share) for key, scores in scored.items()})
+    answered.add({}, {key: Scored(batch[key].problem.id, scores, share) for key, scores in scored.items()})
 
 
 def _score_key(task: _Task, verifier: Verifier) -> str:

@@ -8,19 +8,23 @@ One line of the file for a drawn trace, shortened, and one for the scores of a r
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
      "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "seconds": 0.02}
-    {"scored": "9f2c...", "scores": [[[0.9, 0.8], 0.8, 23, 0]], "seconds": 0.1}
+    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0]], "seconds": 0.1}
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from prm.storage.journal import Journal
-from prm.types import Continuation, Scores, Trace
+from prm.types import Continuation, Cost, Scores, Trace
+
+FORMAT = 2
+"""Of the file; 1 did not say to which problem scores belong."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Drawn:
 class Scored:
     """The scores of one request, and its share of the seconds of its batch."""
 
+    problem_id: str
     scores: tuple[Scores, ...]
     seconds: float
 
@@ -55,9 +60,11 @@ class AnsweredRequests:
         """
         self.drawn: dict[str, Drawn] = {}
         self.scored: dict[str, Scored] = {}
-        self._journal = None if path is None else Journal(path, header or {})
+        self.costs: defaultdict[str, Cost] = defaultdict(Cost)
+        """Tokens and seconds of these answers by problem, without those that were taken from another file."""
+        self._journal = None if path is None else Journal(path, _with_format(header or {}))
         for row in self._journal.rows() if self._journal else ():
-            self._remember(row)
+            self._remember(*_read(row))
 
     def take(self, path: Path, header: dict[str, Any]) -> None:
         """Take the answers of another file; they are not written again.
@@ -69,34 +76,54 @@ class AnsweredRequests:
             raise ValueError(
                 f"{path} does not exist; its run was cut short before, or had fewer problems: search those without it"
             )
-        for row in Journal(path, header).rows():
-            self._remember(row)
+        for row in Journal(path, _with_format(header)).rows():
+            drawn, scored = _read(row)
+            self.drawn |= drawn
+            self.scored |= scored
 
     def add(self, drawn: Mapping[str, Drawn], scored: Mapping[str, Scored]) -> None:
         """Remember the answers of one batch; they are on disk when this returns, if there is a file."""
-        self.drawn |= drawn
-        self.scored |= scored
+        self._remember(drawn, scored)
         if self._journal:
             rows = [_drawn_row(key, one) for key, one in drawn.items()]
             rows += [
-                {"scored": key, "scores": [astuple(s) for s in one.scores], "seconds": one.seconds}
+                {
+                    "scored": key,
+                    "problem_id": one.problem_id,
+                    "scores": [astuple(s) for s in one.scores],
+                    "seconds": one.seconds,
+                }
                 for key, one in scored.items()
             ]
             self._journal.append(len(self._journal.done), rows)
 
-    def _remember(self, row: dict[str, Any]) -> None:
-        if "drawn" in row:
-            trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
-            continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
-            self.drawn[row["drawn"]] = Drawn(trace, continuation, row["seconds"])
-        else:
-            scores = tuple(Scores(tuple(steps), *rest) for steps, *rest in row["scores"])
-            self.scored[row["scored"]] = Scored(scores, row["seconds"])
+    def _remember(self, drawn: Mapping[str, Drawn], scored: Mapping[str, Scored]) -> None:
+        self.drawn |= drawn
+        self.scored |= scored
+        for one in drawn.values():
+            sampled = len(one.continuation.token_ids)
+            self.costs[one.trace.problem_id] += Cost(generated_tokens=sampled, seconds=one.seconds)
+        for its in scored.values():
+            read = sum(scores.read for scores in its.scores)
+            self.costs[its.problem_id] += Cost(verifier_tokens=read, seconds=its.seconds)
 
 
 def request_key(*parts: Any) -> str:
     """Twenty hex digits that name a request: equal ones have equal parts."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
+
+
+def _with_format(header: dict[str, Any]) -> dict[str, Any]:
+    return header | {"format": FORMAT}
+
+
+def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
+    if "drawn" in row:
+        trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
+        continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
+        return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
+    scores = tuple(Scores(tuple(steps), *rest) for steps, *rest in row["scores"])
+    return {}, {row["scored"]: Scored(row["problem_id"], scores, row["seconds"])}
 
 
 def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:

@@ -5,7 +5,10 @@ that uses TRL's word `completions` (the steps of one trace).
      "values": [0.0, 0.0], "counts": [[0, 8], [0, 1]], "id": "arithmetic/train/7#3", "problem_id": "arithmetic/train/7",
      "gold": "85", "answer": "75", "correct": false, "finished": true, "num_tokens": 9, "seed": 91, "index": 3,
      "generator": "generator-1f2e3d4c", "step_rule": "line", "status": "ok", "method": "monte_carlo@8", "semantics": "value",
-     "labeler": "generator-1f2e3d4c"}
+     "labeler": "generator-1f2e3d4c", "kept": {"topic": "addition"}}
+
+What nobody knows of a trace from elsewhere (`num_tokens`, `seed`, `gold`, ...) is null. `kept` holds the columns of the
+source that nothing here reads, as texts or null, and is there only if there are any.
 
 Rows from elsewhere need only `prompt`, `completions` and `labels`; what their labels mean is then given on the command
 line. `null` in `labels` marks a step without a label. Other placeholders such as -100 are refused, because Hugging Face
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +49,13 @@ class LabeledRow:
 
 
 def trace_to_row(problem: Problem, trace: Trace) -> dict[str, Any]:
-    return {
+    kept = {**problem.kept, **trace.kept}
+    row = {
         "prompt": problem.prompt,
         "completions": list(trace.steps),
         "id": trace.id,
         "problem_id": problem.id,
-        "gold": problem.answer,
+        "gold": problem.answer or None,
         "level": problem.level,
         "answer": trace.answer,
         "correct": trace.correct,
@@ -63,6 +67,7 @@ def trace_to_row(problem: Problem, trace: Trace) -> dict[str, Any]:
         "step_rule": trace.step_rule,
         "status": trace.status,
     }
+    return row | {"kept": kept} if kept else row
 
 
 def labeled_to_row(problem: Problem, labeled: LabeledTrace) -> dict[str, Any]:
@@ -94,10 +99,11 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
             generator=row.get("generator", "unknown"),
             step_rule=row.get("step_rule"),
             finished=row.get("finished", True),
-            num_tokens=row.get("num_tokens", 0),
-            seed=row.get("seed", 0),
+            num_tokens=row.get("num_tokens"),
+            seed=row.get("seed"),
             index=row.get("index", 0),
             status=row.get("status", "ok" if steps else "no_steps"),
+            kept=kept_columns(where, row),
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -184,11 +190,27 @@ def read_statuses(path: str | Path) -> dict[str, int]:
 
 
 def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[Trace]]]:
-    """Problems in order of first appearance, each with its traces."""
+    """Problems in order of first appearance, each with its traces. A kept column in which these are equal is the problem's,
+    so that traces which a labeler adds to the problem have it, too."""
     groups: dict[str, tuple[Problem, list[Trace]]] = {}
     for row in rows:
         groups.setdefault(row.problem.id, (row.problem, []))[1].append(row.trace)
-    yield from groups.values()
+    for problem, traces in groups.values():
+        shared = set.intersection(*(set(trace.kept.items()) for trace in traces))
+        kept = {name: text for name, text in traces[0].kept.items() if (name, text) in shared}
+        yield replace(problem, kept=kept), traces
+
+
+def kept_columns(where: str, row: Mapping[str, Any]) -> dict[str, str | None]:
+    """The column `kept` of a row; empty if there is none.
+
+    Raises:
+        ValueError: it is not an object of texts and nulls.
+    """
+    kept = row.get("kept") or {}
+    if not isinstance(kept, dict) or not all(value is None or isinstance(value, str) for value in kept.values()):
+        raise ValueError(f"{where}: `kept` is {kept!r}; it must be an object whose values are texts or null")
+    return kept
 
 
 def need(where: str, row: Mapping[str, Any], name: str, kind: type) -> Any:

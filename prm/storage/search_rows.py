@@ -12,7 +12,8 @@ candidate:
      "scores": [[0.9, 0.8, 0.95]], "trace_scores": [0.95], "chosen": 0, "independent": true,
      "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}}]}
 
-`class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates.
+`class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. `kept` is there if the
+problems have other columns (`prm.storage.rows`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
+from prm.storage.rows import kept_columns
 from prm.types import Cost, Problem, Scores, SearchResult, Trace
 
 _ROW = {"problem_id", "prompt", "gold", "source", "level", "candidates", "results"}
@@ -74,7 +76,7 @@ def results_to_row(
     """
     number = {trace: i for i, trace in enumerate(dict.fromkeys(t for result in results for t in result.candidates))}
     classes = group([trace.answer if trace.usable else None for trace in number])
-    return {
+    row = {
         "problem_id": problem.id,
         "prompt": problem.prompt,
         "gold": problem.answer,
@@ -96,6 +98,7 @@ def results_to_row(
             for result in results
         ],
     }
+    return row | {"kept": dict(problem.kept)} if problem.kept else row
 
 
 def row_to_results(where: str, row: Any) -> ProblemResults:
@@ -108,7 +111,9 @@ def row_to_results(where: str, row: Any) -> ProblemResults:
         _row_to_candidate(f"{where}: candidate {i}", row, values) for i, values in enumerate(row["candidates"])
     ]
     return ProblemResults(
-        problem=Problem(row["problem_id"], row["prompt"], row["gold"], row["source"], row["level"]),
+        problem=Problem(
+            row["problem_id"], row["prompt"], row["gold"], row["source"], row["level"], kept_columns(where, row)
+        ),
         candidates=tuple(candidates),
         classes=tuple(values["class"] for values in row["candidates"]),
         results=tuple(_row_to_result(where, row["problem_id"], candidates, values) for values in row["results"]),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,15 @@ def read_rows(source: str, split: str = "train") -> Rows:
         raise ValueError(f"{source!r} is not a file and its split {split!r} could not be loaded: {error}") from error
     for i, row in enumerate(rows):
         yield f"{name}:{i}", row
+
+
+def cell_text(value: Any) -> str:
+    """A value of any type as text; nothing for null. A whole number has no decimals, as pandas adds them."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 HUB_NAMES = {"gsm8k": ("openai/gsm8k", "main"), "openai/gsm8k": ("openai/gsm8k", "main")}

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PROMPTS, prompt_template
-from prm.encoding.steps import DEFAULT_SEPARATOR
 from prm.storage.jsonl import file_hash
 from prm.types import Aggregation, Head, Semantics
 from prm.verifiers.checkpoint import VerifierConfig
@@ -31,7 +30,7 @@ class VerifierArguments:
         metadata={"help": "the same for validation; without it, a tenth of the problems in `data` is held out"},
     )
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
-    separator: str = field(default=DEFAULT_SEPARATOR, metadata={"help": "text after every step"})
+    separator: str = field(default="\n", metadata={"help": "text after every step"})
     marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
     max_length: int = field(
         default=1024, metadata={"help": "longest trace in tokens; longer ones lose their last steps"}

@@ -1,8 +1,8 @@
 """prm_config.json: what a verifier checkpoint says about itself, beside the plain Hugging Face files.
 
     {"kind": "prm", "head": "linear", "semantics": "value", "aggregation": "last", "labels": ["bad", "good"],
-     "codec": {"prompt": {"text": "{prompt}\\n", "chat": false, "system": null}, "separator": "\\n", "marker": null,
-               "max_length": 256},
+     "codec": {"prompt": {"text": "{prompt}\\n", "chat": false, "system": null, "date": "2024-07-26"},
+               "separator": "\\n", "marker": null, "max_length": 256},
      "base_model": "arithmetic-generator", "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...}}
 
 Training writes it and scoring reads it, so that the two can never differ in prompt, separator or read position.

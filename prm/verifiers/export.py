@@ -53,8 +53,11 @@ def export_reward_model(path: str, output_dir: str) -> float:
     with torch.no_grad():
         reward.score.weight.copy_(weight[1] - weight[0])
     reward.save_pretrained(output_dir)
-    AutoTokenizer.from_pretrained(path).save_pretrained(output_dir)
     codec = config.codec
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    if codec.prompt.chat:  # whoever renders a chat with it must read the verifier's date, not the clock
+        tokenizer.chat_template = codec.prompt.fixed_chat_template(tokenizer)
+    tokenizer.save_pretrained(output_dir)
     Path(output_dir, "README.md").write_text(
         f"# Outcome reward model\n\nOne logit per sequence, exported from `{Path(path).name}` (base"
         f" `{config.base_model}`). Read at the last token of prompt + steps. The prompt is"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from prm.datasets.splits import split_of
-from prm.storage.rows import read_labeled
+from prm.storage.rows import read_labeled, read_outcomes
 
 GOLD = {"problem": "A merchant buys 12 crates of 30 apples and sells each of the apples for 2 coins. How much is it?"}
 
@@ -123,7 +123,7 @@ def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
         ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
         (
             {"good": ["right"]},
-            "--source columns: --good, --bad and --unlabeled belong to --labels_column; leave them out",
+            "--source columns: --good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out",
         ),
         ({"neutral": "bad"}, "--neutral is not an option of --source columns; leave it out"),
         ({"source": "openr"}, "--first_error_base is not an option of --source openr; leave it out"),
@@ -156,6 +156,23 @@ def test_kept_columns_stay_with_their_traces(build):
         "warning: train has 2 good and 0 bad steps; nothing can be learned or measured on labels of one kind",
         "warning: validation has 0 good and 1 bad steps; nothing can be learned or measured on labels of one kind",
     ]
+
+
+def test_outcomes_of_a_table_become_a_set_for_an_orm(scripts, build, tmp_path):
+    path, output = tmp_path / "own.csv", tmp_path / "out.jsonl"
+    path.write_text("question,solution,passed\n" + "".join(f"{problem_of('train')},a{i}|b,{i % 2}\n" for i in range(4)))
+    columns = {"prompt_column": "question", "steps_column": "solution", "separator": "|", "outcome_column": "passed"}
+    flags = columns | {"source": "columns", "good": 1, "bad": 0}
+    done = scripts.run("data/convert_dataset.py", **flags, input=path, output=output)
+    assert done.code == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "outcomes of ok traces: bad 2, good 2; 50.0% of labels good"
+    done, folder = build(rows_of(output))
+    assert done.code == 0, done.stderr
+    assert [row.labeled.labels for row in read_outcomes(folder / "train.jsonl")] == [(False,) * 2, (True,) * 2] * 2
+    card = (folder / "README.md").read_text()
+    assert "They mean `outcome`: a label says whether the whole trace ends right" in card
+    assert {row["num_tokens"] for row in rows_of(folder / "train.jsonl")} == {None}
+    assert datasets.load_dataset(str(folder))["train"]["seed"] == [None] * 4
 
 
 @pytest.mark.parametrize(
@@ -243,6 +260,7 @@ def test_build_makes_a_folder_that_datasets_loads(build):
     assert "| prompt | human | 1002 |" in card
     assert "License: unknown" in card
     assert "Not compared with any benchmark." in card
+    assert "They mean `value`: a label says whether the trace can still end right after the step" in card
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,9 @@ FLAGS = {"judge": "critic", "batch_size": 4, "retries": 20, "patience": 20}
 def traces(tmp_path_factory):
     """24 traces, and one that was cut."""
     kinds = list(STEPS.values())
-    rows = [row(i, kinds[i % 4]) for i in range(24)] + [row(24, STEPS["right"], status="truncated", finished=False)]
+    rows = [row(i, kinds[i % 4], kept={"topic": str(i)}) for i in range(24)] + [
+        row(24, STEPS["right"], status="truncated", finished=False)
+    ]
     return write(tmp_path_factory.mktemp("judge") / "traces.jsonl", rows)
 
 
@@ -91,7 +93,9 @@ def test_labels_and_costs(scripts, whole, traces):
     assert rows[24] == rows_of(traces)[24] | {
         key: rows[24][key] for key in ("id", "level", "num_tokens", "seed", "index", "generator")
     }
-    assert len(read_labeled(output, "correctness")) == 24
+    assert [row.labeled.trace.kept for row in read_labeled(output, "correctness")] == [
+        {"topic": str(i)} for i in range(24)
+    ]
     unreadable = sum(seed % 3 == 0 for _, seed in answered)
     assert len(answered) == 24 + unreadable > 24
     meta = json.loads(output.with_suffix(".meta.json").read_text())

@@ -146,6 +146,9 @@ def test_labels_come_from_the_sampler_of_the_traces(scripts, traces, labels, tmp
     assert " temperature 1.0, top_p 1.0, max_new_tokens 80, prompt plain\n" in done.stderr
     done = scripts.run(LABELS, output=tmp_path / "none.jsonl", **flags)
     assert "no record says which generator wrote the traces; give it with --generator" in done.last_line
+    foreign.write_text('{"prompt": "Start with 27, add 11.", "completions": ["27 + 11 = 38"]}\n')
+    done = scripts.run(LABELS, output=tmp_path / "none.jsonl", generator="arithmetic", **flags)
+    assert done.last_line.startswith(f"{foreign}:1: no `gold`, against which rollouts are checked; add the gold answer")
 
 
 def test_a_problem_that_the_generator_cannot_read_is_a_warning(scripts, tmp_path):
@@ -154,3 +157,84 @@ def test_a_problem_that_the_generator_cannot_read_is_a_warning(scripts, tmp_path
     flags = SAMPLE | {"problems": problems, "split": "all", "output": tmp_path / "traces.jsonl"}
     done = ok(scripts.run(TRACES, **flags))
     assert done.stderr.count("are unknown to the generator's tokenizer, e.g. in 'Natalia sold clips") == 1
+
+
+SHORTEST = """
+from prm.types import Scores
+
+
+class Shortest:
+    name, kind, num_parameters = "shortest-1", "prm", 0
+
+    def score_batch(self, prompts, steps_N):
+        return [Scores((0.5,) * len(steps), 1 / len(steps), read=7) for steps in steps_N]
+"""
+SEARCH = "eval/run_search.py"
+
+
+@pytest.fixture(scope="module")
+def search(scripts, tmp_path_factory):
+    """(flags of a search, the folder of a run of it that nothing stopped)."""
+    folder = tmp_path_factory.mktemp("search")
+    own = folder / "own.py"
+    own.write_text(SHORTEST)
+    flags = SAMPLE | {"verifiers": f"short={own}:Shortest", "methods": ["majority", "best_of_n short"]}
+    ok(scripts.run(SEARCH, **flags, output_dir=folder / "whole"))
+    return flags, folder / "whole"
+
+
+def timeless(folder):
+    """What a search wrote, without the seconds it took and its own name."""
+    rows = rows_of(folder / "results.jsonl")
+    for result in (result for row in rows for result in row["results"]):
+        del result["cost"]["seconds"]
+    return rows, (folder / "config.yaml").read_text().replace(str(folder), "")
+
+
+def test_a_search_stops_at_a_limit_with_a_report_and_goes_on_to_the_same_end(scripts, search, tmp_path):
+    flags, whole = search
+    flags = flags | {"output_dir": tmp_path}
+    done = ok(scripts.run(SEARCH, **flags, max_hours=1e-9))
+    assert "--max_hours is reached with 0 tokens: 12 of 12 problems are not finished" in done.stdout
+    assert not (tmp_path / "results.jsonl").exists()
+
+    done = ok(scripts.run(SEARCH, **flags, max_tokens=150))
+    left = int(re.search(r"(\d+) of 12 problems are not finished", done.stdout)[1])
+    assert 0 < left < 12
+    assert "Start the same command again, without --max_tokens or with a larger one, to go on" in done.stdout
+    assert json.loads((tmp_path / "meta.json").read_text())["unfinished_problems"] == left
+    assert timeless(tmp_path)[0] == timeless(whole)[0][: 12 - left]
+    ok(scripts.run("eval/write_report.py", run=tmp_path, output_dir=tmp_path / "report"))
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert f"A limit stopped the run: {left} of its 12 problems were not searched." in report
+
+    ok(scripts.run(SEARCH, **flags))
+    assert timeless(tmp_path) == timeless(whole)
+    assert json.loads((tmp_path / "meta.json").read_text())["unfinished_problems"] == 0
+    assert "is complete already" in ok(scripts.run(SEARCH, **flags, max_tokens=1)).stdout
+
+
+def test_the_estimate_of_a_search_keeps_its_pilot_and_is_about_right(scripts, search, tmp_path):
+    flags, whole = search
+    flags = flags | {"output_dir": tmp_path}
+    estimate = flags | {"estimate": True, "price_per_million_tokens": 3}
+    pilot, generated, read, hours, cost = ok(scripts.run(SEARCH, **estimate)).stdout.splitlines()[-5:]
+    assert pilot.startswith("pilot: 4 problems, ")
+    results = [result for row in rows_of(whole / "results.jsonl") for result in row["results"]]
+    for line, name, pattern in (
+        (generated, "generated_tokens", r"all 12 problems: \d+ \(95%: (\d+) to (\d+)\) generated tokens"),
+        (read, "verifier_tokens", r"\d+ \(95%: (\d+) to (\d+)\) tokens read by verifiers"),
+    ):
+        low, high = map(int, re.fullmatch(pattern, line).groups())
+        assert low <= sum(result["cost"][name] for result in results if result["method"] == "short_best_of_n") <= high
+    assert hours.endswith(" hours for one process like this one")
+    assert cost.startswith("cost: 0.00 (95%: 0.00 to 0.00) at 3 per million generated tokens")
+    assert not (tmp_path / "results.jsonl").exists()
+
+    # Again, it finds all answers and says the same. The run that goes on does not ask again.
+    asked = {path.name: path.read_bytes() for path in (tmp_path / "requests").iterdir()}
+    assert len(asked) == 2
+    assert ok(scripts.run(SEARCH, **estimate)).stdout.splitlines()[-5:] == [pilot, generated, read, hours, cost]
+    ok(scripts.run(SEARCH, **flags))
+    assert {name: (tmp_path / "requests" / name).read_bytes() for name in asked} == asked
+    assert timeless(tmp_path) == timeless(whole)

@@ -62,6 +62,7 @@ def test_every_file_that_the_page_names_is_there(walk):
     assert [script for script, _ in printed] == [
         "data/convert_dataset.py",
         "data/convert_dataset.py",
+        "data/convert_dataset.py",
         "data/sample_traces.py",
         "data/label_steps.py",
         "data/build_dataset.py",
@@ -87,8 +88,31 @@ def test_labels_and_kept_columns_reach_the_data_set(walk):
     assert [len(rows_of(folder / f"set/{name}.jsonl")) for name in ("train", "validation")] == [6, 2]
     assert train[5]["kept"] == {"topic": "subtraction", "annotator": "bob"}
     assert "Columns of the source, under `kept`: topic, annotator." in (folder / "set/README.md").read_text()
-    assert "warning" not in printed[4][1]
+    card = (folder / "set/README.md").read_text()
+    assert "They mean `correctness`: a label says whether the step itself is right" in card
+    assert (train[0]["num_tokens"], train[0]["seed"]) == (None, None)
+    assert "warning" not in printed[5][1]
+    assert [row["correct"] for row in rows_of(folder / "outcomes.jsonl")] == [True, False]
+
+
+def test_own_ids_and_topics_reach_every_file(walk):
+    _, folder, _ = walk
+    topics = {
+        "p1": "subtraction",
+        "p2": "addition",
+        "p3": "subtraction",
+        "p4": "mixed",
+        "p5": "mixed",
+        "p6": "products",
+    }
+    for name, ids in (("traces", topics), ("rollouts", topics), ("search/results", ("p5", "p6"))):
+        rows = rows_of(folder / f"{name}.jsonl")
+        assert {row["problem_id"]: row["kept"] for row in rows} == {key: {"topic": topics[key]} for key in ids}
     assert len(rows_of(folder / "rollouts.jsonl")) == 12
+    report = (folder / "report/report.md").read_text(encoding="utf-8")
+    assert "## Accuracy by topic" in report
+    assert "| products | 1 |" in report
+    assert '"id": "p5"' in (folder / "report/report.html").read_text(encoding="utf-8")
 
 
 def test_the_scores_are_one_per_step(walk):

@@ -74,7 +74,7 @@ def test_sampled_traces(folder):
         assert row["num_tokens"] > len(row["completions"])
     meta = json.loads((folder / "traces.meta.json").read_text())
     assert meta["script"] == "data/sample_traces.py"
-    assert meta["generated_tokens"] == sum(trace.num_tokens for trace in traces)
+    assert meta["generated_tokens"] == sum(trace.num_tokens for trace in traces[:-1])
     config = yaml.safe_load((folder / "traces.config.yaml").read_text())
     assert (config["limit"], config["chunk"], config["seed"]) == (6, 4, 0)
 
@@ -410,7 +410,12 @@ def test_planners_share_the_rollouts_of_a_store(scripts, folder, tmp_path):
     bisection = {"method": "first_error", "rollouts": 4}
     ok(scripts.run("data/label_steps.py", output=tmp_path / "first.jsonl", **bisection, **flags))
     ok(scripts.run("data/label_steps.py", output=tmp_path / "adaptive.jsonl", method="adaptive", **flags))
+    topical = [row | {"kept": {"topic": row["problem_id"]}} for row in rows_of(folder / "traces.jsonl")]
+    flags["traces"] = write(tmp_path / "topical.jsonl", *map(json.dumps, topical))
     ok(scripts.run("data/label_steps.py", output=tmp_path / "tree.jsonl", method="omega_prm", searches=2, **flags))
+    tree = rows_of(tmp_path / "tree.jsonl")
+    assert all(row["kept"] == {"topic": row["problem_id"]} for row in tree)  # those that the labeler made, too
+    assert any(row["index"] >= 1_000_000 for row in tree)
     addresses = [(row["problem_id"], row["prefix"], row["index"]) for row in rows_of(rows)]
     assert len(set(addresses)) == len(addresses)
     for name in ("first", "adaptive", "tree"):

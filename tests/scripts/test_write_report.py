@@ -20,6 +20,7 @@ import pytest
 from prm.evaluation.reading import reading, traces_to_show
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.summary import summarize
+from prm.evaluation.tables import as_markdown, group_table
 from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
@@ -303,6 +304,49 @@ def test_html_is_self_contained_and_safe(report):
     names = json.loads(re.search(r'<script type="application/json" id="names">(.*?)</script>', page, re.DOTALL)[1])
     assert names["methods"]["prm_beam_search"] == "PRM beam search"
     assert (names["verifiers"], names["leading"]) == ({"prm": "PRM", "orm": "ORM"}, "prm_best_of_n")
+
+
+def test_accuracy_by_a_column_of_the_problems(tmp_path):
+    topics = ("sums", "a|b", "sums", None)
+    some = [row | {"kept": {"topic": topic}} for row, topic in zip(rows(), topics, strict=True)]
+    run = read_runs([write_run(tmp_path, some)])
+    summary = summarize(run, "topic")
+    assert {value: group["problems"] for value, group in summary["groups"].items()} == {
+        "sums": 2,
+        "a|b": 1,
+        "(none)": 1,
+    }
+    assert summary["groups"]["sums"]["methods"]["prm_best_of_n"] == {"accuracy": 0.5, "low": 0.0, "high": 1.0}
+    table = group_table(summary)
+    assert table[0][:3] == ["topic", "problems", "single sample"]
+    assert [row[:3] for row in table[1:]] == [
+        ["sums", "2", "25.0% [0.0, 50.0]"],
+        ["a|b", "1", "25.0% [25.0, 25.0]"],
+        ["(none)", "1", "75.0% [75.0, 75.0]"],
+    ]
+    assert r"| a\|b | 1 |" in as_markdown(table)
+    assert [problem["kept"] for problem in traces_to_show(run)] == [row["kept"] for row in some]
+    assert "groups" not in summarize(run)
+    with pytest.raises(ValueError, match="--group_by 'subject': the problems have no such column; they have topic"):
+        summarize(run, "subject")
+
+
+def test_the_pages_have_the_groups(tmp_path):
+    some = [row | {"kept": {"topic": "<b>"}} for row in rows()]
+    done = write_report(
+        "--run", write_run(tmp_path / "run", some), "--output_dir", tmp_path / "out", "--group_by", "topic"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "## Accuracy by topic\n\n| topic | problems | single sample |" in (tmp_path / "out/report.md").read_text()
+    assert "<h2>Accuracy by topic</h2>" in (page := (tmp_path / "out/report.html").read_text())
+    assert "<td>&lt;b&gt;</td><td>4</td>" in page
+
+
+def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
+    meta = META | {"unfinished_problems": 3}
+    assert summarize(read_runs([write_run(tmp_path, rows(), meta)]))["warnings"][0] == (
+        "A limit stopped the run: 3 of its 7 problems were not searched."
+    )
 
 
 def test_a_gain_is_claimed_only_without_zero_in_its_interval(tmp_path):

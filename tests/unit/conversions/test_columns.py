@@ -5,12 +5,19 @@ import re
 
 import pytest
 
-from prm.conversions import convert
+from prm.conversions import convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps
 from prm.storage.rows import row_to_labeled
 
 TABLE = {"semantics": "correctness", "prompt_column": "question", "steps_column": "steps"}
 MARKS = TABLE | {"labels_column": "marks", "good": ["right", 1, "true"], "bad": ["wrong", 0, "false"]}
+OUTCOME = {
+    "prompt_column": "question",
+    "steps_column": "steps",
+    "outcome_column": "passed",
+    "good": ["yes", 1],
+    "bad": ["no", 0],
+}
 FIRST = TABLE | {"first_error_column": "error", "first_error_base": 1, "no_error": [-1, "null"]}
 
 
@@ -36,10 +43,11 @@ def test_a_whole_row():
         "answer": None,
         "correct": None,
         "finished": True,
-        "num_tokens": 0,
-        "seed": 0,
+        "num_tokens": None,
+        "seed": None,
         "index": 0,
         "generator": "unknown",
+        "step_rule": None,
         "status": "ok",
         "labels": [True, False],
         "labeler": None,
@@ -161,18 +169,51 @@ def test_what_is_not_understood_is_an_error(columns, settings, message):
         (MARKS | {"steps_column": None}, "give one of --steps_column"),
         (MARKS | {"step_column": "step", "id_column": "id"}, "give one of --steps_column"),
         (MARKS | {"steps_column": None, "step_column": "step"}, "--step_column needs --id_column"),
-        (MARKS | {"bad": []}, "--labels_column needs --good and --bad"),
+        (MARKS | {"bad": []}, "--labels_column and --outcome_column need --good and --bad"),
         (MARKS | {"bad": ["Right"]}, "right is twice among --good, --bad and --unlabeled"),
         (MARKS | {"first_error_column": "error"}, "give one of --labels_column"),
         (MARKS | {"no_error": [-1]}, "--first_error_base and --no_error belong to --first_error_column"),
         (FIRST | {"first_error_base": None}, "--first_error_column needs --first_error_base"),
         (FIRST | {"no_error": []}, "--first_error_column needs --no_error"),
         (FIRST | {"good": [1]}, "--good, --bad and --unlabeled belong to --labels_column"),
+        (OUTCOME | {"semantics": "value"}, "--semantics is about labels of steps; leave it out with --outcome_column"),
+        (OUTCOME | {"labels_column": "marks"}, "give one of --labels_column"),
+        (OUTCOME | {"good": []}, "--labels_column and --outcome_column need --good and --bad"),
+        (OUTCOME | {"no_error": [-1]}, "--first_error_base and --no_error belong to --first_error_column"),
     ],
 )
 def test_settings_that_contradict_each_other(settings, message):
     with pytest.raises(ValueError, match=message):
         Columns(**settings)
+
+
+@pytest.mark.parametrize(("cell", "right"), [("Yes", True), (1.0, True), (" no", False), (0, False)])
+def test_an_outcome_is_the_label_of_every_step(cell, right):
+    made = read(row(passed=cell), **OUTCOME)
+    assert (made["correct"], made["labels"], made["semantics"], made["status"]) == (right, [right] * 2, "outcome", "ok")
+
+
+def test_a_trace_without_an_outcome_is_not_trained_on():
+    made = read(row(passed=None), **OUTCOME)
+    assert (made["correct"], made["status"]) == (None, "no_labels")
+    with pytest.raises(
+        ValueError, match=r"labels.csv:2: label 0 of column 'passed' is 'maybe', which is neither in --good"
+    ):
+        read(row(passed="maybe"), **OUTCOME)
+
+
+def test_an_orm_learns_outcomes_and_no_format_of_step_labels_holds_them(tmp_path, plain_tokenizer):
+    from prm.encoding.codec import StepCodec
+    from prm.storage.jsonl import write_jsonl
+    from prm.storage.rows import read_outcomes
+    from prm.training.examples import orm_examples
+
+    made = [read(row(passed=cell), **OUTCOME) for cell in ("yes", "no", None)]
+    write_jsonl(tmp_path / "rows.jsonl", made)
+    examples = orm_examples(read_outcomes(tmp_path / "rows.jsonl"), StepCodec(), plain_tokenizer).examples
+    assert [example.targets for example in examples] == [(1.0,), (0.0,)]
+    with pytest.raises(ValueError, match="its label is the outcome of the whole trace"):
+        export_row("trl", made[0])
 
 
 STEPS = MARKS | {"steps_column": None, "step_column": "step", "id_column": "trace"}

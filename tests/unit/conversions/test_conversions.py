@@ -57,10 +57,11 @@ def test_prm800k_whole_rows(golden):
         "answer": "468",
         "correct": True,
         "finished": True,
-        "num_tokens": 0,
-        "seed": 0,
+        "num_tokens": None,
+        "seed": None,
         "index": 0,
         "generator": "unknown",
+        "step_rule": None,
         "status": "ok",
         "method": "human",
         "semantics": "correctness",
@@ -287,6 +288,25 @@ def test_trl(golden):
     assert [row["id"].split("#")[1] for row in rows] == ["0", "1"]  # of one problem
     with pytest.raises(ValueError, match=r"trl\.jsonl:1: the row does not say what its labels mean"):
         golden("trl")
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"), [(["a", " ", "c"], 1), (["", "b"], 0), (["a", "b", "\n"], 2), (["a", "", "", "d"], 1)]
+)
+def test_trl_a_blank_step_cuts_the_trace(steps, left):
+    labels = [True, False, True, None][: len(steps)]
+    values = [0.5, 0.0, 1.0, None][: len(steps)]
+    row = {"prompt": "Q", "completions": steps, "labels": labels, "values": values, "correct": True}
+    (made,) = one("trl", row, semantics="value")
+    assert brief([made]) == [("empty_step", steps[:left], labels[:left])]
+    assert (made["values"], made["counts"], made["correct"]) == (values[:left], None, None)
+    # It is skipped and counted like every row with a status, but the row must be whole.
+    with pytest.raises(ValueError, match="status empty_step"):
+        export_row("trl", made)
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* steps but \d labels"):
+        one("trl", row | {"labels": labels[1:]}, semantics="value")
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* is empty or not a string \(7\)"):
+        one("trl", row | {"completions": [*steps[:-1], 7]}, semantics="value")
 
 
 def test_rows_of_ours_pass_through_trl_unchanged(golden):

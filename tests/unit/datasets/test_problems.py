@@ -38,6 +38,28 @@ def test_a_level_in_words_is_no_number(write):
     assert load_problems(write(GOOD | {"level": "Level 5"}), "all")[0].level is None
 
 
+def test_other_columns_are_kept_as_texts(write):
+    columns = {"topic": "sums", "year": 2024.0, "tags": ["a", "b"], "note": None, "split": "test", "level": "Level 5"}
+    (problem,) = load_problems(write(GOOD | columns | {"id": 7, "question": "in other words"}), "all")
+    assert problem.id == "7"
+    assert problem.kept == {
+        "topic": "sums",
+        "year": "2024",
+        "tags": '["a", "b"]',
+        "note": None,
+        "level": "Level 5",
+        "question": "in other words",
+    }
+    assert load_problems(write(GOOD), "all")[0].kept == {}
+
+
+def test_a_level_from_a_table_is_a_number(tmp_path):
+    path = tmp_path / "problems.csv"
+    path.write_text("question,answer,level\nWhat is 2 + 2?,4,3\n")
+    (problem,) = load_problems(str(path), "all")
+    assert (problem.level, problem.kept) == (3, {})
+
+
 def test_answer_zero_is_an_answer(write):
     assert load_problems(write(GOOD | {"answer": 0}), "all")[0].answer == "0"
 
@@ -93,17 +115,37 @@ def test_a_split_column_that_cannot_decide_is_an_error(write, first, second, mes
         ("[1, 2]", r"a row must be a JSON object, this is list"),
         ({"text": "What?", "answer": "4"}, r"no column prompt or problem or question; rename one of answer, text"),
         ({"prompt": "What?"}, r"no column answer; rename one of prompt"),
-        ({"prompt": "What?", "answer": ""}, r"column 'answer' is empty or not text: ''; fix or remove the row"),
-        ({"prompt": "What?", "answer": None}, r"column 'answer' is empty or not text: None; fix or remove"),
         ({"prompt": "What?", "answer": ["4"]}, r"column 'answer' is empty or not text: \['4'\]; fix or remove"),
         ({"prompt": " ", "answer": "4"}, r"column 'prompt' is empty or not text: ' '; fix or remove"),
-        ({"prompt": "What?", "answer": "2 + 2 = 4\n####  "}, r"no answer after ####: .*; add it or remove the row"),
         (GOOD | {"id": "a/1"}, r"an earlier row has the id 'a/1', too; make ids unique"),
     ],
 )
 def test_errors_name_file_and_line_and_fix(write, line, message):
     path = write(GOOD | {"id": "a/1", "prompt": "What is 1 + 1?"}, "", line)
     with pytest.raises(ValueError, match=rf"problems\.jsonl:3: {message}"):
+        load_problems(path, "all")
+
+
+EMPTY = ["", " ", None, "2 + 2 = 4\n####  "]
+
+
+@pytest.mark.parametrize("answer", EMPTY)
+def test_a_row_without_a_gold_answer_is_left_out_and_named(write, answer):
+    path = write(GOOD, {"prompt": "What?", "answer": answer}, GOOD | {"prompt": "What is 3 + 3?", "answer": "6"})
+    with pytest.warns(UserWarning, match="left out") as warned:
+        problems = load_problems(path, "all")
+    assert [(p.id, p.answer) for p in problems] == [("problems/all/0", "4"), ("problems/all/2", "6")]
+    assert str(warned[0].message) == f"{path}: 1 of 3 rows have an empty gold answer ({path}:2) and are left out"
+
+
+def test_many_rows_without_a_gold_answer(write):
+    path = write(*({"prompt": f"What is {i}?", "answer": ""} for i in range(8)), GOOD)
+    named = ", ".join(f"{path}:{i}" for i in range(1, 6)) + ", ..."
+    with pytest.warns(UserWarning, match="8 of 9 rows have") as warned:
+        assert [p.answer for p in load_problems(path, "all")] == ["4"]
+    assert f"({named})" in str(warned[0].message)
+    path = write({"prompt": "What?", "answer": ""})
+    with pytest.raises(ValueError, match=r"1 of 1 rows have an empty gold answer \(.*:1\); fill the column `answer`"):
         load_problems(path, "all")
 
 

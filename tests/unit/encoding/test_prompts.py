@@ -1,5 +1,6 @@
+import copy
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -86,3 +87,82 @@ def test_unknown_prompt_name():
     assert prompt_template("plain") == PromptTemplate()
     with pytest.raises(ValueError, match="'plian' is not one of plain, zero_shot_cot, few_shot_cot, chat, chat_cot"):
         prompt_template("plian")
+
+
+# --- Templates that ask for the date ---
+
+DATED = {
+    "llama": "{%- if not date_string is defined %}{%- if strftime_now is defined %}{%- set date_string = strftime_now("
+    '"%d %b %Y") %}{%- else %}{%- set date_string = "26 Jul 2024" %}{%- endif %}{%- endif %}Today Date: {{ date_string }}',
+    "smollm": '{%- set today = strftime_now("%d %B %Y") -%}Today Date: {{ today }}',
+    "granite": "{{- 'Today\\'s Date: ' + strftime_now('%B %d, %Y') + '.' }}",
+    "gpt_oss": "{%- macro system_message() -%}{{- 'Current date: ' + strftime_now( \"%Y-%m-%d\" ) }}{%- endmacro -%}"
+    "{{- system_message() }}",
+    "often": "{# strftime_now: the day #}{{ strftime_now('%A') }}, {{ strftime_now('%d') | int + 1 }}"
+    " {{ strftime_now('%H:%M') }}",
+}
+"""The heads of real chat templates, as far as they read the clock."""
+MESSAGES = "{% for message in messages %} {{ message['content'] }}<eos>{% endfor %}"
+
+
+@pytest.fixture
+def dated(plain_tokenizer):
+    def with_template(text):
+        tokenizer = copy.deepcopy(plain_tokenizer)
+        tokenizer.chat_template = text + MESSAGES
+        return tokenizer
+
+    return with_template
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("llama", "Today Date: 26 Jul 2024"),
+        ("smollm", "Today Date: 26 July 2024"),
+        ("granite", "Today's Date: July 26, 2024."),
+        ("gpt_oss", "Current date: 2024-07-26"),
+        ("often", "Friday, 27 00:00"),
+    ],
+)
+def test_a_chat_template_never_reads_the_clock(dated, clock, name, head):
+    tokenizer, template = dated(DATED[name]), PROMPTS["chat"]
+    messages = [{"role": "user", "content": "2 + 2?"}]
+    texts, stock = [], set()
+    for day in ("2031-03-01", "2031-11-09"):
+        clock(day)
+        texts.append(tokenizer.decode(template.encode(tokenizer, "2 + 2?")))
+        stock.add(tokenizer.apply_chat_template(messages, tokenize=False))
+    assert texts == [f"{head} 2 + 2?<eos>"] * 2
+    assert len(stock) == 2  # the clock was changed, and the template as it is reads it
+
+
+def test_the_date_is_a_setting_and_is_saved(dated):
+    tokenizer, template = dated(DATED["smollm"]), PromptTemplate("{prompt}", chat=True, date="2025-12-01")
+    assert tokenizer.decode(template.encode(tokenizer, "Hm?")) == "Today Date: 01 December 2025 Hm?<eos>"
+    codec = StepCodec(template)
+    assert StepCodec.from_dict(json.loads(json.dumps(asdict(codec)))) == codec
+    assert template != replace(template, date="2025-12-02")
+    with pytest.raises(ValueError, match="date '1 May' of a prompt template is no day such as 2024-07-26"):
+        PromptTemplate("{prompt}", chat=True, date="1 May")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{% set f = '%d' %}{{ strftime_now(f) }}", r"would give another text at another time \(it uses strftime_now"),
+        ("{{ strftime_now(format='%d') }}", "it uses strftime_now, and not as"),
+        (
+            "{% set now = strftime_now %}{{ now('%d') }}",
+            "scores and samples could not be repeated. Write the text itself",
+        ),
+        ("{{ ['Hi', 'Hello'] | random }}", "it uses random"),
+        ("{{ lipsum(n=1) }}", "it uses lipsum"),
+        ("{{ now() }}", "cannot be rendered: 'now' is undefined; correct it in the model's folder"),
+        ("{{ raise_exception('no system role') }}", "cannot be rendered: no system role; correct it"),
+        ("{% if %}", "cannot be rendered: Expected an expression"),
+    ],
+)
+def test_a_chat_template_that_cannot_be_fixed_is_refused(dated, text, message):
+    with pytest.raises(ValueError, match=rf"(?s)^the chat template of .*{message}"):
+        PROMPTS["chat"].encode(dated(text), "2 + 2?")

@@ -158,6 +158,13 @@ def test_a_right_trace_costs_nothing():
     assert generator.calls == []
 
 
+def test_the_last_step_of_a_trace_without_an_outcome_is_not_called_bad():
+    (labeled,) = label(FirstError(), until(7, 1.0), replace(WRONG, correct=None))
+    assert (labeled.labels, labeled.counts[-1]) == ((True,) * 7 + (None,), (0, 0))
+    (labeled,) = label(FirstError(), until(3, 1.0), replace(WRONG, correct=None))
+    assert labeled.labels == (True,) * 3 + (False,) * 5
+
+
 def test_a_success_during_confirmation_moves_the_search_on():
     """Step 6 fails 4 times, then succeeds: the first error comes after it, at 7."""
     counts = Counter()

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from prm.generators.scripted import ScriptedGenerator
-from prm.sampling.limits import LimitReached, Limits, Pilot, pilot
+from prm.sampling.limits import LimitReached, Limits, Pilot, of_all, pilot, search_report
 from prm.sampling.rollouts import Request, RolloutSource
-from prm.types import Problem
+from prm.types import Cost, Problem
 
 PROBLEM = Problem("p/0", "Count.", "3", "p")
 
@@ -52,10 +52,10 @@ def test_the_estimate_by_hand():
     """Problems of 10, 20 and 0 tokens: mean 10, variance 100. Nine more: 90 ± 1.96 sqrt((9 + 81 / 3) 100)."""
     costs = Pilot()
     costs.add(["a", "b", "c"], [of("a", 4), of("a", 6), of("b", 20)])
-    expected, low, high = costs.total(12)
+    expected, low, high = of_all([10, 20, 0], 12)
     assert (expected, low) == (120, 30)  # 30 tokens are spent already: it cannot become less
     assert high == pytest.approx(120 + 1.96 * 60)
-    assert costs.total(3) == (30, 30, 30)
+    assert of_all([10, 20, 0], 3) == (30, 30, 30)
     assert costs.report(12, sampled=30, seconds=0.001, price=2.0).splitlines() == [
         "pilot: 3 problems, 30 tokens; 30 of them sampled now, in 0 s",
         "all 12 problems: 120 (95%: 30 to 238) tokens",
@@ -65,10 +65,26 @@ def test_the_estimate_by_hand():
     assert "hours: unknown" in costs.report(12, sampled=0, seconds=1, price=None)
 
 
+def test_the_estimate_of_a_search_by_hand():
+    """The same numbers as verifier tokens, half of them as generated tokens, hours in steps of a half."""
+    costs = {
+        "a": Cost(generated_tokens=5, verifier_tokens=10, seconds=1800),
+        "b": Cost(generated_tokens=10, verifier_tokens=20, seconds=3600),
+        "c": Cost(),
+    }
+    assert search_report(costs, 12, price=1e6).splitlines() == [
+        "pilot: 3 problems, 15 generated tokens and 30 read by verifiers, in 5400 s",
+        "all 12 problems: 60 (95%: 15 to 119) generated tokens",
+        "120 (95%: 30 to 238) tokens read by verifiers",
+        "6.00 (95%: 1.50 to 11.88) hours for one process like this one",
+        "cost: 60.00 (95%: 15.00 to 118.80) at 1e+06 per million generated tokens; prompts and verifiers are not counted",
+    ]
+    assert "cost" not in search_report(costs, 12, price=None)
+    assert "nothing can be estimated" in search_report({}, 12, price=None)
+
+
 def test_one_problem_has_no_spread():
-    costs = Pilot()
-    costs.add(["a"], [of("a", 5)])
-    assert costs.total(3) == (15, 5, math.inf)
+    assert of_all([5], 3) == (15, 5, math.inf)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says():
@@ -78,8 +94,6 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
     covered = 0
     for _ in range(400):
         tokens = [round(rng.gauss(100, 30)) for _ in range(200)]
-        costs = Pilot()
-        costs.add([str(i) for i in range(40)], [of(str(i), tokens[i]) for i in range(40)])
-        _, low, high = costs.total(200)
+        _, low, high = of_all(tokens[:40], 200)
         covered += low <= sum(tokens) <= high
     assert 0.91 < covered / 400 < 0.985

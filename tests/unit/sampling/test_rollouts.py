@@ -1,14 +1,17 @@
 """Rollouts on demand: addresses, seeds, what is sampled and what is read, outcomes."""
 
+import copy
 from dataclasses import replace
 
+from prm.encoding.prompts import PROMPTS
 from prm.generators import derive_seed
+from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
 from prm.sampling.rollouts import Request, RolloutSource
 from prm.sampling.traces import trace_from_rollout
 from prm.search.driver import search
 from prm.search.methods import parse_method
-from prm.storage.rollout_store import prefix_hash
+from prm.storage.rollout_store import RolloutStore, prefix_hash
 from prm.types import Budget, Problem
 
 PROBLEM = Problem("arithmetic/train/7", "Start with 47, add 38, subtract 12.", "73", "arithmetic", 2)
@@ -51,6 +54,25 @@ def test_only_what_is_not_known_is_sampled():
     assert len(generator.calls) == 5
     assert again.sampled_tokens == sum(r.num_tokens for r in five[3:])
     assert again.all_taken() == five
+
+
+def test_nothing_is_sampled_twice_because_a_day_has_passed(tiny_qwen2, plain_tokenizer, tmp_path, clock):
+    """Although the chat template of the generator asks for the date."""
+    tokenizer, sampled = copy.deepcopy(plain_tokenizer), []
+    tokenizer.chat_template = "Today: {{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
+    model = tiny_qwen2(len(tokenizer))
+    for day in ("2031-03-01", "2031-11-09"):
+        clock(day)
+        generator = HfGenerator(model, tokenizer, name="tiny", template=PROMPTS["chat"], max_new_tokens=8)
+        store = RolloutStore(tmp_path / "store", {"generator": generator.name, "seed": 0})  # the same, or it is refused
+        with store.claim([PROBLEM.id]):
+            source = RolloutSource(generator, 0, store.read([PROBLEM.id]), store.append)
+            rollouts = source.take([Request(PROBLEM, (), 2), Request(PROBLEM, STEP, 2)])
+        store.close()
+        sampled.append((rollouts, source.sampled_tokens))
+    (first, tokens), (second, more) = sampled
+    assert first == second
+    assert (tokens > 0, more) == (True, 0)
 
 
 def test_whole_traces_are_rollouts_from_the_prompt():

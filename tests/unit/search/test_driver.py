@@ -9,6 +9,7 @@ from prm.encoding.codec import StepCodec
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
 from prm.models.loading import from_base
+from prm.sampling.limits import LimitReached, Limits
 from prm.search import STRATEGIES
 from prm.search.driver import search
 from prm.search.methods import Method, default_methods, parse_method
@@ -219,6 +220,73 @@ def test_a_killed_search_asks_nothing_twice(survived, tmp_path):
     assert first.calls + second.calls == judge.calls
     with pytest.raises(ValueError, match="seed: was 0, now 1"):
         AnsweredRequests(tmp_path / "j", header | {"seed": 1})
+
+
+# --- Where it stops ---
+
+
+def test_a_search_stopped_by_a_limit_goes_on_to_the_same_end(tmp_path):
+    whole, judge = student(), Random()
+    expected = search(method("beam_search"), PROBLEMS, whole, judge, Budget(8), 0)
+    first_call = sum(tokens for _, tokens in whole.batches[0])
+    generators, verifiers = [], []
+    while True:
+        generators.append(Recorded(whole.script))
+        verifiers.append(Random())
+        limits = Limits(max_tokens=first_call + 1)
+        answered = AnsweredRequests(tmp_path / "j", {"seed": 0})
+        try:
+            results = search(
+                method("beam_search"), PROBLEMS, generators[-1], verifiers[-1], Budget(8), 0, answered, limits=limits
+            )
+            break
+        except LimitReached:
+            # It has overdrawn its limit by less than one call, and has scored what it sampled.
+            assert limits.sampled >= first_call + 1
+            assert limits.sampled - sum(tokens for _, tokens in generators[-1].batches[-1]) < first_call + 1
+    assert len(generators) > 1
+    assert without_time(results) == without_time(expected)
+    assert [batch for generator in generators for batch in generator.batches] == whole.batches
+    assert [call for verifier in verifiers for call in verifier.calls] == judge.calls
+
+
+def test_after_the_last_hour_nothing_is_sampled_or_scored(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("prm.sampling.limits.time.monotonic", lambda: now[0])
+    limits, generator, verifier = Limits(max_hours=1), student(), Random()
+    answered = AnsweredRequests()
+    search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, answered, limits=limits)
+    now[0] = 3600
+    search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, answered, limits=limits)  # all is known
+    with pytest.raises(LimitReached):
+        search(method("best_of_n"), PROBLEMS, generator, verifier, Budget(8), 0, answered, limits=limits)
+    with pytest.raises(LimitReached):
+        search(method("majority"), PROBLEMS, generator, None, Budget(9), 0, answered, limits=limits)
+    assert (len(generator.batches), verifier.calls) == (1, [])
+
+
+class Counting(Random):
+    """Reads three tokens per trace."""
+
+    def score_batch(self, prompts, steps_N):
+        return [replace(scores, read=3) for scores in super().score_batch(prompts, steps_N)]
+
+
+def test_what_a_problem_costs_is_counted_once_for_all_methods_and_not_if_taken_from_elsewhere(tmp_path):
+    generator, header = student(), {"seed": 0}
+    first = AnsweredRequests(tmp_path / "first", header)
+    for name in ("majority", "best_of_n", "weighted_vote"):
+        (*_, last) = search(method(name), PROBLEMS, generator, Counting(), Budget(8), 0, first)
+    pool = [trace for trace in last.candidates if trace.usable]
+    cost = first.costs[PROBLEMS[-1].id]
+    assert cost.generated_tokens == sum(trace.num_tokens for trace in last.candidates)
+    assert cost.verifier_tokens == 3 * len(pool) > 0
+    assert sum(c.generated_tokens for c in first.costs.values()) == sum(n for _, n in generator.batches[0])
+    assert AnsweredRequests(tmp_path / "first", header).costs == first.costs  # from the file
+    second = AnsweredRequests(tmp_path / "second", header)
+    second.take(tmp_path / "first", header)
+    search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, second)
+    assert second.costs == {}
 
 
 # --- What it refuses ---

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -166,3 +167,36 @@ def test_groups_keep_the_order_of_first_appearance(write):
         ("arithmetic/train/9", [3, 4]),
         ("arithmetic/train/7", [3]),
     ]
+
+
+def test_kept_columns_survive_the_file_beside_those_of_the_problem(write):
+    topical = replace(PROBLEM, kept={"topic": "sums", "area": "x"})
+    mine = replace(LABELED, trace=replace(TRACE, kept={"area": "y", "annotator": None}))
+    row = labeled_to_row(topical, mine)
+    assert row["kept"] == {"topic": "sums", "area": "y", "annotator": None}
+    path = write(row, trace_to_row(PROBLEM, TRACE))
+    assert [read.trace.kept for read in read_traces(path)] == [row["kept"], {}]
+    assert read_labeled(write(row))[0].labeled.trace.kept == row["kept"]
+    assert "kept" not in trace_to_row(PROBLEM, TRACE)
+
+
+@pytest.mark.parametrize("kept", [["sums"], {"topic": 3}, "sums"])
+def test_kept_columns_are_texts(write, kept):
+    with pytest.raises(ValueError, match=r"rows\.jsonl:1: `kept` is .*; it must be an object whose values are texts"):
+        read_traces(write(TRL_ROW | {"kept": kept}))
+
+
+def test_what_all_traces_of_a_problem_share_is_the_problems(write):
+    row = trace_to_row(PROBLEM, TRACE)
+    kept = [{"topic": "sums", "annotator": "ann"}, {"annotator": "bob", "topic": "sums"}]
+    ((problem, traces),) = group_by_problem(read_traces(write(*(row | {"kept": its} for its in kept))))
+    assert problem.kept == {"topic": "sums"}
+    assert [trace.kept["annotator"] for trace in traces] == ["ann", "bob"]
+
+
+def test_nothing_is_invented_for_a_row_from_elsewhere(write):
+    (read,) = read_labeled(write(TRL_ROW), "correctness")
+    row = labeled_to_row(read.problem, read.labeled)
+    unknown = ("num_tokens", "seed", "gold", "answer", "correct", "level", "values", "counts", "labeler")
+    assert [row[name] for name in unknown] == [None] * 9
+    assert read_traces(write(row))[0].trace == read.labeled.trace

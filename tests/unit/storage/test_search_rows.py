@@ -62,3 +62,20 @@ def test_a_missing_key_is_named(path, message):
     del part[last]
     with pytest.raises(ValueError, match=message):
         row_to_results("r:1", row)
+
+
+def test_columns_of_the_problem_are_kept():
+    topical = replace(PROBLEM, kept={"topic": "sums", "note": None})
+    row = json.loads(json.dumps(results_to_row(topical, results(), group)))
+    assert row_to_results("", row).problem.kept == {"topic": "sums", "note": None}
+    assert "kept" not in results_to_row(PROBLEM, results(), group)
+    with pytest.raises(ValueError, match="r:1: `kept` is"):
+        row_to_results("r:1", row | {"kept": {"topic": 1}})
+
+
+def test_what_nobody_counted_is_null():
+    foreign = Trace("p/1", ("#### 2",), "2", True)
+    only = replace(results()[0], candidates=(foreign,), scores=(None,), chosen=0)
+    row = json.loads(json.dumps(results_to_row(PROBLEM, [only], group)))
+    assert (row["candidates"][0]["num_tokens"], row["candidates"][0]["seed"]) == (None, None)
+    assert row_to_results("", row).candidates == (foreign,)

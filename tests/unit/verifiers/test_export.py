@@ -1,14 +1,16 @@
 """The one-logit form of an ORM: the log-odds of the verifier but for a constant, where TRL's readers look."""
 
+import copy
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
+from prm.encoding.prompts import PromptTemplate
 from prm.models.loading import from_base
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
@@ -22,12 +24,16 @@ TRACES = {
 }
 
 
+def base_with(model, tokenizer, folder):
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 @pytest.fixture
 def base(tmp_path, tiny_llama):
     tokenizer = build_tokenizer()
-    tiny_llama(len(tokenizer)).save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    return str(tmp_path / "base")
+    return base_with(tiny_llama(len(tokenizer)), tokenizer, tmp_path / "base")
 
 
 @pytest.mark.parametrize("lora_r", [0, 4])
@@ -68,3 +74,20 @@ def test_what_has_no_one_logit_form_is_refused(config, tmp_path):
     config.save(tmp_path)
     with pytest.raises(ValueError, match="only ORMs with a linear head on whole weights have a one-logit form"):
         export_reward_model(str(tmp_path), str(tmp_path / "reward"))
+
+
+def test_the_tokenizer_of_an_exported_model_reads_the_date_of_the_verifier(
+    tiny_llama, plain_tokenizer, tmp_path, clock
+):
+    tokenizer = copy.deepcopy(plain_tokenizer)
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }} {{ messages[0]['content'] }}"
+    model = from_base(base_with(tiny_llama(len(tokenizer)), tokenizer, tmp_path / "base"))
+    folder = tmp_path / "orm"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    codec = StepCodec(PromptTemplate("{prompt}", chat=True, date="2025-12-01"), max_length=64)
+    replace(CONFIG, codec=codec).save(folder)
+    export_reward_model(str(folder), str(tmp_path / "reward"))
+    clock("2031-03-01")
+    exported = AutoTokenizer.from_pretrained(tmp_path / "reward")
+    assert exported.apply_chat_template([{"role": "user", "content": "Hm?"}], tokenize=False) == "01 Dec 2025 Hm?"

@@ -1,5 +1,6 @@
 """Scores of a checkpoint: the same after every way of saving, in every batch; and what must never be loaded."""
 
+import copy
 import json
 import shutil
 import warnings
@@ -20,6 +21,7 @@ from transformers import (
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
+from prm.encoding.prompts import PromptTemplate
 from prm.models.loading import from_base, nf4
 from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
@@ -349,6 +351,22 @@ def test_prm_config_that_contradicts_itself_is_refused(change, message, checkpoi
 def test_prm_config_survives_the_file(tmp_path):
     CONFIG.save(tmp_path)
     assert VerifierConfig.load(tmp_path) == CONFIG
+
+
+def test_scores_do_not_depend_on_the_day(bases, merging_tokenizer, tmp_path, clock):
+    """Although the chat template of the checkpoint asks for the date."""
+    tokenizer = copy.deepcopy(merging_tokenizer)
+    tokenizer.chat_template = "Today: {{ strftime_now('%d %b %Y') }}\n" + tokenizer.chat_template
+    folder = save(tmp_path / "dated", trained(from_base(bases["qwen2"])), tokenizer)
+    scores = {}
+    for date in ("2024-07-26", "2031-11-09"):
+        replace(CONFIG, codec=StepCodec(PromptTemplate("{prompt}", chat=True, date=date), max_length=256)).save(folder)
+        for day in ("2031-03-01", "2031-11-09"):
+            clock(day)
+            scores[date, day] = load_verifier(folder).score(PROMPT, STEPS)
+    for date in ("2024-07-26", "2031-11-09"):
+        assert scores[date, "2031-03-01"] == scores[date, "2031-11-09"]  # to the bit
+    assert not close([scores["2024-07-26", "2031-03-01"]], [scores["2031-11-09", "2031-03-01"]])  # a date is read
 
 
 def test_incomplete_base_is_refused(bases, tmp_path):
