@@ -1,9 +1,8 @@
 """Does what the documents say still work? Links and paths lead somewhere, commands name scripts and flags that exist,
 figures of the quickstart are those of one stored run.
 
-A command is a line, or a piece of inline code, that starts with `python` or `accelerate launch`: in Markdown, in the
-docstring of a script or at the top of a config. Flags, and the keys of the configs they name, are
-checked against the script's own help.
+What a command is says tests/documents.py. Flags, and the keys of the configs they name, are checked against the script's
+own help; tests/scripts/test_readme_commands.py runs the commands of the READMEs.
 """
 
 from __future__ import annotations
@@ -11,47 +10,17 @@ from __future__ import annotations
 import json
 import re
 import runpy
-import shlex
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from documents import FOLDERS, ROOT, commands_in, documents
 
-ROOT = Path(__file__).resolve().parent.parent
-FOLDERS = ("data", "recipes", "eval")
-
-_COMMAND = r"(?:\w+=\S+ +)*(?:\S*\bpython3?|accelerate launch) +[^`\n]*?\.py\b[^`\n]*"
-_LINE = re.compile(rf"^[ \t]*(?:[#$][ \t]*)?({_COMMAND})$", re.MULTILINE)
-_INLINE = re.compile(rf"(?<!`)`({_COMMAND})`(?!`)")
-_CONTINUED = re.compile(r"[ \t]*\\\n[ \t]*(?:#[ \t]*)?")
 _PYTHON_BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 _PATH = re.compile(r"(?<![\w./<>-])(?:prm|data|recipes|eval|tests)/[\w./{},*-]*[\w/}*]")
 _FILE_NAME = re.compile(r"`(\w[\w.]*\.(?:py|yaml))`")
-
-
-def documents() -> list[Path]:
-    """Markdown files, scripts and configs."""
-    markdown = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))]
-    others = [path for folder in FOLDERS for kind in ("*.py", "*.yaml") for path in (ROOT / folder).rglob(kind)]
-    return sorted(markdown + others)
-
-
-def commands_in(text: str) -> list[list[str]]:
-    r"""
-    >>> commands_in("run `python a/b.py --n 3` or\n\n    $ X=1 accelerate launch --cpu c.py \\\n    --k v  # why")
-    [['a/b.py', '--n', '3'], ['c.py', '--k', 'v']]
-    """
-    found = []
-    text = _CONTINUED.sub(" ", text)
-    for match in sorted([*_LINE.finditer(text), *_INLINE.finditer(text)], key=lambda match: match.start()):
-        words = shlex.split(re.split(r" [|>&;]|&&| \.\.\.", match[1])[0], comments=True)
-        script = next((i for i, word in enumerate(words) if word.endswith(".py")), None)
-        if script is not None and "-m" not in words[:script]:
-            found.append(words[script:])
-    return found
 
 
 def paths_in(text: str) -> list[str]:

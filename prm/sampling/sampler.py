@@ -28,14 +28,19 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     """The settings that a traces file was sampled with; None if no record says them.
 
     The record of a labeled file names the traces that were labeled, and theirs counts.
+
+    Raises:
+        FileNotFoundError: there is no such traces file.
     """
     path = Path(traces)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; check the path")
     record = path.with_name(f"{path.stem}.config.yaml")
-    if not path.is_file() or not record.is_file():
+    if not record.is_file():
         return None
     settings = yaml.safe_load(record.read_text(encoding="utf-8"))
     if "traces" in settings:
-        return sampler_record(settings["traces"])
+        return sampler_record(settings["traces"]) if Path(settings["traces"]).is_file() else None
     # Settings that did not exist when the traces were sampled had what is now their default.
     return _with_step_rule(DEFAULTS | settings) if {"generator", *SAMPLING} <= settings.keys() else None
 

@@ -67,6 +67,7 @@ for place, descriptor in enumerate(descriptors):
 job = json.loads(text)
 os.environ.clear()
 os.environ.update(job["environment"])
+os.chdir(job["folder"])
 sys.argv = job["arguments"]
 try:
     if sys.argv[0] == "-m":
@@ -100,7 +101,7 @@ import json, os, socket, sys
 _, server, *arguments = sys.argv
 with socket.socket(socket.AF_UNIX) as connection:
     connection.connect(server)
-    job = {"arguments": arguments, "environment": dict(os.environ), "teardown": True}
+    job = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd(), "teardown": True}
     socket.send_fds(connection, [json.dumps(job).encode() + b"\\n"], [0, 1, 2])
     sys.exit(int(connection.makefile().read().split()[1]))
 """
@@ -130,9 +131,10 @@ class _Run:
 
 
 class Scripts:
-    """Runs scripts of the repository, in its root."""
+    """Runs scripts of the repository, in its root unless told otherwise."""
 
     def __init__(self, root: Path, folder: Path) -> None:
+        self._root = root
         self._folder = folder
         self._runs: dict[int, _Run] = {}
         self._started = 0
@@ -164,16 +166,25 @@ class Scripts:
             code = int(run.answers.readline())
         return Finished(code, run.stdout.read_text(encoding="utf-8"), run.stderr.read_text(encoding="utf-8"))
 
-    def launch(self, launcher: Sequence[str], script: str, arguments: Sequence[object]) -> Finished:
+    def launch(
+        self, launcher: Sequence[str], script: str, arguments: Sequence[object], folder: Path | None = None
+    ) -> Finished:
         """`python -m launcher... script arguments...`, for launchers that start processes."""
         rank = [str(self._folder / "rank.py"), self._address]
-        return self.wait(self.start_words(["-m", *launcher, *rank, script, *map(str, arguments)]))
+        return self.wait(self.start_words(["-m", *launcher, *rank, script, *map(str, arguments)], folder=folder))
 
-    def start_words(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
-        """Begin a run of `python words...` with these variables beside those of this process; its process id."""
+    def start_words(
+        self, words: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> int:
+        """Begin a run of `python words...`, with these variables beside those of this process; its process id."""
         paths = [self._folder / f"{self._started}.{name}" for name in ("stdout", "stderr")]
         self._started += 1
-        job = {"arguments": list(words), "environment": os.environ | dict(environment or {}), "teardown": False}
+        job = {
+            "arguments": list(words),
+            "environment": os.environ | dict(environment or {}),
+            "folder": str(folder or self._root),
+            "teardown": False,
+        }
         with (
             socket.socket(socket.AF_UNIX) as connection,
             open(os.devnull) as nothing,
