@@ -31,6 +31,7 @@ from prm import answers
 from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.evaluation.search_runs import FORMAT
+from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
 from prm.search.driver import search
@@ -82,6 +83,7 @@ def main(args: Arguments) -> None:
             sys.exit(
                 f"--verifiers {name}={paths[name]}: its kind is {verifier.kind}; swap the two, or give it another name"
             )
+    check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
     methods = find_methods(args.methods, verifiers)
     for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
         next(method.start(problems[0], budget, args.seed))
@@ -161,6 +163,21 @@ def main(args: Arguments) -> None:
     }
     write_provenance(output_dir, "eval/run_search.py", unlimited(args), [args.problems], **facts)
     print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
+
+
+def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generator: Generator) -> None:
+    """Refuse a verifier of other steps, and say where a trace may be too long, before anything is sampled."""
+    from prm.verifiers.step_verifier import StepVerifier
+
+    for name, verifier in verifiers.items():
+        if not isinstance(verifier, StepVerifier):  # one of the user's own says nothing of its steps
+            continue
+        try:
+            warning = verifier.check_generator(prompts, generator.step_rule, generator.max_new_tokens)
+        except ValueError as error:
+            sys.exit(f"--verifiers {name}: {error}")
+        if warning:
+            print(f"warning: {name} {warning}", file=sys.stderr)
 
 
 def named_path(text: str) -> tuple[str, str]:

@@ -44,12 +44,13 @@ def generation_cost(
     )
 
 
-def scoring_cost(scores_N: Sequence[Scores], num_parameters: int) -> Cost:
-    """Cost of the scores of one request."""
-    read = sum(scores.read for scores in scores_N)
+def scoring_cost(scores_N: Sequence[Scores | None], num_parameters: int) -> Cost:
+    """Cost of the scores of one request; a trace that was too long (None) cost nothing."""
+    made = [scores for scores in scores_N if scores is not None]
+    read = sum(scores.read for scores in made)
     return Cost(
         verifier_tokens=read,
-        cached_tokens=sum(scores.cached for scores in scores_N),
-        verifier_calls=len(scores_N),
+        cached_tokens=sum(scores.cached for scores in made),
+        verifier_calls=len(made),
         flops=forward_flops(num_parameters, read),
     )

@@ -73,10 +73,17 @@ def pools(run: Run) -> list[Pool]:
 
 
 def _pool(number: int, row: ProblemResults, result: SearchResult) -> Pool:
+    # What the verifier could not read is never chosen and has no vote, whatever it says.
+    chosen_from = [
+        trace.usable and (result.verifier is None or scores is not None)
+        for trace, scores in zip(result.candidates, result.scores, strict=True)
+    ]
     return Pool(
         number=number,
-        correct=tuple(trace.usable and trace.correct is True for trace in result.candidates),
-        classes=tuple(row.class_of[trace] for trace in result.candidates),
+        correct=tuple(may and trace.correct is True for may, trace in zip(chosen_from, result.candidates, strict=True)),
+        classes=tuple(
+            row.class_of[trace] if may else None for may, trace in zip(chosen_from, result.candidates, strict=True)
+        ),
         gold_class=row.gold_class,
         scores=tuple(
             scores.trace if trace.usable and scores is not None else -math.inf

@@ -214,15 +214,29 @@ def _diagnose(run: Run, verifier: str) -> dict[str, float | None]:
                 correct.append(trace.correct is True)
                 lengths.append(len(trace.steps))
                 problems.append(i)
+    too_long = {"too_long_share": _too_long(run, verifier)}
     if not scores:  # nothing was usable; the shares and their warnings say so
-        return dict.fromkeys(_DIAGNOSTICS)
+        return dict.fromkeys(_DIAGNOSTICS) | too_long
     values = (
         auc(scores, correct),
         auc_within_groups(scores, correct, problems),
         length_correlation_within_groups(scores, lengths, problems),
         expected_calibration_error(scores, correct),
     )
-    return {name: None if math.isnan(x) else x for name, x in zip(_DIAGNOSTICS, values, strict=True)}
+    return {name: None if math.isnan(x) else x for name, x in zip(_DIAGNOSTICS, values, strict=True)} | too_long
+
+
+def _too_long(run: Run, verifier: str) -> float:
+    """Share of the usable candidates that a verifier was shown and could not read."""
+    shown = [
+        scores
+        for row in run.rows
+        for result in row.results
+        if result.verifier == verifier
+        for trace, scores in zip(result.candidates, result.scores, strict=True)
+        if trace.usable
+    ]
+    return _mean([scores is None for scores in shown]) if shown else 0.0
 
 
 def _shares(run: Run) -> dict[str, float]:
@@ -258,6 +272,11 @@ def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
     choosing = {result.verifier for result in run.rows[0].results if result.independent}
     for name, numbers in summary["verifiers"].items():
         inside = numbers["trace_auc_within_problem"]
+        if numbers["too_long_share"]:
+            found.append(
+                f"{numbers['too_long_share']:.1%} of the finished candidates are longer than {name} reads: they have no"
+                " score and are never chosen; lower --max_new_tokens, or train with a larger --max_length."
+            )
         if inside is None and name in choosing:
             found.append(f"No problem has both right and wrong candidates: {name} had nothing to choose.")
         elif inside is not None and inside < 0.5:

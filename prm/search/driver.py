@@ -42,7 +42,7 @@ class _Task:
     requests: list[Request] = field(default_factory=list)
     """Requests for traces so far."""
 
-    def answer(self, reply: Sequence[Trace] | Sequence[Scores] | None) -> None:
+    def answer(self, reply: Sequence[Trace] | Sequence[Scores | None] | None) -> None:
         """Give the strategy what it asked for; it goes on to its next request or to its end."""
         try:
             self.request = self.search.send(reply)
@@ -232,6 +232,8 @@ def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: Answered
             f"{verifier.name} gave {len(scores_N)} scores for {len(asked)} traces; it must give one for each"
         )
     for (prompt, steps), scores in zip(asked, scores_N, strict=True):
+        if scores is None:  # too long for this verifier
+            continue
         if len(scores.steps) != len(steps) or not all(0 <= score <= 1 for score in (*scores.steps, scores.trace)):
             raise ValueError(
                 f"{verifier.name} gave {scores} for a trace of {len(steps)} steps ({prompt[:60]!r}); it must give one"

@@ -15,7 +15,7 @@ the last one may be cut. An empty answer says that nothing is left.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,7 @@ class Expand:
 
 @dataclass(frozen=True)
 class Score:
-    """The verifier's opinion of traces, whole or open. Answer: one `Scores` per trace."""
+    """The verifier's opinion of traces, whole or open. Answer: one `Scores` per trace, None where it is too long to read."""
 
     traces: Sequence[Trace]
 
@@ -75,7 +75,7 @@ Search = Generator[Request, Any, Found]
 def score_readable(traces: Sequence[Trace]) -> Generator[Score, Any, list[Scores | None]]:
     """Scores of the traces that may still be chosen, open ones included; None for the others, which cost nothing.
 
-    A trace that was cut may be longer than the verifier reads, and one without an answer is never chosen.
+    A trace without an answer is never chosen, and neither is one that is longer than the verifier reads.
     """
     readable = [i for i, trace in enumerate(traces) if trace.usable or trace.status == "open"]
     scores = (yield Score([traces[i] for i in readable])) if readable else []
@@ -84,6 +84,6 @@ def score_readable(traces: Sequence[Trace]) -> Generator[Score, Any, list[Scores
 
 
 def best(traces: Sequence[Trace], scores: Sequence[Scores | None]) -> int | None:
-    """Index of the usable trace with the highest score, the first one where they tie."""
-    usable: Iterable[int] = (i for i, trace in enumerate(traces) if trace.usable)
-    return max(usable, key=lambda i: scores[i].trace, default=None)  # type: ignore[union-attr]  # usable ones are scored
+    """Index of the usable trace with the highest score, the first one where they tie; None if none was scored."""
+    usable = {i: its.trace for i, its in enumerate(scores) if its is not None and traces[i].usable}
+    return max(usable, key=lambda i: usable[i], default=None)

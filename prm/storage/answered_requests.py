@@ -42,7 +42,7 @@ class Scored:
     """The scores of one request, and its share of the seconds of its batch."""
 
     problem_id: str
-    scores: tuple[Scores, ...]
+    scores: tuple[Scores | None, ...]
     seconds: float
 
 
@@ -90,7 +90,7 @@ class AnsweredRequests:
                 {
                     "scored": key,
                     "problem_id": one.problem_id,
-                    "scores": [astuple(s) for s in one.scores],
+                    "scores": [scores and astuple(scores) for scores in one.scores],
                     "seconds": one.seconds,
                 }
                 for key, one in scored.items()
@@ -104,7 +104,7 @@ class AnsweredRequests:
             sampled = len(one.continuation.token_ids)
             self.costs[one.trace.problem_id] += Cost(generated_tokens=sampled, seconds=one.seconds)
         for its in scored.values():
-            read = sum(scores.read for scores in its.scores)
+            read = sum(scores.read for scores in its.scores if scores is not None)
             self.costs[its.problem_id] += Cost(verifier_tokens=read, seconds=its.seconds)
 
 
@@ -122,7 +122,7 @@ def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
         trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
-    scores = tuple(Scores(tuple(steps), *rest) for steps, *rest in row["scores"])
+    scores = tuple(values and Scores(tuple(values[0]), *values[1:]) for values in row["scores"])
     return {}, {row["scored"]: Scored(row["problem_id"], scores, row["seconds"])}
 
 

@@ -40,8 +40,9 @@ class Verifier(Protocol):
         """For FLOPs; 0 if it is no model."""
         ...
 
-    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores]:
-        """One `Scores` per trace, with one score per step, whatever else is in the batch.
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
+        """One `Scores` per trace, with one score per step, whatever else is in the batch; None for a trace that it cannot
+        read because it is too long.
 
         Neighbors with the same prompt are traces of one problem: what they share is read once and reported once.
         """

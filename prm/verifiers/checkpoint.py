@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 from prm.encoding.codec import StepCodec
 from prm.storage.provenance import library_versions
-from prm.types import Aggregation, Head, Semantics
+from prm.types import Aggregation, Head, Semantics, StepRule
 
 FILE = "prm_config.json"
 
@@ -39,6 +39,8 @@ class VerifierConfig:
     objective: str = "cross_entropy"
     bad_weight: float = 1.0
     """What it was trained with (`prm.training.losses`): not every objective makes a score a probability."""
+    step_rule: StepRule | None = None
+    """How the traces it learned from were divided into steps (`prm.encoding.steps`); None if their rows do not say."""
     labels: tuple[str, str] = ("bad", "good")
     versions: dict[str, str] = field(default_factory=library_versions)
 
@@ -49,6 +51,7 @@ class VerifierConfig:
             ("aggregation", self.aggregation, get_args(Aggregation)),
             ("head", self.head, get_args(Head)),
             ("quantization", self.quantization, (None, "nf4")),
+            ("step_rule", self.step_rule, (None, *get_args(StepRule))),
         ):
             if value not in allowed:
                 raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(map(str, allowed))}")

@@ -23,7 +23,7 @@ from prm.encoding.vocabulary import UnknownWords
 from prm.models.loading import fingerprint
 from prm.models.packing import pack, plan_rows, shared_length
 from prm.models.tree_attention import check_supported
-from prm.types import Aggregation, Scores
+from prm.types import Aggregation, Scores, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
 
@@ -77,42 +77,73 @@ class StepVerifier:
         Raises:
             ValueError: no steps, an empty step, or a trace longer than the model reads.
         """
-        return list(self.score_batch([prompt], [steps])[0].steps)
+        return list(self._score_one(prompt, steps).steps)
 
-    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores]:
-        """P(good) for every step of every trace; equal to scoring each alone, up to rounding."""
+    def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
+        """One score for a whole trace, aggregated as `aggregation` says; errors as in `score`."""
+        return self._score_one(prompt, steps).trace
+
+    def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
+        """P(good) for every step of every trace; equal to scoring each alone, up to rounding. None for a trace that is
+        longer than the model reads: one such candidate must not end a search."""
         if len(prompts) != len(steps_N):
             raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
-        encoded_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-        scores_N: dict[int, list[float]] = {}
+        whole_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
+        readable = [i for i, encoded in enumerate(whole_N) if self.config.codec.fit(encoded) == len(encoded.step_ends)]
+        encoded_N = [whole_N[i] for i in readable]
+        steps: dict[int, list[float]] = {}
         for row in plan_rows([encoded.input_ids for encoded in encoded_N], self.batch_tokens):
-            scores_N |= zip(row, self._forward([encoded_N[i] for i in row]), strict=True)
-        shared_N = _shared_tokens(prompts, encoded_N)
-        return [
-            Scores(
-                steps=tuple(scores_N[i]),
-                trace=aggregate(scores_N[i], self.aggregation),
+            steps |= zip(row, self._forward([encoded_N[i] for i in row]), strict=True)
+        shared_N = _shared_tokens([prompts[i] for i in readable], encoded_N)
+        scores = {
+            place: Scores(
+                steps=tuple(steps[i]),
+                trace=aggregate(steps[i], self.aggregation),
                 read=len(encoded.input_ids) - shared,
                 cached=shared,
             )
-            for i, (encoded, shared) in enumerate(zip(encoded_N, shared_N, strict=True))
-        ]
+            for i, (place, encoded, shared) in enumerate(zip(readable, encoded_N, shared_N, strict=True))
+        }
+        return [scores.get(place) for place in range(len(prompts))]
 
-    def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
-        """One score for a whole trace, aggregated as `aggregation` says."""
-        return self.score_batch([prompt], [steps])[0].trace
+    def check_generator(self, prompts: Sequence[str], step_rule: StepRule, max_new_tokens: int) -> str | None:
+        """Whether traces of a generator can be scored: what to warn of, before anything is sampled.
+
+        Raises:
+            ValueError: it divides its texts into steps by another rule than the traces that this verifier learned from.
+        """
+        learned = self.config.step_rule
+        if learned is not None and learned != step_rule:
+            raise ValueError(
+                f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
+                f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
+            )
+        longest = max(len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in prompts)
+        most = self.config.codec.max_length
+        if longest + max_new_tokens <= most:
+            return None
+        return (
+            f"reads {most} tokens, the longest prompt has {longest} and --max_new_tokens is {max_new_tokens}: a trace that"
+            f" is too long gets no score and is never chosen. To be sure, give --max_new_tokens {max(1, most - longest)}, or"
+            " train with a larger --max_length"
+        )
+
+    def _score_one(self, prompt: str, steps: Sequence[str]) -> Scores:
+        (scores,) = self.score_batch([prompt], [steps])
+        if scores is None:
+            encoded = self._encode(prompt, steps)
+            raise ValueError(
+                f"a trace of {len(steps)} steps is {len(encoded.input_ids)} tokens long, this verifier reads"
+                f" {self.config.codec.max_length}: only {self.config.codec.fit(encoded)} steps fit"
+                f" (prompt {prompt[:60]!r})"
+            )
+        return scores
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
         if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
             raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
         self._unknown_words.watch(prompt, encoded.input_ids)
-        fitting = self.config.codec.fit(encoded)
-        if fitting < len(steps):
-            raise ValueError(
-                f"a trace of {len(steps)} steps is {len(encoded.input_ids)} tokens long, this verifier reads"
-                f" {self.config.codec.max_length}: only {fitting} steps fit (prompt {prompt[:60]!r})"
-            )
         return encoded
 
     @torch.inference_mode()

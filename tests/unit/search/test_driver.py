@@ -289,6 +289,38 @@ def test_what_a_problem_costs_is_counted_once_for_all_methods_and_not_if_taken_f
     assert second.costs == {}
 
 
+# --- Traces that are too long for the verifier ---
+
+
+class Nearsighted(Random):
+    """Reads two steps at most."""
+
+    def score_batch(self, prompts, steps_N):
+        scores_N = super().score_batch(prompts, steps_N)
+        return [scores if len(steps) <= 2 else None for scores, steps in zip(scores_N, steps_N, strict=True)]
+
+
+@pytest.mark.parametrize("name", ["best_of_n", "weighted_vote", "beam_search"])
+def test_what_the_verifier_cannot_read_is_kept_never_chosen_and_ends_nothing(name, tmp_path):
+    answered = AnsweredRequests(tmp_path / "requests", {"seed": 0})
+    results = search(method(name), PROBLEMS, student(), Nearsighted(), Budget(8), 0, answered)
+    unread = [
+        trace
+        for result in results
+        for trace, scores in zip(result.candidates, result.scores, strict=True)
+        if scores is None
+    ]
+    assert len(unread) > 5
+    assert all(len(trace.steps) > 2 for trace in unread if trace.usable)
+    for result in results:
+        scored = [trace.answer for trace, its in zip(result.candidates, result.scores, strict=True) if its]
+        assert (result.chosen is None) == (not scored)
+        if result.chosen is not None:
+            assert result.candidates[result.chosen].answer in scored
+    again = AnsweredRequests(tmp_path / "requests", {"seed": 0})
+    assert search(method(name), PROBLEMS, student(), Nearsighted(), Budget(8), 0, again) == results
+
+
 # --- What it refuses ---
 
 

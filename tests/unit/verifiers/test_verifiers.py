@@ -451,6 +451,43 @@ def test_trace_too_long_to_read_is_an_error_with_both_numbers(verifier, tokenize
     short = VerifierConfig("prm", StepCodec(max_length=22), "value", "last", "base", "hash")
     with pytest.raises(ValueError, match="3 steps is 23 tokens long, this verifier reads 22: only 2 steps fit"):
         StepVerifier(verifier.model, tokenizer, short).score(PROMPT, STEPS)
+    with pytest.raises(ValueError, match="3 steps is 23 tokens long"):
+        StepVerifier(verifier.model, tokenizer, short).score_trace(PROMPT, STEPS)
+
+
+def test_a_trace_too_long_to_read_has_no_score_and_changes_no_other(verifier, tokenizer):
+    short = StepVerifier(
+        verifier.model, tokenizer, VerifierConfig("prm", StepCodec(max_length=22), "value", "last", "base", "hash")
+    )
+    shorter = STEPS[:2]
+    first, unread, last = short.score_batch([PROMPT] * 3, [shorter, STEPS, shorter[:1]])
+    assert unread is None
+    expected = short.score_batch([PROMPT] * 2, [shorter, shorter[:1]])
+    assert close([first, last], expected)
+    assert [first.read + last.read, first.cached + last.cached] == [
+        sum(scores.read for scores in expected),
+        sum(scores.cached for scores in expected),
+    ]
+    assert short.score_batch([PROMPT], [STEPS]) == [None]
+
+
+def test_a_generator_of_other_steps_or_of_longer_traces_is_noticed_before_it_samples(verifier, tokenizer):
+    """The prompt has 8 tokens."""
+
+    def check(step_rule, max_new_tokens, learned="paragraph"):
+        config = VerifierConfig("prm", StepCodec(max_length=30), "value", "last", "base", "hash", step_rule=learned)
+        return StepVerifier(verifier.model, tokenizer, config).check_generator(
+            ["2?", PROMPT], step_rule, max_new_tokens
+        )
+
+    assert check("paragraph", 22) is None
+    assert check("line", 22, learned=None) is None  # nobody knows what it learned from
+    assert check("paragraph", 23).startswith("reads 30 tokens, the longest prompt has 8 and --max_new_tokens is 23: a")
+    assert "give --max_new_tokens 22, or train with" in check("paragraph", 23)
+    with pytest.raises(
+        ValueError, match="divided by the step rule paragraph, the generator divides by line; give --st"
+    ):
+        check("line", 22)
 
 
 def test_what_traces_of_one_problem_share_is_read_once(verifier):
