@@ -27,7 +27,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.encoding.prompts import PROMPTS
+from prm.encoding.prompts import HELP
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
@@ -39,7 +39,7 @@ from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import TraceRow, group_by_problem, labeled_to_row, read_traces, trace_to_row
-from prm.types import LabeledTrace
+from prm.types import LabeledTrace, StepRule
 
 
 @dataclass(kw_only=True)
@@ -54,8 +54,9 @@ class Arguments(GeneratorArguments, LimitArguments):
     max_new_tokens: int | None = field(
         default=None, metadata={"help": "longest rollout in tokens; default: that of the traces"}
     )
-    prompt: str | None = field(
-        default=None, metadata={"help": "prompt template; default: that of the traces", "choices": list(PROMPTS)}
+    prompt: str | None = field(default=None, metadata={"help": f"prompt template: {HELP}; default: that of the traces"})
+    step_rule: StepRule | None = field(
+        default=None, metadata={"help": "where a step ends (prm/encoding/steps.py); default: that of the traces"}
     )
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
     output: str = field(metadata={"help": "labeled file to write"})

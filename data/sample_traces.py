@@ -30,12 +30,13 @@ from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to
+from prm.sampling.symptoms import symptoms
 from prm.sampling.traces import trace_from_rollout
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import trace_to_row
-from prm.types import Problem, Rollout
+from prm.types import Problem, Rollout, Trace
 
 
 @dataclass(kw_only=True)
@@ -82,6 +83,7 @@ def main(args: Arguments) -> None:
 
     # The rows of every problem are made here, even if another writer has sampled them.
     rows: dict[str, list[dict]] = {}
+    sampled_traces: list[Trace] = []
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit = commit_to(store, progress)
         for chunk in store.claim_each(chunks, problem_ids):
@@ -96,10 +98,13 @@ def main(args: Arguments) -> None:
             for problem, rollouts in zip(chunk, sampled, strict=True):
                 traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
                 rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
+                sampled_traces += traces
             spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
         seconds = progress.format_dict["elapsed"]
 
+    for symptom in symptoms(sampled_traces, generator.max_new_tokens):
+        print(f"warning: {symptom}", file=sys.stderr)
     if args.estimate:
         print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))
         return
@@ -132,8 +137,9 @@ def write(args: Arguments, rows: list[dict], unfinished: int, seconds: float) ->
     write_provenance(args.output, "data/sample_traces.py", unlimited(args), [args.problems], **facts)
     write_jsonl(args.output, rows)  # comes last: a run counts as complete once this file exists
     problems = len({row["problem_id"] for row in rows})
+    steps = sum(len(row["completions"]) for row in rows) / len(rows)
     print(f"{args.output}: {len(rows)} traces of {problems} problems, {correct:.1%} correct, {dict(statuses)},")
-    print(f"{generated:,} tokens in {seconds:.0f} s")
+    print(f"{steps:.1f} steps a trace ({rows[0]['step_rule']}), {generated:,} tokens in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

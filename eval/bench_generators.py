@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from prm.command_line import run_script
 from prm.datasets.problems import load_problems
-from prm.encoding.prompts import PROMPTS, prompt_template
+from prm.encoding.prompts import HELP, prompt_template
 from prm.encoding.steps import split_steps
 from prm.generators import derive_seed, load_generator
 
@@ -44,7 +44,7 @@ class Arguments:
     problems: str = field(
         default="arithmetic", metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"}
     )
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int = field(default=16, metadata={"help": "problems, one trace each"})
     rollouts: int = field(default=8, metadata={"help": "rollouts from each prefix"})
     max_new_tokens: int = field(default=80, metadata={"help": "longest rollout in tokens"})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
 from prm.datasets.problems import load_examples
-from prm.encoding.prompts import PROMPTS, PromptTemplate, prompt_template
+from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
 from prm.training.resume import check_output_dir, find_checkpoint
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class ScriptArguments:
         default=None, metadata={"help": "folder or hub name; without it, a new Llama (sizes below)"}
     )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int | None = field(default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)"})
     hidden_size: int = field(default=128, metadata={"help": "new model: width"})
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP"})

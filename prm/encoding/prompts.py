@@ -15,6 +15,13 @@ setting of the template (`date`), the same on every day unless it is changed, an
 
     'Today is {{ strftime_now("%d %b %Y") }}.'   ->   'Today is {{ '26 Jul 2024' }}.'
 
+A template of your own is a YAML file: `text` with `{prompt}` in it, and if it is for a chat model `chat: true` and perhaps
+`system`:
+
+    text: "{prompt}\n\nShow your work and box the final answer."
+    chat: true
+    system: You are a careful mathematician.
+
 Left out: templates that would still read differently from one time to the next, which are refused.
 """
 
@@ -22,10 +29,12 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import yaml
 from jinja2 import TemplateError
 
 from prm.types import StepRule
@@ -34,7 +43,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-_FEW_SHOT = r"""Solve each problem. Write one step per line. End with a line "#### answer".
+_FEW_SHOT = r"""Solve each problem. Write one step per line, and the answer after #### in the last line.
 
 Q: A baker makes 4 trays of 12 rolls and sells 30 of them. How many rolls are left?
 A: The baker makes 4 * 12 = 48 rolls.
@@ -160,13 +169,34 @@ PROMPTS: dict[str, PromptTemplate] = {
     "few_shot_cot": PromptTemplate(_FEW_SHOT),
     "chat": PromptTemplate("{prompt}", chat=True),
     "chat_cot": PromptTemplate(
-        '{prompt}\nThink step by step, one step per line. End with a line "#### answer".', chat=True
+        "{prompt}\nPlease reason step by step, and put your final answer within \\boxed{}.", chat=True
     ),
 }
+"""By name. The instruction of `chat_cot` is the one that Qwen's and DeepSeek's models are evaluated with. It holds no
+placeholder: a small model copies it in place of an answer (`data/README.md` has figures)."""
+
+HELP = f"{', '.join(PROMPTS)}, or a YAML file of your own with text, chat and system"
+"""What a flag for a prompt takes."""
 
 
 def prompt_template(name: str) -> PromptTemplate:
-    """The template of this name. A flag's `choices` are checked on the command line only; this check covers YAML files."""
-    if name not in PROMPTS:
-        raise ValueError(f"prompt template {name!r} is not one of {', '.join(PROMPTS)}")
-    return PROMPTS[name]
+    """The template of this name, or of a YAML file.
+
+    Raises:
+        ValueError: no such name; or the file has an unknown key, or a text without `{prompt}`.
+        FileNotFoundError: no such file.
+    """
+    if name in PROMPTS:
+        return PROMPTS[name]
+    if not name.endswith((".yaml", ".yml")):
+        raise ValueError(f"prompt template {name!r} is not one of {', '.join(PROMPTS)}, and no YAML file")
+    values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    keys = {f.name for f in fields(PromptTemplate)}
+    if not isinstance(values, dict) or values.keys() - keys:
+        raise ValueError(
+            f"{name}: a prompt template has the keys {', '.join(sorted(keys))}; the file holds {values!r:.200}"
+        )
+    try:
+        return PromptTemplate(**values)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from prm.encoding.prompts import PROMPTS, prompt_template
+from prm.encoding.prompts import HELP, prompt_template
 from prm.generators import ENGINES, Generator, load_generator
 from prm.types import StepRule
 
@@ -25,7 +25,7 @@ class GeneratorArguments:
         default=512, metadata={"help": "longest trace, rollout or step of beam search, in tokens"}
     )
     batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     step_rule: StepRule | None = field(
         default=None,
         metadata={
@@ -38,6 +38,10 @@ class GeneratorArguments:
     )
     tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
     patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before giving up"})
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None:  # where labeling takes it from the traces' record
+            prompt_template(self.prompt)  # a wrong name is found before anything is loaded
 
     def load(self) -> Generator:
         return load_generator(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
-from prm.encoding.prompts import PROMPTS, prompt_template
+from prm.encoding.prompts import HELP, prompt_template
 from prm.storage.jsonl import file_hash
 from prm.types import Aggregation, Head, Semantics
 from prm.verifiers.checkpoint import VerifierConfig
@@ -29,7 +29,7 @@ class VerifierArguments:
         default=None,
         metadata={"help": "the same for validation; without it, a tenth of the problems in `data` is held out"},
     )
-    prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
+    prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     separator: str = field(default="\n", metadata={"help": "text after every step"})
     marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
     max_length: int = field(
