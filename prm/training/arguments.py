@@ -5,14 +5,16 @@ All other flags are those of `transformers.TrainingArguments` (`prm/command_line
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PROMPTS, prompt_template
 from prm.encoding.steps import DEFAULT_SEPARATOR
-from prm.storage.jsonl import file_hash
+from prm.storage.rows import LabeledRow
+from prm.training.data import data_hash, training_source
 from prm.types import Aggregation, Head, Semantics
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -25,10 +27,17 @@ class VerifierArguments:
     """What to train on, from which model, and how traces become tokens."""
 
     model: str = field(metadata={"help": "base model: folder or hub name of a causal language model"})
-    data: str = field(metadata={"help": "JSON Lines file of labeled traces (PRM) or of checked traces (ORM)"})
+    data: str = field(
+        metadata={
+            "help": "labeled traces (PRM) or checked traces (ORM): a file, a folder of data/build_dataset.py, or a hub name"
+        }
+    )
     eval_data: str | None = field(
         default=None,
-        metadata={"help": "the same for validation; without it, a tenth of the problems in `data` is held out"},
+        metadata={
+            "help": "the same for validation; without it, the validation split of `data`, or, where it has none, a tenth of"
+            " its problems, which is held out"
+        },
     )
     prompt: str = field(default="plain", metadata={"help": "prompt template", "choices": list(PROMPTS)})
     separator: str = field(default=DEFAULT_SEPARATOR, metadata={"help": "text after every step"})
@@ -47,6 +56,7 @@ class VerifierArguments:
         metadata={"help": "stop after this many evaluations without improvement; needs --load_best_model_at_end"},
     )
     limit: int | None = field(default=None, metadata={"help": "use only this many rows of `data`, from the first"})
+    license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
@@ -73,12 +83,19 @@ class VerifierArguments:
         return objective if self.bad_weight == 1 else weigh_bad(objective, self.bad_weight)
 
     def verifier_config(
-        self, kind: Literal["prm", "orm"], semantics: Semantics, aggregation: Aggregation | None = None
+        self,
+        kind: Literal["prm", "orm"],
+        semantics: Semantics,
+        rows: Sequence[LabeledRow],
+        aggregation: Aggregation | None = None,
+        **learned: Any,
     ) -> VerifierConfig:
         """What the checkpoint will say about itself.
 
         Args:
+            rows: to train on.
             aggregation: the default of the semantics if None.
+            learned: `targets`, `until_first_error` or `tokens` of the checkpoint's config.
         """
         return VerifierConfig(
             kind=kind,
@@ -86,9 +103,10 @@ class VerifierArguments:
             semantics=semantics,
             aggregation=aggregation or DEFAULT_AGGREGATION[semantics],
             base_model=self.model,
-            data_hash=file_hash(self.data),
+            data_hash=data_hash(training_source(self.data), rows),
             head=self.head,
             quantization="nf4" if self.load_in_4bit else None,
             objective=self.objective,
             bad_weight=self.bad_weight,
+            **learned,
         )
