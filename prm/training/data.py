@@ -1,8 +1,10 @@
 """What `--data` and `--eval_data` name: a folder of data/build_dataset.py, a file, or a data set on the hub.
 
-outputs/math_shepherd          train.jsonl to train on, validation.jsonl to validate on
-outputs/labeled.jsonl          all of it to train on, unless a part is held out
-someone/math-shepherd          the splits train and validation
+    outputs/math_shepherd          train.jsonl to train on, validation.jsonl to validate on
+    outputs/labeled.jsonl          all of it to train on, unless a part is held out
+    someone/math-shepherd          the splits train and validation
+
+Left out: folders of another layout, such as a Parquet file per split.
 """
 
 from __future__ import annotations

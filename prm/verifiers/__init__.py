@@ -2,6 +2,8 @@
 
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
 - `oracle.OracleVerifier`: knows the gold answers.
+- `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
+- `model_card`, `score_meaning`, `origin`: what its card says.
 
 One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
 
