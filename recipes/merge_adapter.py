@@ -3,7 +3,7 @@ r"""Merge a LoRA verifier into its base: one folder of whole weights that `load_
 Reads   <verifier>/      a PRM or ORM trained with --lora_r (recipes/train_prm.py, recipes/train_orm.py), and its base
 Writes  <output_dir>/    a verifier checkpoint with the same scores, in fp32
 
-    python recipes/merge_adapter.py --verifier outputs/gsm8k/prm --output_dir outputs/gsm8k/prm_merged
+    python recipes/merge_adapter.py --verifier outputs/quickstart/prm_lora --output_dir outputs/quickstart/prm_merged
 """
 
 from __future__ import annotations
