@@ -93,7 +93,8 @@ def run_script(main: Callable[..., object], arguments: type, library: Sequence[s
         main(*parts)
     except KeyboardInterrupt:
         if os.environ.get("RANK", "0") == "0":
-            print(f"\nto go on: {_same_command(words, resume=bool(library))}", file=sys.stderr)
+            more = ["--resume_from_checkpoint", "auto"] if library and "--resume_from_checkpoint" not in words else []
+            print(f"\nto go on: {same_command(*more)}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         if "--debug" in words or not _is_caused_by_user(error):
@@ -341,8 +342,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).splitlines()) or type(error).__name__
 
 
-def _same_command(words: Sequence[str], resume: bool) -> str:
+def same_command(*more: str) -> str:
+    """The command line of this process, with further words."""
     # The launcher tells its script by variables that it was used, but not with which flags.
     launcher = "accelerate launch" if any(name.startswith("ACCELERATE_") for name in os.environ) else "python"
-    more = ["--resume_from_checkpoint", "auto"] if resume and "--resume_from_checkpoint" not in words else []
-    return f"{launcher} {shlex.join([sys.argv[0], *words, *more])}"
+    return f"{launcher} {shlex.join([*sys.argv, *more])}"

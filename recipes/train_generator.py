@@ -5,8 +5,10 @@ steps joined by the separator, then the end token. The loss is on the steps and 
 fine-tuning on multi-turn chats.
 
 Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the student's traces), or
-        train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's {"question", "answer"}
-Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes everywhere
+        train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's form, or
+        traces.jsonl     checked or labeled traces, or a folder of data/build_dataset.py: those that end right are learned
+Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes everywhere; config.yaml with all settings and
+                         the command; README.md, its card
 
     python recipes/train_generator.py --config recipes/configs/generator_arithmetic.yaml
 """
@@ -14,13 +16,16 @@ Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes ev
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
+from prm.training.data import training_source
 from prm.training.resume import check_output_dir, find_checkpoint
+from prm.verifiers.checkpoint import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -30,7 +35,11 @@ if TYPE_CHECKING:
 class ScriptArguments:
     """What to train on, and from which model. All other flags are those of TRL's `SFTConfig`."""
 
-    data: str = field(metadata={"help": "`arithmetic`, or a JSON Lines file of solved problems"})
+    data: str = field(
+        metadata={
+            "help": "`arithmetic`; or solved problems or checked traces: file, folder of data/build_dataset.py, or hub name"
+        }
+    )
     model: str | None = field(
         default=None, metadata={"help": "folder or hub name; without it, a new Llama (sizes below)"}
     )
@@ -42,6 +51,7 @@ class ScriptArguments:
     num_layers: int = field(default=4, metadata={"help": "new model: layers"})
     num_heads: int = field(default=4, metadata={"help": "new model: attention heads"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
@@ -57,17 +67,23 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
     from peft import LoraConfig
     from trl import SFTTrainer
 
+    from prm.training.settings import settings_text
+
+    settings = settings_text(script, training)
     torch.manual_seed(training.seed)
     model, tokenizer = build_model(script)
 
     if script.data == "arithmetic":
         rows = arithmetic.student_examples(script.limit, training.seed)
     else:
-        rows = load_examples(script.data)[: script.limit]
+        rows, left_out = load_examples(training_source(script.data))
+        rows = rows[: script.limit]
+        if left_out:
+            print(f"{left_out} traces do not end right, or it is unknown whether they do; they are left out")
     template = prompt_template(script.prompt)
     examples = [encode(tokenizer, template, row, training.max_length) for row in rows]
     if not examples:
-        raise ValueError(f"no rows in the train split of {script.data}; give a larger file")
+        raise ValueError(f"no solved problem in the train split of {script.data}; give a larger file")
     cut = sum(example["input_ids"][-1] != tokenizer.eos_token_id for example in examples)
     print(f"{len(examples)} traces, {sum(len(example['input_ids']) for example in examples):,} tokens;")
     print(f"{cut} are longer than --max_length {training.max_length} and lose their end")
@@ -92,6 +108,7 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
         model = model.merge_and_unload()
     model.save_pretrained(training.output_dir)
     tokenizer.save_pretrained(training.output_dir)
+    describe(Path(str(training.output_dir)), script, settings, len(examples))
     print(f"saved {training.output_dir}: {model.num_parameters():,} parameters")
 
 
@@ -117,6 +134,22 @@ def build_model(script: ScriptArguments):
         pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config), tokenizer
+
+
+def describe(folder: Path, script: ScriptArguments, settings: str, traces: int) -> None:
+    """Write config.yaml and the model card."""
+    from prm.verifiers.origin import origins, training_section, write_card
+
+    (folder / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+    start = f"from `{script.model}`" if script.model else "from scratch"
+    head = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["reasoning"]}
+    sections = [
+        f"# {folder.name}",
+        f"A generator of step-by-step solutions, trained {start} on {traces} traces of `{script.data}`. Its prompts are made"
+        f" by the template `{script.prompt}`, and each line of a solution is a step.",
+        training_section(folder),
+    ]
+    write_card(folder, head | origins(folder, script.model), sections)
 
 
 def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length: int | None) -> dict[str, list[int]]:

@@ -1,7 +1,9 @@
 r"""Train an outcome reward model: one score per trace, read at its last step.
 
-Reads   traces.jsonl     checked traces (data/sample_traces.py), or labeled ones (data/label_steps.py)
-Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; eval_results.json with its validation metrics
+Reads   traces.jsonl     checked traces (data/sample_traces.py), or labeled ones (data/label_steps.py); also a folder of
+                         data/build_dataset.py, or such a data set on the hub
+Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; config.yaml with all settings and the command;
+                         eval_results.json with its validation metrics
 
     accelerate launch --quiet recipes/train_orm.py --config recipes/configs/orm_arithmetic.yaml
 """
@@ -50,12 +52,12 @@ def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
     from prm.training.run import fit, read_rows
 
     train_rows, eval_rows = read_rows(script, read_outcomes)
-    config = script.verifier_config("orm", "outcome")
+    config = script.verifier_config("orm", "outcome", train_rows, tokens=script.tokens)
 
     # Validation reads the last step only, as scoring does, wherever the outcome is learned.
     tokenizer = AutoTokenizer.from_pretrained(script.model)
-    train = orm_examples(train_rows, config.codec, tokenizer, script.tokens)
-    validation = orm_examples(eval_rows, config.codec, tokenizer)
+    train = orm_examples(train_rows, config.codec, tokenizer, script.tokens, script.overlong)
+    validation = orm_examples(eval_rows, config.codec, tokenizer, overlong=script.overlong)
 
     pairs = None
     if script.objective == "bradley_terry":

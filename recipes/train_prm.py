@@ -1,14 +1,17 @@
 r"""Train a process reward model on labeled traces: one score per step.
 
-Reads   labeled.jsonl    LabeledTrace rows (data/label_steps.py), or TRL stepwise rows with --semantics
-Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; eval_results.json with its validation metrics
+Reads   labeled.jsonl    LabeledTrace rows (data/label_steps.py), or TRL stepwise rows with --semantics; also a folder of
+                         data/build_dataset.py, or such a data set on the hub
+Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; config.yaml with all settings and the command;
+                         eval_results.json with its validation metrics
 
     accelerate launch --quiet recipes/train_prm.py --config recipes/configs/prm_arithmetic.yaml
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from prm.command_line import TRAINING_ARGUMENTS, run_script
@@ -57,7 +60,7 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     from prm.training.examples import prm_examples
     from prm.training.run import fit, read_rows
 
-    train_rows, eval_rows = read_rows(script, lambda path: read_labeled(path, script.semantics))
+    train_rows, eval_rows = read_rows(script, partial(read_labeled, semantics=script.semantics))
 
     # What the labels mean decides what is learned, and how step scores become a trace score.
     kinds = {row.labeled.semantics for row in (*train_rows, *eval_rows)}
@@ -67,12 +70,15 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
         )
     (semantics,) = kinds
     targets = script.targets or ("soft" if semantics == "value" and script.objective != "ranking" else "hard")
-    config = script.verifier_config("prm", semantics, script.aggregation)
+    config = script.verifier_config(
+        "prm", semantics, train_rows, script.aggregation, targets=targets, until_first_error=script.until_first_error
+    )
+    script = replace(script, semantics=semantics, targets=targets, aggregation=config.aggregation)
     print(f"targets     {targets}, semantics {semantics}")
 
     tokenizer = AutoTokenizer.from_pretrained(script.model)
     train, validation = (
-        prm_examples(rows, config.codec, tokenizer, targets, script.until_first_error)
+        prm_examples(rows, config.codec, tokenizer, targets, script.until_first_error, script.overlong)
         for rows in (train_rows, eval_rows)
     )
     return fit(script, training, config, tokenizer, train, validation)

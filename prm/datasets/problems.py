@@ -27,6 +27,7 @@ from typing import Any
 
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
+from prm.encoding.steps import separator_of
 from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
@@ -88,14 +89,26 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
     return list(problems.values())[:limit]
 
 
-def load_examples(source: str, split: str = "train") -> list[dict[str, str]]:
-    """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, without GSM8K's calculator marks."""
-    examples = []
+def load_examples(source: str, split: str = "train") -> tuple[list[dict[str, str]], int]:
+    """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, without GSM8K's calculator marks.
+
+    Rows with `completions` are traces. Those that are known to end right are examples.
+
+    Returns:
+        The examples, and the number of traces that are none.
+    """
+    examples, left_out = [], 0
     for where, row in _rows(source, split):
         prompt = _column(where, row, PROMPT_COLUMNS)
-        completion = _column(where, row, ("completion", "solution", "answer"))
-        examples.append({"prompt": prompt, "completion": _CALCULATOR.sub("", completion)})
-    return examples
+        if "completions" not in row:
+            completion = _CALCULATOR.sub("", _column(where, row, ("completion", "solution", "answer")))
+        elif row.get("correct"):
+            completion = separator_of(row.get("step_rule") or "line").join(row["completions"])
+        else:
+            left_out += 1
+            continue
+        examples.append({"prompt": prompt, "completion": completion})
+    return examples, left_out
 
 
 def prompt_of(where: str, row: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ class StepCodec:
     marker: str | None = None
     """A single special token instead of the separator (`<extra_0>` of Qwen2.5-Math-PRM), or None."""
     max_length: int = 2048
-    """Longest sequence in tokens. A longer trace is an error in scoring; in training it loses its last steps."""
+    """Longest sequence in tokens. A longer trace is an error in scoring; `--overlong` decides in training."""
 
     def encode(self, tokenizer: PreTrainedTokenizerBase, prompt: str, steps: Sequence[str]) -> EncodedTrace:
         """Encode a whole trace, whatever its length. `len(step_ends) == len(steps)`.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import nn
 from transformers import (
@@ -70,19 +72,47 @@ def read_weights(folder: Path) -> tuple[int, str]:
     Raises:
         FileNotFoundError: the folder holds no safetensors.
     """
+    digest, num_parameters = hashlib.sha256(), 0
+    for name, shape, values in _first_values(folder):
+        digest.update(f"{name}{shape}".encode() + values.numpy().tobytes())
+        num_parameters += prod(shape)
+    return num_parameters, digest.hexdigest()[:8]
+
+
+def hash_of_base(path: str) -> str:
+    """Sixteen hex digits that tell one base from another: of name, shape and first values of each stored tensor.
+
+    They are read from the files, so that they do not depend on the device or on 4-bit loading, and rounded to bf16, so
+    that copies in fp32 and in bf16 are one base (a copy in fp16, which loses small values, is another one). How a copy is
+    cut into files does not matter, nor do the heads, which no adapter reads. One page of each tensor is read: a fine-tuned
+    or merged model differs there, one that was edited elsewhere only does not.
+
+    Args:
+        path: folder or hub name.
+
+    Raises:
+        FileNotFoundError: the base holds no safetensors. OSError, ValueError: it is no folder and not on the hub.
+    """
+    folder = path if Path(path).is_dir() else snapshot_download(path, allow_patterns="model*.safetensors")
+    digest = hashlib.sha256()
+    for name, shape, values in sorted(_first_values(Path(folder)), key=lambda stored: stored[0]):
+        if not name.startswith(("lm_head.", f"{HEAD}.")):
+            digest.update(f"{name}{shape}".encode() + values.bfloat16().float().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _first_values(folder: Path) -> Iterator[tuple[str, list[int], torch.Tensor]]:
+    """Name, shape and the first values, at most 64, of every tensor of a safetensors checkpoint, in fp32."""
     files = sorted(folder.glob("model*.safetensors"))
     if not files:
         raise FileNotFoundError(f"{folder} has no model*.safetensors; save the model with `save_pretrained`")
-    digest, num_parameters = hashlib.sha256(), 0
     for file in files:
         with safe_open(file, "pt") as tensors:
             for name in sorted(tensors.keys()):
-                values = tensors.get_slice(name)
-                shape = values.get_shape()
-                first = values[:64] if len(shape) == 1 else values[:1]
-                digest.update(f"{name}{shape}".encode() + first.flatten()[:64].float().numpy().tobytes())
-                num_parameters += prod(shape)
-    return num_parameters, digest.hexdigest()[:8]
+                stored = tensors.get_slice(name)
+                shape = stored.get_shape()
+                first = stored[:64] if len(shape) == 1 else stored[:1]
+                yield name, shape, first.flatten()[:64].float()
 
 
 def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear", **options: Any) -> PreTrainedModel:
@@ -97,13 +127,19 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
     """
     if head not in HEADS:
         raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
+    if Path(path).is_dir():
+        path = str(Path(path).absolute())  # an adapter records it, and is loaded from other working directories
     config = AutoConfig.from_pretrained(path)
     config.num_labels = len(LABELS)
     config.id2label = dict(LABELS)
     config.label2id = {label: i for i, label in LABELS.items()}
     config.classifier_dropout = 0.0
     config.use_cache = False
-    model, info = classifier_class(config, head).from_pretrained(
+    # A new head, and the language model's own that is not read, are no news: transformers need not report them.
+    kind = classifier_class(config, head)
+    kind._keys_to_ignore_on_load_missing = [rf"^{HEAD}\."]
+    kind._keys_to_ignore_on_load_unexpected = [*(kind._keys_to_ignore_on_load_unexpected or ()), r"^lm_head\."]
+    model, info = kind.from_pretrained(
         path,
         config=config,
         dtype=dtype,
@@ -111,16 +147,17 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
         output_loading_info=True,
         **options,
     )
-    missing = [key for key in info["missing_keys"] if not key.startswith(f"{HEAD}.")]
-    if missing:
+    if info["missing_keys"]:
         raise ValueError(
-            f"{path} lacks {len(missing)} weights of its body, for instance {missing[0]}; it is incomplete"
+            f"{path} lacks {len(info['missing_keys'])} weights of its body, for instance {min(info['missing_keys'])}; it is"
+            " incomplete"
         )
     if any(key.startswith(f"{HEAD}.") for key in info["unexpected_keys"]):
         raise ValueError(
             f"{path} is a verifier whose head is not {head}; go on with the head it has, or start from its base"
         )
-    if head == "lm_tokens" and info["missing_keys"]:
+    is_verifier = any("TokenClassification" in name for name in config.architectures or ())
+    if head == "lm_tokens" and not is_verifier:
         _start_as_lm_tokens(model.score, path)
     return never_pack(model)
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.storage.jsonl import read_jsonl
+from prm.storage.sources import read_rows
 from prm.types import LabeledTrace, Problem, Semantics, Trace
 
 
@@ -161,15 +162,16 @@ def read_traces(path: str | Path) -> list[TraceRow]:
     return [row_to_trace(where, row) for where, row in read_jsonl(path)]
 
 
-def read_labeled(path: str | Path, semantics: Semantics | None = None) -> list[LabeledRow]:
-    """The rows of a labeled file that have labels (status `ok`). `read_statuses` counts the others."""
-    return [row_to_labeled(where, row, semantics) for where, row in read_jsonl(path) if row.get("status", "ok") == "ok"]
+def read_labeled(source: str | Path, semantics: Semantics | None = None, split: str = "train") -> list[LabeledRow]:
+    """The rows of a file, or of a split on the hub, that have labels (status `ok`). `read_statuses` counts the others."""
+    rows = read_rows(str(source), split)
+    return [row_to_labeled(where, row, semantics) for where, row in rows if row.get("status", "ok") == "ok"]
 
 
-def read_outcomes(path: str | Path) -> list[LabeledRow]:
-    """The rows of a traces file whose outcome is known; every step is labeled with the outcome of the whole trace."""
+def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
+    """The rows of traces whose outcome is known; every step is labeled with the outcome of the whole trace."""
     rows = []
-    for where, row in read_jsonl(path):
+    for where, row in read_rows(str(source), split):
         base = row_to_trace(where, row)
         if base.trace.correct is None or not base.trace.steps:
             continue
@@ -180,10 +182,10 @@ def read_outcomes(path: str | Path) -> list[LabeledRow]:
     return rows
 
 
-def read_statuses(path: str | Path) -> dict[str, int]:
+def read_statuses(source: str | Path, split: str = "train") -> dict[str, int]:
     """Number of rows by status."""
     counts: dict[str, int] = {}
-    for _, row in read_jsonl(path):
+    for _, row in read_rows(str(source), split):
         status = row.get("status", "ok")
         counts[status] = counts.get(status, 0) + 1
     return counts

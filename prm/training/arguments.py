@@ -5,14 +5,18 @@ All other flags are those of `transformers.TrainingArguments` (`prm/command_line
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import HELP, prompt_template
-from prm.storage.jsonl import file_hash
-from prm.types import Aggregation, Head, Semantics
+from prm.encoding.steps import SEPARATORS
+from prm.storage.rows import LabeledRow
+from prm.training.data import data_hash, training_source
+from prm.types import Aggregation, Head, Semantics, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
 
 if TYPE_CHECKING:
@@ -24,16 +28,27 @@ class VerifierArguments:
     """What to train on, from which model, and how traces become tokens."""
 
     model: str = field(metadata={"help": "base model: folder or hub name of a causal language model"})
-    data: str = field(metadata={"help": "JSON Lines file of labeled traces (PRM) or of checked traces (ORM)"})
+    data: str = field(
+        metadata={
+            "help": "labeled traces (PRM) or checked traces (ORM): a file, a folder of data/build_dataset.py, or a hub name"
+        }
+    )
     eval_data: str | None = field(
         default=None,
-        metadata={"help": "the same for validation; without it, a tenth of the problems in `data` is held out"},
+        metadata={
+            "help": "the same for validation; without it, the validation split of `data`, or, where it has none, a tenth of"
+            " its problems, which is held out"
+        },
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
-    separator: str = field(default="\n", metadata={"help": "text after every step"})
+    separator: str | None = field(
+        default=None,
+        metadata={"help": r"text after every step; default: that between the steps of the rows, \n or \n\n"},
+    )
     marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
-    max_length: int = field(
-        default=1024, metadata={"help": "longest trace in tokens; longer ones lose their last steps"}
+    max_length: int = field(default=1024, metadata={"help": "longest trace in tokens"})
+    overlong: Literal["error", "drop", "truncate"] = field(
+        default="error", metadata={"help": "longer traces: stop, leave them out, or leave their last steps out"}
     )
     head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
@@ -46,6 +61,7 @@ class VerifierArguments:
         metadata={"help": "stop after this many evaluations without improvement; needs --load_best_model_at_end"},
     )
     limit: int | None = field(default=None, metadata={"help": "use only this many rows of `data`, from the first"})
+    license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
@@ -61,8 +77,14 @@ class VerifierArguments:
                 " leave it out"
             )
 
-    def codec(self) -> StepCodec:
-        return StepCodec(prompt_template(self.prompt), self.separator, self.marker, self.max_length)
+    def codec(self, rule: StepRule | None) -> StepCodec:
+        """
+        Args:
+            rule: by which the rows are divided into steps; None if they do not say.
+        """
+        # A shell passes "\\n" on as two characters.
+        separator = SEPARATORS[rule or "line"] if self.separator is None else self.separator.replace("\\n", "\n")
+        return StepCodec(prompt_template(self.prompt), separator, self.marker, self.max_length)
 
     def loss(self) -> Objective:
         """The objective, with `bad_weight` on its bad steps."""
@@ -72,22 +94,45 @@ class VerifierArguments:
         return objective if self.bad_weight == 1 else weigh_bad(objective, self.bad_weight)
 
     def verifier_config(
-        self, kind: Literal["prm", "orm"], semantics: Semantics, aggregation: Aggregation | None = None
+        self,
+        kind: Literal["prm", "orm"],
+        semantics: Semantics,
+        rows: Sequence[LabeledRow],
+        aggregation: Aggregation | None = None,
+        **learned: Any,
     ) -> VerifierConfig:
         """What the checkpoint will say about itself.
 
         Args:
+            rows: to train on.
             aggregation: the default of the semantics if None.
+            learned: `targets`, `until_first_error` or `tokens` of the checkpoint's config.
         """
+        rule = step_rule_of(rows)
         return VerifierConfig(
             kind=kind,
-            codec=self.codec(),
+            codec=self.codec(rule),
             semantics=semantics,
             aggregation=aggregation or DEFAULT_AGGREGATION[semantics],
             base_model=self.model,
-            data_hash=file_hash(self.data),
+            data_hash=data_hash(training_source(self.data), rows),
             head=self.head,
             quantization="nf4" if self.load_in_4bit else None,
             objective=self.objective,
             bad_weight=self.bad_weight,
+            step_rule=rule,
+            **learned,
         )
+
+
+def step_rule_of(rows: Sequence[LabeledRow]) -> StepRule | None:
+    """By which rule the rows are divided into steps; None if they do not say.
+
+    Raises:
+        ValueError: by several. A verifier that learned from lines and from paragraphs would be right about neither.
+    """
+    rows_by_rule = Counter(row.labeled.trace.step_rule for row in rows if row.labeled.trace.step_rule)
+    if len(rows_by_rule) > 1:
+        found = ", ".join(f"{rule} ({n} rows)" for rule, n in rows_by_rule.items())
+        raise ValueError(f"the rows are divided into steps by different rules: {found}; train on the rows of one rule")
+    return min(rows_by_rule, default=None)

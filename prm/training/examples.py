@@ -5,8 +5,9 @@ One example of the embedded set (two steps, both labeled; 0.75 is 6 of 8 rollout
     TraceExample(input_ids=(6, 61, 3, 52, 7, 12, 61, 8, 52, 11, 99, 12, 13, 99, 12), step_ends=(11, 14),
                  targets=(0.75, 1.0), hard=(True, True), steps=(0, 1), problem="arithmetic/train/7", truncated=False)
 
-Truncation happens at a step boundary and is counted. A row with no labeled step left is an error that names the row:
-its loss would be 0/0. Tokens after the last labeled step are dropped, since nothing reads them.
+A trace that is longer than `max_length` is an error that says how many there are and what length would hold them, unless
+the user decides: `drop` leaves such traces out, `truncate` leaves their last steps out. Both are counted. A row with no
+labeled step left is an error that names the row: its loss would be 0/0. Tokens after the last labeled step are dropped, since nothing reads them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from prm.encoding.codec import StepCodec
+from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.storage.rows import LabeledRow
 from prm.types import LabeledTrace
 
@@ -59,6 +60,9 @@ class PairExample:
 
 Example = TraceExample | PairExample
 
+Overlong = Literal["error", "drop", "truncate"]
+"""What becomes of traces that are longer than the model reads."""
+
 
 @dataclass(frozen=True)
 class DatasetReport:
@@ -67,6 +71,8 @@ class DatasetReport:
     rows: int
     truncated: int
     """Rows that lost steps because they are longer than `max_length`."""
+    dropped: int
+    """Rows that were left out because they are longer than `max_length`; not counted in `rows`."""
     labeled_steps: int
     good_steps: int
     mean_target: float
@@ -77,7 +83,7 @@ class DatasetReport:
         share = self.good_steps / self.labeled_steps
         return (
             f"{self.rows} traces, {self.labeled_steps} labeled steps ({share:.1%} good, mean target"
-            f" {self.mean_target:.3f}), {self.truncated} truncated, {self.tokens} tokens"
+            f" {self.mean_target:.3f}), {self.truncated} truncated, {self.dropped} dropped, {self.tokens} tokens"
         )
 
 
@@ -96,6 +102,7 @@ def prm_examples(
     tokenizer: PreTrainedTokenizerBase,
     targets: Literal["soft", "hard"],
     until_first_error: bool = False,
+    overlong: Overlong = "error",
 ) -> ExampleSet:
     """One example per labeled trace, with a target at every labeled step.
 
@@ -103,12 +110,15 @@ def prm_examples(
         targets: `soft` = the values (which the rows must have), `hard` = the labels.
         until_first_error: steps after the first bad one have no target (Lightman et al. 2305.20050: what right means is
             unclear there).
+        overlong: what becomes of traces that are longer than the codec's `max_length`.
 
     Raises:
-        ValueError: no labeled step is left in a row, or targets are soft and a row has no values.
+        ValueError: traces are too long and nobody decided what to do, no labeled step is left in a row, or targets are soft
+            and a row has no values.
     """
+    kept, encoded_N = _encode(rows, codec, tokenizer, overlong)
     examples = []
-    for row in rows:
+    for row, encoded in zip(kept, encoded_N, strict=True):
         labeled = _until_first_error(row.labeled) if until_first_error else row.labeled
         targets_S: Sequence[float | None] = labeled.labels
         if targets == "soft":
@@ -118,8 +128,8 @@ def prm_examples(
                     raise ValueError(
                         f"{row.where}: soft targets need `values`, step {i} has none; train with --targets hard"
                     )
-        examples.append(_example(row, codec, tokenizer, targets_S, labeled.labels))
-    return ExampleSet(rows, examples, _report(examples))
+        examples.append(_example(row, encoded, codec, targets_S, labeled.labels))
+    return ExampleSet(kept, examples, _report(examples, dropped=len(rows) - len(kept)))
 
 
 def orm_examples(
@@ -127,21 +137,24 @@ def orm_examples(
     codec: StepCodec,
     tokenizer: PreTrainedTokenizerBase,
     tokens: Literal["last", "all"] = "last",
+    overlong: Overlong = "error",
 ) -> ExampleSet:
     """One example per trace, with its outcome as target. Rows are those of `read_outcomes`.
 
     Args:
         tokens: `last` = at the last step, where an ORM is read; `all` = at every token after the prompt (Cobbe et al.
             2110.14168: learns more slowly at first and overfits later). The report counts one step per trace either way.
+        overlong: as in `prm_examples`; a truncated trace has lost the step that has the outcome, and is an error.
     """
+    kept, encoded_N = _encode(rows, codec, tokenizer, overlong)
     examples = []
-    for row in rows:
+    for row, encoded in zip(kept, encoded_N, strict=True):
         outcome = row.labeled.labels[-1]
         only_last = (*[None] * (len(row.labeled.labels) - 1), outcome)
-        examples.append(_example(row, codec, tokenizer, only_last, only_last))
-    report = _report(examples)
+        examples.append(_example(row, encoded, codec, only_last, only_last))
+    report = _report(examples, dropped=len(rows) - len(kept))
     if tokens == "all":
-        for i, (row, example) in enumerate(zip(rows, examples, strict=True)):
+        for i, (row, example) in enumerate(zip(kept, examples, strict=True)):
             positions = range(len(codec.prompt.encode(tokenizer, row.problem.prompt)), len(example.input_ids))
             examples[i] = replace(
                 example,
@@ -149,7 +162,7 @@ def orm_examples(
                 targets=example.targets * len(positions),
                 hard=example.hard * len(positions),
             )
-    return ExampleSet(rows, examples, report)
+    return ExampleSet(kept, examples, report)
 
 
 def pair_examples(examples: Sequence[TraceExample], per_problem: int = 16, seed: int = 0) -> list[PairExample]:
@@ -178,15 +191,36 @@ def pair_examples(examples: Sequence[TraceExample], per_problem: int = 16, seed:
     return pairs
 
 
+def _encode(
+    rows: Sequence[LabeledRow], codec: StepCodec, tokenizer: PreTrainedTokenizerBase, overlong: Overlong
+) -> tuple[Sequence[LabeledRow], list[EncodedTrace]]:
+    """The rows that stay, and their tokens of any length."""
+    encoded_N = [codec.encode(tokenizer, row.problem.prompt, row.labeled.trace.steps) for row in rows]
+    fits = [codec.fit(encoded) == len(encoded.step_ends) for encoded in encoded_N]
+    if overlong == "truncate" or all(fits):
+        return rows, encoded_N
+    if overlong == "error":
+        lengths = sorted(len(encoded.input_ids) for encoded in encoded_N)
+        longest = max(range(len(rows)), key=lambda i: len(encoded_N[i].input_ids))
+        raise ValueError(
+            f"{fits.count(False)} of {len(rows)} traces are longer than --max_length {codec.max_length}, the longest"
+            f" ({rows[longest].where}) has {lengths[-1]} tokens; {lengths[(99 * len(rows) - 1) // 100]} would hold 99% of them."
+            " Raise --max_length, or leave them out with --overlong drop, or their last steps with --overlong truncate"
+        )
+    kept = [i for i, fit in enumerate(fits) if fit]
+    if not kept:
+        raise ValueError(f"all {len(rows)} traces are longer than --max_length {codec.max_length}; raise it")
+    return [rows[i] for i in kept], [encoded_N[i] for i in kept]
+
+
 def _example(
     row: LabeledRow,
+    whole: EncodedTrace,
     codec: StepCodec,
-    tokenizer: PreTrainedTokenizerBase,
     targets: Sequence[float | bool | None],
     hard: Sequence[bool | None],
 ) -> TraceExample:
     steps = row.labeled.trace.steps
-    whole = codec.encode(tokenizer, row.problem.prompt, steps)
     encoded = codec.truncate(whole)
     labeled = [i for i, label in enumerate(hard[: len(encoded.step_ends)]) if label is not None]
     if not labeled:
@@ -213,10 +247,11 @@ def _until_first_error(labeled: LabeledTrace) -> LabeledTrace:
     return replace(labeled, labels=(*labeled.labels[: first + 1], *[None] * (len(labeled.labels) - first - 1)))
 
 
-def _report(examples: Sequence[TraceExample]) -> DatasetReport:
+def _report(examples: Sequence[TraceExample], dropped: int) -> DatasetReport:
     return DatasetReport(
         rows=len(examples),
         truncated=sum(e.truncated for e in examples),
+        dropped=dropped,
         labeled_steps=sum(len(e.hard) for e in examples),
         good_steps=sum(sum(e.hard) for e in examples),
         mean_target=fmean(target for e in examples for target in e.targets),

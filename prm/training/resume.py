@@ -24,7 +24,8 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
     Args:
         resume: `--resume_from_checkpoint`: a folder; true = the newest complete one in `output_dir`; auto = the same, or
             none if there is none; None or false = none.
-        config: of this run; a checkpoint of other data or another codec is refused. None for a generator.
+        config: of this run; a checkpoint of other data, another codec or, of a LoRA, another base is refused. None for a
+            generator.
 
     Raises:
         ValueError: no complete checkpoint, or one of another run.
@@ -50,11 +51,14 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
             )
     if config is not None:
         saved = VerifierConfig.load(folder)
-        if (saved.data_hash, saved.codec) != (config.data_hash, config.codec):
+        then, now = (
+            {"data of hash": c.data_hash, "codec": c.codec, "base weights": c.base_weights} for c in (saved, config)
+        )
+        if differing := [name for name in then if then[name] != now[name]]:
+            was, has = (", ".join(f"{name} {values[name]}" for name in differing) for values in (then, now))
             raise ValueError(
-                f"{folder} was trained on data of hash {saved.data_hash} with {saved.codec}, this run has"
-                f" {config.data_hash} and {config.codec}; resume with the same data and flags, or start over in another"
-                " --output_dir"
+                f"{folder} was trained with {was}, this run has {has}; resume with the same data and flags, or start over in"
+                " another --output_dir"
             )
     return str(folder)
 

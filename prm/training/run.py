@@ -6,17 +6,20 @@ A recipe reads rows (`read_rows`), decides what its targets are, makes examples 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from prm.datasets.splits import hold_out
-from prm.models.loading import from_base, nf4
+from prm.models.loading import from_base, hash_of_base, nf4
 from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
+from prm.training.data import training_source, validation_source
 from prm.training.examples import Example, ExampleSet
 from prm.training.preflight import preflight, unlabeled
 from prm.training.resume import find_checkpoint
+from prm.training.settings import settings_text
 from prm.training.tracking import WandbTracking
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.verifiers.checkpoint import VerifierConfig
@@ -26,22 +29,24 @@ CHECKED_ROWS = 8
 
 
 def read_rows(
-    arguments: VerifierArguments, read: Callable[[str], list[LabeledRow]]
+    arguments: VerifierArguments, read: Callable[..., list[LabeledRow]]
 ) -> tuple[list[LabeledRow], list[LabeledRow]]:
-    """The rows to train on and the rows to validate on. Prints how many rows of the training file have no label.
+    """The rows to train on and the rows to validate on (`prm.training.data`). Prints how many training rows have no label.
 
     Args:
-        read: path -> the rows of this file that have a label.
+        read: (file or hub name, split=of the latter) -> the rows that have a label.
 
     Raises:
-        ValueError: a file has no such row.
+        ValueError: there is no such row.
     """
-    labeled = read(arguments.data)
-    print(f"unlabeled   {unlabeled(arguments.data, len(labeled))}")
-    rows = _not_empty(arguments.data, labeled[: arguments.limit])
-    if not arguments.eval_data:
+    source = training_source(arguments.data)
+    labeled = read(source, split="train")
+    print(f"unlabeled   {unlabeled(source, len(labeled))}")
+    rows = _not_empty(source, labeled[: arguments.limit])
+    held_out = validation_source(arguments.data, arguments.eval_data)
+    if held_out is None:
         return hold_out(rows)
-    return rows, _not_empty(arguments.eval_data, read(arguments.eval_data))
+    return rows, _not_empty(held_out, read(held_out, split="validation"))
 
 
 def load_model(arguments: VerifierArguments) -> torch.nn.Module:
@@ -67,7 +72,8 @@ def fit(
     """Train, save, evaluate, prove that the checkpoint holds what was trained, then publish it where that is asked for.
 
     Args:
-        config: what the checkpoint says about itself; its codec made the examples.
+        config: what the checkpoint says about itself; its codec made the examples. The base of a LoRA and the counts of the
+            rows are added.
         train_examples: what is trained on in place of the examples of `train`: pairs of them.
 
     Returns:
@@ -77,7 +83,13 @@ def fit(
         ValueError: the data cannot train a verifier (`preflight`), or flags that cannot work (`VerifierTrainer`).
         RuntimeError: the saved checkpoint scores differently from the trained model.
     """
-    preflight(arguments.data, train, validation, config.codec, tokenizer)
+    preflight(training_source(arguments.data), train, validation, config.codec, tokenizer)
+    methods = ", ".join(sorted({row.labeled.method for row in train.rows}))
+    config = replace(
+        config,
+        base_weights=hash_of_base(arguments.model) if arguments.lora_r else None,
+        training_data=f"{train.report}; labeled by {methods}",
+    )
     set_seed(training.seed)  # a new head and a new LoRA start with random weights
     trainer = VerifierTrainer(
         load_model(arguments),
@@ -87,9 +99,9 @@ def fit(
         train.examples if train_examples is None else train_examples,
         validation.examples,
         objective=arguments.loss(),
-        train_report=train.report,
+        settings=settings_text(arguments, training),
     )
-    tracking = WandbTracking(trainer, arguments) if "wandb" in (training.report_to or ()) else None
+    tracking = WandbTracking(trainer, arguments, train.report) if "wandb" in (training.report_to or ()) else None
     if tracking:
         trainer.add_callback(tracking)
     if arguments.early_stopping is not None:

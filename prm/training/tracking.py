@@ -30,9 +30,11 @@ from transformers import TrainerCallback, TrainingArguments
 from prm.evaluation.step_metrics import ReliabilityRow, reliability
 from prm.storage.jsonl import file_hash
 from prm.storage.wandb_artifacts import RUN_FILE, checkpoint_artifact, use, valid_name
+from prm.training.data import training_source, validation_source
 
 if TYPE_CHECKING:
     from prm.training.arguments import VerifierArguments
+    from prm.training.examples import DatasetReport
     from prm.training.trainer import VerifierTrainer
 
 UPLOAD_BELOW = 100_000_000
@@ -43,12 +45,13 @@ BINS = 10
 class WandbTracking(TrainerCallback):
     """Comes after the Trainer's own W&B callback, which starts the run and logs curves and metrics."""
 
-    def __init__(self, trainer: VerifierTrainer, arguments: VerifierArguments) -> None:
+    def __init__(self, trainer: VerifierTrainer, arguments: VerifierArguments, train_rows: DatasetReport) -> None:
         import wandb
 
         self.wandb = wandb
         self.trainer = trainer
         self.arguments = arguments
+        self.train_rows = train_rows
         self.run: Any = None
         """None in all processes except the first, and with WANDB_MODE=disabled."""
 
@@ -57,12 +60,13 @@ class WandbTracking(TrainerCallback):
         if not state.is_world_process_zero or run.disabled:
             return
         self.run = run
-        for path in filter(None, (self.arguments.data, self.arguments.eval_data)):
-            use(run, data_artifact(path))
+        data = self.arguments.data
+        for source in (training_source(data), validation_source(data, self.arguments.eval_data)):
+            if source is not None and Path(source).is_file():  # the config names a data set of the hub
+                use(run, data_artifact(source))
         # The verifier's config last: it has the values of flags that were left open.
         config: dict[str, Any] = asdict(self.arguments) | asdict(self.trainer.verifier_config)
-        if self.trainer.train_report:
-            config["train_rows"] = asdict(self.trainer.train_report)
+        config["train_rows"] = asdict(self.train_rows)
         self.run.config.update(config, allow_val_change=True)
 
     def on_evaluate(self, args: TrainingArguments, state, control, **kwargs) -> None:

@@ -24,10 +24,10 @@ from prm.models.step_classifier import HEAD
 from prm.models.tree_attention import check_supported
 from prm.training.batches import ProblemSampler, StepCollator
 from prm.training.distributed import check_devices
-from prm.training.examples import DatasetReport, Example, TraceExample
+from prm.training.examples import Example, TraceExample
 from prm.training.losses import Objective, cross_entropy
 from prm.training.throughput import Throughput
-from prm.verifiers.checkpoint import FILE, VerifierConfig
+from prm.verifiers.checkpoint import FILE, SETTINGS_FILE, VerifierConfig
 from prm.verifiers.model_card import write_model_card
 from prm.verifiers.step_verifier import StepVerifier
 
@@ -77,12 +77,12 @@ class VerifierTrainer(Trainer):
         train_examples: Sequence[Example],
         eval_examples: Sequence[TraceExample] = (),
         objective: Objective = cross_entropy,
-        train_report: DatasetReport | None = None,
+        settings: str = "",
     ) -> None:
         """
         Args:
             config: what the checkpoint says about itself.
-            train_report: what the model card says about the training data.
+            settings: its `config.yaml` (`prm.training.settings`); none is written if it is empty.
 
         Raises:
             ValueError: several GPUs in one process, an unsupported model, or flags that cannot work.
@@ -102,7 +102,7 @@ class VerifierTrainer(Trainer):
         self.tokenizer = tokenizer
         self.train_examples = train_examples
         self.eval_examples = eval_examples
-        self.train_report = train_report
+        self.settings = settings
         self.last_scores_N: list[list[float]] = []
         """Of the last evaluation, for every example of `eval_examples`."""
         self.last_metrics: dict[str, float] = {}
@@ -194,9 +194,10 @@ class VerifierTrainer(Trainer):
         """Add what makes a folder of weights a verifier: how it is read, and a model card for people."""
         if self.args.should_save:
             self.verifier_config.save(folder)
+            if self.settings:
+                (Path(folder) / SETTINGS_FILE).write_text(self.settings, encoding="utf-8")
             name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
-            data = None if self.train_report is None else str(self.train_report)
-            write_model_card(folder, name, self.verifier_config, self.tokenizer, data, self.last_metrics)
+            write_model_card(folder, name, self.verifier_config, self.tokenizer, self.last_metrics)
 
     def create_model_card(self, *args, **kwargs) -> None:
         """Ours, in place of the stock card, which knows nothing about steps. `push_to_hub` calls this."""
@@ -205,8 +206,9 @@ class VerifierTrainer(Trainer):
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """The stock method copies weights and tokenizer from the checkpoint; our own files have to be added."""
         if self.is_world_process_zero():
-            for name in (FILE, "README.md"):
-                shutil.copy(Path(checkpoint_folder) / name, str(self.args.output_dir))
+            for name in (FILE, SETTINGS_FILE, "README.md"):
+                if (described := Path(checkpoint_folder) / name).is_file():
+                    shutil.copy(described, str(self.args.output_dir))
         super()._push_from_checkpoint(checkpoint_folder)
 
     def check_saved(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> float:

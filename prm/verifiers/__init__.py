@@ -2,6 +2,8 @@
 
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
 - `oracle.OracleVerifier`: knows the gold answers.
+- `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
+- `model_card`, `score_meaning`, `origin`: what its card says.
 
 One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
 
@@ -55,11 +57,12 @@ def load_verifier(path: str, device: str | None = None, base_model: str | None =
     Args:
         path: folder that holds `prm_config.json`.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
-        base_model: base of a LoRA adapter, if it moved since training.
+        base_model: base of a LoRA adapter, if it moved since training and is not found.
 
     Raises:
         FileNotFoundError: no `prm_config.json`.
-        ValueError: the head is missing, or the labels have another order.
+        ValueError: the head is missing, or the labels have another order; the base of an adapter is another one or not
+            found; `base_model` is given for a checkpoint that is no adapter.
     """
     from prm.verifiers.step_verifier import StepVerifier
 

@@ -3,7 +3,7 @@
     {"kind": "prm", "head": "linear", "semantics": "value", "aggregation": "last", "labels": ["bad", "good"],
      "codec": {"prompt": {"text": "{prompt}\\n", "chat": false, "system": null, "date": "2024-07-26"},
                "separator": "\\n", "marker": null, "max_length": 256},
-     "base_model": "arithmetic-generator", "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...}}
+     "base_model": "arithmetic-generator", "base_weights": null, "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...}}
 
 Training writes it and scoring reads it, so that the two can never differ in prompt, separator or read position.
 """
@@ -20,6 +20,8 @@ from prm.storage.provenance import library_versions
 from prm.types import Aggregation, Head, Semantics, StepRule
 
 FILE = "prm_config.json"
+SETTINGS_FILE = "config.yaml"
+"""All flags of the training run, beside it (`prm.training.settings`)."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,22 @@ class VerifierConfig:
     semantics: Semantics
     aggregation: Aggregation
     base_model: str
+    """Folder or hub name, as it was given in training."""
     data_hash: str
     head: Head = "linear"
     quantization: Literal["nf4"] | None = None
     """How the base of an adapter was quantized in training; scoring does the same, or the scores would shift (a little they
     do where bf16 is computed on a GPU and fp32 on the CPU)."""
+    base_weights: str | None = None
+    """Of an adapter: the hash of the base that it was trained on (`prm.models.loading.hash_of_base`)."""
     objective: str = "cross_entropy"
     bad_weight: float = 1.0
-    """What it was trained with (`prm.training.losses`): not every objective makes a score a probability."""
+    targets: Literal["soft", "hard"] = "hard"
+    until_first_error: bool = False
+    tokens: Literal["last", "all"] = "last"
+    """What it was trained with (`prm.training`). What a score means follows from it (`prm.verifiers.score_meaning`)."""
+    training_data: str = ""
+    """Counts of the training rows and who labeled them, in words."""
     step_rule: StepRule | None = None
     """How the traces it learned from were divided into steps (`prm.encoding.steps`); None if their rows do not say."""
     labels: tuple[str, str] = ("bad", "good")
@@ -52,6 +62,8 @@ class VerifierConfig:
             ("head", self.head, get_args(Head)),
             ("quantization", self.quantization, (None, "nf4")),
             ("step_rule", self.step_rule, (None, *get_args(StepRule))),
+            ("targets", self.targets, ("soft", "hard")),
+            ("tokens", self.tokens, ("last", "all")),
         ):
             if value not in allowed:
                 raise ValueError(f"{FILE}: {name} {value!r} is not one of {', '.join(map(str, allowed))}")

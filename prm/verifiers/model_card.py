@@ -1,15 +1,15 @@
 r"""The README.md of a verifier checkpoint: what it scores, how to load it, what it was trained on, how good it is.
 
-It is written with every checkpoint, from `prm_config.json` and the last validation; the Hub reads its front matter. Its
-example is encoded by the checkpoint's own codec and tokenizer, so that prompt, separator and read position are the real
-ones:
+It is written with every checkpoint, from its `prm_config.json`, its `config.yaml` and the last validation; the Hub reads its
+front matter. Its example is encoded by the checkpoint's own codec and tokenizer, so that prompt, separator and read position
+are the real ones:
 
     Start with 47, add 38.
     47 + 38 = 85⟦\n⟧
     #### 85⟦\n⟧
 
-Left out: a license, which the publisher must choose, and rows of the training data, which may be private. A base model
-in a local folder is named in the text but not in the front matter, where the Hub accepts only its own names.
+Left out: rows of the training data, which may be private. Base and data in local folders are named in the text but not in
+the front matter, where the Hub accepts only its own names.
 """
 
 from __future__ import annotations
@@ -18,22 +18,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import PreTrainedTokenizerBase
 
 from prm.encoding.codec import show_positions
-from prm.types import Semantics
 from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.origin import origins, read_settings, training_section, write_card
+from prm.verifiers.score_meaning import score_meaning
 
 EXAMPLE = "Start with 47, add 38.", ("47 + 38 = 85", "#### 85")
 
-MEANING: dict[Semantics, str] = {
-    "value": "the probability that the trace ends with the right answer if its generator continues from this step. It"
-    " applies to the generator whose rollouts made the labels; a stronger or weaker one has another probability",
-    "correctness": "the probability that this step is right, whatever follows",
-    "outcome": "the probability that the whole trace ends with the right answer. It is read at the last step;"
-    " scores of earlier steps are by-products",
-}
 KINDS = {"prm": "process reward model", "orm": "outcome reward model"}
 
 
@@ -42,14 +35,13 @@ def write_model_card(
     name: str,
     config: VerifierConfig,
     tokenizer: PreTrainedTokenizerBase,
-    training_data: str | None,
     metrics: dict[str, float],
 ) -> None:
     """Write `folder`/README.md, over the stock card that PEFT or the Trainer may have written.
 
     Args:
+        folder: of the checkpoint, with its `config.yaml` if there is one.
         name: of the model; the title.
-        training_data: counts of the rows (`prm.training.examples.DatasetReport`), if known.
         metrics: of the last validation, names without `eval_`; empty before the first one.
     """
     folder = Path(folder)
@@ -58,30 +50,25 @@ def write_model_card(
     sections = [
         f"# {name}",
         f"{article} {KINDS[config.kind]} trained from `{config.base_model}`{' (LoRA adapter)' if adapter else ''}: one score"
-        f" in [0, 1] per step of a reasoning trace. A score {_meaning(config)}.",
+        f" in [0, 1] per step of a reasoning trace.",
+        score_meaning(config),
         _loading(name),
         _codec(config, tokenizer),
         _labels(config),
-        _data(config, training_data),
+        _data(config, read_settings(folder)),
+        training_section(folder),
         _metrics(metrics),
         _serving(name, config, tokenizer, adapter),
         _limits(config),
     ]
-    head = yaml.safe_dump(_front_matter(name, config, metrics, adapter), sort_keys=False, allow_unicode=True)
-    (folder / "README.md").write_text(f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+    write_card(folder, _front_matter(name, config, folder, metrics, adapter), sections)
 
 
-def _meaning(config: VerifierConfig) -> str:
-    if config.objective in ("ranking", "bradley_terry") or config.bad_weight != 1:
-        weight = f" with weight {config.bad_weight:g} on bad steps" if config.bad_weight != 1 else ""
-        return f"orders steps and traces and is not a probability: it was trained with {config.objective}{weight}"
-    return f"is {MEANING[config.semantics]}"
-
-
-def _front_matter(name: str, config: VerifierConfig, metrics: dict[str, float], adapter: bool) -> dict[str, Any]:
+def _front_matter(
+    name: str, config: VerifierConfig, folder: Path, metrics: dict[str, float], adapter: bool
+) -> dict[str, Any]:
     head: dict[str, Any] = {"library_name": "peft" if adapter else "transformers"}
-    if not Path(config.base_model).exists():
-        head["base_model"] = config.base_model
+    head |= origins(folder, config.base_model)
     head |= {
         "pipeline_tag": "token-classification",
         "tags": [config.kind, KINDS[config.kind].replace(" ", "-"), "reward-model", "reasoning"],
@@ -136,16 +123,19 @@ def _labels(config: VerifierConfig) -> str:
     return f"""## Labels
 
 Label 0 is `{config.labels[0]}`, label 1 is `{config.labels[1]}`; a score is the softmax probability of label 1. Semantics of
-the training labels: `{config.semantics}`; objective: `{config.objective}`. Aggregation of
+the training labels: `{config.semantics}`; targets: `{config.targets}`; objective: `{config.objective}`. Aggregation of
 step scores into a trace score: `{config.aggregation}`."""
 
 
-def _data(config: VerifierConfig, training_data: str | None) -> str:
-    rows = f"{training_data}." if training_data else "Their number was not recorded."
+def _data(config: VerifierConfig, settings: dict[str, Any]) -> str:
+    names = f"`{settings['data']}`" if settings else "Its name was not recorded"
+    if settings.get("eval_data"):
+        names += f", validated on `{settings['eval_data']}`"
+    rows = f"{config.training_data}. " if config.training_data else ""
     versions = ", ".join(f"{name} {version}" for name, version in config.versions.items())
     return f"""## Training data
 
-{rows} SHA-256 of the file begins with `{config.data_hash}`. Versions: {versions}."""
+{names}. {rows}SHA-256 begins with `{config.data_hash}`. Versions: {versions}."""
 
 
 def _metrics(metrics: dict[str, float]) -> str:
@@ -179,8 +169,8 @@ base, its scores shift; measure by how much before you use them."""
         read = "It returns one row of probabilities per token; take the rows at the step positions"
     launch += f" --pooler-config '{json.dumps(pooler)}'"
     bases = " The MLP head is served on Qwen2 bases only." if config.head == "mlp" else ""
-    merge = f"""Merge the adapter into its base first: `load_verifier("{name}").model.save_pretrained("merged")`; save the
-tokenizer in the same folder.
+    merge = f"""Merge the adapter into its base first:
+`python recipes/merge_adapter.py --verifier {name} --output_dir merged`.
 
 """
     return f"""## vLLM

@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 
 from prm.datasets import arithmetic
 from prm.generators import load_generator
+from prm.storage.jsonl import write_jsonl
+from prm.storage.rows import trace_to_row
+from prm.types import Trace
 
 TINY = {
     **{"hidden_size": 32, "intermediate_size": 64, "num_layers": 1, "num_heads": 2},
@@ -91,6 +96,38 @@ def test_a_lora_is_merged_into_a_plain_folder(scripts, solved, learned, tmp_path
     assert all("_proj" in name for name in changed)
 
 
+def test_its_settings_are_a_config_that_gives_the_same_model(scripts, solved, tmp_path):
+    flags = {"data": solved, "limit": 16, "max_steps": 1, "learning_rate": 1e-2, "license": "mit"}
+    train(scripts, tmp_path / "one", **flags, per_device_train_batch_size=8)
+    train_again = {"config": tmp_path / "one" / "config.yaml", "output_dir": tmp_path / "two"}
+    done = scripts.run("recipes/train_generator.py", **train_again)
+    assert done.code == 0, done.stderr
+    texts = [(tmp_path / name / "config.yaml").read_text() for name in ("one", "two")]
+    one, two = map(yaml.safe_load, texts)
+    assert (one["license"], one["limit"], one["max_length"], one["max_steps"]) == ("mit", 16, 64, 1)
+    assert two == one | {"output_dir": str(tmp_path / "two")}
+    assert f"#   python recipes/train_generator.py --config {tmp_path}/one/config.yaml --output_dir" in texts[1]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+    card = ModelCard.load(tmp_path / "one" / "README.md")
+    assert (card.data.license, card.data.pipeline_tag) == ("mit", "text-generation")
+    assert f"trained from scratch on 16 traces of `{solved}`" in card.text
+    assert "| `learning_rate` | 0.01 |" in card.text
+
+
+def test_right_traces_of_a_built_data_set_are_learned(scripts, tmp_path):
+    folder = tmp_path / "set"
+    traces = [
+        Trace(PROBLEM.id, STEPS, PROBLEM.answer, True),
+        Trace(PROBLEM.id, (*STEPS[:-1], "#### 0"), "0", False, index=1),
+        Trace(PROBLEM.id, STEPS[:-1], None, None, index=2),
+    ]
+    write_jsonl(folder / "train.jsonl", [trace_to_row(PROBLEM, trace) for trace in traces * 4])
+    log = train(scripts, tmp_path / "model", data=folder, max_steps=1)
+    assert "8 traces do not end right, or it is unknown whether they do; they are left out" in log
+    assert "4 traces, " in log
+
+
 def test_what_it_refuses(scripts, solved, tmp_path):
     other = arithmetic.load("test", 1)[0]
     test_only = tmp_path / "test.jsonl"
@@ -98,7 +135,7 @@ def test_what_it_refuses(scripts, solved, tmp_path):
     for message, flags in {
         "--data arithmetic needs --limit": {"data": "arithmetic"},
         "missing.jsonl does not exist": {"data": tmp_path / "missing.jsonl"},
-        f"no rows in the train split of {test_only}": {"data": test_only},
+        f"no solved problem in the train split of {test_only}": {"data": test_only},
         "no step is left to learn from": {"data": solved, "max_length": 4},
         "error: --prompt 'chatt': expected one of plain, ": {"data": solved, "prompt": "chatt"},
         "error: --hiden_size is no flag of recipes/train_generator.py, did you mean --hidden_size?": {

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -328,6 +329,40 @@ def test_a_finished_model_is_replaced_only_on_demand(files, tmp_path, run_here, 
     assert (output / "model.safetensors").read_bytes() == before
     run_here("train_prm.py", *settings, "--overwrite_output_dir", *flags(seed=1))
     assert (output / "model.safetensors").read_bytes() != before
+
+
+def test_a_built_data_set_is_data_and_the_settings_of_a_run_give_it_again(files, tmp_path, run_here, monkeypatch):
+    """A LoRA, whose base is given by a relative path and found from elsewhere."""
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / "set"
+    shutil.copytree(files, folder)
+    settings = COMMON | {"model": os.path.relpath(files / "base", ROOT), "data": folder, "lora_r": 4, "max_steps": 1}
+    run_here("train_prm.py", *flags(**settings, output_dir=tmp_path / "one"))
+    assert read(tmp_path / "one" / "eval_results.json")["eval_n_traces"] == 12  # those of validation.jsonl
+    run_here("train_prm.py", *flags(config=tmp_path / "one" / "config.yaml", output_dir=tmp_path / "two"))
+    one, two = (yaml.safe_load((tmp_path / name / "config.yaml").read_text()) for name in ("one", "two"))
+    assert (one["data"], one["targets"], one["semantics"], one["aggregation"]) == (
+        str(folder),
+        "hard",
+        "correctness",
+        "product",
+    )
+    assert two == one | {"output_dir": str(tmp_path / "two")}
+    weights = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+    text = (tmp_path / "one" / "README.md").read_text()
+    assert "A score is the probability that this step is right, whatever follows." in text
+    assert f"`{folder}`. 36 traces, " in text
+    assert "labeled by exact. SHA-256 begins with" in text
+
+    run_here("merge_adapter.py", *flags(verifier=tmp_path / "one", output_dir=tmp_path / "merged"))
+    with pytest.raises(SystemExit, match=r"merged holds a model; give another --output_dir"):
+        run_here("merge_adapter.py", *flags(verifier=tmp_path / "one", output_dir=tmp_path / "merged"))
+    monkeypatch.chdir(tmp_path)
+    prompt, steps = PROBLEMS[0].prompt, arithmetic.solution(PROBLEMS[0].prompt)
+    assert load_verifier(str(tmp_path / "merged")).score(prompt, steps) == pytest.approx(
+        load_verifier(str(tmp_path / "one")).score(prompt, steps), abs=1e-5
+    )
 
 
 def test_auto_starts_without_a_checkpoint_and_goes_on_from_one(files, tmp_path, run_here):

@@ -31,7 +31,8 @@ def test_a_row_with_every_column(write):
 def test_gsm8k_form(write):
     path = write({"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\n48+24 = <<48+24=72>>72\n#### 72"})
     assert load_problems(path, "all") == [Problem("problems/all/0", "How many clips?", "72", "problems", None)]
-    assert load_examples(path, "all") == [{"prompt": "How many clips?", "completion": "48/2 = 24\n48+24 = 72\n#### 72"}]
+    row = {"prompt": "How many clips?", "completion": "48/2 = 24\n48+24 = 72\n#### 72"}
+    assert load_examples(path, "all") == ([row], 0)
 
 
 def test_a_level_in_words_is_no_number(write):
@@ -85,7 +86,7 @@ def test_a_split_column_decides_instead_of_the_hash(write):
     assert parts == {"train": [1], "validation": [2, 3, 4], "test": [5, 6]}
     assert [p.id for p in load_problems(path, "test")] == ["problems/test/0", "problems/test/1"]
     assert len(load_problems(path, "all")) == 6
-    assert [row["completion"] for row in load_examples(path, "train")] == ["1"]
+    assert [row["completion"] for row in load_examples(path, "train")[0]] == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -198,3 +199,9 @@ def test_a_data_set_without_train_cannot_be_cut(monkeypatch):
     assert load_problems("some/set", "all")[0].id == "some/set/all/0"
     with pytest.raises(ValueError, match="some/set has no train split and no train split to take it from; it has test"):
         load_problems("some/set", "train")
+
+
+def test_traces_that_end_right_are_examples_and_the_others_are_counted(write):
+    row = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "#### 4"], "answer": "4", "split": "train"}
+    path = write(row | {"correct": True}, row | {"correct": False}, row | {"correct": None}, row)
+    assert load_examples(path) == ([{"prompt": "What is 2 + 2?", "completion": "2 + 2 = 4\n#### 4"}], 3)

@@ -42,7 +42,7 @@ def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
         find_checkpoint(str(folder / "checkpoint-105"), str(folder), CONFIG)
     with pytest.raises(ValueError, match="holds no complete checkpoint; start without --resume_from_checkpoint"):
         find_checkpoint(True, str(tmp_path / "new"), CONFIG)
-    for changes in ({"data_hash": "other"}, {"codec": StepCodec(max_length=64)}):
+    for changes in ({"data_hash": "other"}, {"codec": StepCodec(max_length=64)}, {"base_weights": "other"}):
         with pytest.raises(ValueError, match="resume with the same data and flags, or start over"):
             find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))
 

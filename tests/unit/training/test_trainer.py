@@ -3,6 +3,7 @@
 import math
 import random
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from prm.datasets import arithmetic
 from prm.datasets.splits import hold_out
 from prm.encoding.codec import StepCodec
 from prm.evaluation.step_metrics import step_report
-from prm.models.loading import from_base
+from prm.models.loading import from_base, hash_of_base
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import LabeledRow, labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
@@ -222,7 +223,7 @@ def test_body_may_stay_frozen(bases, files_of_rows):
         "score.2.weight",
         "score.2.bias",
     }
-    config = script.verifier_config("prm", "value")
+    config = script.verifier_config("prm", "value", [])
     assert (config.head, config.quantization, config.aggregation) == ("mlp", None, "last")
 
 
@@ -354,7 +355,8 @@ def test_checkpoint_holds_what_was_trained(base, lora_r, changes, bases, setting
     assert trainer.last_metrics["n_traces"] == 8
     live = StepVerifier(trainer.model, trainer.tokenizer, CONFIG)
     saved = load_verifier(trainer.args.output_dir)
-    assert saved.config == CONFIG
+    added = {"base_weights": hash_of_base(bases[base]) if lora_r else None}
+    assert saved.config == replace(CONFIG, training_data=f"{train.report}; labeled by test", **added)
     for row in rows[8:]:
         steps = row.labeled.trace.steps
         assert saved.score(row.problem.prompt, steps) == pytest.approx(live.score(row.problem.prompt, steps), abs=1e-5)

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
-from prm.models.loading import from_base
+from prm.models.loading import from_base, hash_of_base
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.export import export_reward_model
@@ -51,7 +51,7 @@ def test_rewards_are_the_log_odds_but_for_the_bias(lora_r, base, tmp_path):
     folder = tmp_path / "orm"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    CONFIG.save(folder)
+    replace(CONFIG, base_weights=hash_of_base(base)).save(folder)
     assert export_reward_model(str(folder), str(tmp_path / "reward")) == pytest.approx(0.75)
 
     verifier = StepVerifier(model, tokenizer, CONFIG)

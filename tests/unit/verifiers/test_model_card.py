@@ -18,14 +18,18 @@ from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
 from prm.training.examples import prm_examples
 from prm.training.run import fit
+from prm.training.settings import settings_text
 from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Problem, Trace
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.model_card import write_model_card
+from prm.verifiers.score_meaning import score_meaning
 
 TOKENIZER = build_tokenizer()
-CONFIG = VerifierConfig("prm", StepCodec(max_length=64), "value", "last", "org/base-7b", "9f2c41d8a0b3e7f6")
+CONFIG = VerifierConfig(
+    "prm", StepCodec(max_length=64), "value", "last", "org/base-7b", "9f2c41d8a0b3e7f6", targets="soft"
+)
 METRICS = {"loss": 0.25, "trace_auc_within_problem": 0.75123}
 
 
@@ -44,7 +48,8 @@ EXAMPLES = prm_examples(ROWS, CONFIG.codec, TOKENIZER, "soft")
 
 
 def card(folder, config=CONFIG, tokenizer=TOKENIZER, metrics=METRICS):
-    write_model_card(folder, "my-prm", config, tokenizer, str(EXAMPLES.report), metrics)
+    config = replace(config, training_data=str(EXAMPLES.report))
+    write_model_card(folder, "my-prm", config, tokenizer, metrics)
     return ModelCard.load(folder / "README.md")
 
 
@@ -78,7 +83,10 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     assert "```\nStart with 47, add 38.\n47 + 38 = 85⟦\\n⟧\n#### 85⟦\\n⟧\n```" in text
     assert "at positions [11, 14] of 15. At most\n64 tokens" in text
     assert "the probability that the trace ends with the right answer if its generator continues" in text
-    assert "`value`; objective: `cross_entropy`. Aggregation of\nstep scores into a trace score: `last`." in text
+    assert (
+        "`value`; targets: `soft`; objective: `cross_entropy`. Aggregation of\nstep scores into a trace score: `last`."
+        in text
+    )
     assert "2 traces, 4 labeled steps (50.0% good, mean target 0.562), 0 truncated, 30 tokens." in text
     assert "| `trace_auc_within_problem` | 0.7512 |" in text
     assert (
@@ -88,15 +96,31 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
     assert "Merge the adapter" not in text
 
 
-def test_a_score_that_only_orders_is_not_called_a_probability(tmp_path):
-    assert "A score is the probability that the trace ends with the right answer" in card(tmp_path).text
-    for change, words in (
-        ({"objective": "ranking"}, "was trained with ranking"),
-        ({"bad_weight": 3.0}, "was trained with cross_entropy with weight 3 on bad steps"),
+def test_it_says_what_a_score_means(tmp_path):
+    for change in ({}, {"targets": "hard"}, {"objective": "ranking", "targets": "hard"}, {"bad_weight": 3.0}):
+        config = replace(CONFIG, **change)
+        assert f"\n\n{score_meaning(config)}\n\n" in card(tmp_path, config).text
+
+
+def test_data_hyperparameters_command_and_license_are_those_of_the_settings(tmp_path):
+    text = card(tmp_path).text
+    assert "Its name was not recorded. 2 traces, 4 labeled steps" in text
+    assert "## Training\n\nThe settings were not recorded." in text
+    training = TrainingArguments(str(tmp_path / "out"), learning_rate=3e-4, max_steps=7, report_to="none", use_cpu=True)
+    for data, hub_names, license, words in (
+        ("org/set", ["org/set"], "apache-2.0", "License: apache-2.0."),
+        ("outputs/labeled.jsonl", None, None, "No license was stated; those of the base model and of the data apply."),
+        (str(tmp_path), None, "mit", "License: mit."),
     ):
-        text = card(tmp_path, replace(CONFIG, **change)).text
-        assert f"A score orders steps and traces and is not a probability: it {words}." in text
-        assert "the probability that" not in text
+        script = VerifierArguments(model="org/base-7b", data=data, eval_data="v.jsonl", lora_r=16, license=license)
+        (tmp_path / "config.yaml").write_text(settings_text(script, training))
+        read = card(tmp_path)
+        assert (read.data.datasets, read.data.license, read.data.base_model) == (hub_names, license, "org/base-7b")
+        assert f"`{data}`, validated on `v.jsonl`. 2 traces" in read.text
+        for row in ("| `lora_r` | 16 |", "| `learning_rate` | 0.0003 |", "| `max_steps` | 7 |", "| `seed` | 42 |"):
+            assert row in read.text
+        assert "```\n# Made by this command, on 1 process(es):\n#   " in read.text
+        assert words in read.text
 
 
 def test_an_adapter_on_4_bit_weights_is_not_said_to_merge(tmp_path):
@@ -113,7 +137,7 @@ def test_a_marker_gives_vllm_its_step_pooler_and_an_adapter_is_merged_first(tmp_
     assert read.data.library_name == "peft"
     pooler = json.dumps({"pooling_type": "STEP", "step_tag_id": plain_tokenizer.convert_tokens_to_ids("<eos>")})
     assert f"vllm serve merged --runner pooling --max-model-len 2048 --pooler-config '{pooler}'" in read.text
-    assert 'load_verifier("my-prm").model.save_pretrained("merged")' in read.text
+    assert "`python recipes/merge_adapter.py --verifier my-prm --output_dir merged`" in read.text
     assert "47 + 38 = 85⟦<eos>⟧#### 85⟦<eos>⟧" in read.text
 
 
@@ -164,7 +188,7 @@ def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, base, 
     ]
     weights = "adapter_model.safetensors" if lora_r else "model.safetensors"
     for _, _, text, files in hub:
-        assert {"README.md", "prm_config.json", weights} <= files  # complete at every step
+        assert {"README.md", "prm_config.json", "config.yaml", weights} <= files  # complete at every step
         assert text.startswith(f"---\nlibrary_name: {'peft' if lora_r else 'transformers'}\n")
         assert "# pushed\n\nA process reward model trained from `org/base-7b`" in text
     assert "Not validated when this was written." in hub[0][2]
