@@ -34,7 +34,7 @@ def symptoms(traces: Sequence[Trace], max_new_tokens: int) -> list[str]:
         (
             "are a single step",
             [trace for trace in traces if trace.finished and len(trace.steps) == 1 and trace.step_rule != "whole"],
-            f"is it the right --prompt (chat_cot for chat models) and --step_rule (now {traces[0].step_rule})?",
+            f"is it the right --prompt (chat_cot for chat models) and --step_rule (now {', '.join(sorted({trace.step_rule for trace in traces if trace.step_rule}))})?",
         ),
     ):
         if len(affected) > MANY * len(traces):

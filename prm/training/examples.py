@@ -7,7 +7,8 @@ One example of the embedded set (two steps, both labeled; 0.75 is 6 of 8 rollout
 
 A trace that is longer than `max_length` is an error that says how many there are and what length would hold them, unless
 the user decides: `drop` leaves such traces out, `truncate` leaves their last steps out. Both are counted. A row with no
-labeled step left is an error that names the row: its loss would be 0/0. Tokens after the last labeled step are dropped, since nothing reads them.
+labeled step left is an error that names the row: its loss would be 0/0. Tokens after the last labeled step are dropped,
+since nothing reads them.
 """
 
 from __future__ import annotations
@@ -204,8 +205,8 @@ def _encode(
         longest = max(range(len(rows)), key=lambda i: len(encoded_N[i].input_ids))
         raise ValueError(
             f"{fits.count(False)} of {len(rows)} traces are longer than --max_length {codec.max_length}, the longest"
-            f" ({rows[longest].where}) has {lengths[-1]} tokens; {lengths[(99 * len(rows) - 1) // 100]} would hold 99% of them."
-            " Raise --max_length, or leave them out with --overlong drop, or their last steps with --overlong truncate"
+            f" ({rows[longest].where}) has {lengths[-1]} tokens; {lengths[(99 * len(rows) - 1) // 100]} would hold 99% of"
+            " them. Raise --max_length, or leave them out with --overlong drop, or their last steps with --overlong truncate"
         )
     kept = [i for i, fit in enumerate(fits) if fit]
     if not kept:

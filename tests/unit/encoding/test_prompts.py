@@ -166,3 +166,39 @@ def test_the_date_is_a_setting_and_is_saved(dated):
 def test_a_chat_template_that_cannot_be_fixed_is_refused(dated, text, message):
     with pytest.raises(ValueError, match=rf"(?s)^the chat template of .*{message}"):
         PROMPTS["chat"].encode(dated(text), "2 + 2?")
+
+
+# --- Templates from a file ---
+
+
+def test_a_template_of_ones_own_comes_from_a_file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text('text: "{prompt}\\nBox it: \\\\boxed{}"\nchat: true\nsystem: Be brief.\n')
+    mine = prompt_template(str(path))
+    assert mine == PromptTemplate("{prompt}\nBox it: \\boxed{}", chat=True, system="Be brief.")
+    assert mine.render("1 + 1?") == "1 + 1?\nBox it: \\boxed{}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text: Solve it", r"mine.yaml: prompt template 'Solve it' has no \{prompt\}"),
+        (
+            "text: '{prompt}'\nsytem: Be brief",
+            "mine.yaml: a prompt template has the keys chat, date, system, text; the",
+        ),
+        ("just words", "mine.yaml: a prompt template has the keys"),
+        ("text: '{prompt}'\nsystem: Be brief", "mine.yaml: a system message needs chat: true"),
+    ],
+)
+def test_a_file_that_is_no_template_is_named_with_what_is_wrong(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        prompt_template(str(tmp_path / "mine.yaml"))
+
+
+def test_no_instruction_holds_a_placeholder():
+    """A small model copies it: 57 of 96 samples of Qwen2.5-Coder-0.5B-Instruct were `#### answer`."""
+    for name, template in PROMPTS.items():
+        assert "#### answer" not in template.text, name
+    assert r"\boxed{}" in PROMPTS["chat_cot"].text

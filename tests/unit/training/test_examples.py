@@ -72,7 +72,10 @@ def test_example_of_the_module_docstring():
     assert (soft.problem, len(soft.input_ids)) == ("set/train/7", 23)
     assert soft.steps == (0, 1, 2)
     assert examples_of(rows, "hard").examples[0].targets == (1.0, 0.0, 0.0)
-    assert str(made.report) == "1 traces, 3 labeled steps (33.3% good, mean target 0.333), 0 truncated, 23 tokens"
+    assert (
+        str(made.report)
+        == "1 traces, 3 labeled steps (33.3% good, mean target 0.333), 0 truncated, 0 dropped, 23 tokens"
+    )
     assert made.rows == rows
 
 
@@ -95,7 +98,7 @@ def test_row_without_any_label_is_an_error_that_names_it():
 @pytest.mark.parametrize(("max_length", "step_ends"), [(23, (13, 19, 22)), (22, (13, 19)), (19, (13,)), (14, (13,))])
 def test_truncation_drops_whole_steps_and_is_counted(max_length, step_ends):
     rows = [arithmetic_row((True, False, False)), row("Start with 1, add 1.", ("#### 2",), (True,))]
-    made = examples_of(rows, "hard", codec=StepCodec(max_length=max_length))
+    made = examples_of(rows, "hard", codec=StepCodec(max_length=max_length), overlong="truncate")
     cut = made.examples[0]
     assert cut.step_ends == step_ends
     assert len(cut.input_ids) == step_ends[-1] + 1
@@ -106,7 +109,24 @@ def test_truncation_drops_whole_steps_and_is_counted(max_length, step_ends):
 @pytest.mark.parametrize(("labels", "max_length"), [((True, True, True), 13), ((None, True, True), 19)])
 def test_truncation_that_leaves_no_label_is_an_error_with_the_flag_to_use(labels, max_length):
     with pytest.raises(ValueError, match=rf"rows\.jsonl:5: .*max_length {max_length}\); raise --max_length"):
-        examples_of([arithmetic_row(labels)], "hard", codec=StepCodec(max_length=max_length))
+        examples_of([arithmetic_row(labels)], "hard", codec=StepCodec(max_length=max_length), overlong="truncate")
+
+
+def test_traces_that_are_too_long_stop_training_with_their_number_or_are_left_out_and_counted():
+    rows = [arithmetic_row((True, False, False)), row("Start with 1, add 1.", ("#### 2",), (True,))] * 2
+    codec = StepCodec(max_length=22)
+    message = (
+        r"2 of 4 traces are longer than --max_length 22, the longest \(rows\.jsonl:5\) has 23 tokens; 23 would hold 99%"
+        r" of them\. Raise --max_length, or leave them out with --overlong drop"
+    )
+    with pytest.raises(ValueError, match=message):
+        examples_of(rows, "hard", codec=codec)
+    made = examples_of(rows, "hard", codec=codec, overlong="drop")
+    assert made.rows == rows[1::2]
+    assert [example.truncated for example in made.examples] == [False, False]
+    assert (made.report.rows, made.report.truncated, made.report.dropped) == (2, 0, 2)
+    with pytest.raises(ValueError, match="all 2 traces are longer than --max_length 22; raise it"):
+        examples_of(rows[::2], "hard", codec=codec, overlong="drop")
 
 
 @pytest.mark.parametrize(("values", "step"), [(None, 0), ((0.5, None, 0.5), 1)])
@@ -122,6 +142,8 @@ def test_orm_learns_the_outcome_at_the_last_step_only():
     assert (example.step_ends, example.targets, example.hard) == ((22,), (0.0,), (False,))
     assert (made.report.labeled_steps, made.report.good_steps) == (1, 0)
     with pytest.raises(ValueError, match=r"rows\.jsonl:5: no labeled step is left"):
+        orm_examples(rows, StepCodec(max_length=22), build_tokenizer(), overlong="truncate")
+    with pytest.raises(ValueError, match="1 of 1 traces are longer"):
         orm_examples(rows, StepCodec(max_length=22), build_tokenizer())
 
 

@@ -39,8 +39,8 @@ def test_report_and_samples(capsys):
 """
     assert (
         capsys.readouterr().out
-        == rf"""train       3 traces, 6 labeled steps (66.7% good, mean target 0.625), 0 truncated, 45 tokens
-validation  1 traces, 2 labeled steps (0.0% good, mean target 0.125), 0 truncated, 15 tokens
+        == rf"""train       3 traces, 6 labeled steps (66.7% good, mean target 0.625), 0 truncated, 0 dropped, 45 tokens
+validation  1 traces, 2 labeled steps (0.0% good, mean target 0.125), 0 truncated, 0 dropped, 15 tokens
 
 train.jsonl:1
 {sample}

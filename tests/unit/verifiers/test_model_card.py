@@ -87,7 +87,7 @@ def test_text_says_how_to_load_where_scores_are_read_and_what_labels_mean(tmp_pa
         "`value`; targets: `soft`; objective: `cross_entropy`. Aggregation of\nstep scores into a trace score: `last`."
         in text
     )
-    assert "2 traces, 4 labeled steps (50.0% good, mean target 0.562), 0 truncated, 30 tokens." in text
+    assert "2 traces, 4 labeled steps (50.0% good, mean target 0.562), 0 truncated, 0 dropped, 30 tokens." in text
     assert "| `trace_auc_within_problem` | 0.7512 |" in text
     assert (
         """vllm serve my-prm --runner pooling --max-model-len 64 --pooler-config '{"pooling_type": "ALL"}'\n""" in text
