@@ -54,10 +54,8 @@ def score_meaning(config: VerifierConfig) -> str:
         sentences = [f"A score is {mean}"]
         if weight != 1:
             side = "below" if weight > 1 else "above"
-            sentences = [
-                f"A score lies {side} {mean}",
-                f"The reason is that bad targets counted {weight:g} times in the loss",
-            ]
+            why = f"since bad targets counted {weight:g} times in the loss"
+            sentences = [f"A score, {why}, lies {side} {mean}"]
             if config.kind == "orm" or config.targets == "hard":
                 sentences.append(f"Where a score is s, the probability is {weight:g} s / (1 - s + {weight:g} s)")
     if config.until_first_error:

@@ -65,7 +65,7 @@ def test_until_the_first_error_is_said_of_every_objective():
 @pytest.mark.parametrize("config", [replace(PRM, targets="hard"), ORM])
 def test_the_formula_for_weighted_bad_steps_gives_the_probability_back(config, objective):
     text = score_meaning(replace(config, bad_weight=3.0, objective=objective))
-    assert text.startswith("A score lies below the probability")
+    assert text.startswith("A score, since bad targets counted 3 times in the loss, lies below the probability")
     assert text.endswith("Where a score is s, the probability is 3 s / (1 - s + 3 s).")
     loss, p = weigh_bad(OBJECTIVES[objective], 3.0), 0.8
     z = torch.linspace(-6, 6, 2401)
@@ -79,4 +79,6 @@ def test_the_formula_for_weighted_bad_steps_gives_the_probability_back(config, o
 
 def test_weights_on_soft_targets_have_no_formula_and_small_weights_raise_scores():
     assert "Where a score is s" not in score_meaning(replace(PRM, bad_weight=3.0))
-    assert score_meaning(replace(PRM, bad_weight=0.5)).startswith("A score lies above the probability")
+    assert score_meaning(replace(PRM, bad_weight=0.5)).startswith(
+        "A score, since bad targets counted 0.5 times in the loss, lies above the probability"
+    )
