@@ -55,6 +55,7 @@ class ScriptArguments:
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
+        prompt_template(self.prompt)  # a wrong name is found before anything is loaded
         if self.data == "arithmetic" and self.limit is None:
             raise ValueError("--data arithmetic needs --limit: how many traces of the student to make")
 

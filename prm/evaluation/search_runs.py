@@ -14,8 +14,8 @@ from typing import Any
 
 from prm.storage.search_rows import ProblemResults, row_to_results
 
-FORMAT = 2
-"""Of the folder; 1 had pool.jsonl and beam.jsonl."""
+FORMAT = 3
+"""Of the folder; 1 had pool.jsonl and beam.jsonl, 2 no step rules."""
 
 _META_KEYS = {"problems", "split", "n", "seed", "generator", "verifiers", "methods", "seconds"}
 

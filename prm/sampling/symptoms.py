@@ -19,6 +19,7 @@ MANY = 1 / 3
 
 def symptoms(traces: Sequence[Trace], max_new_tokens: int) -> list[str]:
     """One sentence for each thing that many of the traces have in common and should not."""
+    rules = ", ".join(sorted({trace.step_rule for trace in traces if trace.step_rule}))
     found = []
     for what, affected, advice in (
         (
@@ -34,7 +35,7 @@ def symptoms(traces: Sequence[Trace], max_new_tokens: int) -> list[str]:
         (
             "are a single step",
             [trace for trace in traces if trace.finished and len(trace.steps) == 1 and trace.step_rule != "whole"],
-            f"is it the right --prompt (chat_cot for chat models) and --step_rule (now {', '.join(sorted({trace.step_rule for trace in traces if trace.step_rule}))})?",
+            f"is it the right --prompt (chat_cot for chat models) and --step_rule (now {rules})?",
         ),
     ):
         if len(affected) > MANY * len(traces):

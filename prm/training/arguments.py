@@ -65,6 +65,7 @@ class VerifierArguments:
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
+        prompt_template(self.prompt)  # a wrong name is found before anything is loaded
         if self.freeze_backbone and self.lora_r:
             raise ValueError(
                 f"--freeze_backbone trains the head only, --lora_r {self.lora_r} asks for more; choose one"

@@ -91,7 +91,7 @@ def test_labels_and_costs(scripts, whole, traces):
     ]
     assert (rows[0]["semantics"], rows[0]["method"], rows[0]["values"]) == ("correctness", "judge@1", None)
     assert rows[24] == rows_of(traces)[24] | {
-        key: rows[24][key] for key in ("id", "level", "num_tokens", "seed", "index", "generator")
+        key: rows[24][key] for key in ("id", "level", "num_tokens", "seed", "index", "generator", "step_rule")
     }
     assert [row.labeled.trace.kept for row in read_labeled(output, "correctness")] == [
         {"topic": str(i)} for i in range(24)

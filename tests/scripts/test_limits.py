@@ -143,7 +143,7 @@ def test_labels_come_from_the_sampler_of_the_traces(scripts, traces, labels, tmp
     flags["traces"] = foreign
     done = ok(scripts.run(LABELS, output=tmp_path / "other.jsonl", generator="arithmetic", max_new_tokens=80, **flags))
     assert f"{foreign}: no record says how the traces were sampled; their labels will be sampled with" in done.stderr
-    assert " temperature 1.0, top_p 1.0, max_new_tokens 80, prompt plain\n" in done.stderr
+    assert " temperature 1.0, top_p 1.0, max_new_tokens 80, prompt plain, step_rule line\n" in done.stderr
     done = scripts.run(LABELS, output=tmp_path / "none.jsonl", **flags)
     assert "no record says which generator wrote the traces; give it with --generator" in done.last_line
     foreign.write_text('{"prompt": "Start with 27, add 11.", "completions": ["27 + 11 = 38"]}\n')

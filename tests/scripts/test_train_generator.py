@@ -137,7 +137,7 @@ def test_what_it_refuses(scripts, solved, tmp_path):
         "missing.jsonl does not exist": {"data": tmp_path / "missing.jsonl"},
         f"no solved problem in the train split of {test_only}": {"data": test_only},
         "no step is left to learn from": {"data": solved, "max_length": 4},
-        "error: --prompt 'chatt': expected one of plain, ": {"data": solved, "prompt": "chatt"},
+        "error: prompt template 'chatt' is not one of plain, ": {"data": solved, "prompt": "chatt"},
         "error: --hiden_size is no flag of recipes/train_generator.py, did you mean --hidden_size?": {
             "data": solved,
             "hiden_size": 3,

@@ -25,7 +25,7 @@ from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
 META = {
-    "format": 2,
+    "format": 3,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,
@@ -103,6 +103,7 @@ def candidate(answer_class: int | None, right: bool) -> dict:
         "seed": 0,
         "index": 0,
         "generator": "student",
+        "step_rule": "line",
     }
 
 
@@ -254,6 +255,7 @@ def test_verifier_diagnostics_use_candidates_with_an_answer(summary):
             "trace_auc_within_problem": (4 + 3 + 0) / (4 + 3 + 3),
             "length_correlation_within_problem": 1.05 / (1.2425 * 3) ** 0.5,
             "calibration_error": 2.4 / 14,
+            "too_long_share": 0.0,
         }
     )
     assert summary["verifiers"]["orm"]["trace_auc_within_problem"] == pytest.approx((0 + 0 + 3) / 10)
