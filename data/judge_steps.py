@@ -173,7 +173,7 @@ def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, starte
         pairs = [
             (first_error_of(row.labeled), judge.verdict(row.problem, row.trace)) for row in rows if is_asked(row, True)
         ]
-        facts["places"] = dict(
+        facts["first_errors"] = dict(
             Counter(relation(first, verdict) for first, verdict in pairs if not isinstance(verdict, str))
         )
     write_provenance(args.output, "data/judge_steps.py", args, [args.traces], judge_name=critic.name, **facts)
@@ -188,7 +188,7 @@ def write(args: Arguments, rows: list[Row], judge: Judge, critic: Critic, starte
     )
     print(f"{args.output}: {len(labels):,} labeled steps, {facts['good']:.1%} good, statuses {facts['statuses']}")
     if args.consensus:
-        print(f"first errors of Monte Carlo labels and judge: {facts['places']}")
+        print(f"first errors of Monte Carlo labels and judge: {facts['first_errors']}")
     unparsable = sum(facts["unparsable"].values())
     print(
         f"{facts['answers']:,} answers about {facts['judged']:,} traces, {facts['retries']:,} of them retries;", end=" "

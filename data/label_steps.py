@@ -1,4 +1,4 @@
-r"""Label every step of every trace by rollouts; a planner decides which rollouts to sample.
+r"""Label every step of every trace by rollouts; a planner (`--method`) decides which rollouts to sample.
 
 Every rollout is kept in a store (`--store`), so that a killed run continues where it stopped and ends with the same file,
 and any planner can use the rollouts again. If the command is started several times, on one machine or on several that
@@ -33,7 +33,7 @@ from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
-from prm.sampling.rollouts import RolloutSource, commit_to
+from prm.sampling.rollouts import RolloutSource, commit_to, watch
 from prm.sampling.sampler import sampler_record, settle
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
@@ -60,10 +60,13 @@ class Arguments(GeneratorArguments, LimitArguments):
     )
     traces: str = field(metadata={"help": "traces file (data/sample_traces.py)"})
     output: str = field(metadata={"help": "labeled file to write"})
-    method: str = field(default="monte_carlo", metadata={"help": "planner", "choices": list(PLANNERS)})
+    method: str = field(
+        default="monte_carlo",
+        metadata={"help": "after which steps rollouts are drawn, and how many", "choices": list(PLANNERS)},
+    )
     rollouts: int | None = field(
         default=None,
-        metadata={"help": "rollouts from each prefix (at most, if they are probes); default: the method's"},
+        metadata={"help": "rollouts after each step that is looked at (at most); default: the method's"},
     )
     tolerance: float | None = field(
         default=None, metadata={"help": "adaptive: deviation at which a value is clear enough"}
@@ -131,12 +134,12 @@ def main(args: Arguments) -> None:
     labeled: dict[str, list[LabeledTrace]] = {}
     spent = Spent()
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
-        commit = commit_to(store, progress)
+        commit, ended = commit_to(store, progress), watch(progress)
         for unit in store.claim_each(units, problem_ids):
             known = list(store.read(problem_ids(unit)))
             if limits.reached and not known:
                 continue
-            source = RolloutSource(generator, args.seed, known, commit, limits)
+            source = RolloutSource(generator, args.seed, known, commit, limits, ended)
             try:
                 labeled_P = run(planner, unit, source)
             except LimitReached:  # later units may be in the store

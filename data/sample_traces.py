@@ -29,7 +29,7 @@ from prm.command_line import run_script
 from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
-from prm.sampling.rollouts import Request, RolloutSource, commit_to
+from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
 from prm.sampling.symptoms import symptoms
 from prm.sampling.traces import trace_from_rollout
 from prm.storage.jsonl import write_jsonl
@@ -85,12 +85,12 @@ def main(args: Arguments) -> None:
     rows: dict[str, list[dict]] = {}
     sampled_traces: list[Trace] = []
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
-        commit = commit_to(store, progress)
+        commit, ended = commit_to(store, progress), watch(progress)
         for chunk in store.claim_each(chunks, problem_ids):
             known = list(store.read(problem_ids(chunk)))
             if limits.reached and not known:
                 continue
-            source = RolloutSource(generator, args.seed, known, commit, limits)
+            source = RolloutSource(generator, args.seed, known, commit, limits, ended)
             try:
                 sampled = work(chunk, source)
             except LimitReached:  # later chunks may be in the store

@@ -10,10 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 from prm.types import Continuation, StepRule
+
+Ended = Callable[[int], object]
+
+
+def ignore(continuations: int) -> None:
+    """What nobody waits for."""
 
 
 class Generator(Protocol):
@@ -40,11 +46,13 @@ class Generator(Protocol):
         seeds: Sequence[int],
         until: Literal["step", "end"] = "end",
         limits: Sequence[int] | None = None,
+        ended: Ended = ignore,
     ) -> list[Continuation]:
         """One continuation for each prefix, up to the end of the next step or of the trace.
 
         For several samples from a prefix, repeat it: it is read once, and every entry has its own seed. A continuation that
-        reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`.
+        reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`. `ended` is
+        called now and then with the number of continuations that have ended since, for those who wait.
         """
         ...
 

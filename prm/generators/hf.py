@@ -22,6 +22,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from prm.encoding.prompts import PromptTemplate
+from prm.generators import Ended, ignore
 from prm.generators.token_text import TokenText, Until
 from prm.models.loading import fingerprint, load_model_and_tokenizer
 from prm.models.prefix_cache import RoomyLayer
@@ -91,6 +92,7 @@ class HfGenerator:
         seeds: Sequence[int],
         until: Until = "end",
         limits: Sequence[int] | None = None,
+        ended: Ended = ignore,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -107,7 +109,7 @@ class HfGenerator:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = self._generate_batch(
-                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until
+                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until, ended
             )
             sampled |= zip(rows, batch, strict=True)
         return [
@@ -117,7 +119,7 @@ class HfGenerator:
 
     @torch.inference_mode()
     def _generate_batch(
-        self, prefixes: list[Sequence[int]], seeds: list[int], limits: list[int], until: Until
+        self, prefixes: list[Sequence[int]], seeds: list[int], limits: list[int], until: Until, ended: Ended
     ) -> list[tuple[list[int], StopReason]]:
         """The sampled ids of each (prefix, seed) of one batch, and why they end."""
         device = self.model.device
@@ -148,6 +150,7 @@ class HfGenerator:
         rows = list(range(len(prefixes)))  # row of the batch -> index of the sample
         tokens: list[list[int]] = [[] for _ in rows]
         stops: list[StopReason | None] = [None] * len(rows)
+        waiting = len(rows)
         for t in range(max(limits)):
             sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
             for i, token in zip(rows, sampled.tolist(), strict=True):
@@ -155,6 +158,8 @@ class HfGenerator:
                     tokens[i].append(token)
                     stops[i] = self._ids.stop(tokens[i], until) or ("length" if t + 1 == limits[i] else None)
             running = [k for k, i in enumerate(rows) if stops[i] is None]
+            ended(waiting - len(running))
+            waiting = len(running)
             if not running:
                 break
             # Removing rows copies the whole cache, so they leave in groups of at least 5%.

@@ -41,7 +41,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBas
 
 from prm.encoding.prompts import PromptTemplate, bos
 from prm.encoding.steps import separator_of
-from prm.generators import derive_seed
+from prm.generators import Ended, derive_seed, ignore
 from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
 from prm.generators.token_text import TokenText, Until
 from prm.types import Continuation, StepRule
@@ -157,6 +157,7 @@ class OpenAIGenerator:
         seeds: Sequence[int],
         until: Until = "end",
         limits: Sequence[int] | None = None,
+        ended: Ended = ignore,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed). Must not be called from within an event loop.
 
@@ -166,17 +167,19 @@ class OpenAIGenerator:
         """
         self._ids.check(prefixes, seeds, until, self._context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
-        return asyncio.run(self._generate(prefixes, seeds, limits_N, until))
+        return asyncio.run(self._generate(prefixes, seeds, limits_N, until, ended))
 
     async def _generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], limits: Sequence[int], until: Until
+        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], limits: Sequence[int], until: Until, ended: Ended
     ) -> list[Continuation]:
         gate = asyncio.Semaphore(self.batch_size)
         async with self.endpoint.client(self.batch_size) as client:
 
             async def one(prefix: Sequence[int], seed: int, limit: int) -> Continuation:
                 async with gate:
-                    return await self._continue(client, prefix, seed, limit, until)
+                    continuation = await self._continue(client, prefix, seed, limit, until)
+                ended(1)
+                return continuation
 
             try:
                 async with asyncio.TaskGroup() as group:

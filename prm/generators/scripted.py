@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from prm.encoding.steps import complete_steps, is_final, separator_of
+from prm.generators import Ended, ignore
 from prm.types import Continuation, StepRule
 
 
@@ -43,8 +44,10 @@ class ScriptedGenerator:
         seeds: Sequence[int],
         until: Literal["step", "end"] = "end",
         limits: Sequence[int] | None = None,
+        ended: Ended = ignore,
     ) -> list[Continuation]:
         limits = [self.max_new_tokens] * len(prefixes) if limits is None else limits
+        ended(len(prefixes))
         return [
             self._continue("".join(map(chr, prefix)), seed, until, min(limit, self.max_new_tokens))
             for prefix, seed, limit in zip(prefixes, seeds, limits, strict=True)

@@ -27,6 +27,7 @@ from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate
+from prm.generators import Ended, ignore
 from prm.generators.token_text import TokenText, Until
 from prm.models.loading import read_weights
 from prm.types import Continuation, StepRule
@@ -121,6 +122,7 @@ class VllmGenerator:
         seeds: Sequence[int],
         until: Until = "end",
         limits: Sequence[int] | None = None,
+        ended: Ended = ignore,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -153,7 +155,7 @@ class VllmGenerator:
         tokens: list[list[int]] = [[] for _ in prefixes]
         results: list[Continuation | None] = [None] * len(prefixes)
         while self._engine.has_unfinished_requests():
-            ended = []
+            aborted, newly = [], 0
             for output in self._engine.step():
                 i = int(output.request_id)
                 tokens[i] += output.outputs[0].token_ids  # one token: neither asynchronous nor speculative
@@ -162,8 +164,10 @@ class VllmGenerator:
                 if stop is None and output.finished:
                     stop = "length"
                 if stop is not None:
+                    newly += 1
                     results[i] = Continuation(tuple(tokens[i]), self._ids.text(tokens[i]), stop, len(prefixes[i]))
                 if stop is not None and not output.finished:
-                    ended.append(output.request_id)
-            self._engine.abort_request(ended)
+                    aborted.append(output.request_id)
+            self._engine.abort_request(aborted)
+            ended(newly)
         return results  # type: ignore[return-value]

@@ -10,6 +10,7 @@ that was killed asks for the same slices again, so the batches and the sampled t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +18,7 @@ from tqdm import tqdm
 
 from prm import answers
 from prm.encoding.steps import split_steps
-from prm.generators import Generator, derive_seed
+from prm.generators import Ended, Generator, derive_seed, ignore
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import find_answer, trace_seed
 from prm.storage.rollout_store import RolloutStore, prefix_hash
@@ -49,6 +50,7 @@ class RolloutSource:
         known: Iterable[Rollout] = (),
         commit: Callable[[Sequence[Rollout]], None] = lambda rollouts: None,
         limits: Limits | None = None,
+        ended: Ended = ignore,
     ) -> None:
         """
         Args:
@@ -56,6 +58,7 @@ class RolloutSource:
             known: what was sampled before (`RolloutStore.read`).
             commit: keeps what is sampled now (`RolloutStore.append`).
             limits: of the run; None = it may sample as much as it likes.
+            ended: told how many continuations have ended, while they are sampled.
         """
         self.generator = generator
         self.seed = seed
@@ -65,6 +68,7 @@ class RolloutSource:
         """Tokens that had to be sampled; the others were in the store."""
         self._commit = commit
         self._limits = limits or Limits()
+        self._ended = ended
         self._ids: dict[tuple[str, tuple[str, ...]], tuple[PrefixKey, list[int]]] = {}
         self._rollouts: dict[PrefixKey, dict[int, Rollout]] = {}
         for rollout in known:
@@ -113,7 +117,7 @@ class RolloutSource:
             raise LimitReached
         prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
         seeds = [rollout_seed(self.seed, key, request.steps, i) for key, request, i in missing]
-        continuations = self.generator.generate(prefixes, seeds)
+        continuations = self.generator.generate(prefixes, seeds, ended=self._ended)
         outcomes = self._outcomes(
             [(request, c.text, c.stop) for (_, request, _), c in zip(missing, continuations, strict=True)]
         )
@@ -149,6 +153,21 @@ class RolloutSource:
             for request, text, stop in texts
         ]
         return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
+
+
+def watch(progress: tqdm) -> Ended:
+    """An `ended` that shows on a progress bar, once a second, how many continuations have ended: between two chunks of
+    problems a large model samples for minutes."""
+    count, shown = 0, time.monotonic()
+
+    def ended(continuations: int) -> None:
+        nonlocal count, shown
+        count += continuations
+        if time.monotonic() > shown + 1:
+            shown = time.monotonic()
+            progress.set_postfix_str(f"{count:,} samples")
+
+    return ended
 
 
 def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout]], None]:

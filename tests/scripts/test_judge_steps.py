@@ -200,7 +200,7 @@ def test_consensus(scripts, chat_server, tmp_path):
         ]  # fmt: skip
         assert [row.get("labels") for row in made][:3] == [[True] * 3, None, [True, False, None]]
         assert (made[2]["method"], made[2]["semantics"]) == ("consensus(monte_carlo@8, judge@1)", "correctness")
-        assert json.loads((tmp_path / "consensus.meta.json").read_text())["places"] == {
+        assert json.loads((tmp_path / "consensus.meta.json").read_text())["first_errors"] == {
             "no error": 1,
             "error only for Monte Carlo": 1,
             "same place": 1,

@@ -129,6 +129,13 @@ def test_a_sample_depends_on_its_seed_only(make, prefixes):
     assert generator.generate(asked, [seed + 1 for seed in seeds]) != together
 
 
+def test_who_waits_is_told_of_every_continuation_that_ended(make, prefixes):
+    told = []
+    make(max_new_tokens=12).generate(prefixes, [derive_seed(4, i) for i in range(8)], ended=told.append)
+    assert sum(told) == 8
+    assert len(told) > 1
+
+
 def test_many_prefixes_at_once(make, prefixes, engine):
     """For vLLM, more prompt tokens than it reads in one step."""
     generator = make(max_new_tokens=2)

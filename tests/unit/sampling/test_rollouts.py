@@ -2,12 +2,13 @@
 
 import copy
 from dataclasses import replace
+from types import SimpleNamespace
 
 from prm.encoding.prompts import PROMPTS
 from prm.generators import derive_seed
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
-from prm.sampling.rollouts import Request, RolloutSource
+from prm.sampling.rollouts import Request, RolloutSource, watch
 from prm.sampling.traces import trace_from_rollout
 from prm.search.driver import search
 from prm.search.methods import parse_method
@@ -104,11 +105,24 @@ def test_a_rollout_cut_at_the_limit_has_no_answer():
     """It holds the right number, but it was not at its end."""
 
     class Cut(ScriptedGenerator):
-        def generate(self, prefixes, seeds, until="end"):
+        def generate(self, prefixes, seeds, until="end", limits=None, ended=None):
             return [replace(c, stop="length") for c in super().generate(prefixes, seeds, until)]
 
     (rollouts,) = RolloutSource(Cut(lambda prefix, seed: "73"), 0).take([Request(PROBLEM, STEP, 2)])
     assert {r.outcome for r in rollouts} == {"no_answer"}
+
+
+def test_the_bar_shows_once_a_second_how_many_samples_have_ended(monkeypatch):
+    shown, now = [], [0.0]
+    monkeypatch.setattr("prm.sampling.rollouts.time.monotonic", lambda: now[0])
+    ended = watch(SimpleNamespace(set_postfix_str=shown.append))
+    for now[0] in (0.5, 1.5, 1.6, 2.4, 2.6):
+        ended(500)
+    assert shown == ["1,000 samples", "2,500 samples"]
+
+    told = []
+    RolloutSource(ScriptedGenerator(lambda prefix, seed: "73"), 0, ended=told.append).take([Request(PROBLEM, STEP, 3)])
+    assert sum(told) == 3
 
 
 def test_a_gold_answer_that_was_corrected_counts_for_old_rollouts_too():
