@@ -208,3 +208,22 @@ def test_no_other_figure_is_in_the_sentences_of_the_quickstart(document, heading
 
     _, sentences = section(document, heading)
     assert set(re.findall(r"\d+\.\d+", sentences)) - figures(quickstart) <= others
+
+
+def test_the_numbers_of_the_labeling_methods_are_the_defaults_of_the_code():
+    from prm.labelers import PLANNERS
+    from prm.labelers.adaptive import Adaptive
+    from prm.labelers.first_error import FirstError
+    from prm.labelers.monte_carlo import MonteCarlo
+    from prm.labelers.omega_prm import OmegaPRM
+
+    text = (ROOT / "data/README.md").read_text(encoding="utf-8")
+    table = {line.split("`")[1]: line for line in reversed(text.splitlines()) if line.startswith("| `")}
+    assert PLANNERS.keys() <= table.keys()
+    assert f"or {FirstError().rollouts} fail, {FirstError().confirm} for the first error" in table["first_error"]
+    adaptive, omega = Adaptive(), OmegaPRM()
+    assert f"`--tolerance` ({adaptive.tolerance}), at most {adaptive.rollouts} |" in table["adaptive"]
+    assert f"| {omega.rollouts} (`--rollouts`) per state, {omega.searches} searches" in table["omega_prm"]
+    # The paper's own values, sec. 4.1 and table 4 of 2406.06592.
+    assert (omega.alpha, omega.beta, omega.length, omega.c_puct) == (0.5, 0.9, 500, 0.125)
+    assert MonteCarlo().rollouts == 8

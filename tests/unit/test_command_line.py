@@ -192,6 +192,17 @@ def test_an_interrupt_ends_with_the_command_to_go_on(script, capsys, monkeypatch
     assert capsys.readouterr().err == "\nto go on: python data/do_thing.py --problems 'my file'\n"
 
 
+def test_the_command_that_goes_on_with_a_training_resumes_it_once(script, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "no")
+    launched = "\nto go on: accelerate launch data/do_thing.py --problems p --output_dir out"
+    auto = "--resume_from_checkpoint auto"
+    for given in ([], auto.split()):
+        words = ("--problems", "p", "--output_dir", "out", *given)
+        with pytest.raises(SystemExit):
+            script(*words, error=KeyboardInterrupt(), library=TRAINING_ARGUMENTS)
+        assert capsys.readouterr().err == f"{launched} {auto}\n"
+
+
 def test_help(script, capsys):
     with pytest.raises(SystemExit) as end:
         script("--help")

@@ -327,6 +327,11 @@ def test_no_row_is_dropped_and_every_row_made_is_ours(golden, foreign, name):
 BROKEN = [
     (
         "processbench",
+        {"problem": "Q", "steps": ["a", "b"], "label": -2, "final_answer_correct": True},
+        "label -2 is neither an index of 2 steps nor -1",
+    ),
+    (
+        "processbench",
         {"problem": "Q", "steps": ["a", "b"], "label": True, "final_answer_correct": True},
         "label True is neither an index of 2 steps nor -1",
     ),

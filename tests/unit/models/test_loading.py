@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
-from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4
+from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4, read_weights
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
@@ -170,3 +170,28 @@ def test_every_script_imports_prm_before_anything_that_imports_bitsandbytes(root
     exit_codes = dict(line.split() for line in result.stdout.splitlines() if line.count(" ") == 1)
     assert {"train_prm.py", "train_orm.py", "train_generator.py", "bench_training.py"} <= exit_codes.keys()
     assert {name: code for name, code in exit_codes.items() if code not in ("0", "21")} == {}
+
+
+def test_weights_are_counted_and_told_apart_without_loading_them(tiny_llama, tmp_path):
+    """Other values or another shape are other weights."""
+    models = {"one": tiny_llama(50), "other": tiny_llama(50, seed=1), "larger": tiny_llama(60)}
+    read = {}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        read[name] = read_weights(tmp_path / name)
+    assert {name: count for name, (count, _) in read.items()} == {
+        name: model.num_parameters() for name, model in models.items()
+    }
+    assert len({digest for _, digest in read.values()}) == 3
+    assert read_weights(tmp_path / "one") == read["one"]
+    with pytest.raises(FileNotFoundError, match=r"has no model\*\.safetensors; save the model with"):
+        read_weights(tmp_path)
+
+
+def test_a_model_that_is_nowhere_is_named_with_the_first_reason(tmp_path):
+    with pytest.raises(
+        OSError, match=f"'{tmp_path / 'gone'}' is no folder with a model, and could not be loaded"
+    ) as error:
+        load_model_and_tokenizer(str(tmp_path / "gone"), None, torch.float32)
+    assert "\n" not in str(error.value)
+    assert str(error.value).split("hub: ")[1].strip()

@@ -66,5 +66,10 @@ def test_rows_hold_every_sequence_once_and_keep_to_their_budget(budget):
     assert len(rows) == {1: 15, 10_000: 1}.get(budget, len(rows))
 
 
+def test_a_row_may_be_full_to_the_last_token():
+    assert plan_rows([[1, 2, 3], [1, 2, 4, 5], [9]], 5) == [[0, 1], [2]]
+    assert plan_rows([[1, 2, 3], [1, 2, 4, 5], [9]], 6) == [[0, 1, 2]]
+
+
 def test_shared_length():
     assert [shared_length([1, 2, 3], other) for other in ([], [2], [1, 2], [1, 2, 3, 4], [1, 9, 3])] == [0, 0, 2, 3, 1]
