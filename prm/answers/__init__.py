@@ -38,6 +38,7 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from prm.answers import workers
+from prm.answers.algebra import equal_fractions
 from prm.answers.forms import compare
 from prm.answers.numbers import quantity
 from prm.answers.text import depth, normalize
@@ -132,7 +133,7 @@ def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
     if not re.search(r"[\w\\]", pred):  # "()", "$$", "?"
         return "no_answer"
     # Most pairs are decided here, in microseconds. None means that only algebra, in a worker process, can tell.
-    same = compare(gold, pred) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
+    same = compare(gold, pred, equal_fractions) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
     if same is None:
         return cast(Outcome, workers.POOL.ask(gold, pred, deadline))
     return "correct" if same else "wrong"

@@ -1,57 +1,72 @@
-r"""Whether two expressions, or two relations, are equal by computer algebra. Runs in workers only (`prm.answers.workers`).
+r"""Whether two expressions, or two relations, are equal, by their values (see `prm.answers`).
 
     equal_expressions(r"2\sqrt{2}", r"\sqrt{8}")   ->  True
     equal_expressions("x+y=2", "2x+2y=4")          ->  True     a multiple of the other
-    equal_expressions("3.14", r"\pi")              ->  False
+    equal_expressions("|x-5|", "5-x")              ->  False
 
-Expressions are compared by their values at fixed random points. This needs no simplification and avoids math-verify's
-known false positives (1/2^99 = 1/2^98; two different lines). math-verify decides what has no such values: matrices,
-sets, undefined functions.
+Values are compared at points that are chosen to tell functions apart: random fractions, integers, halves, the numbers of
+the formulas and their neighbors (there are the kinks of |x-5| and max(x, 20)), and points far out. Letters that stand in
+a gcd, a binomial or a factorial are integers, and so are i to n inside of a floor or ceiling. Formulas whose values are
+fractions are compared exactly and at once; roots, logarithms and the like need mpmath, in a worker.
 
-Left out: limits of time and memory. Algebra on text that a model wrote may take forever; the pool kills its workers.
+Text that is not surely one formula (`prm.answers.formulas`) equals nothing else. Left out: limits of time and memory,
+which the workers have.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from typing import Any
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any, NamedTuple
 
-from prm.answers.forms import compare
+from prm.answers.formulas import Formula, negative, parse
+from prm.answers.forms import RELATION, compare
+from prm.answers.values import MAX_PRECISION, Evaluator, InexactError, Point, UndecidedError, UndefinedError
 
-DECIMAL_TOLERANCE = 1e-6
-"""Relative tolerance where one side is a decimal and the other is not rational: 3.14159 is pi, 3.14 is not."""
-_DIGITS = 200
-_EXACT_TOLERANCE = 1e-150
-"""Far below double precision: sqrt(10^40) and sqrt(10^40 + 1) agree to 40 digits."""
-_NUM_POINTS = 8
-
-_SCALAR_WORDS = (
-    "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|pi|theta|alpha|beta|gamma|lambda|phi"
-)
-_TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
-_DEGREES = re.compile(r"(\d+(?:\.\d+)?|(?<!\\)\b[a-z])\^(?:\{\\circ\}|\\circ)")
-# Notation that the parser misreads: it drops the prime of y', the T of x^T, the n of 2_n, dots, and all that precedes
-# \approx or \equiv; it adds "2 3" up, multiplies 1.2.3 out and takes mod for three letters.
-_MISREAD = re.compile(
-    r"'|\\prime|\^\{?T|\d_\{?[a-zA-Z]|\\[lcv]?dots|\\(?:approx|equiv|[a-z]?mod(?![a-z]))|\bmod\b|\d\.\d+\."
-    r"|(?<![_\d])\d+ \d(?!\d*/)|\\circ\}?\d|\d_\{?\d+\}? ?\d"
-)
-# As a fraction, because 5/2 x is half of 5x.
-_PLAIN_FRACTION = re.compile(r"(?<![\d.^_}/])(\d+)/(\d+)(?![\d.^!])")
-_CUT_DECIMAL = re.compile(r"(?P<digits>\d\.\d+)\\dots ?$")
-_RELATION = re.compile(r"(\\(?:le|ge|ne)(?![a-zA-Z])|<|>|=)")
+_FIRST_BITS = 256
+_NUM_DRAWS = 150
+"""Points for formulas with kinks and several letters."""
+_STEP = Fraction(1, 1009)
+_ENOUGH = 3
+"""Points at which both formulas have a value, for a verdict on formulas with letters."""
+_DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
+_MIN_DIGITS = 6
+"""Of a decimal that may stand for an irrational number: 3.14159 is pi, 3.14 is not."""
+_STEPS = frozenset({"floor", "ceil"})
+_INTEGERS = frozenset({"gcd", "lcm", "binom", "factorial"})
+_KINKS = frozenset({"floor", "ceil", "abs", "max", "min", "sgn", "cbrt", *_INTEGERS})
+_TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
-def equal_expressions(gold: str, pred: str) -> bool:
-    """Whether two normalized expressions, or two relations (equations, inequalities), are equal. In workers only."""
-    if _RELATION.search(gold) and _RELATION.search(pred):
-        return _equal_relations(gold, pred)
+def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
+    """Whether two normalized expressions, or two relations (equations, inequalities), are equal.
+
+    Args:
+        exact: try fractions only, which takes milliseconds; None then means that this did not suffice.
+
+    Raises:
+        UndecidedError: numbers too large or too close to a step to tell.
+    """
+    if RELATION.search(gold) and RELATION.search(pred):
+        return _equal_relations(gold, pred, exact)
     a, b = _parse(gold), _parse(pred)
     if a is None or b is None:
         return False
-    same = _equal_values(a, b)
-    return _math_verify(a, b) if same is None else same
+    for text, decimal, other in ((gold, a, b), (pred, b, a)):
+        if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not _symbols(other) - {"°"}:
+            return _rounds_to(other, decimal, written, exact)
+    samples = _samples(a, b, exact, stop=True)
+    return samples if samples is None else bool(samples) and all(_close(*sample) for sample in samples)
+
+
+def equal_fractions(gold: str, pred: str) -> bool | None:
+    """`equal_expressions` as far as fractions tell; None where they do not. Takes milliseconds, so it may run anywhere."""
+    try:
+        return equal_expressions(gold, pred, exact=True)
+    except UndecidedError:
+        return None
 
 
 def check_algebra() -> None:
@@ -60,134 +75,233 @@ def check_algebra() -> None:
     Raises:
         RuntimeError: the installed packages do not work.
     """
-    if not equal_expressions("x+1", "1+x") or not _math_verify(*2 * [_parse(r"\infty")]):
-        raise RuntimeError("1+x is not x+1 to the installed math-verify")
+    if not equal_expressions(r"\sqrt{8}", r"2\sqrt{2}"):
+        raise RuntimeError("the square root of 8 is not twice that of 2 to the installed mpmath")
 
 
-def _parse(text: str) -> Any:
-    """A sympy object, or None if the text is not a formula. Reads LaTeX and plain notation (`sqrt(3)/2`, `x**2`)."""
-    import sympy
-    from latex2sympy2_extended import latex2sympy
-    from latex2sympy2_extended.latex2sympy2 import ConversionConfig
-
-    latex = _CUT_DECIMAL.sub(r"\g<digits>", text.replace("**", "^"))  # 3.14159\dots
-    if _MISREAD.search(latex):
-        return None
-    # Plain notation becomes LaTeX; degrees become radians, but only where a trigonometric function takes them.
-    latex = _PLAIN_FRACTION.sub(r"\\frac{\1}{\2}", latex)
-    if _TRIGONOMETRIC.search(latex):
-        latex = _DEGREES.sub(r"(\1\\cdot\\frac{\\pi}{180})", latex)
-    latex = re.sub(rf"(?<![\\a-zA-Z])({_SCALAR_WORDS})(?![a-zA-Z])", r"\\\1 ", latex)
-    latex = re.sub(r"\^\(([^()]*)\)|\^(-\w)", lambda m: f"^{{{m[1] or m[2]}}}", latex)
-    try:
-        parsed = latex2sympy(
-            latex, is_real=True, convert_degrees=False, conversion_config=ConversionConfig(lowercase_symbols=False)
-        )
-    except (MemoryError, RecursionError):
-        raise
-    except Exception:  # the parser raises bare `Exception` for text that is not LaTeX
-        return None
-    if not isinstance(parsed, sympy.Expr):
-        return parsed
-    if parsed.has(sympy.zoo, sympy.nan):  # 1/0
-        return None
-    # In answers, the cube root of -8 means -2; sympy's principal root is complex.
-    parsed = parsed.replace(
-        lambda e: e.is_Pow and e.base.is_negative and e.exp.is_Rational and e.exp.q % 2 == 1 and e.exp.q > 1,
-        lambda e: (-1) ** e.exp.p * (-e.base) ** e.exp,
-    )
-    # As a mere symbol, i would not square to -1.
-    return parsed.subs(sympy.Symbol("i", real=True), sympy.I)
+def _parse(text: str) -> Formula | None:
+    return parse(text[: match.end("places")] if (match := _DECIMAL.fullmatch(text)) else text)
 
 
-def _equal_values(a: Any, b: Any) -> bool | None:
-    """Compare two scalar expressions by value; None if they have no values to compare."""
-    import sympy
-
-    if not (isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr)):
-        return None
-    symbols = a.free_symbols | b.free_symbols
-    pairs = _values(a, b, symbols)
-    if not pairs:
-        return None
-    tolerance = DECIMAL_TOLERANCE if a.has(sympy.Float) or b.has(sympy.Float) else _EXACT_TOLERANCE
-    if not all(_close(x, y, tolerance) for x, y in pairs):
-        return False
-    # Rational constants are compared exactly: the tolerance of decimals would take 0.333333 for 1/3.
-    if not symbols:
-        x, y = (e.xreplace({f: sympy.Rational(str(f)) for f in e.atoms(sympy.Float)}).doit() for e in (a, b))
-        if x.is_Rational and y.is_Rational:
-            return bool(x == y)
-    return True
+def _rounds_to(other: Formula, decimal: Formula, written: re.Match[str], exact: bool) -> bool | None:
+    """Whether a constant is a decimal or, if it is no fraction, rounds (or is cut) to one of `_MIN_DIGITS` digits."""
+    samples = _samples(other, decimal, exact)
+    if not samples:
+        return samples if samples is None else False
+    value, digits, noise = samples[0]
+    if not noise or len((written["whole"] + written["places"]).lstrip("0")) < _MIN_DIGITS or value.imag != 0:
+        return bool(not noise and value == digits)
+    places = 10 ** len(written["places"])
+    rest = (abs(value) - abs(digits)) * places
+    return bool((value < 0) == (digits < 0) and -0.5 <= rest < 1)
 
 
-def _equal_relations(gold: str, pred: str) -> bool:
+def _equal_relations(gold: str, pred: str, exact: bool) -> bool | None:
     """Whether `left - right` of each link is a nonzero multiple of the other's, a positive one for an inequality."""
     gold_parts, pred_parts = _ascending(gold), _ascending(pred)
-    if len(gold_parts) != len(pred_parts):
+    if len(gold_parts) != len(pred_parts) or gold_parts[1::2] != pred_parts[1::2]:
         return False
     # "0 < x < 5" splits into 0, <, x, <, 5: the links are 0 < x and x < 5.
-    return all(_equal_links(gold_parts[i : i + 3], pred_parts[i : i + 3]) for i in range(0, len(gold_parts) - 2, 2))
+    verdicts = [
+        _equal_links(gold_parts[i : i + 3], pred_parts[i : i + 3], exact) for i in range(0, len(gold_parts) - 2, 2)
+    ]
+    return False if False in verdicts else None if None in verdicts else True
 
 
 def _ascending(relation: str) -> list[str]:
     """Sides and signs in turn, turned around so that the signs are < and \\le: "2 > x" as ["x", "<", "2"]."""
-    parts = _RELATION.split(relation)
+    parts = re.split(f"({RELATION.pattern})", relation)
     if parts[1] in (">", r"\ge"):
         return [{">": "<", r"\ge": r"\le"}.get(part, part) for part in reversed(parts)]
     return parts
 
 
-def _equal_links(gold: list[str], pred: list[str]) -> bool:
+def _equal_links(gold: list[str], pred: list[str], exact: bool) -> bool | None:
     """Whether two links (left, sign, right) are multiples of each other."""
-    import sympy
-
-    differences, signs = [], []
-    for left, sign, right in (gold, pred):
-        sides = _parse(left), _parse(right)
-        if not all(isinstance(side, sympy.Expr) for side in sides):
-            return False
-        differences.append(sides[0] - sides[1])
-        signs.append(sign)
-    a, b = differences
+    sides = [parse(side) for side in (gold[0], gold[2], pred[0], pred[2])]
+    left, right, other_left, other_right = sides
+    if left is None or right is None or other_left is None or other_right is None:
+        return False
+    a = Formula("sum", (left, negative(right)))
+    b = Formula("sum", (other_left, negative(other_right)))
     # Without a variable any two differences are multiples of each other, so nothing could be told.
-    if signs[0] != signs[1] or a.free_symbols != b.free_symbols or not a.free_symbols:
+    if _symbols(a) != _symbols(b) or not _symbols(a):
         return False
-    pairs = _values(a, b, a.free_symbols)
-    # The ratio of the two sides must be the same constant at every point, and keep the direction of an inequality.
-    if not pairs or any(abs(y) < _EXACT_TOLERANCE for _, y in pairs):
-        return False
-    ratio = pairs[0][0] / pairs[0][1]
-    tolerance = DECIMAL_TOLERANCE if a.has(sympy.Float) or b.has(sympy.Float) else _EXACT_TOLERANCE
-    if abs(ratio) < _EXACT_TOLERANCE or (signs[0] in ("<", r"\le") and not ratio > 0):
-        return False
-    return all(_close(x, ratio * y, tolerance) for x, y in pairs)
+    samples = _samples(a, b, exact)
+    return None if samples is None else _are_multiples(samples, positive=gold[1] in ("<", r"\le"))
 
 
-def _values(a: Any, b: Any, symbols: Any) -> list[tuple[Any, Any]]:
-    """Values of both expressions at the same points, to `_DIGITS` digits; only real ones, if there are enough."""
-    import sympy
+class _Sample(NamedTuple):
+    """The values of two formulas at one point: both fractions, or both numbers of mpmath."""
 
+    x: Any
+    y: Any
+    noise: Any
+    """How far apart they may be if they are equal; 0 for fractions."""
+
+
+def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_Sample] | None:
+    """Values at the points where both have one; empty if they are too few to tell.
+
+    Args:
+        exact: return None if the values are not fractions.
+        stop: return the first that differ alone.
+    """
+    symbols = sorted(_symbols(a) | _symbols(b))
+    if any(node.op == "call" and node.args[0] in _TRIGONOMETRIC for formula in (a, b) for node in _nodes(formula)):
+        symbols = [symbol for symbol in symbols if symbol != "°"]  # degrees as radians
+    found, undecided = [], None
+    evaluator = Evaluator()
+    for point in _points(a, b, symbols):
+        try:
+            sample = _sample(a, b, point, evaluator, exact)
+            if stop and not _close(*sample):
+                return [sample]
+            found.append(sample)
+        except InexactError:
+            return None
+        except UndefinedError:
+            continue
+        except UndecidedError as error:
+            undecided = error
+    if len(found) >= (_ENOUGH if symbols else 1):
+        return found
+    if undecided is not None:
+        raise undecided
+    return []
+
+
+def _sample(a: Formula, b: Formula, point: Point, evaluator: Evaluator, exact: bool) -> _Sample:
+    try:
+        return _Sample(evaluator.value(a, point), evaluator.value(b, point), 0)
+    except InexactError:
+        if exact:
+            raise
+    bits = _FIRST_BITS
+    while True:
+        evaluator = Evaluator(bits)
+        x, y = (evaluator.real(evaluator.value(formula, point)) for formula in (a, b))
+        # Every number between the smallest and the largest one must show.
+        needed = 200 + 2 * (evaluator.high - evaluator.low)
+        if needed <= bits:
+            return _Sample(x, y, evaluator.mp.ldexp(1, evaluator.high + 60 - bits))
+        if needed > MAX_PRECISION:
+            raise UndecidedError("numbers of sizes too different to compare")
+        bits = needed
+
+
+def _close(x: Any, y: Any, noise: Any) -> bool:
+    return bool(x == y or (noise and abs(x - y) <= noise))
+
+
+def _are_multiples(samples: list[_Sample], positive: bool) -> bool:
+    """Whether all x are one multiple of the y, where positive a positive multiple."""
+    if not all(isinstance(value, Fraction) for sample in samples for value in sample[:2]):
+        mp = Evaluator(MAX_PRECISION // 10)
+        samples = [_Sample(mp.real(x), mp.real(y), noise) for x, y, noise in samples]
+    if any((x == 0) != (y == 0) for x, y, _ in samples):
+        return False
+    pairs = [sample for sample in samples if sample.x != 0]
+    if len(pairs) < _ENOUGH:
+        return False
+    x0, y0, noise0 = pairs[0]
+    if positive and not x0 / y0 > 0:
+        return False
+    return all(
+        _close(x * y0, y * x0, noise * (abs(x0) + abs(y0)) + noise0 * (abs(x) + abs(y))) for x, y, noise in pairs
+    )
+
+
+def _nodes(formula: Formula) -> Iterator[Formula]:
+    yield formula
+    for arg in formula.args:
+        if isinstance(arg, Formula):
+            yield from _nodes(arg)
+
+
+def _symbols(formula: Formula) -> frozenset[str]:
+    """The free letters of a formula."""
+    if formula.op == "symbol":
+        return frozenset(formula.args)
+    inside = [_symbols(arg) for arg in formula.args if isinstance(arg, Formula)]
+    bound = {formula.args[1]} if formula.op == "series" else set()
+    return frozenset().union(*inside) - bound
+
+
+def _integers(formula: Formula) -> frozenset[str]:
+    """Letters that stand for integers, because of where they stand or, in a floor, by their names."""
+    found: set[str] = set()
+    for node in _nodes(formula):
+        if node.op == "call" and node.args[0] in _INTEGERS:
+            found |= _symbols(node)
+        elif node.op == "call" and node.args[0] in _STEPS:
+            found |= _symbols(node) & set("ijklmn")
+        elif node.op == "series":
+            found |= _symbols(node.args[2]) | _symbols(node.args[3])
+        elif node.op == "power" and node.args[0].op == "number" and node.args[0].args[0] < 0:
+            found |= _symbols(node.args[1])
+    return frozenset(found)
+
+
+def _has_kinks(formula: Formula) -> bool:
+    r"""Whether a few points might miss a difference: |x|, \lfloor x \rfloor, max, gcd, roots such as \sqrt{(x-6)^2}."""
+    return any(
+        (node.op == "call" and node.args[0] in _KINKS)
+        or node.op == "series"
+        or (node.op == "power" and _symbols(node.args[0]) and not _is_integer(node.args[1]))
+        for node in _nodes(formula)
+        if _symbols(node)
+    )
+
+
+def _is_integer(formula: Formula) -> bool:
+    return formula.op == "number" and formula.args[0].denominator == 1
+
+
+def _points(a: Formula, b: Formula, symbols: list[str]) -> Iterator[Point]:
+    """Points to compare two formulas at; those that tell most pairs apart come first."""
+    if not symbols:
+        yield {}
+        return
     rng = random.Random(0)  # fixed, so that a pair gets the same verdict in every run
-    pairs = []
-    for _ in range(_NUM_POINTS if symbols else 1):
-        # Rational, so that a value has all its digits, and of moderate size, so that powers stay finite.
-        point = {
-            s: sympy.Rational(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009) for s in sorted(symbols, key=str)
-        }
-        x, y = (e.evalf(_DIGITS, subs=point, maxn=5 * _DIGITS) for e in (a, b))
-        if all(v.is_number and v.is_finite for v in (x, y)):
-            pairs.append((x, y))
-    real = [(x, y) for x, y in pairs if x.is_real and y.is_real]
-    # At one point any two relations are multiples of each other, so several are needed.
-    enough = 3 if symbols else 1
-    return real if len(real) >= enough else pairs if len(pairs) >= enough else []
+    integers = _integers(a) | _integers(b)
+    has_kinks = _has_kinks(a) or _has_kinks(b)
+    pool = _pool(a, b) if has_kinks else [Fraction(n) for n in (1, 2, 3, 5)]
+    whole = [value for value in pool if value.denominator == 1]
+
+    def generic(symbol: str) -> Fraction:
+        if symbol in integers:
+            return Fraction(rng.randint(2, 30))
+        return Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009)
+
+    # Random fractions first. Then all values of the pool in turn, or for several letters random draws of them.
+    for _ in range(10):
+        yield {symbol: generic(symbol) for symbol in symbols}
+    if len(symbols) == 1:
+        yield from ({symbols[0]: value} for value in (whole if symbols[0] in integers else pool))
+        return
+    for _ in range(_NUM_DRAWS if has_kinks else 4):
+        point = {symbol: rng.choice(whole if symbol in integers else pool) for symbol in symbols}
+        if rng.random() < 0.3:  # on the kink of |x - y|
+            first, second = rng.sample(symbols, 2)
+            if (first in integers) == (second in integers):
+                point[first] = point[second]
+        yield point
 
 
-def _close(x: Any, y: Any, tolerance: float) -> bool:
-    scale = max(abs(x), abs(y))
-    # Values that small are zeros left by cancellation, as in sqrt(2)^2 - 2.
-    return bool(scale < 1e-300 or abs(x - y) <= tolerance * scale)
+def _pool(a: Formula, b: Formula) -> list[Fraction]:
+    """Values at which functions with kinks and steps show them."""
+    small = [Fraction(n) for n in range(-12, 31)] + [Fraction(n, 2) for n in range(-7, 12, 2)]
+    numbers = {node.args[0] for formula in (a, b) for node in _nodes(formula) if node.op == "number"}
+    written = sorted(number for number in numbers if abs(number) < 10**15)[:12]
+    pairs = [f(p, q) for p in written for q in written if p and q for f in (Fraction.__mul__, Fraction.__truediv__)]
+    beside = [
+        value
+        for number in sorted({*written, *pairs[:60]})
+        for value in (number, -number, number + 1, 1 - number, 2 * number, number / 2, number + _STEP, number - _STEP)
+    ]
+    far = [sign * Fraction(10**k + 7, d) for k in (2, 3, 4, 6, 9, 12) for d in (1, 3) for sign in (1, -1)]
+    return list(dict.fromkeys([*small, *beside, *far]))
 
 
 def _plain_math_verify(gold: str, pred: str) -> bool:
@@ -202,10 +316,3 @@ def _plain_math_verify(gold: str, pred: str) -> bool:
 
 CHECKERS = {"ours": lambda gold, pred: compare(gold, pred, equal_expressions), "math_verify": _plain_math_verify}
 """Name of a checker, as a request to a worker gives it -> its function."""
-
-
-def _math_verify(a: Any, b: Any) -> bool:
-    from math_verify import verify
-
-    # Both ways, because its verdict depends on the order for some pairs.
-    return all(verify(x, y, timeout_seconds=None, raise_on_error=True) for x, y in ((a, b), (b, a)))

@@ -42,7 +42,7 @@ class Form:
 
 
 _SEPARATOR = r"(?:[,;] ?)?\b(?:and|or)\b|[,;]"
-_RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
+RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
 # A name is a letter, a macro, a word, or a segment AB; two lower-case letters are a product.
 _NAME = r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[A-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?"
 _ASSIGNMENT = re.compile(
@@ -82,7 +82,7 @@ def _form(text: str) -> Form:
             return Form("sequence", tuple(members), text[0] + text[-1])
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], _SEPARATOR)):
         return Form("set", _signed(*members))
-    if _RELATION.search(text):
+    if RELATION.search(text):
         return Form("relation")
     # A side of zeros is the minutes of a time (5:00), and would be divided by.
     sides = split(text, r":|(?<=\d) to (?=\d)")
@@ -111,7 +111,7 @@ def _signed(*texts: str) -> tuple[str, ...]:
 
 def _interval(text: str) -> tuple[str, str] | None:
     r"""Variable and interval of an inequality in one variable, such as a<x<b, a>x>b, x<a, a<x or x\ne a; else None."""
-    signs, sides = _RELATION.findall(text), [side.strip() for side in _RELATION.split(text)]
+    signs, sides = RELATION.findall(text), [side.strip() for side in RELATION.split(text)]
     if signs == [r"\ne"] and re.fullmatch(_VARIABLE, sides[0]):
         return sides[0], rf"(-\infty, {sides[1]})\cup({sides[1]}, \infty)"
     if not signs or any(sign not in _FLIP for sign in signs):
@@ -208,7 +208,7 @@ def _unassigned(text: str, other: str) -> str:
     if match is None or len(split(text, _SEPARATOR)) > 1:
         return text
     # Two equations are compared as equations: "y=2" is not "x=2". Only membership (x \in S) is taken off in any case.
-    if _RELATION.search(other) and not re.search(r"\\in(?![a-z])", text[: match.start("value")]):
+    if RELATION.search(other) and not re.search(r"\\in(?![a-z])", text[: match.start("value")]):
         return text
     return normalize(match["value"])
 
