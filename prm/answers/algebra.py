@@ -89,8 +89,10 @@ def _rounds_to(other: Formula, decimal: Formula, written: re.Match[str], exact: 
     if not samples:
         return samples if samples is None else False
     value, digits, noise = samples[0]
+    if _close(value, digits, noise):
+        return True
     if not noise or len((written["whole"] + written["places"]).lstrip("0")) < _MIN_DIGITS or value.imag != 0:
-        return bool(not noise and value == digits)
+        return False
     places = 10 ** len(written["places"])
     rest = (abs(value) - abs(digits)) * places
     return bool((value < 0) == (digits < 0) and -0.5 <= rest < 1)

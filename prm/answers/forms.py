@@ -16,8 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from prm.answers.numbers import clock, equal_clocks, equal_quantities, equal_units, quantity, without_unit
+from prm.answers.numbers import clock, equal_clocks, equal_quantities, quantity
 from prm.answers.text import normalize, split
+from prm.answers.units import equal_units, without_unit
 
 Leaf = Callable[[str, str], bool | None]
 """Decides whether two expressions or two relations are equal; None = cannot tell."""

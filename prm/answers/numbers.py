@@ -12,40 +12,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
-from string import ascii_lowercase
 
 from prm.answers.text import INTEGER
+from prm.answers.units import UNIT, equal_units, unit_name
 
 MAX_DIGITS = 300
 """Longer texts are left to algebra: Python refuses to read integers of thousands of digits."""
 
-_WORD_LIST = re.compile(r"\w+")
-_NOT_UNITS = frozenset(
-    _WORD_LIST.findall(
-        "and plus minus times over mod less more fewer greater than divided squared cubed choose factorial half "
-        "halves third thirds fourth fourths quarter quarters fifth fifths sixth sixths eighth eighths tenth tenths "
-        "pi sqrt sin cos tan log exp base infinity not through either between or to"
-    )
-)
-"""Words after a number that are not units: they change its value."""
-_UNIT_NAMES = {
-    "centimeter": "cm", "millimeter": "mm", "kilometer": "km", "meter": "m", "kilogram": "kg", "gram": "g",
-    "milligram": "mg", "milliliter": "ml", "liter": "l", "pound": "lb", "ounce": "oz", "foot": "ft", "feet": "ft",
-    "inche": "in", "inch": "in", "hour": "hr", "h": "hr", "minute": "min", "second": "s", "sec": "s", "mile": "mi",
-    "deg": "degree", "radian": "rad", "yard": "yd",
+_SCALES = {
+    "dozen": 12, "score": 20, "gross": 144, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
+    "trillion": 10**12,
 }  # fmt: skip
-_SHORT_UNITS = frozenset({*_WORD_LIST.findall("mb gb kw am pm"), *_UNIT_NAMES.values()})
-_KNOWN_UNITS = frozenset(
-    {
-        *_SHORT_UNITS,
-        *_UNIT_NAMES,
-        *_WORD_LIST.findall("mph kph kmh year month week day dollar cent unit percent degree"),
-    }
-)
-"""Units that may follow a number without a blank: "5dollars"; other words are a product, such as 2xyz."""
-_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
-_SPEEDS = {"mph": "mi / hr", "kph": "km / hr", "kmh": "km / hr"}
-_SCALES = {"dozen": 12, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 
 
 @dataclass(frozen=True)
@@ -65,11 +42,9 @@ _RATIONAL = re.compile(
 _REPEATING = re.compile(r"(-?)(\d+)\.(\d*)\\(?:overline|bar)\{?(\d+)\}?")
 _DOTS = re.compile(r"(-?)(\d+)\.(\d*?)(?:(\d)\4\4*|(\d{2,}?)\5+)\\dots")
 """0.1666..., 0.2727..."""
-_UNIT = r"[a-zA-Z]+(?:[ /-][a-zA-Z]+)*(?:\^\{?[23]\}?)?"
 _MEASURED = re.compile(
-    rf"(?P<number>.*[\d}}])(?P<unit>%|\^\{{?\\circ\}}?| ?\\text\{{[a-zA-Z]\}}(?:\^\{{?[23]\}}?)?|_\{{?\d+\}}?| ?{_UNIT})"
+    rf"(?P<number>.*[\d}}])(?P<unit>%|\^\{{?\\circ\}}?| ?\\text\{{[a-zA-Z]\}}(?:\^\{{?[23]\}}?)?|_\{{?\d+\}}?| ?{UNIT})"
 )
-_AFTER_EXPRESSION = re.compile(rf"(?P<number>.*?\S) (?P<unit>{_UNIT})")
 
 
 def quantity(text: str) -> Quantity | None:
@@ -97,9 +72,9 @@ def quantity(text: str) -> Quantity | None:
         return Quantity(value, re.sub(r"[{}]", "", unit))
     # "5 million dollars": a word of scale belongs to the number.
     first, _, rest = unit.partition(" ")
-    if first.lower() in _SCALES:
-        value *= _SCALES[first.lower()]
-        unit = rest
+    while (scale := first.lower().removesuffix("s")) in _SCALES:
+        value *= _SCALES[scale]
+        first, _, rest = (unit := rest).partition(" ")
         if not unit:
             return Quantity(value, "")
     # A blank, or the backslash of \text, shows that the word is meant apart from the number.
@@ -107,64 +82,10 @@ def quantity(text: str) -> Quantity | None:
     return None if name is None else Quantity(value, name)
 
 
-def unit_name(text: str, attached: bool = False) -> str | None:
-    r"""The common spelling of a unit; None if the words are not a unit, as in "5x" (a product) or "5 or more".
-
-    Args:
-        attached: no blank is between the number and the unit, so that an unknown word is a product of variables.
-
-    >>> unit_name("kilometers per hour"), unit_name("square feet"), unit_name("cm^2"), unit_name("xy")
-    ('km / hr', 'ft^2', 'cm^2', None)
-    """
-    spelled = text.startswith(r"\text")
-    tokens = re.findall(r"[a-z]+|/|\^\{?\d", text.removeprefix(r"\text").lower())
-    if len(tokens) > 7 or any(token in _NOT_UNITS for token in tokens):
-        return None
-    is_rate = bool({"/", "per"}.intersection(tokens))
-    names: list[str] = []
-    power = ""
-    for i, token in enumerate(tokens):
-        if token[0] == "^" and names:
-            names[-1] += "^" + token[-1]
-            continue
-        if token in _POWERS:  # before the unit: "square feet"
-            power = f"^{_POWERS[token]}"
-            continue
-        if token in ("per", "/"):
-            names.append("/")
-            continue
-        # Singular. Short tokens such as "s" and "ms" are not plurals.
-        singular = token if token in _UNIT_NAMES or len(token) < 3 else token.removesuffix("s")
-        is_known = singular in _KNOWN_UNITS and (len(token) > 1 or is_rate)
-        # These look like products of variables: 2x, 2xy, 2 xyz (letters in alphabetical order), 2xyzw (no blank).
-        needs_known = len(token) < 3 or token in ascii_lowercase or (attached and i == 0)
-        if needs_known and not is_known and not spelled:
-            return None
-        names.append(_SPEEDS.get(token, _UNIT_NAMES.get(singular, singular)) + power)
-        power = ""
-    return " ".join(names)
-
-
-def without_unit(text: str) -> tuple[str, str]:
-    r"""An expression without the well-known unit after it, and that unit or "": `5\sqrt{2} cm`, `9\pi square units`."""
-    match = _AFTER_EXPRESSION.fullmatch(text)
-    if match and (name := unit_name(match["unit"])):
-        known = {*_SHORT_UNITS, "unit", "degree", "percent", "/"}
-        if all(word.split("^")[0] in known for word in name.split()):
-            return match["number"], name
-    return text, ""
-
-
-def equal_units(a: str, b: str) -> bool:
-    """Whether neither unit contradicts the other: "apple" is "red apple", but "hr" is not "mi / hr"."""
-    if not a or not b or a == b:
-        return True
-    short, long = sorted((a, b), key=len)
-    return "/" not in long and long.endswith(" " + short)
-
-
 def equal_quantities(a: Quantity, b: Quantity) -> bool:
-    """Whether values and units agree. 50% is read as 50 or as 0.5 if the other has no percent sign."""
+    """Whether values and units agree. 50% is read as 50 or as 0.5 if the other has no percent sign; a dollar has 100 cents."""
+    if {a.unit, b.unit} == {"dollar", "cent"}:
+        return a.value * (100 if a.unit == "dollar" else 1) == b.value * (100 if b.unit == "dollar" else 1)
     if not equal_units(a.unit, b.unit):
         return False
     percent = {a.unit, b.unit} == {"%", ""}

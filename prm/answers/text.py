@@ -14,18 +14,20 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from prm.answers.money import spelled_out, without_delimiters
+
 _UNICODE = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "÷": "/", "·": r"\cdot ", "π": r"\pi ", "θ": r"\theta ",
      "α": r"\alpha ", "β": r"\beta ", "φ": r"\phi ", "λ": r"\lambda ", "∞": r"\infty ", "∅": r"\emptyset ",
      "ℝ": r"\mathbb{R}", "∠": "", "\u222a": r"\cup ", "°": r"^\circ ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ",
-     "±": r"\pm ", "≈": r"\approx ", "\u2208": r"\in ", "\u200b": "", "∛": r"\sqrt[3]", "\u2044": "/"}
+     "±": r"\pm ", "≈": r"\approx ", "\u2208": r"\in ", "\u200b": "", "∛": r"\sqrt[3]", "\u2044": "/",
+     "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "\u2229": r"\cap "}
 )  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _ALIASES = {
     "no solution": r"\emptyset", "no solutions": r"\emptyset", "empty set": r"\emptyset", r"\varnothing": r"\emptyset",
-    r"\{\}": r"\emptyset", "{}": r"\emptyset", "infinity": r"\infty", "positive infinity": r"\infty",
-    "negative infinity": r"-\infty", "minus infinity": r"-\infty", "-infinity": r"-\infty",
+    r"\{\}": r"\emptyset", "{}": r"\emptyset", r"positive\infty": r"\infty",
     r"\mathbb{R}": r"(-\infty, \infty)", "all real numbers": r"(-\infty, \infty)", "all reals": r"(-\infty, \infty)",
 }  # fmt: skip
 """Whole answers that have several common forms."""
@@ -42,27 +44,31 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
     (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
     (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
-    (re.compile(r"(?<=\d)\\?[$€£](?=\d)"), " "),
-    (re.compile(r"\\?[$€£]|(?<!\\)\\[()\[\]]"), ""),
+    (re.compile(r"(?<!\\)\\[()\[\]]"), " "),
     (re.compile(r"\{:\}"), ":"),
     (re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
     (re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
     # dots, spacing, sizes of brackets
+    (re.compile(r",\\! ?(?=\d{3}(?!\d))"), ","),
     (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
     (re.compile(r"\\[,!]"), ""),
     (re.compile(r"\{,\}(?=\d)"), ","),
     (re.compile(r"(?<!\\)\\[;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
     # fractions and roots
+    (re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))"),
      lambda m: rf"\frac{{{m[1] or m[2] or ''}}}{{{m[3] or m[4] or ''}}}"),
     (re.compile(r"(?:√|\\sqrt|(?<![\\a-zA-Z])sqrt)\s*\(([^()]*)\)|√\s*(\d+|\w)|\\sqrt\s*(\w)"),
      lambda m: rf"\sqrt{{{m[1] or m[2] or m[3] or ''}}}"),
+    (re.compile(r"^ ?(?:negative|minus) (?=\d)", re.IGNORECASE), "-"),
+    (re.compile(r"\\math(?:rm|bf)\s*\{([ie])\}"), r"\1 "),
     # words and relations; a unit of one letter keeps its \text, because 5m is a product and 5\text{m} is not
     (re.compile(rf"(?<=[\d}}])\s*{_WORDS_MACRO}"),
      lambda m: rf"\text{{{m[1].strip()}}}" if len(m[1].strip()) == 1 else f" {m[1]} "),
     (re.compile(rf"(?<![\d}}]){_WORDS_MACRO}"), r" \1 "),
+    (re.compile(r"\\(lt|gt)(?![a-zA-Z])"), lambda m: {"lt": "<", "gt": ">"}[m[1]]),
     (re.compile(r"\\le(?:q|qslant)(?![a-zA-Z])|<="), r"\\le "),
     (re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
     (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
@@ -76,13 +82,16 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?"), lambda m: f"_{{{_BASES[m[1]]}}}"),
     (re.compile(r"\((\w*\d\w*)\)(?=_\{?\d)"), r"\1"),
     (re.compile(r"\\sqrt\s*\[(\d+)\]\s*(\w)"), r"\\sqrt[\1]{\2}"),
-    (re.compile(r"(?<=\d)\s*x\s*(?=10\s*\^)"), r"\\times "),
+    (re.compile(r"(?<=\d)\s*[x*]\s*(?=10\s*\^)"), r"\\times "),
+    (re.compile(r"(?:(negative|minus) )?(?<![\w\\])(?:infinity|inf)(?!\w)", re.IGNORECASE),
+     lambda m: r"-\infty " if m[1] else r"\infty "),
+    (re.compile(r"\+ ?(?=\\infty)"), ""),
     (re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
     (re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
     (re.compile(r"(\\[a-z]?mod)\s*\{(\w+)\}"), r"\1 \2"),
     (re.compile(r"\\langle(?![a-zA-Z])"), "("),
     (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
-    (re.compile(r"\s*(?:\\%|%|\bper ?cent\b)"), "%"),
+    (re.compile(r"\s*(?:\\%|%|\b(?:per ?cent|pct)\b)"), "%"),
 ]  # fmt: skip
 INTEGER = re.compile(r"-?\d+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
@@ -117,9 +126,10 @@ def normalize(answer: str) -> str:
 
 
 def _rewrite(text: str) -> str:
-    text = text.translate(_UNICODE)
+    text = without_delimiters(text.translate(_UNICODE))
     for pattern, new in _BEFORE_THOUSANDS:
         text = pattern.sub(new, text)
+    text = spelled_out(text)
     text = unicodedata.normalize("NFKC", text)  # full-width signs, odd blanks, mathematical letters
     # Inside brackets a comma separates: "(1,234)" is a pair.
     text = _THOUSANDS.sub(lambda m: m[0] if _num_open(text[: m.start()]) > 0 else m[0].replace(",", ""), text)
@@ -128,7 +138,7 @@ def _rewrite(text: str) -> str:
     for pattern, new in _AFTER_THOUSANDS:
         text = pattern.sub(new, text)
     # Ends: "= 5", "**5**", "5." and "+5". Then brackets around the whole, as long as there are any.
-    text = re.sub(r"^(?:=|\\approx) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
+    text = re.sub(r"^(?:=|\\approx|(?:about|approximately|roughly|around|exactly)\b) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
     while (wrapped := _WRAPPED.fullmatch(text)) and len(text) > 2:
         inside = (wrapped["parens"] if wrapped["braces"] is None else wrapped["braces"]).strip(" .,;")
         parts = split(inside)
