@@ -39,7 +39,7 @@ from typing import Literal, cast
 
 from prm.answers import workers
 from prm.answers.algebra import equal_fractions
-from prm.answers.forms import compare
+from prm.answers.comparison import compare
 from prm.answers.numbers import quantity
 from prm.answers.text import depth, normalize
 

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from prm.answers.comparison import compare
+from prm.answers.forms import RELATION
 from prm.answers.formulas import Formula, negative, parse
-from prm.answers.forms import RELATION, compare
 from prm.answers.values import MAX_PRECISION, Evaluator, InexactError, Point, UndecidedError, UndefinedError
 
 _FIRST_BITS = 256
@@ -32,6 +33,7 @@ _STEP = Fraction(1, 1009)
 _ENOUGH = 3
 """Points at which both formulas have a value, for a verdict on formulas with letters."""
 _DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
+_NUMBER = re.compile(r"-?(?P<whole>\d+)(?:\.(?P<places>\d+))?")
 _MIN_DIGITS = 6
 """Of a decimal that may stand for an irrational number: 3.14159 is pi, 3.14 is not."""
 _STEPS = frozenset({"floor", "ceil"})
@@ -44,19 +46,24 @@ def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
     """Whether two normalized expressions, or two relations (equations, inequalities), are equal.
 
     Args:
+        pred: may begin with `\\approx`: a decimal that `gold` must round to.
         exact: try fractions only, which takes milliseconds; None then means that this did not suffice.
 
     Raises:
         UndecidedError: numbers too large or too close to a step to tell.
     """
+    is_rounded, pred = pred.startswith(r"\approx"), pred.removeprefix(r"\approx")
     if RELATION.search(gold) and RELATION.search(pred):
         return _equal_relations(gold, pred, exact)
     a, b = _parse(gold), _parse(pred)
     if a is None or b is None:
         return False
+    if is_rounded:
+        written = _NUMBER.fullmatch(pred)
+        return written is not None and not _symbols(a) and _rounds_to(a, b, written, exact, num_digits=0)
     for text, decimal, other in ((gold, a, b), (pred, b, a)):
         if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not _symbols(other) - {"°"}:
-            return _rounds_to(other, decimal, written, exact)
+            return _rounds_to(other, decimal, written, exact, _MIN_DIGITS)
     samples = _samples(a, b, exact, stop=True)
     return samples if samples is None else bool(samples) and all(_close(*sample) for sample in samples)
 
@@ -83,19 +90,24 @@ def _parse(text: str) -> Formula | None:
     return parse(text[: match.end("places")] if (match := _DECIMAL.fullmatch(text)) else text)
 
 
-def _rounds_to(other: Formula, decimal: Formula, written: re.Match[str], exact: bool) -> bool | None:
-    """Whether a constant is a decimal or, if it is no fraction, rounds (or is cut) to one of `_MIN_DIGITS` digits."""
+def _rounds_to(other: Formula, decimal: Formula, written: re.Match[str], exact: bool, num_digits: int) -> bool | None:
+    """Whether a constant is a decimal, or rounds (or is cut) to one of at least `num_digits` digits.
+
+    A fraction is never rounded where digits are counted: 0.333333 is not 1/3.
+    """
     samples = _samples(other, decimal, exact)
     if not samples:
         return samples if samples is None else False
     value, digits, noise = samples[0]
     if _close(value, digits, noise):
         return True
-    if not noise or len((written["whole"] + written["places"]).lstrip("0")) < _MIN_DIGITS or value.imag != 0:
+    places = written["places"] or ""
+    if num_digits and (not noise or len((written["whole"] + places).lstrip("0")) < num_digits):
         return False
-    places = 10 ** len(written["places"])
-    rest = (abs(value) - abs(digits)) * places
-    return bool((value < 0) == (digits < 0) and -0.5 <= rest < 1)
+    if (noise and value.imag != 0) or (value < 0) != (digits < 0):
+        return False
+    rest = (abs(value) - abs(digits)) * 10 ** len(places)
+    return bool(-0.5 <= rest < 1)
 
 
 def _equal_relations(gold: str, pred: str, exact: bool) -> bool | None:

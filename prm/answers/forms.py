@@ -1,27 +1,20 @@
-r"""The kind of an answer, and whether two answers are equal as far as text and exact fractions can tell (see `prm.answers`).
+r"""The kind of an answer and its parts (see `prm.answers`).
 
-    compare("1/2", "0.5")                    ->  True    both are numbers
-    compare("[0, 1)", "(0, 1)")              ->  False   the brackets differ
-    compare("(0, 12.5)", "0<x<12.5")         ->  True    an inequality in one variable is an interval
-    compare(r"2\sqrt{2}", r"\sqrt{8}")       ->  None    only algebra can tell (`prm.answers.algebra`)
-
-Answers are compared part by part, so a tuple of numbers needs no algebra. Different kinds are never equal, so an
-interval is never compared with an equation.
+form("(1, 2]")           ->  Form(kind="sequence", parts=("1", "2"), brackets="(]")
+form(r"3\pm 1")          ->  Form(kind="set", parts=("3+1", "3-1"))
+as_intervals("0<x<12.5")  ->  "(0, 12.5)"
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from prm.answers.numbers import clock, equal_clocks, equal_quantities, quantity
+from prm.answers.matrices import matrix
+from prm.answers.names import LIST_SEPARATOR
+from prm.answers.numbers import quantity
 from prm.answers.text import normalize, split
-from prm.answers.units import equal_units, without_unit
-
-Leaf = Callable[[str, str], bool | None]
-"""Decides whether two expressions or two relations are equal; None = cannot tell."""
 
 _FUNCTIONS = frozenset(
     re.findall(r"\w+", "sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp gcd lcm max min")
@@ -40,40 +33,28 @@ class Form:
     the shape of a matrix."""
     ratio: str = ""
     """The first side of a ratio divided by its second, as a fraction."""
+    is_conjunction: bool = False
+    """Whether the members of a set may all hold at once: joined by commas or "and"."""
 
 
-_SEPARATOR = r"(?:[,;] ?)?\b(?:and|or)\b|[,;]"
 RELATION = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>=]")
-# A name is a letter, a macro, a word, or a segment AB; two lower-case letters are a product.
-_NAME = r"(?:[a-zA-Z]|\\?[a-zA-Z]{3,}|\\[a-zA-Z]{2}|[A-Z]{2}|[a-zA-Z]\([a-zA-Z]\))(?:_\{?\w+\}?)?"
-_ASSIGNMENT = re.compile(
-    rf"(?P<name>{_NAME})"
-    r"(?:=|\\in(?![a-z]) ?)(?P<value>.+)",
-    re.DOTALL,
-)
-_BACKWARD = re.compile(rf"(?P<value>-?[\d.]+|-?\\frac\{{\d+\}}\{{\d+\}})=(?P<name>{_NAME})")
 _VARIABLE = r"(?:[a-zA-Z]|\\[a-zA-Z]+)"
-_NAMED_TUPLE = re.compile(r"(?P<names>\((?:[a-zA-Z], )+[a-zA-Z]\))=(?P<values>[^=]+)")
-_MATRIX = re.compile(r"\\begin\{pmatrix\}(.*)\\end\{pmatrix\}", re.DOTALL)
-_LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])$")
 _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
-def _form(text: str) -> Form:
+def form(text: str) -> Form:
     """The kind of a normalized answer. The order of the tests matters: the outermost structure has to be found first."""
     if quantity(text) is not None:
         return Form("scalar")
     if text == r"\emptyset":
         return Form("set")
-    if matrix := _MATRIX.fullmatch(text):
-        rows = [row.split("&") for row in matrix[1].removesuffix(r"\\").split(r"\\")]
-        entries = tuple(normalize(entry) for row in rows for entry in row)
-        return Form("matrix", entries, " ".join(str(len(row)) for row in rows))
+    if (entries := matrix(text)) is not None:
+        return Form("matrix", entries.entries, entries.shape)
     # Signs that join whole answers come before brackets: "(0, 1) \cup (2, 3)" and "(1, 2), (3, 4)" begin and end with one.
     if len(unions := split(text, r"\\cup(?![a-zA-Z])")) > 1:
         return Form("union", tuple(unions))
-    if len(members := split(text, _SEPARATOR)) > 1 and all(members):
-        return Form("set", _signed(*members))
+    if len(members := split(text, LIST_SEPARATOR)) > 1 and all(members):
+        return Form("set", _signed(*members), is_conjunction=re.search(r"\bor\b", text) is None)
     if len(values := _signed(text)) > 1:
         return Form("set", values)
     # One pair of brackets around everything. With a single member they are parentheses of an expression: "(x+1)(x+2)".
@@ -81,8 +62,8 @@ def _form(text: str) -> Form:
         members = split(text[1:-1])
         if len(members) > 1:
             return Form("sequence", tuple(members), text[0] + text[-1])
-    if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], _SEPARATOR)):
-        return Form("set", _signed(*members))
+    if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], LIST_SEPARATOR)):
+        return Form("set", tuple(dict.fromkeys(_signed(*members))))  # in braces, a member counts once
     if RELATION.search(text):
         return Form("relation")
     # A side of zeros is the minutes of a time (5:00), and would be divided by.
@@ -131,111 +112,15 @@ def _interval(text: str) -> tuple[str, str] | None:
     return None
 
 
-def _as_intervals(text: str) -> str:
-    """An inequality, or several in one variable joined by "or", as an interval or a union; other text unchanged."""
+def as_intervals(text: str, variable: str | None = None) -> str:
+    """An inequality, or several in one variable joined by "or", as an interval or a union; other text unchanged.
+
+    Args:
+        variable: only inequalities in this one.
+    """
     found = [_interval(part) for part in split(text, r"(?:, )?\bor\b")]
     intervals = [interval for interval in found if interval is not None]
-    if len(intervals) < len(found) or len({variable for variable, _ in intervals}) != 1:
+    variables = {name for name, _ in intervals}
+    if len(intervals) < len(found) or len(variables) != 1 or variable not in (None, *variables):
         return text
     return r"\cup".join(interval for _, interval in intervals)
-
-
-def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool | None:
-    """Whether two normalized answers are equal; None if `leaf` was needed and could not tell."""
-    if not gold or not pred:
-        return False  # normalizing "," or "$$" leaves nothing, and nothing is not an answer
-    if gold == pred:
-        return True
-
-    # Numbers and times are decided exactly. Then what names or measures the answer is taken off: "x=" and a unit.
-    if (same := _compare_measured(gold, pred)) is not None:
-        return same
-    gold, pred = _unassigned(gold, pred), _unassigned(pred, gold)
-    (gold, gold_unit), (pred, pred_unit) = without_unit(gold), without_unit(pred)
-    if not equal_units(gold_unit, pred_unit):
-        return False
-    if gold == pred or not gold or not pred:
-        return gold == pred
-
-    # Different kinds may still be two ways of writing one: an inequality as an interval, \{5\} as 5, 3:4 as 3/4.
-    a, b = _form(gold), _form(pred)
-    if {a.kind, b.kind} & {"sequence", "union"} and a.kind != b.kind:
-        gold, pred = _as_intervals(gold), _as_intervals(pred)
-        a, b = _form(gold), _form(pred)
-    for one, other, text in ((a, b, pred), (b, a, gold)):
-        if one.kind == "set" and len(one.parts) == 1 and other.kind != "set":
-            return compare(one.parts[0], text, leaf) if one is a else compare(text, one.parts[0], leaf)
-        if one.kind == "ratio" and len(one.parts) == 1 and other.kind == "scalar":
-            return compare(one.ratio, text, leaf)
-
-    # From here on kinds must agree. Parts are compared in turn or, where order does not count, paired up.
-    if a.kind != b.kind or a.brackets != b.brackets or len(a.parts) != len(b.parts):
-        return False
-    if a.kind == "words":
-        return _letters(gold) == _letters(pred)
-    if a.kind in ("sequence", "matrix", "ratio"):
-        return _all([compare(x, y, leaf) for x, y in zip(a.parts, b.parts, strict=True)])
-    if a.kind == "set" and (_num_names(a) > 1) != (_num_names(b) > 1):
-        return False  # "x=2 or y=3" is not "2, 3"
-    if a.kind in ("set", "union"):
-        return _match(a.parts, b.parts, leaf)
-
-    # Two expressions or two relations: only algebra can tell.
-    if all(re.fullmatch(r"[a-zA-Z]", text) for text in (gold, pred)):
-        return False  # two choices, or two variables
-    return leaf(gold, pred)
-
-
-def _compare_measured(gold: str, pred: str) -> bool | None:
-    """Whether two quantities or two times of day are equal; None if the answers are not a pair of either."""
-    gold_clock, pred_clock = clock(gold), clock(pred)
-    if gold_clock and pred_clock:
-        return equal_clocks(gold_clock, pred_clock)
-    a, b = quantity(gold), quantity(pred)
-    if a and a.unit and not b:  # "2.5L" is a product, unless the other is in liters
-        b = quantity(_LAST_LETTER.sub(r"\\text{\1}", pred))
-    elif b and b.unit and not a:
-        a = quantity(_LAST_LETTER.sub(r"\\text{\1}", gold))
-    return equal_quantities(a, b) if a and b else None
-
-
-def _unassigned(text: str, other: str) -> str:
-    r"""`x=5` and `5=x` as `5`, `x\in S` as `S`, `(x, y)=(1, 2)` as `(1, 2)`, unless `other` is a relation or names other
-    variables."""
-    if named := _NAMED_TUPLE.fullmatch(text):
-        named_other = _NAMED_TUPLE.fullmatch(other)
-        return named["values"] if not named_other or named_other["names"] == named["names"] else text
-    match = _ASSIGNMENT.fullmatch(text) or _BACKWARD.fullmatch(text)
-    if match is None or len(split(text, _SEPARATOR)) > 1:
-        return text
-    # Two equations are compared as equations: "y=2" is not "x=2". Only membership (x \in S) is taken off in any case.
-    if RELATION.search(other) and not re.search(r"\\in(?![a-z])", text[: match.start("value")]):
-        return text
-    return normalize(match["value"])
-
-
-def _all(verdicts: list[bool | None]) -> bool | None:
-    return False if False in verdicts else None if None in verdicts else True
-
-
-def _match(gold: tuple[str, ...], pred: tuple[str, ...], leaf: Leaf) -> bool | None:
-    """Pair up the members of two sets, each used once. Greedy pairing suffices, since equality is nearly transitive."""
-    left, unsure = list(pred), False
-    for member in gold:
-        verdicts = [compare(member, other, leaf) for other in left]
-        if True in verdicts:
-            del left[verdicts.index(True)]
-        elif None in verdicts:
-            unsure = True
-        else:
-            return False
-    return None if unsure else True
-
-
-def _num_names(form: Form) -> int:
-    """How many variables a list of solutions is about."""
-    return len({match["name"] for part in form.parts if (match := _ASSIGNMENT.fullmatch(part))})
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"^(?:the|an?) ", "", re.sub(r"[\W_]+", " ", text.lower()).strip())

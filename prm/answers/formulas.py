@@ -40,18 +40,115 @@ class NotFormulaError(ValueError):
 MAX_NESTING = 60
 
 FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log lg exp gcd lcm max min floor ceil abs sgn "
-    "sqrt cbrt binom".split()
+    [
+        "sin",
+        "cos",
+        "tan",
+        "cot",
+        "sec",
+        "csc",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "ln",
+        "log",
+        "lg",
+        "exp",
+        "gcd",
+        "lcm",
+        "max",
+        "min",
+        "floor",
+        "ceil",
+        "abs",
+        "sgn",
+        "sqrt",
+        "cbrt",
+        "binom",
+    ]
 )
 _SEVERAL_ARGUMENTS = {"gcd", "lcm", "max", "min", "binom"}
-_ALIASES = {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "lceil": "ceil", "lfloor": "floor", "arcctg": "arccot"}
+_ALIASES = {
+    "asin": "arcsin",
+    "acos": "arccos",
+    "atan": "arctan",
+    "lceil": "ceil",
+    "lfloor": "floor",
+    "arcctg": "arccot",
+}
 _CONSTANTS = frozenset({"pi", "e", "i"})
 _GREEK = frozenset(
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi rho sigma tau upsilon "
-    "phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega ell hbar".split()
+    [
+        "alpha",
+        "beta",
+        "gamma",
+        "delta",
+        "epsilon",
+        "varepsilon",
+        "zeta",
+        "eta",
+        "theta",
+        "vartheta",
+        "iota",
+        "kappa",
+        "lambda",
+        "mu",
+        "nu",
+        "xi",
+        "rho",
+        "sigma",
+        "tau",
+        "upsilon",
+        "phi",
+        "varphi",
+        "chi",
+        "psi",
+        "omega",
+        "Gamma",
+        "Delta",
+        "Theta",
+        "Lambda",
+        "Xi",
+        "Pi",
+        "Sigma",
+        "Phi",
+        "Psi",
+        "Omega",
+        "ell",
+        "hbar",
+    ]
 )
-_ACCENTS = frozenset("overline bar vec hat tilde overrightarrow widehat".split())
-_PROSE = frozenset("and or not the is are for all if mod to of in no per with from by then any on at an".split())
+_ACCENTS = frozenset(["overline", "bar", "vec", "hat", "tilde", "overrightarrow", "widehat"])
+_PROSE = frozenset(
+    [
+        "and",
+        "or",
+        "not",
+        "the",
+        "is",
+        "are",
+        "for",
+        "all",
+        "if",
+        "mod",
+        "to",
+        "of",
+        "in",
+        "no",
+        "per",
+        "with",
+        "from",
+        "by",
+        "then",
+        "any",
+        "on",
+        "at",
+        "an",
+    ]
+)
 """Words that no formula contains; other short runs of letters are products."""
 _UNKNOWN_FUNCTIONS = re.compile(r"[fghFGHP](?:_\w+)?'*(?:\^-1)?")
 _ROMAN = frozenset({"iv", "vi", "ix", "xi"})
@@ -137,7 +234,9 @@ def _letters(run: str) -> list[_Token]:
     plain = re.sub(r"_(?:\{[^}]*\}|\w)", "", run)
     if plain.lower() in _PROSE or re.search(r"[a-z]{5}", plain):
         raise NotFormulaError(f"{run!r} is a word")
-    names = [letter + (f"_{braced or single}" if braced or single else "") for letter, braced, single in _LETTER.findall(run)]
+    names = [
+        letter + (f"_{braced or single}" if braced or single else "") for letter, braced, single in _LETTER.findall(run)
+    ]
     # IX is not XI, AB is a segment, CO_2 a molecule: the order of capital letters means something.
     if sum(letter.isupper() for letter in plain) > 1 or plain in _ROMAN:
         return [_Token("symbol", "".join(names))]
@@ -225,7 +324,10 @@ class _Parser:
             return text in "([{√" or (text == "|" and not self.bars)
         return kind in ("number", "symbol", "function") or (
             kind == "command"
-            and (text in _ACCENTS or text in ("frac", "sqrt", "binom", "sum", "prod", "lfloor", "lceil", "{", "floor", "ceil"))
+            and (
+                text in _ACCENTS
+                or text in ("frac", "sqrt", "binom", "sum", "prod", "lfloor", "lceil", "{", "floor", "ceil")
+            )
         )
 
     def _power(self, depth: int) -> Formula:
@@ -250,7 +352,9 @@ class _Parser:
                 self.expect("}")
             return product(base, Formula("symbol", ("°",)))
         self.at = start
-        if self.next.text in ("T", "prime", "*") or (braced and self.tokens[start + 1].text in ("T", "prime", "*", "\\")):
+        if self.next.text in ("T", "prime", "*") or (
+            braced and self.tokens[start + 1].text in ("T", "prime", "*", "\\")
+        ):
             raise NotFormulaError("a transpose or a prime")
         sign = 1
         while self.skip("-"):
@@ -265,7 +369,9 @@ class _Parser:
         whole = self._atom(depth)
         part = self._atom(depth)
         if not _is_plain_fraction(part):
-            return product(whole, part) if self.next.text not in ("^", "!") else product(whole, self._postfix(part, depth))
+            return (
+                product(whole, part) if self.next.text not in ("^", "!") else product(whole, self._postfix(part, depth))
+            )
         top, bottom = part.args[0].args[0], part.args[1].args[0].args[0]
         if whole.args[0].denominator != 1 or not 0 < top < bottom or self.next.text in ("^", "!"):
             raise NotFormulaError("a product or a mixed number")

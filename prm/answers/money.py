@@ -16,7 +16,9 @@ _SIGN = r"\\?\$|[€£¥₹¢]"
 _NUMBER = r"\d[\d,]*(?:\.\d+)?|\.\d+"
 _SCALES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion", "t": "trillion"}
 _SCALE = r"\s*(?:(?:hundred|thousand|million|billion|trillion)s?\b|(?:[kKmMbBtT]|mn|bn)(?![a-zA-Z]))"
-_BEFORE = re.compile(rf"(?P<minus>-?)\s*(?:US\s*)?(?P<sign>{_SIGN})\s*(?P<other>-?)\s*(?P<number>{_NUMBER})(?P<scale>{_SCALE})?")
+_BEFORE = re.compile(
+    rf"(?P<minus>-?)\s*(?:US\s*)?(?P<sign>{_SIGN})\s*(?P<other>-?)\s*(?P<number>{_NUMBER})(?P<scale>{_SCALE})?"
+)
 _AFTER = re.compile(rf"(?<=[\d}}])\s*(?P<sign>{_SIGN})(?!\s*[\d.])")
 _LEADING = re.compile(rf"(?P<minus>-?)\s*(?P<sign>{_SIGN})(?P<rest>[^,;$€£¥₹]+)")
 _TWICE = re.compile(r" (dollars|euros)(?: (?:us |u\.s\. )?(?:dollars?|usd|euros?|eur)\b)+", re.IGNORECASE)

@@ -37,6 +37,7 @@ _MACROS = r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mbox)"
 _WORDS_MACRO = _MACROS + r"\s*\{([^{}]*)\}"
 _WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<braces>.*)\}}|\((?P<parens>.*)\)", re.DOTALL)
 _CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
+_LEAD = re.compile(r"^(?:=|\\approx|(?:about|approximately|roughly|around|exactly)\b) ?")
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\s+"), " "),  # comes first: on long runs of blanks, \s* in the rules below takes quadratic time
@@ -138,7 +139,7 @@ def _rewrite(text: str) -> str:
     for pattern, new in _AFTER_THOUSANDS:
         text = pattern.sub(new, text)
     # Ends: "= 5", "**5**", "5." and "+5". Then brackets around the whole, as long as there are any.
-    text = re.sub(r"^(?:=|\\approx|(?:about|approximately|roughly|around|exactly)\b) ?", "", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
+    text = _LEAD.sub("", text.strip(" *`").rstrip(" .,;:")).removeprefix("+")
     while (wrapped := _WRAPPED.fullmatch(text)) and len(text) > 2:
         inside = (wrapped["parens"] if wrapped["braces"] is None else wrapped["braces"]).strip(" .,;")
         parts = split(inside)

@@ -312,4 +312,15 @@ _SMOOTH: dict[str, Callable[[Any, Any], Any]] = {
     "log": lambda mp, x: mp.ln(x) / (mp.sqrt(5) + mp.euler),
     "cbrt": lambda mp, x: mp.sign(x) * mp.cbrt(abs(x)),
 }
-_AT_ZERO = {"sin": 0, "tan": 0, "arcsin": 0, "arctan": 0, "sinh": 0, "tanh": 0, "cos": 1, "sec": 1, "cosh": 1, "cbrt": 0}
+_AT_ZERO = {
+    "sin": 0,
+    "tan": 0,
+    "arcsin": 0,
+    "arctan": 0,
+    "sinh": 0,
+    "tanh": 0,
+    "cos": 1,
+    "sec": 1,
+    "cosh": 1,
+    "cbrt": 0,
+}
