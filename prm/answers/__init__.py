@@ -33,83 +33,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, cast
 
 from prm.answers import workers
 from prm.answers.algebra import equal_fractions
 from prm.answers.comparison import compare
+from prm.answers.extraction import Extraction, Rule, extract, states_answer
 from prm.answers.numbers import quantity
 from prm.answers.text import depth, normalize
 
-__all__ = ["Extraction", "Outcome", "check", "check_many", "extract", "group", "normalize"]
+__all__ = ["Extraction", "Outcome", "Rule", "check", "check_many", "extract", "group", "normalize", "states_answer"]
 
 Outcome = Literal["correct", "wrong", "no_answer", "timeout", "error"]
-Rule = Literal["boxed", "hash", "answer_is", "last_number", "none"]
 
 MAX_CHARS = 10_000
 MAX_DEPTH = 50
 CHEAP_CHARS = 300
 """Longer answers are compared in a worker from the start: two sets of a thousand members take minutes to pair up."""
-
-_BOXED_TOKENS = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
-# "#### Step 2" is a Markdown heading, not an answer.
-_HASH = re.compile(
-    r"^[ \t]*+####[ \t]*+(?![^\w\n]*+(?:step|part|case|final|solution|answer|conclusion|check|verif))(\S.*)$",
-    re.M | re.I,
-)
-_ANSWER_IS = re.compile(r"\banswer[\s*]*(?:\bis\b|:)[\s:*]*", re.IGNORECASE)
-_ANSWER_END = re.compile(r"\.(?=\s|\*|$)|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as)\b)|\*\*")
-_NUMBER = re.compile(r"(?:(?<![\w)\]}])[-\u2212])?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:/\d+)?|\.\d+)%?")
-
-
-@dataclass(frozen=True)
-class Extraction:
-    """The final answer found in a text, as written there, and the rule that found it."""
-
-    answer: str | None
-    rule: Rule
-
-
-def extract(text: str) -> Extraction:
-    r"""The final answer of a text: the last closed `\boxed{}`, else the last `#### 18`, else the last "answer is X" or
-    "answer: X", else the last number. Blank answers do not count. Takes time linear in the length of the text.
-
-    >>> extract(r"\boxed{1}? No: \boxed{\frac{1}{2}}.")
-    Extraction(answer='\\frac{1}{2}', rule='boxed')
-    >>> extract("5 + 7 = 12"), extract("I give up.")
-    (Extraction(answer='12', rule='last_number'), Extraction(answer=None, rule='none'))
-    """
-    # From the surest sign to the weakest: the first rule that finds something decides.
-    if boxed := _last_boxed(text):
-        return Extraction(boxed, "boxed")
-    if hashes := _HASH.findall(text):
-        return Extraction(hashes[-1].strip(), "hash")
-    if leads := list(_ANSWER_IS.finditer(text)):
-        claim = text[leads[-1].end() :].split("\n", maxsplit=1)[0]
-        math = re.match(r"\$([^$]+)\$|\\\((.+?)\\\)", claim)
-        claim = (math[1] or math[2]) if math else _ANSWER_END.split(claim, maxsplit=1)[0]
-        if claim.strip():
-            return Extraction(claim.strip(), "answer_is")
-    if numbers := _NUMBER.findall(text):
-        return Extraction(numbers[-1], "last_number")
-    return Extraction(None, "none")
-
-
-def _last_boxed(text: str) -> str | None:
-    opened: list[tuple[int, bool]] = []  # (start of the content of a brace, whether it is a box)
-    last = (-1, "")
-    # A regular expression cannot match nested braces, and a box that is never closed must not hide an earlier one.
-    for token in _BOXED_TOKENS.finditer(text):
-        if token[0] == "{" or token[0].startswith("\\boxed"):
-            opened.append((token.end(), token[0] != "{"))
-        elif token[0] == "}" and opened:
-            start, is_box = opened.pop()
-            if is_box and start > last[0] and (content := text[start : token.start()].strip()):
-                last = (start, content)
-    return last[1] or None
-
 
 def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
     r"""Whether `pred` is the same answer as `gold`. May be called from any thread.
