@@ -26,8 +26,9 @@ None = cannot tell."""
 
 _LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])$")
 _CHOICE_WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|\. ).*\w.*", re.DOTALL)
-_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|-(?=\s*[\d.\\])|(?<=\s)-(?=\s)|[+*/=<>^%()\[\]{}$€£|!]")
-"""Words, numbers and whatever changes their meaning; a hyphen between letters does not."""
+_WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^%()\[\]{}$€£|!]")
+"""Words, numbers and the signs that change what they mean. A hyphen may be a minus, so it counts."""
+
 
 
 def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool | None:
@@ -97,6 +98,10 @@ def _compare_statements(gold: str, pred: str, a: Statement | None, b: Statement 
     if golds == [gold] and preds == [pred]:
         return _compare_forms(gold, pred, leaf)
     return _any([compare(x, y, leaf) for x in golds for y in preds])
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"(?:%|\^\{?\\circ\}?)$", "", without_unit(text)[0])
 
 
 def _values(text: str, statement: Statement | None, other: str) -> list[str]:
@@ -182,6 +187,6 @@ def _num_variables(one: Form) -> int:
 
 
 def _words(text: str) -> list[str]:
-    """The words of an answer with their signs, without case, hyphens and a first article."""
+    """The words of an answer with their signs, without case and a first article."""
     words = _WORD.findall(text.lower())
     return words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words

@@ -63,7 +63,8 @@ def form(text: str) -> Form:
         if len(members) > 1:
             return Form("sequence", tuple(members), text[0] + text[-1])
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], LIST_SEPARATOR)):
-        return Form("set", tuple(dict.fromkeys(_signed(*members))))  # in braces, a member counts once
+        values = _signed(*members)
+        return Form("set", tuple(dict.fromkeys(values)) if text[0] == "\\" else values)  # in a set, a member counts once
     if RELATION.search(text):
         return Form("relation")
     # A side of zeros is the minutes of a time (5:00), and would be divided by.
