@@ -52,6 +52,7 @@ MAX_DEPTH = 50
 CHEAP_CHARS = 300
 """Longer answers are compared in a worker from the start: two sets of a thousand members take minutes to pair up."""
 
+
 def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
     r"""Whether `pred` is the same answer as `gold`. May be called from any thread.
 

@@ -22,7 +22,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from prm.answers.comparison import compare
-from prm.answers.forms import RELATION
+from prm.answers.forms import RELATION, is_relation
 from prm.answers.formulas import Formula, negative, parse
 from prm.answers.values import MAX_PRECISION, Evaluator, InexactError, Point, UndecidedError, UndefinedError
 
@@ -53,7 +53,7 @@ def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
         UndecidedError: numbers too large or too close to a step to tell.
     """
     is_rounded, pred = pred.startswith(r"\approx"), pred.removeprefix(r"\approx")
-    if RELATION.search(gold) and RELATION.search(pred):
+    if is_relation(gold) and is_relation(pred):
         return _equal_relations(gold, pred, exact)
     a, b = _parse(gold), _parse(pred)
     if a is None or b is None:

@@ -28,11 +28,13 @@ _BLANK = re.compile(
     re.IGNORECASE,
 )
 """Not an answer: nothing, a blank to be filled in, or the placeholder of a prompt."""
-_BETWEEN = re.compile(r"[\s$,;.*]*(?:\\[()\[\]]|\\(?:text|quad|qquad|,|;|mbox)\b|[\s$,;{}]|and|or|&)*[\s$,;*]*(?P<name>[a-zA-Z]\w*\s*=\s*)?")
+_BETWEEN = re.compile(
+    r"[\s$,;.*]*(?:\\[()\[\]]|\\(?:text|quad|qquad|,|;|mbox)\b|[\s$,;{}]|and|or|&)*[\s$,;*]*(?P<name>[a-zA-Z]\w*\s*=\s*)?"
+)
 _EQUALS = re.compile(r"[\s$]*(?:=|\\approx)[\s$]*")
 _MINUS = re.compile(r"(?P<before>[^\s]?)\s*(?P<sign>[-\u2212]|\\pm)\s*[$(]?$")
 _MONEY = re.compile(r"(?:\\\$|[€£])\s*$")
-_NAME = re.compile(r"(?<![\w\\}+*/^-])([a-zA-Z](?:_\{?\w\}?)?)\s*=\s*$")
+_NAME = re.compile(r"(?<![\w\\}+*/^-])([a-zA-Z](?:_\{?\w\}?)?)\s*=[\s$-]*$")
 _FACTOR = re.compile(r"(?<![\w.}])(\d+)$")
 _AFTER = re.compile(
     r"\s*(?:\\%|%|\^\{?\\circ\}?|\^(?:\{[^{}]*\}|\d)|!|\\pi(?![a-z])|\\sqrt\{[^{}]*\}|\\(?:times|cdot)\s*10\^(?:\{[^{}]*\}|\d)"
@@ -52,9 +54,12 @@ def boxes(text: str) -> list[Box]:
         box = Box(start, end, inside)
         between = text[found[-1].end : start] if found else None
         if between is not None and len(between) < 60 and joined < _MAX_GROUP and _joins(between):
-            answer = box.answer if box.answer != found[-1].answer else ""
             sign = " = " if _EQUALS.fullmatch(between) else ", "
-            found[-1] = Box(found[-1].start, end, found[-1].answer + (sign + _completed(text, box) if answer else ""))
+            before, after = found[-1].answer, _completed(text, box)
+            # "x = \boxed{2}, y = \boxed{5}" keeps its names; a box that is repeated counts once.
+            if sign == ", " and (name := _name(text, box)) and (joined or _name(text, found[-1])):
+                before, after = ("" if joined else _name(text, found[-1])) + before, name + after
+            found[-1] = Box(found[-1].start, end, before if box.answer == found[-1].answer else before + sign + after)
             joined += 1
         else:
             found.append(Box(start, _end(text, end), _completed(text, box)))
@@ -98,6 +103,12 @@ def _closed(text: str) -> Iterator[tuple[int, int, str]]:
 
 def _joins(between: str) -> bool:
     return bool(_BETWEEN.fullmatch(between) or _EQUALS.fullmatch(between))
+
+
+def _name(text: str, box: Box) -> str:
+    """`x = ` before a box; empty if there is no name."""
+    match = _NAME.search(text[max(0, box.start - 30) : box.start])
+    return f"{match[1]} = " if match else ""
 
 
 def _end(text: str, end: int) -> int:

@@ -26,11 +26,15 @@ MAX_CLAIM = 1_000
 _SPAN = re.compile(r"\$\$[^$]+\$\$|\$[^$\n]+\$|\\\(.+?\\\)|\\\[.+?\\\]", re.DOTALL)
 """Math between delimiters."""
 _END = re.compile(
-    r"[.](?=\s|\*|$)|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as|where|when|if|after|given)\b)|\*\*|\n|\[/?"
+    r"[.](?=\s|\*|$)|[。，]|(?:[,;]|(?<![\s,;]))\s++(?=(?:because|since|which|so|as|where|when|if|after|given)\b)|\*\*|\n|\[/?"
     r"[A-Z]+\]|<"
 )
 _REMARK = re.compile(r"\s*\((?=[^()]*[a-zA-Z]{2})[^()\\$]*\)$")
-_COPULA = re.compile(r"(?:\b(?:is|are|was|were|equals|be|becomes)\b(?: equal to)?|[^\W\d]=)(?![^$]*\$\$)\s*(?:about |approximately |exactly |only )?")
+_COPULA = re.compile(
+    r"(?:\b(?:is|are|was|were|equals|be|becomes)\b(?: equal to)?|[^\W\d]=)(?![^$]*\$\$)\s*(?:about |approximately |exactly |only )?"
+)
+_CHOICE = re.compile(r"\(?[A-E][).:] .*", re.DOTALL)
+"""A choice with its text."""
 _VALUE_START = re.compile(r"[-+\u2212]?\s*(?:\\?[$€£]|\\|\d|\.\d|[(\[{|√π])")
 
 
@@ -42,11 +46,15 @@ def claimed(text: str) -> str:
         claim = claim.rstrip("! ")
     if (span := _SPAN.fullmatch(claim)) is not None:
         return _inside(span[0])
-    if is_value(claim):
+    if is_value(claim) or _CHOICE.fullmatch(claim):
         return claim
     # A sentence: its value is what comes after the only "is".
     copulas = list(_COPULA.finditer(_masked(claim)))
     rest = claim[copulas[0].end() :].strip() if len(copulas) == 1 else ""
+    # Without one it is its only number, with the words after it.
+    numbers = list(re.finditer(r"[-\u2212]?(?:\\?[$€£])?\d[\d,.]*", _masked(claim)))
+    if not copulas and len(numbers) == 1 and "#" not in _masked(claim):
+        rest = claim[numbers[0].start() :]
     if rest and _VALUE_START.match(rest):
         return _inside(span[0]) if (span := _SPAN.fullmatch(rest)) is not None else rest
     return claim

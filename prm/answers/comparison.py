@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from prm.answers.forms import RELATION, Form, as_intervals, form
+from prm.answers.forms import Form, as_intervals, form, is_relation
 from prm.answers.names import Statement, assigned, read
 from prm.answers.numbers import clock, equal_clocks, equal_quantities, quantity
 from prm.answers.text import split
@@ -24,11 +24,10 @@ Leaf = Callable[[str, str], bool | None]
 r"""Decides whether two expressions or two relations are equal, or whether `\approx 0.33` is the first one rounded;
 None = cannot tell."""
 
-_LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])$")
+_LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])(?=$|\^\{?[23]\}?$)")
 _CHOICE_WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|\. ).*\w.*", re.DOTALL)
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^%()\[\]{}$€£|!]")
 """Words, numbers and the signs that change what they mean. A hyphen may be a minus, so it counts."""
-
 
 
 def compare(gold: str, pred: str, leaf: Leaf = lambda gold, pred: None) -> bool | None:
@@ -77,8 +76,9 @@ def _compare_statements(gold: str, pred: str, a: Statement | None, b: Statement 
         first, *others = statement.values
         agree = _all([
             *(compare(first, value, leaf) for value in others),
-            *(leaf(first, rf"\approx{value}") for value in statement.rounded),
-            len({first, *others, *statement.rounded}) > 1 or bool(statement.name),  # 0=0 is no value
+            *(leaf(_bare(first), rf"\approx{_bare(value)}") for value in statement.rounded),
+            # 0=0 beside another relation is no value
+            len({first, *others, *statement.rounded}) > 1 or bool(statement.name) or None in (a, b),
         ])  # fmt: skip
         if agree is None:
             return None
@@ -108,11 +108,11 @@ def _values(text: str, statement: Statement | None, other: str) -> list[str]:
     """The values that stand for a text beside another: the text itself beside an equation or inequality."""
     if statement is None:
         return [text]
-    is_relation = RELATION.search(other) and read(other) is None and len(split(other)) == 1
-    if statement.sign == "in" and is_relation:
+    beside_relation = is_relation(other) and read(other) is None and len(split(other)) == 1
+    if statement.sign == "in" and beside_relation:
         return [*statement.values] if as_intervals(other, statement.name) != other else [text]
     beside = read(other)
-    is_equation = is_relation or (beside is not None and not beside.name)
+    is_equation = beside_relation or (beside is not None and not beside.name)
     if statement.name and is_equation:
         return [text]
     # Two exact values are not compared by what they are rounded to.

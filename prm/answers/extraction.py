@@ -70,7 +70,10 @@ _RUN_ON = re.compile(
 )
 _CLOSING = re.compile(r"[\s.*$\\)\]!}]*(?:I hope (?:it|this) is correct\.?)?[\s*]*", re.IGNORECASE)
 """What may come after the answer in the step that ends a trace."""
-_HEADING = re.compile(r"(?:step|part|case|solution|conclusion|check|verif\w*|answer|final answer)\b(?!\s*[:=]?\s*[-\d$\\(])|\d+[.)]\s", re.I)
+_HEADING = re.compile(
+    r"(?:step|part|case|solution|conclusion|check|verif\w*|answer|final answer)\b(?!\s*[:=]?\s*[-\d$\\(])|\d+[.)]\s",
+    re.I,
+)
 _MAX_SIGNS = 100
 """Of one kind at the beginning and at the end of a text that are looked at."""
 
@@ -141,7 +144,9 @@ def _hashes(text: str) -> Iterator[_Statement]:
         answer = claimed(payload) if lead else payload
         after = text[match.end() : match.end() + 400].lstrip()
         is_last = not after or _RUN_ON.match(after)
-        is_words = len(answer.split()) <= 3 and not answer.endswith(":") and answer.lower() not in ("answer", "final answer")
+        is_words = (
+            len(answer.split()) <= 3 and not answer.endswith(":") and answer.lower() not in ("answer", "final answer")
+        )
         if answer and (is_value(answer) or (is_last and is_words)):
             yield _Statement(match.start(), match.end(), answer, "hash")
 

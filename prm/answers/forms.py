@@ -42,6 +42,11 @@ _VARIABLE = r"(?:[a-zA-Z]|\\[a-zA-Z]+)"
 _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
+def is_relation(text: str) -> bool:
+    r"""Whether an equal or inequality sign stands outside of brackets; \sum_{k=1}^n has one inside."""
+    return RELATION.search(text) is not None and len(split(text, RELATION.pattern)) != 1
+
+
 def form(text: str) -> Form:
     """The kind of a normalized answer. The order of the tests matters: the outermost structure has to be found first."""
     if quantity(text) is not None:
@@ -64,8 +69,10 @@ def form(text: str) -> Form:
             return Form("sequence", tuple(members), text[0] + text[-1])
     if (braces := re.fullmatch(r"\\?\{(.*?)\\?\}", text, re.DOTALL)) and (members := split(braces[1], LIST_SEPARATOR)):
         values = _signed(*members)
-        return Form("set", tuple(dict.fromkeys(values)) if text[0] == "\\" else values)  # in a set, a member counts once
-    if RELATION.search(text):
+        return Form(
+            "set", tuple(dict.fromkeys(values)) if text[0] == "\\" else values
+        )  # in a set, a member counts once
+    if is_relation(text):
         return Form("relation")
     # A side of zeros is the minutes of a time (5:00), and would be divided by.
     sides = split(text, r":|(?<=\d) to (?=\d)")

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import re
 
-_SPAN = r"\$\$[^$]{1,500}\$\$|\$(?=[^\d\s]|\d[^$\n]{,500}\$(?!\d))[^$\n]{1,500}\$|\\\([^\n]{1,500}?\\\)|\\\[.{1,500}?\\\]"
+_SPAN = (
+    r"\$\$[^$]{1,500}\$\$|\$(?=[^\d\s]|\d[^$\n]{,500}\$(?!\d))[^$\n]{1,500}\$|\\\([^\n]{1,500}?\\\)|\\\[.{1,500}?\\\]"
+)
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
 _PLAIN = (
     rf"(?:(?<![\w)\]}}])[-\u2212])?(?:\\?[$€£]\s?)?(?:(?<![\w)\]}}$€£])[-\u2212])?(?:\d+ (?=\d+/\d))?(?:{_DIGITS})(?:\s?/\s?\d+)?"
@@ -22,6 +24,8 @@ _PLAIN = (
 _VALUES = re.compile(rf"(?P<span>{_SPAN})|(?P<plain>{_PLAIN})", re.DOTALL)
 _PIECE = re.compile(r"[\w\\^_{}()\[\]|=+*/<>-]")
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)?\s*")
+_LISTED = re.compile(r"\s*(?:,\s*(?:and\s+|or\s+)?|(?:and|or)\s+)[a-zA-Z](?:_\d)?\s*=\s*|\s*,?\s*or\s+")
+_NAMED = re.compile(r"(?<![\w\\])[a-zA-Z](?:_\d)?\s*=\s*$")
 _WINDOW = 2_000
 """Characters around the last digit that are looked at."""
 
@@ -45,15 +49,33 @@ def last_value(text: str) -> str | None:
             first = previous
         return text[first.start() : last.end()] if first is not last else _last_side(_inside(last[0]))
     before, after = text[last.start() - 1 : last.start()], text[last.end() : last.end() + 1]
-    if not (_PIECE.fullmatch(before or " ") or _PIECE.fullmatch(after or " ")):
-        earlier = found[-2] if len(found) > 1 else None
-        if earlier and re.fullmatch(r"\s*,?\s*or\s*(?:[a-zA-Z]\s*=\s*)?", text[earlier.end() : last.start()]):
-            return text[earlier.start() : last.end()]
+    if _PIECE.fullmatch(before or " ") or _PIECE.fullmatch(after or " "):
+        return _last_side(_whole(text, last.start(), last.end())) or None
+    # "x = 3 or x = 5", "x = 3, y = 4"
+    start = last.start()
+    for previous in reversed(found[:-1]):
+        if previous["span"] or not _LISTED.fullmatch(text[previous.end() : start]):
+            break
+        start = previous.start()
+    if start == last.start():
         return last[0].strip()
-    # A piece of something: the whole between blanks, and of an equation the last side.
-    start = max(text.rfind(blank, 0, last.start()) for blank in " \n\t") + 1
-    end = min((i for blank in " \n\t" if (i := text.find(blank, last.end())) >= 0), default=len(text))
-    return _last_side(text[start:end].strip(".,;:!?*$")) or None
+    named = _NAMED.search(text[:start])
+    return text[named.start() if named else start : last.end()]
+
+
+def _whole(text: str, start: int, end: int) -> str:
+    """What stands between blanks around a piece, with all that its brackets enclose."""
+    for _ in range(8):
+        start = max(text.rfind(blank, 0, start) for blank in " \n\t") + 1
+        end = min((i for blank in " \n\t" if (i := text.find(blank, end)) >= 0), default=len(text))
+        whole = text[start:end]
+        opened = sum(whole.count(c) for c in "([{") - sum(whole.count(c) for c in ")]}")
+        if opened == 0:
+            break
+        start, end = (start, end + 1) if opened > 0 else (start - 1, end)
+        if start < 0 or end > len(text):
+            break
+    return whole.strip(".,;:!?*$ ")
 
 
 def _inside(span: str) -> str:

@@ -39,6 +39,15 @@ _WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<brace
 _CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
 _LEAD = re.compile(r"^(?:=|\\approx|(?:about|approximately|roughly|around|exactly)\b) ?")
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
+
+
+def _as_list(match: re.Match[str]) -> str:
+    """The equations of a system, which stand in rows; other tables unchanged."""
+    rows = [row.replace("&", "").strip() for row in match[1].split(r"\\")]
+    rows = [row for row in rows if row]
+    return ", ".join(rows) if all("=" in row for row in rows) else match[0]
+
+
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
     (re.compile(r"\s+"), " "),  # comes first: on long runs of blanks, \s* in the rules below takes quadratic time
     # Unicode signs, money signs and delimiters of math
@@ -74,7 +83,9 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
     (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
     (re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\(?:measured)?angle(?![a-zA-Z])"), ""),
-    # matrices, of which the first rule drops extra space between rows
+    # systems as lists; matrices, of which the first rule drops extra space between rows
+    (re.compile(r"(?:\\\{|\{)?\s*\\begin\{(?:cases|aligned|array)\}(?:\{[lcr]+\})?([^&]*?|(?:[^&]|&=)*?)\\end\{(?:cases|aligned|array)\}"
+                r"(?:\s*\.)?"), _as_list),
     (re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),
     (re.compile(r"\\begin\{bmatrix\}|[(\[]\s*\\begin\{(?:array\}\s*\{[lcr|\s]*\}|matrix\})"), r"\\begin{pmatrix}"),
     (re.compile(r"\\end\{bmatrix\}|\\end\{(?:array|matrix)\}\s*[)\]]"), r"\\end{pmatrix}"),

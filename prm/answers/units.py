@@ -44,6 +44,8 @@ _KNOWN_UNITS = frozenset(
     }
 )
 """Units that may follow a number without a blank: "5dollars"; other words are a product, such as 2xyz."""
+_ADVERBS = frozenset(_WORD_LIST.findall("left remaining total altogether overall away long high tall wide deep old in"))
+"""Last words that say nothing about the unit: "12 marbles left", "5 years old", "30 miles in total"."""
 _CASED = re.compile(r"[mM][wWgGjJvVnN]")
 """mW is not MW; the case of other units means nothing."""
 _POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
@@ -69,6 +71,8 @@ def unit_name(text: str, attached: bool = False) -> str | None:
     changes_value = any(token in _NOT_UNITS for token in tokens) and tokens != ["times"]
     if len(tokens) > 7 or changes_value or written[:1] in (["K"], ["M"], ["B"], ["k"]):
         return None
+    while len(tokens) > 1 and tokens[-1] in _ADVERBS:
+        tokens.pop()
     is_rate = bool({"/", "per"}.intersection(tokens))
     names: list[str] = []
     power = ""

@@ -155,6 +155,8 @@ class Evaluator:
     def _series(self, args: tuple[Any, ...], point: Point) -> Any:
         kind, index, first, last, term = args
         start, stop = (_integer(self.value(bound, point)) for bound in (first, last))
+        if stop < start - 1:
+            raise UndefinedError("a sum that ends before it begins")
         if stop - start > MAX_STEPS:
             raise UndecidedError("too many terms")
         terms = tuple(self.value(term, {**point, index: Fraction(i)}) for i in range(start, stop + 1))
