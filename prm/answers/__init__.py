@@ -51,6 +51,10 @@ MAX_CHARS = 10_000
 MAX_DEPTH = 50
 CHEAP_CHARS = 300
 """Longer answers are compared in a worker from the start: two sets of a thousand members take minutes to pair up."""
+MAX_DECIDED = 50_000
+"""Pairs whose outcome is kept, so that 256 candidates cost one check per different answer."""
+
+_decided: dict[tuple[str, str], Outcome] = {}
 
 
 def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
@@ -67,18 +71,24 @@ def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
         raise ValueError(f"gold answer {gold!r} is blank, nothing can match it; drop the problem or fill in its answer")
     if pred is None or not pred.strip():
         return "no_answer"
-    if gold.strip() == pred.strip():
-        return "correct"
     if any(len(text) > MAX_CHARS or depth(text) > MAX_DEPTH for text in (gold, pred)):
-        return "error"
+        return "correct" if gold.strip() == pred.strip() else "error"
     gold, pred = normalize(gold), normalize(pred)
     if not re.search(r"[\w\\]", pred):  # "()", "$$", "?"
         return "no_answer"
-    # Most pairs are decided here, in microseconds. None means that only algebra, in a worker process, can tell.
+    if (known := _decided.get((gold, pred))) is not None:
+        return known
+    # Most pairs are decided here, in microseconds. None means that roots and the like, in a worker process, must tell.
     same = compare(gold, pred, equal_fractions) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
+    outcome: Outcome = "correct" if same else "wrong"
     if same is None:
-        return cast(Outcome, workers.POOL.ask(gold, pred, deadline))
-    return "correct" if same else "wrong"
+        outcome = cast(Outcome, workers.POOL.ask(gold, pred, deadline))
+    # A timeout or an error may be due to a busy machine, so it is not kept.
+    if outcome in ("correct", "wrong"):
+        if len(_decided) >= MAX_DECIDED:
+            _decided.clear()
+        _decided[gold, pred] = outcome
+    return outcome
 
 
 def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: float = 5.0) -> list[Outcome]:

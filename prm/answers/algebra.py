@@ -15,30 +15,25 @@ which the workers have.
 
 from __future__ import annotations
 
-import random
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from prm.answers.comparison import compare
 from prm.answers.forms import RELATION, is_relation
-from prm.answers.formulas import Formula, negative, parse
-from prm.answers.values import MAX_PRECISION, Evaluator, InexactError, Point, UndecidedError, UndefinedError
+from prm.answers.formulas import Formula, calls, negative, symbols
+from prm.answers.functions import InexactError, UndecidedError, UndefinedError
+from prm.answers.parser import parse
+from prm.answers.points import points
+from prm.answers.values import MAX_PRECISION, Evaluator, Point
 
 _FIRST_BITS = 256
-_NUM_DRAWS = 150
-"""Points for formulas with kinks and several letters."""
-_STEP = Fraction(1, 1009)
 _ENOUGH = 3
 """Points at which both formulas have a value, for a verdict on formulas with letters."""
 _DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
 _NUMBER = re.compile(r"-?(?P<whole>\d+)(?:\.(?P<places>\d+))?")
 _MIN_DIGITS = 6
 """Of a decimal that may stand for an irrational number: 3.14159 is pi, 3.14 is not."""
-_STEPS = frozenset({"floor", "ceil"})
-_INTEGERS = frozenset({"gcd", "lcm", "binom", "factorial"})
-_KINKS = frozenset({"floor", "ceil", "abs", "max", "min", "sgn", "cbrt", *_INTEGERS})
 _TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
@@ -60,9 +55,9 @@ def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
         return False
     if is_rounded:
         written = _NUMBER.fullmatch(pred)
-        return written is not None and not _symbols(a) and _rounds_to(a, b, written, exact, num_digits=0)
+        return written is not None and not symbols(a) and _rounds_to(a, b, written, exact, num_digits=0)
     for text, decimal, other in ((gold, a, b), (pred, b, a)):
-        if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not _symbols(other) - {"°"}:
+        if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not symbols(other) - {"°"}:
             return _rounds_to(other, decimal, written, exact, _MIN_DIGITS)
     samples = _samples(a, b, exact, stop=True)
     return samples if samples is None else bool(samples) and all(_close(*sample) for sample in samples)
@@ -139,7 +134,7 @@ def _equal_links(gold: list[str], pred: list[str], exact: bool) -> bool | None:
     a = Formula("sum", (left, negative(right)))
     b = Formula("sum", (other_left, negative(other_right)))
     # Without a variable any two differences are multiples of each other, so nothing could be told.
-    if _symbols(a) != _symbols(b) or not _symbols(a):
+    if symbols(a) != symbols(b) or not symbols(a):
         return False
     samples = _samples(a, b, exact)
     return None if samples is None else _are_multiples(samples, positive=gold[1] in ("<", r"\le"))
@@ -161,12 +156,12 @@ def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_S
         exact: return None if the values are not fractions.
         stop: return the first that differ alone.
     """
-    symbols = sorted(_symbols(a) | _symbols(b))
-    if any(node.op == "call" and node.args[0] in _TRIGONOMETRIC for formula in (a, b) for node in _nodes(formula)):
-        symbols = [symbol for symbol in symbols if symbol != "°"]  # degrees as radians
+    letters = sorted(symbols(a) | symbols(b))
+    if calls(a, _TRIGONOMETRIC) or calls(b, _TRIGONOMETRIC):
+        letters = [letter for letter in letters if letter != "°"]  # degrees as radians
     found, undecided = [], None
     evaluator = Evaluator()
-    for point in _points(a, b, symbols):
+    for point in points(a, b, letters):
         try:
             sample = _sample(a, b, point, evaluator, exact)
             if stop and not _close(*sample):
@@ -178,7 +173,7 @@ def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_S
             continue
         except UndecidedError as error:
             undecided = error
-    if len(found) >= (_ENOUGH if symbols else 1):
+    if len(found) >= (_ENOUGH if letters else 1):
         return found
     if undecided is not None:
         raise undecided
@@ -224,98 +219,6 @@ def _are_multiples(samples: list[_Sample], positive: bool) -> bool:
     return all(
         _close(x * y0, y * x0, noise * (abs(x0) + abs(y0)) + noise0 * (abs(x) + abs(y))) for x, y, noise in pairs
     )
-
-
-def _nodes(formula: Formula) -> Iterator[Formula]:
-    yield formula
-    for arg in formula.args:
-        if isinstance(arg, Formula):
-            yield from _nodes(arg)
-
-
-def _symbols(formula: Formula) -> frozenset[str]:
-    """The free letters of a formula."""
-    if formula.op == "symbol":
-        return frozenset(formula.args)
-    inside = [_symbols(arg) for arg in formula.args if isinstance(arg, Formula)]
-    bound = {formula.args[1]} if formula.op == "series" else set()
-    return frozenset().union(*inside) - bound
-
-
-def _integers(formula: Formula) -> frozenset[str]:
-    """Letters that stand for integers, because of where they stand or, in a floor, by their names."""
-    found: set[str] = set()
-    for node in _nodes(formula):
-        if node.op == "call" and node.args[0] in _INTEGERS:
-            found |= _symbols(node)
-        elif node.op == "call" and node.args[0] in _STEPS:
-            found |= _symbols(node) & set("ijklmn")
-        elif node.op == "series":
-            found |= _symbols(node.args[2]) | _symbols(node.args[3])
-        elif node.op == "power" and node.args[0].op == "number" and node.args[0].args[0] < 0:
-            found |= _symbols(node.args[1])
-    return frozenset(found)
-
-
-def _has_kinks(formula: Formula) -> bool:
-    r"""Whether a few points might miss a difference: |x|, \lfloor x \rfloor, max, gcd, roots such as \sqrt{(x-6)^2}."""
-    return any(
-        (node.op == "call" and node.args[0] in _KINKS)
-        or node.op == "series"
-        or (node.op == "power" and _symbols(node.args[0]) and not _is_integer(node.args[1]))
-        for node in _nodes(formula)
-        if _symbols(node)
-    )
-
-
-def _is_integer(formula: Formula) -> bool:
-    return formula.op == "number" and formula.args[0].denominator == 1
-
-
-def _points(a: Formula, b: Formula, symbols: list[str]) -> Iterator[Point]:
-    """Points to compare two formulas at; those that tell most pairs apart come first."""
-    if not symbols:
-        yield {}
-        return
-    rng = random.Random(0)  # fixed, so that a pair gets the same verdict in every run
-    integers = _integers(a) | _integers(b)
-    has_kinks = _has_kinks(a) or _has_kinks(b)
-    pool = _pool(a, b) if has_kinks else [Fraction(n) for n in (1, 2, 3, 5)]
-    whole = [value for value in pool if value.denominator == 1]
-
-    def generic(symbol: str) -> Fraction:
-        if symbol in integers:
-            return Fraction(rng.randint(2, 30))
-        return Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009)
-
-    # Random fractions first. Then all values of the pool in turn, or for several letters random draws of them.
-    for _ in range(10):
-        yield {symbol: generic(symbol) for symbol in symbols}
-    if len(symbols) == 1:
-        yield from ({symbols[0]: value} for value in (whole if symbols[0] in integers else pool))
-        return
-    for _ in range(_NUM_DRAWS if has_kinks else 4):
-        point = {symbol: rng.choice(whole if symbol in integers else pool) for symbol in symbols}
-        if rng.random() < 0.3:  # on the kink of |x - y|
-            first, second = rng.sample(symbols, 2)
-            if (first in integers) == (second in integers):
-                point[first] = point[second]
-        yield point
-
-
-def _pool(a: Formula, b: Formula) -> list[Fraction]:
-    """Values at which functions with kinks and steps show them."""
-    small = [Fraction(n) for n in range(-12, 31)] + [Fraction(n, 2) for n in range(-7, 12, 2)]
-    numbers = {node.args[0] for formula in (a, b) for node in _nodes(formula) if node.op == "number"}
-    written = sorted(number for number in numbers if abs(number) < 10**15)[:12]
-    pairs = [f(p, q) for p in written for q in written if p and q for f in (Fraction.__mul__, Fraction.__truediv__)]
-    beside = [
-        value
-        for number in sorted({*written, *pairs[:60]})
-        for value in (number, -number, number + 1, 1 - number, 2 * number, number / 2, number + _STEP, number - _STEP)
-    ]
-    far = [sign * Fraction(10**k + 7, d) for k in (2, 3, 4, 6, 9, 12) for d in (1, 3) for sign in (1, -1)]
-    return list(dict.fromkeys([*small, *beside, *far]))
 
 
 def _plain_math_verify(gold: str, pred: str) -> bool:

@@ -29,7 +29,7 @@ _BLANK = re.compile(
 )
 """Not an answer: nothing, a blank to be filled in, or the placeholder of a prompt."""
 _BETWEEN = re.compile(
-    r"[\s$,;.*]*(?:\\[()\[\]]|\\(?:text|quad|qquad|,|;|mbox)\b|[\s$,;{}]|and|or|&)*[\s$,;*]*(?P<name>[a-zA-Z]\w*\s*=\s*)?"
+    r"(?:[\s$,;.*{}&]|\\[()\[\]]|\\(?:text|quad|qquad|mbox)\b|\\[,;]|\b(?:and|or)\b)*(?:[a-zA-Z]\w*\s*=[\s$]*)?"
 )
 _EQUALS = re.compile(r"[\s$]*(?:=|\\approx)[\s$]*")
 _MINUS = re.compile(r"(?P<before>[^\s]?)\s*(?P<sign>[-\u2212]|\\pm)\s*[$(]?$")

@@ -15,9 +15,9 @@ from __future__ import annotations
 import re
 
 from prm.answers.forms import form
-from prm.answers.formulas import parse
 from prm.answers.names import read
 from prm.answers.numbers import clock, quantity
+from prm.answers.parser import parse
 from prm.answers.text import depth, normalize
 
 MAX_CLAIM = 1_000
@@ -31,7 +31,7 @@ _END = re.compile(
 )
 _REMARK = re.compile(r"\s*\((?=[^()]*[a-zA-Z]{2})[^()\\$]*\)$")
 _COPULA = re.compile(
-    r"(?:\b(?:is|are|was|were|equals|be|becomes)\b(?: equal to)?|[^\W\d]=)(?![^$]*\$\$)\s*(?:about |approximately |exactly |only )?"
+    r"(?:\b(?:is|are|was|were|equals|be|becomes)\b(?: equal to)?|[^\W\d]=)\s*(?:about |approximately |exactly |only )?"
 )
 _CHOICE = re.compile(r"\(?[A-E][).:] .*", re.DOTALL)
 """A choice with its text."""

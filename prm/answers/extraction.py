@@ -64,10 +64,11 @@ _DOUBT = re.compile(
 )
 _CONCLUSION = re.compile(r"\W*(?:therefore|thus|hence|finally|in conclusion|consequently)\b", re.IGNORECASE)
 _RUN_ON = re.compile(
-    r"^[ \t]*(?:\*\*|#+[ \t]*)?(?:question|problem|q|exercise|example|instruction|human|user|input|task)\b[ \d.#]*(?:\*\*)?[:：]"
-    r"|<\|(?:im_start|endoftext|im_end|eot_id)\|>",
+    r"^[ \t]*(?:\*\*|#+[ \t]*)?(?:question|problem|q|exercise|example|instruction|human|user|input|task)\b[ \d.#]*"
+    r"(?:\*\*)?[:：]|<\|(?:im_start|endoftext|im_end|eot_id)\|>",
     re.MULTILINE | re.IGNORECASE,
 )
+"""Where a model that runs on begins another problem."""
 _CLOSING = re.compile(r"[\s.*$\\)\]!}]*(?:I hope (?:it|this) is correct\.?)?[\s*]*", re.IGNORECASE)
 """What may come after the answer in the step that ends a trace."""
 _HEADING = re.compile(
@@ -113,7 +114,7 @@ def states_answer(step: str) -> bool:
     if not statements or is_open(step):
         return False
     last = statements[-1]
-    if last.rule != "tags" and not is_value(last.answer) or not _CLOSING.fullmatch(step, last.end):
+    if (last.rule != "tags" and not is_value(last.answer)) or not _CLOSING.fullmatch(step, last.end):
         return False
     before = step[: last.start]
     is_alone = re.fullmatch(r"[\s*$\\(\[{]*", before) is not None

@@ -55,7 +55,7 @@ def spelled_out(text: str) -> str:
     text = _BEFORE.sub(_amount, text)
     text = _AFTER.sub(lambda match: f" {_CURRENCIES[match['sign']]}", text)
     if leading := _LEADING.fullmatch(text.strip()):
-        text = f"{leading['minus']}{leading['rest'].strip()} {_CURRENCIES[leading['sign']]}"
+        text = f"{leading['minus']}{leading['rest'].strip(' .,;')} {_CURRENCIES[leading['sign']]}"
     return _TWICE.sub(r" \1", text)
 
 

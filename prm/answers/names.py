@@ -35,7 +35,10 @@ _SYMBOL = rf"(?:[a-zA-Z]|\\(?!pi(?![a-z])|infty|frac|sqrt|begin|text|in(?![a-z])
 _SEGMENT = rf"\[?(?:[A-Z]{_INDEX}){{2,}}\]?|\\(?:overline|vec|overrightarrow|widehat|bar|hat)\{{?\w+\}}?"
 _WORDS = r"(?:[a-zA-Z]{3,}|[A-Z][a-z]+)(?:[ -][a-zA-Z']+)*"
 _FUNCTION = r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|det|deg|arg|gcd|lcm|max|min|Re|Im)"
-_CALL = rf"(?:{_SYMBOL}|{_WORDS})(?:\^\{{?-?\w\}}?)?\([^()=]*\)|{_FUNCTION}(?:[_^](?:\{{[^{{}}]*\}}|\w))* ?(?:\([^()=]*\)|{_SYMBOL}|[A-Z]+)"
+_CALL = (
+    rf"(?:{_SYMBOL}|{_WORDS})(?:\^\{{?-?\w\}}?)?\([^()=]*\)"
+    rf"|{_FUNCTION}(?:[_^](?:\{{[^{{}}]*\}}|\w))* ?(?:\([^()=]*\)|{_SYMBOL}|[A-Z]+)"
+)
 _LENGTH = rf"\|(?:{_SYMBOL}|{_SEGMENT})\||\\\|(?:{_SYMBOL}|{_SEGMENT})\\\|"
 _PART = rf"(?:{_SEGMENT}|{_LENGTH}|{_CALL}|[a-zA-Z]_(?:\{{[^{{}}]*\}}|\w))"
 _QUOTIENT = rf"\\frac\{{{_PART}\}}\{{{_PART}\}}|{_PART}/{_PART}|(?:{_PART}|{_SYMBOL})(?::(?:{_PART}|{_SYMBOL}))+"

@@ -83,7 +83,7 @@ def quantity(text: str) -> Quantity | None:
 
 
 def equal_quantities(a: Quantity, b: Quantity) -> bool:
-    """Whether values and units agree. 50% is read as 50 or as 0.5 if the other has no percent sign; a dollar has 100 cents."""
+    """Whether values and units agree. 50% is 50 or 0.5 if the other has no percent sign; a dollar has 100 cents."""
     if {a.unit, b.unit} == {"dollar", "cent"}:
         return a.value * (100 if a.unit == "dollar" else 1) == b.value * (100 if b.unit == "dollar" else 1)
     if not equal_units(a.unit, b.unit):

@@ -17,33 +17,28 @@ constant.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
 from prm.answers.formulas import Formula
+from prm.answers.functions import (
+    AT_ZERO,
+    EXACT,
+    MAX_BITS,
+    ON_INTEGERS,
+    SMOOTH,
+    InexactError,
+    UndecidedError,
+    UndefinedError,
+    exact_power,
+    integer,
+)
 
-MAX_BITS = 4_000
-"""Of a fraction."""
 MAX_PRECISION = 40_000
 """In bits; a range of numbers that needs more is not compared."""
 MAX_STEPS = 20_000
 """Of one evaluation; a sum of a million terms is not computed."""
-MAX_FACTORIAL = 1_500
-
-
-class UndefinedError(ArithmeticError):
-    """The formula has no value at this point: 1/0, the floor of a complex number."""
-
-
-class InexactError(ArithmeticError):
-    """The value is not a fraction, or too large for one."""
-
-
-class UndecidedError(ArithmeticError):
-    """No precision that can be afforded tells what the value is."""
-
 
 Point = Mapping[str, Fraction]
 
@@ -141,7 +136,7 @@ class Evaluator:
                 return Fraction(0)
             raise UndefinedError("0 to the power of 0 or less")
         if isinstance(base, Fraction) and isinstance(exponent, Fraction):
-            found = _exact_power(base, exponent)
+            found = exact_power(base, exponent)
             if found is not None:
                 return found
         if isinstance(exponent, Fraction):
@@ -154,7 +149,7 @@ class Evaluator:
 
     def _series(self, args: tuple[Any, ...], point: Point) -> Any:
         kind, index, first, last, term = args
-        start, stop = (_integer(self.value(bound, point)) for bound in (first, last))
+        start, stop = (integer(self.value(bound, point)) for bound in (first, last))
         if stop < start - 1:
             raise UndefinedError("a sum that ends before it begins")
         if stop - start > MAX_STEPS:
@@ -173,18 +168,18 @@ class Evaluator:
     def _call(self, args: tuple[Any, ...], point: Point) -> Any:
         name = args[0]
         values = [self.value(arg, point) for arg in args[1:]]
-        if name in _EXACT:
-            return _EXACT[name](values) if name in _INTEGER else self._stepped(name, values)
+        if name in EXACT:
+            return EXACT[name](values) if name in ON_INTEGERS else self._stepped(name, values)
         if name in ("ln", "log", "lg") and values[0] == 0:
             raise UndefinedError("logarithm of 0")
-        if name in _SMOOTH:
-            if values[0] == 0 and name in _AT_ZERO:
-                return Fraction(_AT_ZERO[name])
+        if name in SMOOTH:
+            if values[0] == 0 and name in AT_ZERO:
+                return Fraction(AT_ZERO[name])
             if values[0] == 1 and name in ("ln", "log", "lg"):
                 return Fraction(0)
             argument = self.real(values[0])
             try:
-                return self.real(_SMOOTH[name](self.mp, argument))
+                return self.real(SMOOTH[name](self.mp, argument))
             except (ZeroDivisionError, ValueError) as error:
                 raise UndefinedError(name) from error
         return self._unknown(name, values)
@@ -192,7 +187,7 @@ class Evaluator:
     def _stepped(self, name: str, values: list[Any]) -> Any:
         """Functions of order and size, which need real numbers, and for steps a value that is clear of the step."""
         if all(isinstance(value, Fraction) for value in values):
-            return _EXACT[name](values)
+            return EXACT[name](values)
         numbers = [self.real(value) for value in values]
         if name == "abs":
             return abs(numbers[0])
@@ -226,103 +221,3 @@ class Evaluator:
         "series": _series,
         "call": _call,
     }
-
-
-def _exact_power(base: Fraction, exponent: Fraction) -> Fraction | None:
-    """None if the power is not a fraction, or too large."""
-    size = max(base.numerator.bit_length(), base.denominator.bit_length())
-    if abs(exponent.numerator) * size > MAX_BITS * 4:
-        return None
-    if exponent.denominator == 1:
-        return base**exponent.numerator
-    if base < 0 or exponent.denominator > 64:
-        if base > 0 or exponent.denominator > 64 or exponent.denominator % 2 == 0:
-            return None
-        root = _exact_power(-base, Fraction(1, exponent.denominator))
-        return None if root is None else (-root) ** exponent.numerator
-    top, bottom = (_root(n, exponent.denominator) for n in (base.numerator, base.denominator))
-    return None if top is None or bottom is None else Fraction(top, bottom) ** exponent.numerator
-
-
-def _root(n: int, degree: int) -> int | None:
-    """The exact root of a non-negative integer."""
-    low, high = 0, 1 << (n.bit_length() // degree + 1)
-    while low < high:
-        middle = (low + high) // 2
-        if middle**degree < n:
-            low = middle + 1
-        else:
-            high = middle
-    return low if low**degree == n else None
-
-
-def _integer(value: Any) -> int:
-    if not isinstance(value, Fraction):
-        raise UndecidedError("not known to be an integer")
-    if value.denominator != 1:
-        raise UndefinedError("not an integer")
-    return value.numerator
-
-
-def _factorial(values: list[Any]) -> Fraction:
-    n = _integer(values[0])
-    if n < 0:
-        raise UndefinedError("factorial of a negative number")
-    if n > MAX_FACTORIAL:
-        raise UndecidedError("a factorial that is too large")
-    return Fraction(math.factorial(n))
-
-
-def _binomial(values: list[Any]) -> Fraction:
-    n, k = (_integer(value) for value in values)
-    if n < 0:
-        raise UndefinedError("binomial of a negative number")
-    if min(k, n - k) > MAX_FACTORIAL or n.bit_length() * max(0, min(k, n - k)) > 4 * MAX_BITS:
-        raise UndecidedError("a binomial that is too large")
-    return Fraction(math.comb(n, k) if k >= 0 else 0)
-
-
-_EXACT: dict[str, Callable[[list[Any]], Fraction]] = {
-    "abs": lambda values: abs(values[0]),
-    "floor": lambda values: Fraction(math.floor(values[0])),
-    "ceil": lambda values: Fraction(math.ceil(values[0])),
-    "sgn": lambda values: Fraction((values[0] > 0) - (values[0] < 0)),
-    "max": max,
-    "min": min,
-    "gcd": lambda values: Fraction(math.gcd(*map(_integer, values))),
-    "lcm": lambda values: Fraction(math.lcm(*map(_integer, values))),
-    "factorial": _factorial,
-    "binom": _binomial,
-}
-"""Functions that make fractions of fractions."""
-_INTEGER = frozenset({"gcd", "lcm", "factorial", "binom"})
-_SMOOTH: dict[str, Callable[[Any, Any], Any]] = {
-    "sin": lambda mp, x: mp.sin(x),
-    "cos": lambda mp, x: mp.cos(x),
-    "tan": lambda mp, x: mp.tan(x),
-    "cot": lambda mp, x: mp.cot(x),
-    "sec": lambda mp, x: mp.sec(x),
-    "csc": lambda mp, x: mp.csc(x),
-    "arcsin": lambda mp, x: mp.asin(x),
-    "arccos": lambda mp, x: mp.acos(x),
-    "arctan": lambda mp, x: mp.atan(x),
-    "sinh": lambda mp, x: mp.sinh(x),
-    "cosh": lambda mp, x: mp.cosh(x),
-    "tanh": lambda mp, x: mp.tanh(x),
-    "ln": lambda mp, x: mp.ln(x),
-    "lg": lambda mp, x: mp.ln(x) / mp.ln(10),
-    "log": lambda mp, x: mp.ln(x) / (mp.sqrt(5) + mp.euler),
-    "cbrt": lambda mp, x: mp.sign(x) * mp.cbrt(abs(x)),
-}
-_AT_ZERO = {
-    "sin": 0,
-    "tan": 0,
-    "arcsin": 0,
-    "arctan": 0,
-    "sinh": 0,
-    "tanh": 0,
-    "cos": 1,
-    "sec": 1,
-    "cosh": 1,
-    "cbrt": 0,
-}

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from prm import answers
 from prm.answers import Extraction, check, check_many, extract, group, normalize, workers
 from prm.answers.text import depth
 
@@ -348,6 +349,7 @@ def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
         return "timeout"
 
     monkeypatch.setattr(workers.POOL, "ask", ask)
+    monkeypatch.setattr(answers, "_decided", {})
     root, same = r"\sqrt{8}", r"2\sqrt{2}"
     golds = ["5", "5", root, root, "5", root]
     preds = ["5.0", "6", same, same, None, same]
@@ -356,6 +358,24 @@ def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
     assert asked == [(root, same)]
     with pytest.raises(ValueError, match="6 golds but 5 preds"):
         check_many(golds=golds, preds=preds[1:])
+
+
+def test_candidates_with_the_same_answer_cost_one_check(monkeypatch):
+    asked = []
+
+    def ask(gold, pred, deadline):
+        asked.append((gold, pred))
+        return "correct" if pred.endswith("2}") else "timeout"
+
+    monkeypatch.setattr(workers.POOL, "ask", ask)
+    monkeypatch.setattr(answers, "_decided", {})
+    for _ in range(128):
+        assert check(gold=r"\sqrt{8}", pred=r"2\sqrt{2}") == "correct"
+        assert check(gold=r"\sqrt{8}", pred=r"$2 \sqrt 2$.") == "correct"
+    assert asked == [(r"\sqrt{8}", r"2\sqrt{2}")]
+    # What may be due to a busy machine is asked again.
+    assert [check(gold=r"\sqrt{8}", pred=r"2\sqrt{3}") for _ in range(2)] == ["timeout", "timeout"]
+    assert len(asked) == 3
 
 
 def test_a_full_hour_is_no_division_by_zero():
