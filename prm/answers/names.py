@@ -65,7 +65,8 @@ def read(text: str) -> Statement | None:
         return None
     if is_name(sides[0]) and len(sides) + len(rounded) > 1:
         values = (*sides[1:], *rounded[:1]) if len(sides) == 1 else tuple(sides[1:])
-        return Statement(sides[0], values, tuple(rounded if len(sides) > 1 else rounded[1:]), "=")
+        name = sides[0].lower() if re.fullmatch("[a-zA-Z]{3}[a-zA-Z ]*", sides[0]) else sides[0]
+        return Statement(name, values, tuple(rounded if len(sides) > 1 else rounded[1:]), "=")
     if len(sides) == 2 and is_name(sides[1]) and re.fullmatch(r"-?[\d.]+|-?\\frac\{\d+\}\{\d+\}", sides[0]):
         return Statement(sides[1], (sides[0],), tuple(rounded), "=")  # 5 = x
     return Statement("", tuple(sides), tuple(rounded), "=")

@@ -94,7 +94,7 @@ def equal_quantities(a: Quantity, b: Quantity) -> bool:
 
 def _rational(text: str) -> Fraction | None:
     """A fraction, decimal, mixed number, power of ten or repeating decimal, exactly; None for anything else."""
-    text = re.sub(rf"\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}", r" \1/\2", text).strip()
+    text = re.sub(rf"\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}(?!\d)", r" \1/\2", text).strip()
     text = re.sub(r"\\(?:times|cdot)10\^\{?(-?\d+)\}?$", r"e\1", text)
     if (repeating := _REPEATING.fullmatch(text)) or (repeating := _DOTS.fullmatch(text)):
         sign, whole, fixed, *cycles = repeating.groups("")

@@ -109,7 +109,7 @@ INTEGER = re.compile(r"-?\d+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _AFTER_THOUSANDS = [
     (re.compile(r"\s+"), " "),
-    (re.compile(r" ?([-+*/^_=<>(){\[\]|]) ?"), r"\1"),
+    (re.compile(r" ?([-+*/^_<>(){\[\]|:]|(?<!! )=) ?"), r"\1"),  # "5! = 120" is not "5 != 120"
     (re.compile(r" ?\} ?(?![a-zA-Z]{2})"), "}"),  # a blank stays before a unit
     (re.compile(r" ?([,;]) ?"), r"\1 "),
     (re.compile(r" (?=\\)|(?<=\d) (?=[a-zA-Z](?![a-zA-Z]))"), ""),
