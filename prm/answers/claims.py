@@ -35,6 +35,11 @@ _COPULA = re.compile(
 )
 _CHOICE = re.compile(r"\(?[A-E][).:] .*", re.DOTALL)
 """A choice with its text."""
+_DEPENDENT = re.compile(
+    r"\b(?:to|of|by|from|than|at|in|for|per|after|before|with|on|step|part|question|problem|equation|not)\s+$",
+    re.IGNORECASE,
+)
+"""Before a number that is no answer: "rounded to 9 digits"."""
 _VALUE_START = re.compile(r"[-+\u2212]?\s*(?:\\?[$€£]|\\|\d|\.\d|[(\[{|√π])")
 
 
@@ -53,7 +58,12 @@ def claimed(text: str) -> str:
     rest = claim[copulas[0].end() :].strip() if len(copulas) == 1 else ""
     # Without one it is its only number, with the words after it.
     numbers = list(re.finditer(r"[-\u2212]?(?:\\?[$€£])?\d[\d,.]*", _masked(claim)))
-    if not copulas and len(numbers) == 1 and "#" not in _masked(claim):
+    if (
+        not copulas
+        and len(numbers) == 1
+        and "#" not in _masked(claim)
+        and not _DEPENDENT.search(claim[: numbers[0].start()])
+    ):
         rest = claim[numbers[0].start() :]
     if rest and _VALUE_START.match(rest):
         return _inside(span[0]) if (span := _SPAN.fullmatch(rest)) is not None else rest

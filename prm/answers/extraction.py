@@ -72,9 +72,9 @@ _RUN_ON = re.compile(
 _CLOSING = re.compile(r"[\s.*$\\)\]!}]*(?:I hope (?:it|this) is correct\.?)?[\s*]*", re.IGNORECASE)
 """What may come after the answer in the step that ends a trace."""
 _HEADING = re.compile(
-    r"(?:step|part|case|solution|conclusion|check|verif\w*|answer|final answer)\b(?!\s*[:=]?\s*[-\d$\\(])|\d+[.)]\s",
-    re.I,
+    r"(?:step|part|case|solution|conclusion|check|verif\w*|answer|final answer)\b|\d+[.)]\s", re.IGNORECASE
 )
+_SAYS_SOMETHING = re.compile(r"[\d\\$]|^\W*\w\W*$")
 _MAX_SIGNS = 100
 """Of one kind at the beginning and at the end of a text that are looked at."""
 
@@ -91,7 +91,9 @@ def extract(text: str) -> Extraction:
     statements = sorted([*_tags(text), *_boxes(text), *_hashes(text), *_leads(text)], key=lambda s: (s.start, s.end))
     if statements:
         begins = _RUN_ON.search(text, statements[0].end)
-        last = [s for s in statements if begins is None or s.start < begins.start()][-1]
+        ours = [s for s in statements if begins is None or s.start < begins.start()]
+        # "The answer is correct" after an answer says nothing new.
+        last = ([s for s in ours if s.rule in ("boxed", "tags") or _SAYS_SOMETHING.search(s.answer)] or ours)[-1]
         return Extraction(last.answer, last.rule)
     if is_open(text):
         return Extraction(None, "none")

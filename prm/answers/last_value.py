@@ -60,7 +60,7 @@ def last_value(text: str) -> str | None:
             break
         start = previous.start()
     if start == last.start():
-        return last[0].strip()
+        return re.sub(r" ([a-zA-Z])(?=\^)", r" \\text{\1}", last[0].strip())  # in prose, "30 m^2" is no product
     named = _NAMED.search(text[:start])
     return text[named.start() if named else start : last.end()]
 
