@@ -190,9 +190,9 @@ def _sample(a: Formula, b: Formula, point: Point, evaluator: Evaluator, exact: b
     while True:
         evaluator = Evaluator(bits)
         x, y = (evaluator.real(evaluator.value(formula, point)) for formula in (a, b))
-        # Every number between the smallest and the largest one must show.
+        # To look equal, every number between the smallest and the largest one must show.
         needed = 200 + 2 * (evaluator.high - evaluator.low)
-        if needed <= bits:
+        if needed <= bits or abs(x - y) >= evaluator.mp.ldexp(1, evaluator.high - 20):
             return _Sample(x, y, evaluator.mp.ldexp(1, evaluator.high + 60 - bits))
         if needed > MAX_PRECISION:
             raise UndecidedError("numbers of sizes too different to compare")

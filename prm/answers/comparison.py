@@ -25,7 +25,7 @@ r"""Decides whether two expressions or two relations are equal, or whether `\app
 None = cannot tell."""
 
 _LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])(?=$|\^\{?[23]\}?$)")
-_CHOICE_WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|\.(?=[ \\])).*\w.*", re.DOTALL)
+_CHOICE_WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|\.(?=[ \\]))(?!\s*[-+*/^_=!]).*\w.*", re.DOTALL)
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^%()\[\]{}$€£|!]")
 """Words, numbers and the signs that change what they mean. A hyphen may be a minus, so it counts."""
 

@@ -59,7 +59,8 @@ def _root(n: int, degree: int) -> int | None:
 
 def integer(value: Any) -> int:
     if not isinstance(value, Fraction):
-        raise UndecidedError("not known to be an integer")
+        is_near = abs(value - value.context.nint(value.real)) < 1e-30
+        raise UndecidedError("perhaps an integer") if is_near else UndefinedError("not an integer")
     if value.denominator != 1:
         raise UndefinedError("not an integer")
     return value.numerator
@@ -70,7 +71,7 @@ def _factorial(values: list[Any]) -> Fraction:
     if n < 0:
         raise UndefinedError("factorial of a negative number")
     if n > MAX_FACTORIAL:
-        raise UndecidedError("a factorial that is too large")
+        raise InexactError("a factorial that is too large")
     return Fraction(math.factorial(n))
 
 
@@ -79,7 +80,7 @@ def _binomial(values: list[Any]) -> Fraction:
     if n < 0:
         raise UndefinedError("binomial of a negative number")
     if min(k, n - k) > MAX_FACTORIAL or n.bit_length() * max(0, min(k, n - k)) > 4 * MAX_BITS:
-        raise UndecidedError("a binomial that is too large")
+        raise InexactError("a binomial that is too large")
     return Fraction(math.comb(n, k) if k >= 0 else 0)
 
 

@@ -22,30 +22,42 @@ _BEFORE = re.compile(
 _AFTER = re.compile(rf"(?<=[\d}}])\s*(?P<sign>{_SIGN})(?!\s*[\d.])")
 _LEADING = re.compile(rf"(?P<minus>-?)\s*(?P<sign>{_SIGN})(?P<rest>[^,;$€£¥₹]+)")
 _TWICE = re.compile(r" (dollars|euros)(?: (?:us |u\.s\. )?(?:dollars?|usd|euros?|eur)\b)+", re.IGNORECASE)
+_BRACKETS = (r"\(", r"\)", r"\[", r"\]")
+_EDGE = "\ue000"
+"""Where a delimiter stood; a character for private use."""
 _DELIMITER = re.compile(r"\\.|\$\$?", re.DOTALL)
 
 
 def without_delimiters(text: str) -> str:
-    r"""Every `$...$` and `$$...$$` as its inside between blanks, every other dollar sign as `\$`.
+    r"""Math without its delimiters `$...$`, `\(...\)` and the like; every dollar sign that means money as `\$`.
 
-    A pair is money if both signs stand before a digit, as in "$5 and $6".
+    A pair of dollar signs is money if both stand before a digit, as in "$5 and $6". Digits on both sides of a delimiter
+    become a list.
     """
-    signs = [match for match in _DELIMITER.finditer(text) if match[0][0] == "$"]
+    signs = list(_DELIMITER.finditer(text))
     parts, start, at = [], 0, 0
     while at < len(signs):
-        opening = signs[at]
-        closing = signs[at + 1] if at + 1 < len(signs) else None
-        is_pair = closing is not None and len(opening[0]) == len(closing[0])
-        if is_pair and closing is not None and opening[0] == "$":
-            is_pair = not (text[opening.end() : opening.end() + 1].isdigit() and text[closing.end() :][:1].isdigit())
-        parts.append(text[start : opening.start()])
-        if is_pair and closing is not None:
-            parts.append(f" {text[opening.end() : closing.start()]} ")
-            start, at = closing.end(), at + 2
+        sign = signs[at]
+        parts.append(text[start : sign.start()])
+        start, at = sign.end(), at + 1
+        if sign[0] in _BRACKETS:
+            parts.append(_EDGE)
+        elif sign[0][0] != "$":  # another escaped character
+            parts.append(sign[0])
+        elif (closing := next((i for i in range(at, len(signs)) if signs[i][0][0] == "$"), None)) is not None and (
+            len(signs[closing][0]) == len(sign[0]) and not _both_before_digits(text, start, signs[closing].end())
+        ):
+            end = signs[closing].start()
+            parts.append(f"{_EDGE}{text[start:end]}{_EDGE}")
+            start, at = signs[closing].end(), closing + 1
         else:
-            parts.append(r"\$" if opening[0] == "$" else " ")
-            start, at = opening.end(), at + 1
-    return "".join([*parts, text[start:]])
+            parts.append(r"\$" if sign[0] == "$" else _EDGE)
+    joined = "".join([*parts, text[start:]])
+    return re.sub(rf"(?<=\d)[\s{_EDGE}]*{_EDGE}[\s{_EDGE}]*(?=\d)", ", ", joined).replace(_EDGE, " ")
+
+
+def _both_before_digits(text: str, first: int, second: int) -> bool:
+    return text[first : first + 1].isdigit() and text[second : second + 1].isdigit()
 
 
 def spelled_out(text: str) -> str:

@@ -68,8 +68,14 @@ def quantity(text: str) -> Quantity | None:
     unit = measured["unit"].strip()
     if "circ" in unit:
         return Quantity(value, "degree")
-    if unit[0] in "%_":  # or the base of "1010_2"
-        return Quantity(value, re.sub(r"[{}]", "", unit))
+    if unit == "%":
+        return Quantity(value, "%")
+    if unit[0] == "_":  # the base of "1010_2", whose digits must be smaller
+        base = re.sub(r"\D", "", unit)
+        is_numeral = re.fullmatch(r"-?\d+", measured["number"].strip()) and all(
+            int(d) < int(base) for d in re.findall(r"\d", measured["number"])
+        )
+        return Quantity(value, f"_{base}") if is_numeral else None
     # "5 million dollars": a word of scale belongs to the number.
     first, _, rest = unit.partition(" ")
     while (scale := first.lower().removesuffix("s")) in _SCALES:

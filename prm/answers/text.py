@@ -54,16 +54,15 @@ _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], s
     (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
     (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
     (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
-    (re.compile(r"(?<!\\)\\[()\[\]]"), " "),
     (re.compile(r"\{:\}"), ":"),
     (re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
     (re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
     # dots, spacing, sizes of brackets
     (re.compile(r",\\! ?(?=\d{3}(?!\d))"), ","),
     (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
-    (re.compile(r"\\[,!]"), ""),
+    (re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))"), ""),
     (re.compile(r"\{,\}(?=\d)"), ","),
-    (re.compile(r"(?<!\\)\\[;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
+    (re.compile(r"(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
     (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
     # fractions and roots
     (re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),

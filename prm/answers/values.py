@@ -169,7 +169,7 @@ class Evaluator:
         name = args[0]
         values = [self.value(arg, point) for arg in args[1:]]
         if name in EXACT:
-            return EXACT[name](values) if name in ON_INTEGERS else self._stepped(name, values)
+            return self._on_integers(name, values) if name in ON_INTEGERS else self._stepped(name, values)
         if name in ("ln", "log", "lg") and values[0] == 0:
             raise UndefinedError("logarithm of 0")
         if name in SMOOTH:
@@ -183,6 +183,12 @@ class Evaluator:
             except (ZeroDivisionError, ValueError) as error:
                 raise UndefinedError(name) from error
         return self._unknown(name, values)
+
+    def _on_integers(self, name: str, values: list[Any]) -> Any:
+        try:
+            return EXACT[name](values)
+        except InexactError:  # too large for a fraction
+            return (self.mp.factorial if name == "factorial" else self.mp.binomial)(*map(self.real, values))
 
     def _stepped(self, name: str, values: list[Any]) -> Any:
         """Functions of order and size, which need real numbers, and for steps a value that is clear of the step."""
