@@ -162,10 +162,11 @@ def _leads(text: str, asides: bool = False) -> Iterator[_Statement]:
         if not is_opening and not (asides and not _DOUBT.search(opening)):
             continue
         answer = claimed(text[match.end() : match.end() + 1_000])
-        is_end = len(text) - match.end() < 300
-        if is_value(answer) or (is_end and is_opening and answer and (_is_brief(answer) or re.search(r"\d", answer))):
-            end = text.find(answer, match.end())
-            yield _Statement(match.start(), max(match.end(), end + len(answer)), answer, "answer_is")
+        end = max(match.end(), text.find(answer, match.end()) + len(answer))
+        # Words, and sentences with several numbers, count only if the text ends with them.
+        is_last = is_opening and answer and _CLOSING.fullmatch(text, end) is not None
+        if is_value(answer) or (is_last and (_is_brief(answer) or re.search(r"\d", answer))):
+            yield _Statement(match.start(), end, answer, "answer_is")
 
 
 def _is_brief(answer: str) -> bool:

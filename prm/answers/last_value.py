@@ -3,6 +3,7 @@ r"""The last number of a text with all that belongs to it: the weakest sign of a
     last_value("In the end his account shows -$65")            ->  "-$65"
     last_value(r"so the ratio of the sides is $\frac{7}{4}$.") ->  r"\frac{7}{4}"
     last_value("The train leaves at 7:45 am")                  ->  "7:45 am"
+    last_value("The corner is at (4, 9).")                     ->  "(4, 9)"
     last_value("Hence x = 3 or x = 5")                         ->  "x = 3 or x = 5"
 
 A number that is a piece of something larger is never taken out of it: the whole is returned, and equals what it equals.
@@ -14,20 +15,24 @@ import re
 
 _SPAN = (
     r"\$\$[^$]{1,500}\$\$|\$(?=[^\d\s]|\d[^$\n]{,500}\$(?!\d))[^$\n]{1,500}\$"
-    r"|\\\([^\n]{1,500}?\\\)|\\\[.{1,500}?\\\]"
+    r"|\\\([^\n]{1,500}?\\\)|\\\[.{1,500}?\\\]|\\begin\{(?P<table>\w+)\}.{1,500}?\\end\{(?P=table)\}"
 )
 """Math between delimiters; "$5 and $6" is money."""
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_SIGN = r"(?:(?<![\w)\]}])[-\u2212])?(?:\\?[$€£]\s?)?(?:(?<![\w)\]}$€£])[-\u2212])?"
 _PLAIN = (
-    rf"(?:(?<![\w)\]}}])[-\u2212])?(?:\\?[$€£]\s?)?(?:(?<![\w)\]}}$€£])[-\u2212])?(?:\d+ (?=\d+/\d))?(?:{_DIGITS})(?:\s?/\s?\d+)?"
-    r"(?::\d+)*(?:\s?(?:[ap]\.?m\b\.?|%|percent\b))?(?:\s?(?:[x×*]|\\times)\s?10\^?\{?-?\d+\}?)?"
-    r"(?:\s[a-zA-Z]+\^\{?[23]\}?)?(?:\s(?:hundred|thousand|million|billion|trillion|dozen)\b)?"
+    rf"{_SIGN}(?:\d+ (?=\d+/\d))?(?:{_DIGITS})(?:\s?/\s?\d+)?(?::\d+)*(?:\s?(?:[ap]\.?m\b\.?|%|percent\b))?"
+    r"(?:\s?(?:[x×*]|\\times)\s?10\^?\{?-?\d+\}?)?(?:\s[a-zA-Z]+\^\{?[23]\}?)?"
+    r"(?:\s(?:hundred|thousand|million|billion|trillion|dozen)\b)?"
 )
 _VALUES = re.compile(rf"(?P<span>{_SPAN})|(?P<plain>{_PLAIN})", re.DOTALL)
 _PIECE = re.compile(r"[\w\\^_{}()\[\]|=+*/<>-]")
 _BETWEEN = re.compile(r"\s*,?\s*(?:or|and)?\s*")
-_LISTED = re.compile(r"\s*(?:,\s*(?:and\s+|or\s+)?|(?:and|or)\s+)[a-zA-Z](?:_\d)?\s*=\s*|\s*,?\s*or\s+")
+_LISTED = re.compile(r"\s*(?:,\s*(?:and\s+|or\s+)?|(?:and|or)\s+)[a-zA-Z](?:_\d)?\s*=\s*|\s*,?\s*(?:or|and)\s+")
 _NAMED = re.compile(r"(?<![\w\\])[a-zA-Z](?:_\d)?\s*=\s*$")
+_OPERAND = re.compile(r"(?P<operand>\S*[\d)\]}]|\S*(?<![a-zA-Z])[a-zA-Z])\s*(?:[-+*/×·\u2212]|\\cdot|\\times|\\pm)\s*$")
+_AFTER_BRACKET = re.compile(r"[)\]}]\s*(?:,|,?\s*\b(?:and|or)\b)\s*$")
+_PROSE = re.compile(r"(?<![\\a-zA-Z{])[a-zA-Z]{2,}")
 _WINDOW = 2_000
 """Characters around the last digit that are looked at."""
 
@@ -43,16 +48,17 @@ def last_value(text: str) -> str | None:
         return None
     last = found[-1]
     if last["span"]:
-        first = last
-        for previous in reversed(found[:-1]):  # "$3$ or $5$"
-            between = text[previous.end() : first.start()]
-            if not previous["span"] or not _BETWEEN.fullmatch(between) or not between.strip():
-                break
-            first = previous
-        return text[first.start() : last.end()] if first is not last else _last_side(_inside(last[0]))
-    before, after = text[last.start() - 1 : last.start()], text[last.end() : last.end() + 1]
-    if _PIECE.fullmatch(before or " ") or _PIECE.fullmatch(after or " "):
-        return _last_side(_whole(text, last.start(), last.end())) or None
+        return _last_spans(text, found)
+    # Of the line: the whole that the number is a piece of, with the operands before it.
+    begin = text.rfind("\n", 0, last.start()) + 1
+    line = text[begin : text.find("\n", last.end()) if "\n" in text[last.end() :] else len(text)]
+    start, end = _whole(line, last.start() - begin, last.end() - begin)
+    while listed := _AFTER_BRACKET.search(line[:start]):  # "(0, 0) and (4, 5)"
+        start = next((i for i, j in _brackets(line) if j == listed.start()), listed.start())
+    while (operand := _OPERAND.search(line[:start])) and not _PROSE.search(operand["operand"]):
+        start = operand.start()
+    if (begin + start, begin + end) != last.span():
+        return _last_side(line[start:end].strip(".,;:!?*$ ")) or None
     # "x = 3 or x = 5", "x = 3, y = 4"
     start = last.start()
     for previous in reversed(found[:-1]):
@@ -65,23 +71,41 @@ def last_value(text: str) -> str | None:
     return text[named.start() if named else start : last.end()]
 
 
-def _whole(text: str, start: int, end: int) -> str:
-    """What stands between blanks around a piece, with all that its brackets enclose."""
-    for _ in range(8):
-        start = max(text.rfind(blank, 0, start) for blank in " \n\t") + 1
-        end = min((i for blank in " \n\t" if (i := text.find(blank, end)) >= 0), default=len(text))
-        whole = text[start:end]
-        opened = sum(whole.count(c) for c in "([{") - sum(whole.count(c) for c in ")]}")
-        if opened == 0:
+def _last_spans(text: str, found: list[re.Match[str]]) -> str:
+    """The last formula between delimiters, or the list that ends with it: "$3$ or $5$"."""
+    first = last = found[-1]
+    for previous in reversed(found[:-1]):
+        between = text[previous.end() : first.start()]
+        if not previous["span"] or not _BETWEEN.fullmatch(between) or not between.strip():
             break
-        start, end = (start, end + 1) if opened > 0 else (start - 1, end)
-        if start < 0 or end > len(text):
-            break
-    return whole.strip(".,;:!?*$ ")
+        first = previous
+    inside = re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", last[0]).strip()
+    return text[first.start() : last.end()] if first is not last else _last_side(inside)
 
 
-def _inside(span: str) -> str:
-    return re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", span).strip()
+def _whole(line: str, start: int, end: int) -> tuple[int, int]:
+    """Where the whole begins and ends: what stands between blanks around a piece, and the brackets that enclose it."""
+    while True:
+        if _PIECE.match(line[start - 1 : start]) or _PIECE.match(line[end : end + 1]):
+            start = max(line.rfind(" ", 0, start), line.rfind("\t", 0, start)) + 1
+            end = min((i for blank in " \t" if (i := line.find(blank, end)) >= 0), default=len(line))
+        pairs = [(i, j) for i, j in _brackets(line) if i < start < j and not _PROSE.search(line[i:start])]
+        if not pairs:
+            return start, end
+        opening, closing = max(pairs)
+        start, end = opening - (line[opening - 1 : opening] == "\\"), max(end, closing + 1)
+
+
+def _brackets(line: str) -> list[tuple[int, int]]:
+    """Where brackets open and close, of any kind, since intervals mix them."""
+    opened: list[int] = []
+    pairs = []
+    for i, char in enumerate(line):
+        if char in "([{":
+            opened.append(i)
+        elif char in ")]}" and opened:
+            pairs.append((opened.pop(), i))
+    return pairs
 
 
 def _last_side(formula: str) -> str:

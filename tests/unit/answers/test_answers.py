@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from prm import answers
-from prm.answers import Extraction, check, check_many, extract, group, normalize, workers
+from prm.answers import check, check_many, group, normalize, workers
 from prm.answers.text import depth
 
 EQUAL = [
@@ -270,75 +270,6 @@ def test_keyword_only():
         check("5", "5")
     with pytest.raises(TypeError):
         check_many(["5"], ["5"])
-
-
-@pytest.mark.parametrize(
-    ("text", "answer", "rule"),
-    [
-        (r"\boxed{1} then \boxed{\frac{1}{2}}. #### 3", r"\frac{1}{2}", "boxed"),
-        (r"\boxed{\left\{1,2\right\}}", r"\left\{1,2\right\}", "boxed"),
-        (r"\boxed{\boxed{5}}", "5", "boxed"),
-        (r"\boxed{4} and then \boxed{\frac{1}{2", "4", "boxed"),  # cut off inside of the second box
-        (r"\boxed{} so 7", "7", "last_number"),
-        ("6 * 3 = <<6*3=18>>18\n#### 1,800", "1,800", "hash"),
-        ("#### 17\nWait.\n#### -18\n\nQuestion: 5 + 5?", "-18", "hash"),
-        ("#### Step 2: add\nso the answer is 7.", "7", "answer_is"),
-        ("The answer is 3.14. I checked 2 ways.", "3.14", "answer_is"),
-        ("**Answer:** 18", "18", "answer_is"),
-        ("Final Answer: The final answer is $x=5$. I hope it is correct.", "x=5", "answer_is"),
-        ("The answer is 18 because 9 * 2 = 18 and 3 < 4", "18", "answer_is"),
-        ("The answer is (C).", "(C)", "answer_is"),
-        ("10-3=7", "7", "last_number"),
-        ("so x = -7", "-7", "last_number"),
-        ("she pays $1,234.50 in 3/4", "3/4", "last_number"),
-        ("it costs $1,234.50.", "$1,234.50", "last_number"),
-        ("I do not know.", None, "none"),
-        ("", None, "none"),
-    ],
-)
-def test_extract(text, answer, rule):
-    assert extract(text) == Extraction(answer, rule)
-
-
-@pytest.mark.parametrize(
-    "unit",
-    [
-        "\\boxed{",
-        "\\boxed{}",
-        "{",
-        "}",
-        "9",
-        "#### ",
-        "#### step",
-        "####\t",
-        "answer is ",
-        "answer: ",
-        "answer **",
-        "answer",
-        "1,",
-        "1,234",
-        "9/",
-        "**",
-        "-",
-        "\n",
-        " ",
-        "$",
-        "\\(",
-        "\\",
-        ", so ",
-        ".",
-        "#### .\n",
-        "####        ",
-        " \t",
-        "; as",
-    ],
-)
-def test_extraction_takes_linear_time(unit):
-    """A tenth of a second here in linear time, minutes in quadratic time; the bound lies far from both."""
-    text = "answer is $" + unit * (300_000 // len(unit))
-    start = time.process_time()
-    extract(text)
-    assert time.process_time() - start < 5
 
 
 def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):

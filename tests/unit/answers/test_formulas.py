@@ -1,0 +1,133 @@
+r"""Formulas: what the parser reads and what it refuses, exact and inexact values, and the points that tell formulas apart."""
+
+from fractions import Fraction
+
+import pytest
+
+from prm.answers.algebra import equal_expressions, equal_fractions
+from prm.answers.formulas import call, number, power, product
+from prm.answers.functions import InexactError, UndecidedError, UndefinedError
+from prm.answers.parser import parse
+from prm.answers.points import points
+from prm.answers.values import Evaluator
+
+
+def value(text, **point):
+    return Evaluator().value(parse(text), {name: Fraction(number) for name, number in point.items()})
+
+
+@pytest.mark.parametrize(
+    ("text", "point", "expected"),
+    [
+        ("2x^2+1", {"x": 3}, 19),
+        ("1/2x", {"x": 6}, 3),
+        (r"\frac12x", {"x": 6}, 3),
+        (r"\frac xy", {"x": 6, "y": 4}, Fraction(3, 2)),
+        (r"2\frac{1}{3}", {}, Fraction(7, 3)),
+        (r"3\frac{x}{2}", {"x": 4}, 6),
+        ("-2^2", {}, -4),
+        ("2^3^2", {}, 512),
+        ("10^-2", {}, Fraction(1, 100)),
+        ("x^{-1}", {"x": 4}, Fraction(1, 4)),
+        (r"\sqrt{9/4}", {}, Fraction(3, 2)),
+        (r"\sqrt[3]{-8}", {}, -2),
+        ("|x-|y||", {"x": 2, "y": -5}, 3),
+        (r"\lfloor x \rfloor + \lceil x \rceil", {"x": "5/2"}, 5),
+        (r"\max(x, 3, 2)", {"x": 1}, 3),
+        (r"\gcd(12, n)", {"n": 18}, 6),
+        ("3!", {}, 6),
+        (r"\binom{5}{2}", {}, 10),
+        (r"\sum_{i=1}^{n} i^2", {"n": 4}, 30),
+        (r"\prod_{k=2}^{4} k", {}, 24),
+        (r"0.1\overline{6}", {}, Fraction(1, 6)),
+        (r"x \cdot -2", {"x": 3}, -6),
+        (r"\frac{1}{1+\frac{1}{x}}", {"x": 2}, Fraction(2, 3)),
+    ],
+)
+def test_exact_values(text, point, expected):
+    assert value(text, **point) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2 3", "x2", "x/yz", "y^T", "A^{-1} '", "60'", "1010_2", r"\int x dx", "5 and 6", "apples", "(1, 2)", "3)", "|x", "x+", "",
+     r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", "5!!", r"\sin(x, y)", "1.2.3", r"\cos^{-1}", "(" * 99 + "1" + ")" * 99],
+)  # fmt: skip
+def test_what_has_no_sure_reading_is_no_formula(text):
+    assert parse(text) is None
+
+
+def test_functions_without_parentheses_end_at_the_next_sign():
+    x, y = parse("x"), parse("y")
+    assert parse(r"\cos x \sin y") == product(call("cos", x), call("sin", y))
+    assert parse(r"\ln x \cdot y") == product(call("ln", x), y)
+    assert parse(r"\ln x^2") == call("ln", power(x, number(2)))
+    assert parse(r"\sin 2x") == call("sin", product(number(2), x))
+    assert parse(r"\sin^2 x") == power(call("sin", x), number(2))
+    assert parse(r"\sin^{-1} x") == call("arcsin", x)
+
+
+def test_capital_letters_side_by_side_are_one_name():
+    assert parse("IX") != parse("XI")
+    assert parse("CO_2").args == ("CO_2",)
+    assert parse("xy") == product(parse("x"), parse("y"))
+    assert parse("f(x)") == call("f", parse("x"))
+
+
+def test_values_that_are_no_fractions_need_reals():
+    for text in (r"\sqrt{2}", r"\pi", r"\ln 3", "2^{10000000000}", "5000!"):
+        with pytest.raises(InexactError):
+            value(text)
+    for text in ("1/0", "0^0", r"\ln 0", r"\gcd(1/2, 3)", "(-1)!"):
+        with pytest.raises(UndefinedError):
+            value(text)
+
+
+def test_a_step_that_cannot_be_placed_is_not_decided():
+    with pytest.raises(UndecidedError):
+        equal_expressions(r"\lfloor \frac{(\sqrt{2})^3}{\sqrt{2}} \rfloor", "1")
+    assert equal_expressions(r"\lfloor \sqrt{2} \rfloor", "1")
+    with pytest.raises(UndecidedError):  # 16,000 digits
+        equal_expressions("5000!", "5000!+1")
+
+
+def test_points_hold_integers_kinks_and_what_is_far_out():
+    formula = parse("|x-40|+x/7")
+    values = {point["x"] for point in points(formula, formula, ["x"])}
+    assert {0, 40, -40, 7, Fraction(1, 7), Fraction(40 * 7)} <= values
+    assert max(values) > 10**9
+    assert any(39 < x < 40 for x in values)
+    assert any(40 < x < 41 for x in values)
+    gcd = parse(r"\gcd(m, 10007)")
+    assert all(point["m"].denominator == 1 for point in points(gcd, gcd, ["m"]))
+    assert 10_007 in {point["m"] for point in points(gcd, gcd, ["m"])}
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred", "equal"),
+    [
+        (r"\sqrt{x^2}", "|x|", True),
+        (r"\sqrt{x^2}", "x", False),
+        ("2^{900}x+1", "2^{900}x", False),
+        (r"\sqrt{2+10^{-500}}", r"\sqrt{2}", False),
+        (r"e^{i\pi}", "-1", True),
+        (r"\cos 60^\circ", r"\frac{1}{2}", True),
+        (r"180^\circ", r"\pi", False),
+        (r"\sqrt{2}", "1.414213", True),
+        (r"\sqrt{2}", "1.414214", True),
+        (r"\sqrt{2}", "1.414215", False),
+        (r"\sqrt{2}", "1.4142", False),
+        (r"\sqrt{2}", r"\approx1.41", True),
+        (r"\sqrt{2}", r"\approx1.42", False),
+        (r"\sqrt{2}", r"\approx1.43", False),
+        (r"\frac{1}{3}", r"\approx0.33", True),
+        ("2x+4y=6", "x+2y=3", True),
+        ("x<2", "-x<-2", False),
+        ("f(x)=2x", "f(x)=x+x", True),
+        ("f(x)=2x", "g(x)=2x", False),
+        (r"(-1)^n", r"(-1)^{n+2}", True),
+    ],
+)
+def test_equal_expressions(gold, pred, equal):
+    assert equal_expressions(gold, pred) is equal
+    assert equal_fractions(gold, pred) in (equal, None)
