@@ -1,31 +1,48 @@
 r"""Find the final answer in a text and compare it with the gold one: the only place that decides "correct".
 
     extract(r"... so she has $18 left.\n#### 18")        ->  Extraction(answer="18", rule="hash")
+    states_answer("#### 18")                             ->  True: a trace ends here
     check(gold=r"\frac{1}{2}", pred="0.5")               ->  "correct"
-    check(gold="1/2^{99}", pred="1/2^{98}")              ->  "wrong"
+    check(gold=r"|x-5|", pred="5-x")                     ->  "wrong"
 
-The checks go from cheap and certain to expensive. First the texts are compared after harmless rewriting
-(`prm.answers.text`), then numbers as exact fractions (`prm.answers.numbers`), then the kinds of the answers (number or
-expression, set, tuple or interval, union, equation, inequality, words), where different kinds are wrong
-(`prm.answers.forms`). Only two expressions or two relations that are written differently reach the algebra of
-`prm.answers.algebra`, which runs in killable processes; a list of numbers starts none. `tests/golden/answer_pairs.jsonl`
-shows, pair by pair, what counts as equal; `data/audit_answers.py` lists where other checkers disagree.
+A false "correct" teaches a verifier to like wrong traces, so whatever cannot be known is not `correct`: text with two
+readings equals only itself, and a sentence with two candidates for its answer equals neither.
+
+    extraction   where a text states its answer (`boxes`, `claims`, `last_value`)
+    text         harmless rewriting, with dollar signs in `money`
+    comparison   what decides: numbers and times exactly (`numbers`, `units`), names and chains of equal sides (`names`),
+                 then kinds part by part (`forms`, `matrices`); different kinds are wrong
+    algebra      two expressions or relations: `notation` and `parser` make `formulas`, which have `values` at `points`
+    workers      killable processes for what has no exact values
+
+Only the last step, roots and the like, starts a process; polynomials and lists of numbers do not. math-verify decides
+nothing. `tests/golden/answer_pairs.jsonl` and `answer_texts.jsonl` show, row by row, what counts as equal, and
+`data/audit_answers.py` lists where other checkers disagree.
 
 Decisions that a reader may want to know:
 
 - A percent sign is ambiguous (is "50%" the answer 50 or 0.5?), so it is read either way if only one side has it.
-- A unit counts only if both sides have one ("5 cm" equals "5", but not "5 m"); "5 million" is a number; $ is dropped.
+- A unit counts only if both sides have one ("5 cm" equals "5", but not "5 m"). A currency is a unit: $50 is 50, but not
+  50 cents, 50 degrees or 50 euros. $0.50 is 50 cents; no other units are converted.
+- "5 million" and "3 dozen" are numbers; "5 ninths", "5 below zero" and "2.5M" are not 5 and 2.5.
 - "2:30 pm" equals both "2:30" and "14:30", but "1:30" is not "13:30". The ratio 3:4 equals 3/4 and 6:8.
-- "1,234" is one number; "1, 234" and "(1,234)" are two. A bare list is a set: "2, 3" equals "3 and 2" and "\{2,3\}".
+- "1,234" is one number; "1, 234", "(1,234)" and "$1$,$234$" are two. A bare list is a set: "2, 3" equals "3 and 2" and
+  "\{2,3\}", and "\{2,3,3\}", but not "2, 3, 3".
 - `a < x < b` and `x \in (a, b)` equal the interval (a, b), whichever side is gold; "(1, 2)" is not "[1, 2]".
-- "x = 2 or y = 3" is not "2, 3"; "1/2 x" is half of x; "2xyz" is a product, "2 apples" has a unit.
-- Notation that the parser is known to misread (y', x^T, \pmod 5, "2 3") is compared as text only.
-- "x = 5" and "5 = x" equal "5". Two equations are equal if one is a multiple of the other; equal solutions do not suffice.
-- Two rationals are compared exactly (0.333333 is not 1/3), a decimal and an irrational number to a relative 1e-6.
+- "x = 5", "f(2) = 5", "|AB| = 5" and "5 = x" equal "5"; "y = 5" is not "x = 5", and "x+y = 5" is an equation.
+- "5/2 = 2.5" and "x = 5+6 = 11" equal their value if all sides agree; "5+6 = 12" equals nothing.
+- "x = 1, y = 2" equals (1, 2) in the order of the letters. "x = 2 or y = 3" is not "2, 3".
+- Two equations are equal if one is a multiple of the other; equal solutions do not suffice.
+- "1/2 x" is half of x; "x/2y", "2 3", y^T and the like have no sure reading. "2xyz" is a product, "2 apples" has a unit;
+  IX, AB and H_2O are names, whose letters do not commute. "f(x)" is a function of x. "\log" has an unknown base.
+- Two fractions are compared exactly (0.333333 is not 1/3). A decimal of six digits or more equals the irrational number
+  that it is rounded or cut from.
+- Functions are compared at integers, kinks and far out, too; a root or logarithm of a negative number is complex, so
+  \ln(x^2) is not 2\ln x.
 - An answer longer than `MAX_CHARS` or nested deeper than `MAX_DEPTH` is an `error`, unless both texts are identical.
 
-Left out: units are not converted ("1 m" is not "100 cm", 60 degrees is not pi/3), numbers are not read from words
-("five"), sets are not simplified ("[1,2] or [2,3]" is not "[1,3]"), and there is no partial credit.
+Left out: numbers are not read from words ("five"), sets are not simplified ("[1,2] or [2,3]" is not "[1,3]"), integrals,
+limits and products of matrices are not computed, and there is no partial credit.
 """
 
 from __future__ import annotations

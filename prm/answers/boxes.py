@@ -23,8 +23,8 @@ class Box(NamedTuple):
 
 _TOKENS = re.compile(r"\\f?boxed\s*\{|\\fbox\s*\{|\\boxed\s+([^\s{}$\\]+)|\\.|[{}]", re.DOTALL)
 _BLANK = re.compile(
-    r"(?:\\[hv]?phantom\s*\{[^{}]*\}|\\(?:quad|qquad|square|ldots|dots|cdots|_|[ ,;:!~])|\\(?:text|mbox)\{[\s?_.]*\}|[\s?_.~]"
-    r"|\\text\{(?:your |final )*answer\}|(?:your |final )*answer)*",
+    r"(?:\\[hv]?phantom\s*\{[^{}]*\}|\\(?:quad|qquad|square|ldots|dots|cdots|_|[ ,;:!~])|\\(?:text|mbox)\{[\s?_.]*\}"
+    r"|[\s?_.~]|\\text\{(?:your |final )*answer\}|(?:your |final )*answer)*",
     re.IGNORECASE,
 )
 """Not an answer: nothing, a blank to be filled in, or the placeholder of a prompt."""

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from prm.answers.forms import Form, as_intervals, form, is_relation
 from prm.answers.names import Statement, assigned, read
 from prm.answers.numbers import clock, equal_clocks, equal_quantities, quantity
-from prm.answers.text import split
+from prm.answers.text import normalize, split
 from prm.answers.units import equal_units, without_unit
 
 Leaf = Callable[[str, str], bool | None]
@@ -110,13 +110,13 @@ def _values(text: str, statement: Statement | None, other: str) -> list[str]:
         return [text]
     beside_relation = is_relation(other) and read(other) is None and len(split(other)) == 1
     if statement.sign == "in" and beside_relation:
-        return [*statement.values] if as_intervals(other, statement.name) != other else [text]
+        return [normalize(statement.values[0])] if as_intervals(other, statement.name) != other else [text]
     beside = read(other)
     is_equation = beside_relation or (beside is not None and not beside.name)
     if statement.name and is_equation:
         return [text]
     # Two exact values are not compared by what they are rounded to.
-    return [statement.values[-1], *(() if beside is not None and beside.rounded else statement.rounded)]
+    return [normalize(statement.values[-1]), *(() if beside is not None and beside.rounded else statement.rounded)]
 
 
 def _compare_forms(gold: str, pred: str, leaf: Leaf) -> bool | None:
@@ -127,7 +127,7 @@ def _compare_forms(gold: str, pred: str, leaf: Leaf) -> bool | None:
         a, b = form(as_intervals(gold)), form(as_intervals(pred))
         a, b = _as_tuple(a, b), _as_tuple(b, a)
     for one, other, text in ((a, b, pred), (b, a, gold)):
-        if one.kind == "set" and len(one.parts) == 1 and other.kind != "set":
+        if one.kind == "set" and len(one.parts) == 1 and other.kind != "set" and re.search(r"\d", text):
             return compare(one.parts[0], text, leaf) if one is a else compare(text, one.parts[0], leaf)
         if one.kind == "ratio" and len(one.parts) == 1 and other.kind == "scalar":
             return compare(one.ratio, text, leaf)
@@ -170,7 +170,8 @@ def _match(gold: tuple[str, ...], pred: tuple[str, ...], leaf: Leaf) -> bool | N
     """Pair up the members of two sets, each used once. Greedy pairing suffices, since equality is nearly transitive."""
     left, unsure = list(pred), False
     for member in gold:
-        verdicts = [compare(member, other, leaf) for other in left]
+        # A set within a set is no number: \{1, \{2\}\} is not \{1, 2\}.
+        verdicts = [_is_set(member) == _is_set(other) and compare(member, other, leaf) for other in left]
         if True in verdicts:
             del left[verdicts.index(True)]
         elif None in verdicts:
@@ -178,6 +179,10 @@ def _match(gold: tuple[str, ...], pred: tuple[str, ...], leaf: Leaf) -> bool | N
         else:
             return False
     return None if unsure else True
+
+
+def _is_set(text: str) -> bool:
+    return text.startswith(r"\{")
 
 
 def _num_variables(one: Form) -> int:

@@ -69,7 +69,7 @@ _RUN_ON = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 """Where a model that runs on begins another problem."""
-_CLOSING = re.compile(r"[\s.*$\\)\]!}]*(?:I hope (?:it|this) is correct\.?)?[\s*]*", re.IGNORECASE)
+_CLOSING = re.compile(r"[\s.*$\\)\]!}]*+(?:I hope (?:it|this) is correct\.?)?[\s*]*+", re.IGNORECASE)
 """What may come after the answer in the step that ends a trace."""
 _HEADING = re.compile(
     r"(?:step|part|case|solution|conclusion|check|verif\w*|answer|final answer)\b|\d+[.)]\s", re.IGNORECASE

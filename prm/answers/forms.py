@@ -58,6 +58,8 @@ def form(text: str) -> Form:
     # Signs that join whole answers come before brackets: "(0, 1) \cup (2, 3)" and "(1, 2), (3, 4)" begin and end with one.
     if len(unions := split(text, r"\\cup(?![a-zA-Z])")) > 1:
         return Form("union", tuple(unions))
+    if len(groups := split(text, ";")) > 1 and any(len(split(group)) > 1 for group in groups):
+        return Form("set", tuple(groups))  # "1, 2; 3, 4" is two lists
     if len(members := split(text, LIST_SEPARATOR)) > 1 and all(members):
         return Form("set", _signed(*members), is_conjunction=re.search(r"\bor\b", text) is None)
     if len(values := _signed(text)) > 1:

@@ -41,7 +41,10 @@ _CALL = (
 )
 _LENGTH = rf"\|(?:{_SYMBOL}|{_SEGMENT})\||\\\|(?:{_SYMBOL}|{_SEGMENT})\\\|"
 _PART = rf"(?:{_SEGMENT}|{_LENGTH}|{_CALL}|[a-zA-Z]_(?:\{{[^{{}}]*\}}|\w))"
-_QUOTIENT = rf"\\frac\{{{_PART}\}}\{{{_PART}\}}|{_PART}/{_PART}|(?:{_PART}|{_SYMBOL})(?::(?:{_PART}|{_SYMBOL}))+"
+_QUOTIENT = (
+    rf"\\frac\{{{_PART}\}}\{{{_PART}\}}|\\frac\{{d\w*\}}\{{d\w+\}}|{_PART}/{_PART}"
+    rf"|(?:{_PART}|{_SYMBOL})(?::(?:{_PART}|{_SYMBOL}))+"
+)
 _TUPLE = r"\([a-zA-Z](?:, [a-zA-Z])+\)"
 _NAME = re.compile(rf"{_SYMBOL}|{_SEGMENT}|{_WORDS}|{_CALL}|{_LENGTH}|{_QUOTIENT}|{_TUPLE}")
 _INEQUALITY = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|[<>]")
@@ -65,7 +68,7 @@ def read(text: str) -> Statement | None:
         return None
     if is_name(sides[0]) and len(sides) + len(rounded) > 1:
         values = (*sides[1:], *rounded[:1]) if len(sides) == 1 else tuple(sides[1:])
-        name = sides[0].lower() if re.fullmatch("[a-zA-Z]{3}[a-zA-Z ]*", sides[0]) else sides[0]
+        name = sides[0].lower() if re.fullmatch("[a-zA-Z][a-z]{2}[a-zA-Z ]*", sides[0]) else sides[0]
         return Statement(name, values, tuple(rounded if len(sides) > 1 else rounded[1:]), "=")
     if len(sides) == 2 and is_name(sides[1]) and re.fullmatch(r"-?[\d.]+|-?\\frac\{\d+\}\{\d+\}", sides[0]):
         return Statement(sides[1], (sides[0],), tuple(rounded), "=")  # 5 = x

@@ -41,6 +41,7 @@ _PROSE = frozenset(
     _WORDS.findall("and or not the is are for all if mod to of in no per with from by then any on at an")
 )
 """Words that no formula contains; other short runs of letters are products."""
+_DIFFERENTIALS = frozenset({"dx", "dy", "dz", "dt", "du", "dr"})
 _ROMAN = frozenset({"iv", "vi", "ix", "xi"})
 
 _TOKEN = re.compile(
@@ -80,7 +81,7 @@ def _letters(run: str) -> list[Token]:
     if run in _GREEK or run in CONSTANTS:
         return [Token("symbol", run)]
     plain = re.sub(r"_(?:\{[^}]*\}|\w)", "", run)
-    if plain.lower() in _PROSE or re.search(r"[a-z]{5}", plain):
+    if plain.lower() in _PROSE or plain in _DIFFERENTIALS or re.search(r"[a-z]{5}", plain):
         raise NotFormulaError(f"{run!r} is a word")
     names = [
         letter + (f"_{braced or single}" if braced or single else "") for letter, braced, single in _LETTER.findall(run)

@@ -18,6 +18,8 @@ from prm.answers.values import Point
 NUM_DRAWS = 150
 """Points for formulas with kinks and several letters."""
 _STEP = Fraction(1, 1009)
+_DENOMINATORS = (997, 1009, 1013, 1019)
+"""Primes, several of them, so that no period fits them all."""
 _STEPS = frozenset({"floor", "ceil"})
 _ON_INTEGERS = frozenset({"gcd", "lcm", "binom", "factorial"})
 _KINKS = frozenset({"floor", "ceil", "abs", "max", "min", "sgn", "cbrt", *_ON_INTEGERS})
@@ -37,7 +39,7 @@ def points(a: Formula, b: Formula, letters: list[str]) -> Iterator[Point]:
     def generic(symbol: str) -> Fraction:
         if symbol in integers:
             return Fraction(rng.randint(2, 30))
-        return Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), 1009)
+        return Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), rng.choice(_DENOMINATORS))
 
     # Random fractions first. Then all values of the pool in turn, or for several letters random draws of them.
     for _ in range(10):

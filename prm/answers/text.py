@@ -1,7 +1,8 @@
 r"""Rewrites an answer into a normal form without changing what it means (see `prm.answers`).
 
     $\dfrac 12$.          ->  \frac{1}{2}
-    \$1,234.50            ->  1234.5
+    \$1,234.50            ->  1234.5 dollars
+    $12$, $345$           ->  12, 345
     5\,\text{cm}          ->  5 cm
     \left( 1 ,2\right]    ->  (1, 2]
 
@@ -45,7 +46,7 @@ def _as_list(match: re.Match[str]) -> str:
     """The equations of a system, which stand in rows; other tables unchanged."""
     rows = [row.replace("&", "").strip() for row in match[1].split(r"\\")]
     rows = [row for row in rows if row]
-    return ", ".join(rows) if all("=" in row for row in rows) else match[0]
+    return ", ".join(rows) if all(re.search(r"(?<![<>!])=", row) and "," not in row for row in rows) else match[0]
 
 
 _BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
@@ -108,8 +109,8 @@ INTEGER = re.compile(r"-?\d+")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _AFTER_THOUSANDS = [
     (re.compile(r"\s+"), " "),
-    (re.compile(r" ?([-+*/^_<>(){\[\]|:]|(?<!! )=) ?"), r"\1"),  # "5! = 120" is not "5 != 120"
-    (re.compile(r" ?\} ?(?![a-zA-Z]{2})"), "}"),  # a blank stays before a unit
+    (re.compile(r" ?([-+*/^_<>({\[|:]|(?<!! )=) ?"), r"\1"),  # "5! = 120" is not "5 != 120"
+    (re.compile(r" ?([)\]}]) ?(?![a-zA-Z]{2})"), r"\1"),  # a blank stays before a unit
     (re.compile(r" ?([,;]) ?"), r"\1 "),
     (re.compile(r" (?=\\)|(?<=\d) (?=[a-zA-Z](?![a-zA-Z]))"), ""),
     (re.compile(r"(\\[a-zA-Z]+) (?![a-zA-Z])"), r"\1"),
@@ -119,12 +120,12 @@ _AFTER_THOUSANDS = [
 
 
 def normalize(answer: str) -> str:
-    r"""Rewrite without changing the meaning: math delimiters, money signs, \text, \left, \dfrac, spaces, thousands
+    r"""Rewrite without changing the meaning: math delimiters, money, \text, \left, \dfrac, spaces, thousands
     separators, a final period, a leading plus, zeros after the decimal point, parentheses around the whole. Percent
-    signs and units stay. Applying it again changes nothing.
+    signs and units stay, and a currency becomes a unit. Applying it again changes nothing.
 
     >>> normalize(r"$\dfrac 12$."), normalize(r"\$1,234.50"), normalize("+18.0"), normalize(r"5\text{ cm}")
-    ('\\frac{1}{2}', '1234.5', '18', '5 cm')
+    ('\\frac{1}{2}', '1234.5 dollars', '18', '5 cm')
     """
     if INTEGER.fullmatch(answer):  # most answers, which need none of the rules
         return answer

@@ -100,6 +100,10 @@ def unit_name(text: str, attached: bool = False) -> str | None:
 
 def without_unit(text: str) -> tuple[str, str]:
     r"""An expression without the well-known unit after it, and that unit or "": `5\sqrt{2} cm`, `9\pi square units`."""
+    if (degrees := re.fullmatch(r"(.+?)\^\{?\\circ\}?", text)) and not re.search(
+        r"\\(?:sin|cos|tan|cot|sec|csc|circ|pi)", degrees[1]
+    ):
+        return degrees[1], "degree"
     match = _AFTER_EXPRESSION.fullmatch(text)
     if match and (name := unit_name(match["unit"])):
         known = {*_SHORT_UNITS, "unit", "degree", "percent", "/", "dollar", "cent", "euro", "sterling", "pound", "yen"}

@@ -61,7 +61,8 @@ def steps(rng: random.Random) -> Family:
     misses = [
         rf"\lceil \frac{{n}}{{{b}}} \rceil + {c - 1}", rf"\lceil \frac{{n}}{{{b}}} \rceil + {c}",
         rf"\lfloor \frac{{n}}{{{b}}} \rfloor + {c + 1}", rf"\lfloor \frac{{n}}{{{b + 1}}} \rfloor + {c}",
-        rf"\frac{{n}}{{{b}}} + {c}", rf"\lfloor \frac{{m}}{{{b}}} \rfloor + {c}", rf"\lfloor \frac{{n+1}}{{{b}}} \rfloor + {c}",
+        rf"\frac{{n}}{{{b}}} + {c}", rf"\lfloor \frac{{m}}{{{b}}} \rfloor + {c}",
+        rf"\lfloor \frac{{n+1}}{{{b}}} \rfloor + {c}",
     ]  # fmt: skip
     return gold, rf"\lceil \frac{{n-{b - 1}}}{{{b}}} \rceil + {c}", misses
 
@@ -225,8 +226,9 @@ def money(rng: random.Random) -> Family:
 def units(rng: random.Random) -> Family:
     a = rng.randint(2, 99)
     unit, name, others = rng.choice(
-        [("cm", "centimeters", ["m", "mm", "cm^2"]), ("km/h", "kilometers per hour", ["km", "m/s"]), ("hours", "hrs", ["minutes", "days"]),
-         ("kg", "kilograms", ["g", "mg"]), ("apples", "apple", ["pears", "dozen apples"]), ("liters", "L", ["milliliters", "gallons"])]
+        [("cm", "centimeters", ["m", "mm", "cm^2"]), ("km/h", "kilometers per hour", ["km", "m/s"]),
+         ("hours", "hrs", ["minutes", "days"]), ("kg", "kilograms", ["g", "mg"]),
+         ("apples", "apple", ["pears", "dozen apples"]), ("liters", "L", ["milliliters", "gallons"])]
     )  # fmt: skip
     misses = [f"{a} {other}" for other in others]
     return (
