@@ -21,13 +21,16 @@ from typing import Any, NamedTuple
 
 from prm.answers.comparison import compare
 from prm.answers.forms import RELATION, is_relation
-from prm.answers.formulas import Formula, calls, negative, symbols
+from prm.answers.formulas import Formula, calls, negative, ordered, symbols
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import parse
 from prm.answers.points import points
 from prm.answers.values import MAX_PRECISION, Evaluator, Point
 
 _FIRST_BITS = 256
+MAX_EXACT_STEPS = 50_000
+"""Of one comparison by fractions, a third of a second; more are left to a worker."""
+_MANY = 20
 _ENOUGH = 3
 """Points at which both formulas have a value, for a verdict on formulas with letters."""
 _DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
@@ -59,6 +62,8 @@ def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
     for text, decimal, other in ((gold, a, b), (pred, b, a)):
         if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not symbols(other) - {"°"}:
             return _rounds_to(other, decimal, written, exact, _MIN_DIGITS)
+    if ordered(a) == ordered(b):
+        return True
     samples = _samples(a, b, exact, stop=True)
     return samples if samples is None else bool(samples) and all(_close(*sample) for sample in samples)
 
@@ -159,9 +164,10 @@ def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_S
     letters = sorted(symbols(a) | symbols(b))
     if calls(a, _TRIGONOMETRIC) or calls(b, _TRIGONOMETRIC):
         letters = [letter for letter in letters if letter != "°"]  # degrees as radians
-    found, undecided = [], None
-    evaluator = Evaluator()
+    found: list[_Sample] = []
+    undecided, steps = None, 0
     for point in points(a, b, letters):
+        evaluator = Evaluator()
         try:
             sample = _sample(a, b, point, evaluator, exact)
             if stop and not _close(*sample):
@@ -173,11 +179,13 @@ def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_S
             continue
         except UndecidedError as error:
             undecided = error
-    if len(found) >= (_ENOUGH if letters else 1):
-        return found
-    if undecided is not None:
+        steps += evaluator.steps
+        if exact and steps > MAX_EXACT_STEPS:
+            return None
+    # Some points may be out of reach, as n! is far out, but not many.
+    if undecided is not None and len(found) < _MANY:
         raise undecided
-    return []
+    return found if len(found) >= (_ENOUGH if letters else 1) else []
 
 
 def _sample(a: Formula, b: Formula, point: Point, evaluator: Evaluator, exact: bool) -> _Sample:

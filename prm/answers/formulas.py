@@ -47,6 +47,16 @@ def call(name: str, *args: Formula) -> Formula:
     return Formula("call", (name, *args))
 
 
+def ordered(formula: Formula) -> Formula:
+    """The formula with its terms and factors in a fixed order, so that 1+x and x+1 are the same."""
+    args = tuple(ordered(arg) if isinstance(arg, Formula) else arg for arg in formula.args)
+    if formula.op in ("sum", "product"):
+        args = tuple(sorted(args, key=repr))
+    elif formula.op == "call" and formula.args[0] in ("gcd", "lcm", "max", "min"):
+        args = (args[0], *sorted(args[1:], key=repr))
+    return Formula(formula.op, args)
+
+
 def is_integer(formula: Formula) -> bool:
     return formula.op == "number" and formula.args[0].denominator == 1
 

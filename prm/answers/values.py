@@ -16,6 +16,7 @@ constant.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from fractions import Fraction
@@ -43,8 +44,19 @@ MAX_STEPS = 20_000
 Point = Mapping[str, Fraction]
 
 
+@functools.cache
+def _mpmath() -> Any:
+    """Numbers of our own precision, whatever others do with mpmath."""
+    from mpmath.ctx_mp import MPContext
+
+    return MPContext()
+
+
 class Evaluator:
-    """Computes values, exact (`bits` None) or to `bits` bits, and notes the range of the numbers that it met."""
+    """Computes values, exact (`bits` None) or to `bits` bits, and notes the range of the numbers that it met.
+
+    Of several with `bits`, only the newest may be used: they share one precision.
+    """
 
     def __init__(self, bits: int | None = None) -> None:
         self.steps = 0
@@ -52,9 +64,7 @@ class Evaluator:
         """Binary logarithms of the smallest and the largest number so far."""
         self._mp: Any = None
         if bits is not None:
-            from mpmath.ctx_mp import MPContext
-
-            self._mp = MPContext()
+            self._mp = _mpmath()
             self._mp.prec = bits
 
     @property
@@ -154,15 +164,14 @@ class Evaluator:
             raise UndefinedError("a sum that ends before it begins")
         if stop - start > MAX_STEPS:
             raise UndecidedError("too many terms")
-        terms = tuple(self.value(term, {**point, index: Fraction(i)}) for i in range(start, stop + 1))
-        if kind == "sum":
-            exact = sum((t for t in terms if isinstance(t, Fraction)), Fraction(0))
-            inexact = [t for t in terms if not isinstance(t, Fraction)]
-            return self.real(exact) + self.mp.fsum(inexact) if inexact else exact
-        total: Any = Fraction(1)
-        for factor in terms:
-            both = isinstance(total, Fraction) and isinstance(factor, Fraction)
-            total = total * factor if both else self.real(total) * self.real(factor)
+        total: Any = Fraction(0 if kind == "sum" else 1)
+        for i in range(start, stop + 1):
+            value = self.value(term, {**point, index: Fraction(i)})
+            if not (isinstance(total, Fraction) and isinstance(value, Fraction)):
+                total, value = self.real(total), self.real(value)
+            total = total + value if kind == "sum" else total * value
+            if isinstance(total, Fraction) and total.denominator.bit_length() > MAX_BITS:
+                total = self.real(total)
         return total
 
     def _call(self, args: tuple[Any, ...], point: Point) -> Any:

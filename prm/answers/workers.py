@@ -1,4 +1,4 @@
-r"""Killable worker processes for computer algebra (`prm.answers.algebra`), the last layer of `prm.answers`.
+r"""Killable worker processes for what has no exact values (`prm.answers.algebra`), the last layer of `prm.answers`.
 
     POOL.ask(r"\sqrt{8}", r"2\sqrt{2}", deadline=5.0)   ->  "correct"
     POOL.ask("1", r"9^{9^{9^9}}+1", deadline=5.0)        ->  "wrong", "timeout" or "error", never a hang
@@ -6,12 +6,12 @@ r"""Killable worker processes for computer algebra (`prm.answers.algebra`), the 
 Computer algebra on text that a model wrote may take forever or use up the memory, and math-verify's own timeouts are
 signals, which work in the main thread only. So algebra runs in processes that the parent kills at the deadline. They
 are started as `python -c` and not with `multiprocessing`, which would import the caller's `__main__` again and so start
-a script without a `__main__` guard a second time. Importing sympy takes a second, so a worker does it once and forks a
+a script without a `__main__` guard a second time. Importing takes time, so a worker does it once and forks a
 child that computes; a child that is killed or dies is replaced in milliseconds. Neither imports torch. Requests are
 answered one at a time over a pipe.
 
     this process  --pipe-->  child   computes; killed at the deadline
-                             worker  has imported sympy; forks the next child
+                             worker  has imported mpmath; forks the next child
 
 Left out: Windows (file descriptors are passed to the child), and a memory limit outside Linux.
 """
@@ -53,7 +53,7 @@ class Worker:
             pass_fds=[theirs.fileno(), their_life],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONHASHSEED": "0"},  # sympy orders terms by hash: the same verdict in every run
+            env={**os.environ, "PYTHONHASHSEED": "0"},  # math-verify depends on it: the same verdict in every run
         )
         theirs.close()
         os.close(their_life)
@@ -62,7 +62,7 @@ class Worker:
             self.kill()
             raise RuntimeError(
                 f"the answer worker did not start (exit code {self._process.returncode}); "
-                f"`{sys.executable} -c 'import math_verify'` shows why"
+                f"`{sys.executable} -c 'import mpmath'` shows why"
             )
 
     @property

@@ -33,7 +33,7 @@ def test_steps_graded_by_hand(row):
 def test_a_trace_goes_on_after_what_only_looks_like_its_end():
     """Cut at the first step that states an answer, each text still has the answer of the whole."""
     texts = {
-        "12": "#### Step 1: Add 3 and 5\n3 + 5 = 8\n#### Step 2: Add 4\n8 + 4 = 12\n#### 12\n\nQuestion: 1 + 1?\n#### 2",
+        "12": "#### Step 1: Add 3 and 5\n3 + 5 = 8\n#### Step 2: Add 4\n#### 12\n\nQuestion: 1 + 1?\n#### 2",
         "4": "The blank: 3 + \\boxed{\\phantom{0}} = 7.\nIt is \\boxed{\\ } then.\n7 - 3 = 4.\n\\boxed{4}",
         "97": "The value is 96.6.\nIn such tasks the answer is rounded to a whole number.\nThe answer is 97.",
         "13": "We know the answer is 11, so 24 - X = 11.\nX = 13.\nThe answer is 13.\nThe answer is 14.",
