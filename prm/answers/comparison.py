@@ -26,6 +26,7 @@ None = cannot tell."""
 
 _LAST_LETTER = re.compile(r"(?<=\d)([a-zA-Z])(?=$|\^\{?[23]\}?$)")
 _CHOICE_WITH_TEXT = re.compile(r"\(?([A-Z])(?:\)|\.(?=[ \\]))(?!\s*[-+*/^_=!]).*\w.*", re.DOTALL)
+_PROSE = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z][a-z]{3,}")
 _WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[-+*/=<>^%()\[\]{}$€£|!]")
 """Words, numbers and the signs that change what they mean. A hyphen may be a minus, so it counts."""
 
@@ -135,8 +136,8 @@ def _compare_forms(gold: str, pred: str, leaf: Leaf) -> bool | None:
     # From here on kinds must agree. Parts are compared in turn or, where order does not count, paired up.
     if a.kind != b.kind or a.brackets != b.brackets or len(a.parts) != len(b.parts):
         return False
-    if a.kind == "words":
-        return _words(gold) == _words(pred)
+    if a.kind == "words" or (a.kind == "relation" and all(_PROSE.search(text) for text in (gold, pred))):
+        return _words(gold) == _words(pred)  # "debit > credit" is no formula
     if a.kind in ("sequence", "matrix", "ratio"):
         return _all([compare(x, y, leaf) for x, y in zip(a.parts, b.parts, strict=True)])
     if a.kind == "set" and (_num_variables(a) > 1) != (_num_variables(b) > 1):

@@ -39,6 +39,7 @@ _WORDS_MACRO = _MACROS + r"\s*\{([^{}]*)\}"
 _WRAPPED = re.compile(rf"(?P<macro>(?:\\boxed|\\fbox|{_MACROS})\s*)?\{{(?P<braces>.*)\}}|\((?P<parens>.*)\)", re.DOTALL)
 _CHOICE = re.compile(r"(?:option|choice)[ (]*([A-Za-z])\)?|([A-Za-z])\)", re.IGNORECASE)
 _LEAD = re.compile(r"^(?:=|\\approx|(?:about|approximately|roughly|around|exactly)\b) ?")
+_SYSTEM = r"\{(?:cases|aligned|array)\}"
 _SPACED_THOUSANDS = re.compile(r"-?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 
 
@@ -49,63 +50,65 @@ def _as_list(match: re.Match[str]) -> str:
     return ", ".join(rows) if all(re.search(r"(?<![<>!])=", row) and "," not in row for row in rows) else match[0]
 
 
-_BEFORE_THOUSANDS: list[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
-    (re.compile(r"\s+"), " "),  # comes first: on long runs of blanks, \s* in the rules below takes quadratic time
+_BEFORE_THOUSANDS: list[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]] = [
+    # (what a text must contain for the rule to apply, the rule)
+    ("", re.compile(r"\s+"), " "),  # comes first: on long runs of blanks, \s* in the rules below takes quadratic time
     # Unicode signs, money signs and delimiters of math
-    (re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
-    (re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
-    (re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
-    (re.compile(r"\{:\}"), ":"),
-    (re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
-    (re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
+    ("", re.compile(r"[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+"), lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}"),
+    ("", re.compile(r"[₀-₉]+"), lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}"),
+    ("", re.compile(r"[¼-¾⅐-⅞]"), lambda m: " " + unicodedata.normalize("NFKC", m[0]).replace("\u2044", "/")),
+    ("{:}", re.compile(r"\{:\}"), ":"),
+    (".", re.compile(r"(?<=[a-zA-Z]{2})\.(?= )"), ""),  # 34 sq. units
+    ("\\", re.compile(r"\^\s*\{?\s*\\(?:text|mathrm)\s*\{\s*o\s*\}\s*\}?"), r"^\\circ "),
     # dots, spacing, sizes of brackets
-    (re.compile(r",\\! ?(?=\d{3}(?!\d))"), ","),
-    (re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
-    (re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))"), ""),
-    (re.compile(r"\{,\}(?=\d)"), ","),
-    (re.compile(r"(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
-    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
+    ("\\", re.compile(r",\\! ?(?=\d{3}(?!\d))"), ","),
+    ("", re.compile(r"(\.\d+)\s*(?:\.\.\.+|\\[lc]?dots(?![a-zA-Z]))"), r"\1\\dots "),
+    ("\\", re.compile(r"\\!|(?<=\d)\\,(?=\d{3}(?!\d))"), ""),
+    ("{,}", re.compile(r"\{,\}(?=\d)"), ","),
+    ("", re.compile(r"(?<!\\)\\[,;:> ]|~|\\(?:quad|qquad|displaystyle)(?![a-zA-Z])"), " "),
+    ("\\", re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-zA-Z])"), ""),
     # fractions and roots
-    (re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))"),
+    ("\\", re.compile(r"\{([^{}]*)\\over(?![a-z])([^{}]*)\}"), r"\\frac{\1}{\2}"),
+    ("\\", re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    ("\\", re.compile(r"\\frac\s*(?:\{([^{}]*)\}|(\d))\s*(?:\{([^{}]*)\}|(\d))"),
      lambda m: rf"\frac{{{m[1] or m[2] or ''}}}{{{m[3] or m[4] or ''}}}"),
-    (re.compile(r"(?:√|\\sqrt|(?<![\\a-zA-Z])sqrt)\s*\(([^()]*)\)|√\s*(\d+|\w)|\\sqrt\s*(\w)"),
+    ("", re.compile(r"(?:√|\\sqrt|(?<![\\a-zA-Z])sqrt)\s*\(([^()]*)\)|√\s*(\d+|\w)|\\sqrt\s*(\w)"),
      lambda m: rf"\sqrt{{{m[1] or m[2] or m[3] or ''}}}"),
-    (re.compile(r"^ ?(?:negative|minus) (?=\d)", re.IGNORECASE), "-"),
-    (re.compile(r"\\math(?:rm|bf)\s*\{([ie])\}"), r"\1 "),
+    ("", re.compile(r"^ ?(?:negative|minus) (?=\d)", re.IGNORECASE), "-"),
+    ("\\", re.compile(r"\\math(?:rm|bf)\s*\{([ie])\}"), r"\1 "),
     # words and relations; a unit of one letter keeps its \text, because 5m is a product and 5\text{m} is not
-    (re.compile(rf"(?<=[\d}}])\s*{_WORDS_MACRO}"),
+    ("\\", re.compile(rf"(?<=[\d}}])\s*{_WORDS_MACRO}"),
      lambda m: rf"\text{{{m[1].strip()}}}" if len(m[1].strip()) == 1 else f" {m[1]} "),
-    (re.compile(rf"(?<![\d}}]){_WORDS_MACRO}"), r" \1 "),
-    (re.compile(r"\\(lt|gt)(?![a-zA-Z])"), lambda m: {"lt": "<", "gt": ">"}[m[1]]),
-    (re.compile(r"\\le(?:q|qslant)(?![a-zA-Z])|<="), r"\\le "),
-    (re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
-    (re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
-    (re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\(?:measured)?angle(?![a-zA-Z])"), ""),
+    ("\\", re.compile(rf"(?<![\d}}]){_WORDS_MACRO}"), r" \1 "),
+    ("\\", re.compile(r"\\(lt|gt)(?![a-zA-Z])"), lambda m: {"lt": "<", "gt": ">"}[m[1]]),
+    ("", re.compile(r"\\le(?:q|qslant)(?![a-zA-Z])|<="), r"\\le "),
+    ("", re.compile(r"\\ge(?:q|qslant)(?![a-zA-Z])|>="), r"\\ge "),
+    ("", re.compile(r"\\neq(?![a-zA-Z])|!="), r"\\ne "),
+    ("\\", re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|.)|\\(?:measured)?angle(?![a-zA-Z])"), ""),
     # systems as lists; matrices, of which the first rule drops extra space between rows
-    (re.compile(r"(?:\\\{|\{)?\s*\\begin\{(?:cases|aligned|array)\}(?:\{[lcr]+\})?([^&]*?|(?:[^&]|&=)*?)\\end\{(?:cases|aligned|array)\}"
-                r"(?:\s*\.)?"), _as_list),
-    (re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),
-    (re.compile(r"\\begin\{bmatrix\}|[(\[]\s*\\begin\{(?:array\}\s*\{[lcr|\s]*\}|matrix\})"), r"\\begin{pmatrix}"),
-    (re.compile(r"\\end\{bmatrix\}|\\end\{(?:array|matrix)\}\s*[)\]]"), r"\\end{pmatrix}"),
+    ("\\", re.compile(rf"(?:\\?\{{)?\s*\\begin{_SYSTEM}(?:\{{[lcr]+\}})?((?:[^&]|&=)*?)\\end{_SYSTEM}(?:\s*\.)?"),
+     _as_list),
+    ("\\", re.compile(r"\\\\\[[^\]]*\]"), r"\\\\"),
+    ("\\", re.compile(r"\\begin\{bmatrix\}|[(\[]\s*\\begin\{(?:array\}\s*\{[lcr|\s]*\}|matrix\})"), r"\\begin{pmatrix}"),
+    ("\\", re.compile(r"\\end\{bmatrix\}|\\end\{(?:array|matrix)\}\s*[)\]]"), r"\\end{pmatrix}"),
     # the rest: binomials, bases, powers of ten, am and pm, set-builder notation, percent
-    (re.compile(r"\{?\b(\w+)\s*\\choose\s*(\w+)\}?"), r"\\binom{\1}{\2}"),
-    (re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?"), lambda m: f"_{{{_BASES[m[1]]}}}"),
-    (re.compile(r"\((\w*\d\w*)\)(?=_\{?\d)"), r"\1"),
-    (re.compile(r"\\sqrt\s*\[(\d+)\]\s*(\w)"), r"\\sqrt[\1]{\2}"),
-    (re.compile(r"(?<=\d)\s*[x*]\s*(?=10\s*\^)"), r"\\times "),
-    (re.compile(r"(?:(negative|minus) )?(?<![\w\\])(?:infinity|inf)(?!\w)", re.IGNORECASE),
+    ("\\", re.compile(r"\{?\b(\w+)\s*\\choose\s*(\w+)\}?"), r"\\binom{\1}{\2}"),
+    ("_", re.compile(rf"_\s*\{{?\s*({'|'.join(_BASES)})\s*\}}?"), lambda m: f"_{{{_BASES[m[1]]}}}"),
+    ("", re.compile(r"\((\w*\d\w*)\)(?=_\{?\d)"), r"\1"),
+    ("\\", re.compile(r"\\sqrt\s*\[(\d+)\]\s*(\w)"), r"\\sqrt[\1]{\2}"),
+    ("10", re.compile(r"(?<=\d)\s*[x*]\s*(?=10\s*\^)"), r"\\times "),
+    ("", re.compile(r"(?:(negative|minus) )?(?<![\w\\])(?:infinity|inf)(?!\w)", re.IGNORECASE),
      lambda m: r"-\infty " if m[1] else r"\infty "),
-    (re.compile(r"\+ ?(?=\\infty)"), ""),
-    (re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
-    (re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
-    (re.compile(r"(\\[a-z]?mod)\s*\{(\w+)\}"), r"\1 \2"),
-    (re.compile(r"\\langle(?![a-zA-Z])"), "("),
-    (re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
-    (re.compile(r"\s*(?:\\%|%|\b(?:per ?cent|pct)\b)"), "%"),
+    ("\\", re.compile(r"\+ ?(?=\\infty)"), ""),
+    ("", re.compile(r"\b([ap])\.\s*m\b\.?", re.IGNORECASE), lambda m: m[1].lower() + "m"),
+    ("", re.compile(r"^ ?\\?\{\s*[a-zA-Z]\s*(?:\\mid\b|\||:)(.*?)\\?\}$", re.DOTALL), r"\1"),  # {x | x > 2}
+    ("\\", re.compile(r"(\\[a-z]?mod)\s*\{(\w+)\}"), r"\1 \2"),
+    ("\\", re.compile(r"\\langle(?![a-zA-Z])"), "("),
+    ("\\", re.compile(r"\\rangle(?![a-zA-Z])"), ")"),
+    ("", re.compile(r"\s*(?:\\%|%|\b(?:per ?cent|pct)\b)"), "%"),
 ]  # fmt: skip
 INTEGER = re.compile(r"-?\d+")
+_PLAIN_NUMBER = re.compile(r"-?\d+(?:\.\d*[1-9])?(?:/\d+)?")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _AFTER_THOUSANDS = [
     (re.compile(r"\s+"), " "),
@@ -127,7 +130,7 @@ def normalize(answer: str) -> str:
     >>> normalize(r"$\dfrac 12$."), normalize(r"\$1,234.50"), normalize("+18.0"), normalize(r"5\text{ cm}")
     ('\\frac{1}{2}', '1234.5 dollars', '18', '5 cm')
     """
-    if INTEGER.fullmatch(answer):  # most answers, which need none of the rules
+    if _PLAIN_NUMBER.fullmatch(answer):  # most answers, which need none of the rules
         return answer
     for _ in range(3):  # after brackets were peeled off, the inside may need another round
         before = answer
@@ -139,8 +142,9 @@ def normalize(answer: str) -> str:
 
 def _rewrite(text: str) -> str:
     text = without_delimiters(text.translate(_UNICODE))
-    for pattern, new in _BEFORE_THOUSANDS:
-        text = pattern.sub(new, text)
+    for needed, pattern, new in _BEFORE_THOUSANDS:
+        if needed in text:
+            text = pattern.sub(new, text)
     text = spelled_out(text)
     text = unicodedata.normalize("NFKC", text)  # full-width signs, odd blanks, mathematical letters
     # Inside brackets a comma separates: "(1,234)" is a pair.
