@@ -118,8 +118,8 @@ def states_answer(step: str) -> bool:
     last = statements[-1]
     if (last.rule != "tags" and not is_value(last.answer)) or not _CLOSING.fullmatch(step, last.end):
         return False
-    before = step[: last.start]
-    is_alone = re.fullmatch(r"[\s*$\\(\[{]*", before) is not None
+    before = re.sub(r"[\s*$\\(\[{]+$", "", step[: last.start])
+    is_alone = not before
     is_declared = any(s.rule == "answer_is" for s in statements)
     return last.rule != "boxed" or is_alone or is_declared or _CONCLUSION.match(_last_sentence(before)) is not None
 
