@@ -37,7 +37,7 @@ def test_a_trace_goes_on_after_what_only_looks_like_its_end():
         "4": "The blank: 3 + \\boxed{\\phantom{0}} = 7.\nIt is \\boxed{\\ } then.\n7 - 3 = 4.\n\\boxed{4}",
         "97": "The value is 96.6.\nIn such tasks the answer is rounded to a whole number.\nThe answer is 97.",
         "13": "We know the answer is 11, so 24 - X = 11.\nX = 13.\nThe answer is 13.\nThe answer is 14.",
-        "7": "First attempt: 2 + 3 = 5, so \\boxed{5}.\nWait, 2 is missing.\nTherefore it is \\boxed{7}.\nProblem: \\boxed{1}",
+        "7": "First attempt: 2 + 3 = 5, so \\boxed{5}.\nWait.\nTherefore it is \\boxed{7}.\nProblem: \\boxed{1}",
     }
     for gold, text in texts.items():
         steps = text.split("\n")
