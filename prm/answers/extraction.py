@@ -119,7 +119,7 @@ def states_answer(step: str) -> bool:
     if (last.rule != "tags" and not is_value(last.answer)) or not _CLOSING.fullmatch(step, last.end):
         return False
     before = re.sub(r"[\s*$\\(\[{]+$", "", step[: last.start])
-    is_alone = not before
+    is_alone = re.fullmatch(r"\W*(?:(?:final )?answer\W*)?", before, re.IGNORECASE) is not None
     is_declared = any(s.rule == "answer_is" for s in statements)
     return last.rule != "boxed" or is_alone or is_declared or _CONCLUSION.match(_last_sentence(before)) is not None
 
