@@ -17,8 +17,8 @@ heading, and a sentence that announces what follows ("so we get:") do not end a 
 Whether a step has ended depends on the text before it alone, so sampling step by step and dividing the finished text
 give the same steps. Only `thought` looks ahead, at the first word of the next paragraph, so it serves whole traces only.
 
-Step texts do not contain the separator around them. Blank text is not a step. A trace ends with its final step, the one
-that states the answer.
+Step texts do not contain the separator around them. Blank text is not a step. Where a trace ends is said in
+`prm.answers.states_answer`.
 """
 
 from __future__ import annotations
@@ -57,8 +57,6 @@ _HEADING = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 """A line that only makes sense with what follows."""
-
-_FINAL = re.compile(r"^\s*####\s*\S|\\boxed\{.+\}|\bthe (?:final )?answer is\b.*\w", re.IGNORECASE | re.DOTALL)
 
 _TURN = re.compile(
     r"\W*(?:wait|hmm+|hold on|actually|alternatively|however|but|let me (?:re|double|check|verify|try)|so|now|therefore"
@@ -99,15 +97,6 @@ def complete_steps(text: str, rule: StepRule) -> list[str]:
     ['a = 1', 'b = 2']
     """
     return _divide(text, rule)[0]
-
-
-def is_final(step: str) -> bool:
-    r"""Whether a step states the answer, so that nothing should follow it.
-
-    >>> is_final("#### 73"), is_final("47 + 38 = 85"), is_final(r"So it is \boxed{4}."), is_final("The answer is 7.")
-    (True, False, True, True)
-    """
-    return _FINAL.search(step) is not None
 
 
 def _divide(text: str, rule: StepRule) -> tuple[list[str], str]:

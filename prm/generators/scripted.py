@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from prm.encoding.steps import complete_steps, is_final, separator_of
+from prm.answers import states_answer
+from prm.encoding.steps import complete_steps, separator_of
 from prm.generators import Ended, ignore
 from prm.types import Continuation, StepRule
 
@@ -62,7 +63,7 @@ class ScriptedGenerator:
             stop = "eos"
         else:
             text = text[:end]
-            stop = "answer" if is_final(text) else "step"
+            stop = "answer" if states_answer(text) else "step"
         if len(text) > limit:
             text, stop = text[:limit], "length"
         return Continuation(tuple(map(ord, text)), text, stop, prefill=len(prefix))  # type: ignore[arg-type]

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
+from prm.answers import states_answer
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import complete_steps, is_final, separator_of
+from prm.encoding.steps import complete_steps, separator_of
 from prm.encoding.vocabulary import UnknownWords
 from prm.types import StepRule, StopReason
 
@@ -73,7 +74,7 @@ class TokenText:
         if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:
             return None
         closed = complete_steps(self.text(ids), self.step_rule)
-        if closed and is_final(closed[-1]):
+        if closed and states_answer(closed[-1]):
             return "answer"
         return "step" if closed and until == "step" else None
 

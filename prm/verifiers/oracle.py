@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Literal
 
 from prm import answers
-from prm.encoding.steps import is_final
 from prm.types import Problem, Scores
 
 
@@ -32,6 +31,6 @@ class OracleVerifier:
         return [Scores(scores, scores[-1]) for scores in scores_N]
 
     def _score(self, gold: str, step: str) -> float:
-        if not is_final(step):
+        if not answers.states_answer(step):
             return 0.5
         return float(answers.check(gold=gold, pred=answers.extract(step).answer) == "correct")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prm.encoding.steps import SEPARATORS, complete_steps, is_final, separator_of, split_steps
+from prm.encoding.steps import SEPARATORS, complete_steps, separator_of, split_steps
 
 
 @pytest.mark.parametrize(
@@ -155,38 +155,3 @@ def test_a_long_chain_of_thought_is_grouped_by_size_and_turning_words():
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="step rule 'sentence' is not one of line, paragraph, thought, whole"):
         separator_of("sentence")
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "#### 73",
-        "####73",
-        " #### -1/2",
-        r"So the area is \boxed{\frac{1}{2}}.",
-        "\\boxed{\n4}",
-        "The answer is 7.",
-        "Therefore, the final answer is: $7$",
-        "THE ANSWER IS B",
-    ],
-)
-def test_final_steps(step):
-    assert is_final(step)
-
-
-@pytest.mark.parametrize(
-    "step",
-    [
-        "47 + 38 = 85",
-        "####",
-        "#### ",
-        r"\boxed{}",
-        "The answer is",
-        "The answer is:",
-        "### 7",
-        "Let x be #### wide",
-        "",
-    ],
-)
-def test_steps_that_state_no_answer(step):
-    assert not is_final(step)

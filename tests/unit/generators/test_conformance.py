@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 import torch
 
+from prm.answers import states_answer
 from prm.datasets.problems import load_problems
-from prm.encoding.steps import complete_steps, is_final
+from prm.encoding.steps import complete_steps
 from prm.generators import derive_seed, load_generator
 from prm.generators.hf import HfGenerator
 from prm.search.driver import search
@@ -108,7 +109,7 @@ def ending(tokenizer, ids, rule, until):
         if ids[n - 1] == tokenizer.eos_token_id:
             return "eos", n
         closed = complete_steps(tokenizer.decode(ids[:n]), rule)
-        if closed and is_final(closed[-1]):
+        if closed and states_answer(closed[-1]):
             return "answer", n
         if closed and until == "step":
             return "step", n

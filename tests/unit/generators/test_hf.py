@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from prm.answers import states_answer
 from prm.datasets.problems import load_problems
 from prm.encoding.prompts import PROMPTS
-from prm.encoding.steps import complete_steps, is_final
+from prm.encoding.steps import complete_steps
 from prm.generators import derive_seed, load_generator
 from prm.generators.hf import HfGenerator, _uniform
 
@@ -272,7 +273,7 @@ def test_a_step_ends_at_the_first_token_that_completes_it(request, fixture, rule
             assert step == end
             continue
         text = tokenizer.decode(ids[:first])
-        final = is_final(complete_steps(text, rule)[-1])
+        final = states_answer(complete_steps(text, rule)[-1])
         assert (step.token_ids, step.text) == (tuple(ids[:first]), text)
         assert step.stop == ("answer" if final else "step")
     assert stops["step"] > 30
