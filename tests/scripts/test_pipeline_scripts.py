@@ -60,7 +60,8 @@ def verifiers(root, tmp_path_factory):
         torch.nn.init.normal_(model.score.weight, std=0.2, generator=torch.Generator().manual_seed(i))
         model.save_pretrained(paths[kind])
         AutoTokenizer.from_pretrained(base).save_pretrained(paths[kind])
-        VerifierConfig(kind, StepCodec(max_length=256), semantics, "last", base, "untrained").save(paths[kind])
+        config = VerifierConfig(kind, StepCodec(max_length=256), semantics, "last", base, "untrained", step_rule="line")
+        config.save(paths[kind])
     return paths
 
 
@@ -378,6 +379,10 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
             "rolouts": 3,
         },
         "rollouts is 0": {"traces": folder / "traces.jsonl", "rollouts": 0},
+        "traces are divided into steps by the rule line, rollouts would be by paragraph; give --step_rule line": {
+            "traces": folder / "traces.jsonl",
+            "step_rule": "paragraph",
+        },
     }.items():
         refuses(scripts, message, "data/label_steps.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
         assert not (tmp_path / "out.jsonl").exists()
@@ -456,6 +461,8 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
         "beam_search has no parameter 'wide', did you mean 'width'?": {"methods": "beam_search prm wide=2"},
         "prm_best_of_n twice; leave one out": {"methods": ["best_of_n prm", "best_of_n prm"]},
         "best_of_n asks for scores and names no verifier; write `best_of_n VERIFIER`": {"methods": "best_of_n"},
+        "--verifiers prm: was trained on traces divided by the step rule line, the generator divides by paragraph; give"
+        " --step_rule line": {"step_rule": "paragraph"},
     }.items():
         refuses(scripts, message, "eval/run_search.py", **flags | changes)
         assert not (tmp_path / "out" / "results.jsonl").exists()
