@@ -2,7 +2,8 @@ import dataclasses
 
 import pytest
 
-from prm.types import Budget, Cost, LabeledTrace, Trace
+from prm.costs import scoring_cost
+from prm.types import Budget, Cost, LabeledTrace, Scores, Trace
 
 TRACE = Trace("arithmetic/train/7", ("47 + 38 = 85", "85 - 12 = 63", "#### 63"), "63", False, index=3)
 
@@ -10,6 +11,11 @@ TRACE = Trace("arithmetic/train/7", ("47 + 38 = 85", "85 - 12 = 63", "#### 63"),
 def labeled(**changes):
     columns = {"labels": (True, False, False), "values": (0.75, 0.0, 0.0), "counts": ((6, 8), (0, 8), (0, 1))}
     return LabeledTrace(TRACE, **{**columns, "method": "monte_carlo@8", "semantics": "value", **changes})
+
+
+def test_a_verifier_that_reports_no_tokens_costs_none():
+    assert (Scores((0.5,), 0.5).read, Scores((0.5,), 0.5).cached) == (0, 0)
+    assert scoring_cost([Scores((0.5,), 0.5), None], 7) == Cost(verifier_calls=1)
 
 
 def test_id_names_problem_and_index():

@@ -2,6 +2,7 @@ import hashlib
 import importlib.metadata
 import json
 import re
+import subprocess
 from dataclasses import dataclass
 
 import pytest
@@ -92,3 +93,20 @@ def test_other_settings_are_refused_by_the_keys_that_differ():
     assert str(error.value) == (
         "x was made with other settings (b: was 'old', now 'new'; c: was 0, now None; d: was None, now 2). Delete it"
     )
+
+
+def test_the_commit_is_that_of_the_checkout_and_none_outside_of_one(tmp_path, monkeypatch):
+    run = subprocess.run
+
+    def git(code):
+        def fake(command, **options):
+            assert command[:2] == ["git", "describe"]
+            return subprocess.CompletedProcess(command, code, stdout="v1-3-gabcdef0+\n", stderr="")
+
+        return fake
+
+    for code, expected in ((0, "v1-3-gabcdef0+"), (128, None)):
+        monkeypatch.setattr("prm.storage.provenance.subprocess.run", git(code))
+        write_provenance(tmp_path, "eval/run_search.py", Settings(), [])
+        assert json.loads((tmp_path / "meta.json").read_text())["git"] == expected
+    assert subprocess.run is not run

@@ -1,6 +1,7 @@
 """The rollout store: what a kill can do to its files at any byte, several writers, and what must come back."""
 
 import errno
+import fcntl
 import json
 import multiprocessing
 import os
@@ -210,6 +211,26 @@ def test_two_writers_exclude_each_other(tmp_path, other_writer):
         release.set()  # "a" comes last, when its writer is done
     assert order == ["c", "a"]
     assert list(store.read("b")) == [rollout("b", 0)]  # what it wrote meanwhile is seen
+
+
+def test_a_claim_that_ended_or_failed_holds_nothing(tmp_path, monkeypatch):
+    """The locks belong to the process, so what is still held is seen in what is released."""
+    store, locked, released = open_store(tmp_path / "store"), [], []
+    lockf = fcntl.lockf
+
+    def watched(file, kind, length, byte):
+        lockf(file, kind, length, byte)
+        (released if kind == fcntl.LOCK_UN else locked).append(byte)
+
+    monkeypatch.setattr("prm.storage.rollout_store.fcntl.lockf", watched)
+    with store.claim(["a", "b", "a"]) as mine:
+        assert mine
+        assert (len(locked), released) == (2, [])
+    assert sorted(released) == sorted(locked)
+    with pytest.raises(KeyError), store.claim(["c"]):
+        raise KeyError
+    assert sorted(released) == sorted(locked)
+    assert len(set(locked)) == 3  # every problem has its own
 
 
 def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path, other_writer):

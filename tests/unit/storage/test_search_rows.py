@@ -44,6 +44,21 @@ def test_without_a_right_candidate_there_is_no_gold_class():
     assert row_to_results("", results_to_row(PROBLEM, [only], group)).gold_class is None
 
 
+@pytest.mark.parametrize("chosen", [-1, 4])
+def test_a_choice_outside_of_the_candidates_is_refused(chosen):
+    row = json.loads(json.dumps(results_to_row(PROBLEM, results(), group)))
+    row["results"][0]["chosen"] = chosen
+    with pytest.raises(ValueError, match=rf"r:1: v_x: candidates \[0, 1, 2, 3\] and choice {chosen} do not fit 4"):
+        row_to_results("r:1", row)
+
+
+def test_a_right_candidate_that_was_cut_has_no_vote_and_no_class():
+    """An answer may be known of a trace that may not be chosen."""
+    cut = replace(RIGHT, finished=False)
+    only = replace(results()[0], candidates=(cut, WRONG), scores=SCORES[:2], chosen=1)
+    assert row_to_results("", results_to_row(PROBLEM, [only], group)).gold_class is None
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [

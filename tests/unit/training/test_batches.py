@@ -46,6 +46,8 @@ def test_sampler_keeps_problems_together_and_repeats_its_order():
     assert all(len({PROBLEMS[i] for i in first[k : k + 3]}) == 1 for k in range(0, 21, 3))
     assert list(sampler) == first == list(ProblemSampler(PROBLEMS, seed=3))
     assert list(ProblemSampler(PROBLEMS, seed=4)) != first
+    sampler.set_epoch(0)  # what training begins with
+    assert list(sampler) == first
 
 
 def test_sampler_draws_problems_and_the_traces_of_each_in_another_order_every_epoch():

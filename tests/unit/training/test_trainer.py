@@ -447,3 +447,10 @@ def test_problems_held_out_are_whole_and_the_same_in_every_order(rows):
     assert {row.problem.id for row in hold_out(many[::-1])[1]} == {row.problem.id for row in held_out}
     with pytest.raises(ValueError, match="2 rows are too few to hold out a tenth of their problems; give --eval_data"):
         hold_out(rows[:2])
+
+
+def test_lora_is_scaled_by_two_and_the_head_is_saved_with_it(tiny_llama, tmp_path):
+    tiny_llama(50).save_pretrained(tmp_path)
+    config = add_lora(from_base(str(tmp_path)), 4).peft_config["default"]
+    assert (config.r, config.lora_alpha, config.lora_dropout) == (4, 8, 0.0)
+    assert "score" in config.modules_to_save
