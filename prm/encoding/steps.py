@@ -9,7 +9,8 @@ traces of the rule that it was trained on only.
     whole        the text is one step: a judge's answer
 
 What belongs together stays together: a display formula, a LaTeX environment, a code block or a box that is still open, a
-heading, and a sentence that announces what follows ("so we get:") do not end a step.
+heading, and a sentence that announces what follows ("so we get:") or is not finished ("that is,") do not end a step.
+A paragraph also ends with the output of a program: models that write programs go on without a blank line.
 
     Adding up:\n\[\n47 + 38 = 85\n\]\nSo 85 - 12 = 73.\n#### 73
     -> ("Adding up:\n\[\n47 + 38 = 85\n\]", "So 85 - 12 = 73.", "#### 73")
@@ -34,17 +35,18 @@ SEPARATORS: dict[StepRule, str] = {"line": "\n", "paragraph": "\n\n", "thought":
 
 _BREAKS: dict[StepRule, re.Pattern[str]] = {
     "line": re.compile(r"\n"),
-    "paragraph": re.compile(r"\n[ \t\r]*\n\s*"),
-    "thought": re.compile(r"\n[ \t\r]*\n\s*"),
+    "paragraph": re.compile(r"\r?\n[ \t\r]*\n\s*|(?<=```)\r?\n"),
+    "thought": re.compile(r"\r?\n[ \t\r]*\n\s*|(?<=```)\r?\n"),
     "whole": re.compile(r"(?!)"),
 }
-"""Rule -> where a step may end."""
+"""Rule -> where a step may end; a paragraph at a blank line, and at the line end after the output of a program."""
 
 _DISPLAYS = (re.compile(r"(?<!\\)\\\["), re.compile(r"(?<!\\)\\\]"))
 _ENVIRONMENTS = (re.compile(r"\\begin\{"), re.compile(r"\\end\{"))
 _FENCE = re.compile(r"^[ \t]*```", re.MULTILINE)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_ANNOUNCEMENT = re.compile(r"[:\uff1a][\s*_]*$")
+_OUTPUT = re.compile(r"^[ \t]*```output\b(?:(?!```).)*```$", re.MULTILINE | re.DOTALL)
+_UNFINISHED = re.compile(r"[:,\uff1a\uff0c][\s*_]*$")
 _HEADING = re.compile(
     r"""\s*(?:
         \#{1,3}\s.*                                                  # '## Solution'
@@ -104,7 +106,9 @@ def _divide(text: str, rule: StepRule) -> tuple[list[str], str]:
     steps, start = [], 0
     for separator in _BREAKS[rule].finditer(text):
         step = text[start : separator.start()].strip()
-        if step and not _goes_on(step):
+        # After the code of a program its output may follow, so that line end is no break; a blank line is one.
+        is_break = rule == "line" or separator[0].count("\n") > 1 or _OUTPUT.search(step)
+        if step and is_break and not _goes_on(step):
             steps.append(step)
             start = separator.end()
     return steps, text[start:].strip()
@@ -120,9 +124,7 @@ def _goes_on(step: str) -> bool:
     boxes = list(_BOX.finditer(step))
     if boxes and step.count("{", boxes[-1].start()) > step.count("}", boxes[-1].start()):
         return True
-    return bool(_ANNOUNCEMENT.search(step)) or all(
-        _HEADING.fullmatch(line) for line in step.splitlines() if line.strip()
-    )
+    return bool(_UNFINISHED.search(step)) or all(_HEADING.fullmatch(line) for line in step.splitlines() if line.strip())
 
 
 def _thoughts(paragraphs: tuple[str, ...]) -> Iterator[str]:

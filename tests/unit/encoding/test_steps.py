@@ -46,6 +46,8 @@ def test_split(text, rule, steps):
         "---\nNow the second part.",
         "2.\nThe price is 6.",
         "因此：\n\\[ x = 2 \\]",
+        "It is the product of all of them, that is,\n\n\\[ n! = n (n-1) \\cdots 1. \\]",
+        "因为前三项的和是十二，\n\n所以第四项是五。",
     ],
 )
 @pytest.mark.parametrize("rule", ["line", "paragraph"])
@@ -98,8 +100,40 @@ def test_a_real_solution_has_no_step_of_delimiters():
     assert "".join("".join(paragraphs).split()) == "".join("".join(lines).split()) == "".join(text.split())
 
 
+def test_a_paragraph_ends_with_the_output_of_its_program():
+    program = "Let us compute it.\n```python\nx = 3 * 4\n\nprint(x)\n```"
+    output = "```output\n12\n```"
+    text = (
+        f"{program}\n{output}\nSo each gets 12. Now the second part.\n```python\nprint(12 / 2)\n```\nThis prints 6.0."
+    )
+    assert split_steps(text, "paragraph") == (
+        f"{program}\n{output}",
+        "So each gets 12. Now the second part.\n```python\nprint(12 / 2)\n```\nThis prints 6.0.",
+    )
+    assert split_steps(text.replace("\n", "\r\n"), "paragraph")[1].startswith("So each gets 12.")
+    assert split_steps(f"{program}\n\n{output}\n\nSo 12.", "paragraph") == (program, output, "So 12.")
+
+
 pieces = st.sampled_from(
-    ["a", " ", "\n", "\n\n", ":", "\\[", "\\]", "$$", "```", "**b**", "#### 3", "### x", "1.", ".", "{"]
+    [
+        "a",
+        " ",
+        "\n",
+        "\r\n",
+        "\n\n",
+        ":",
+        "\\[",
+        "\\]",
+        "$$",
+        "```",
+        "```output",
+        "**b**",
+        "#### 3",
+        "### x",
+        "1.",
+        ".",
+        "{",
+    ]
 )
 
 
