@@ -1,7 +1,8 @@
 """ScriptedGenerator: continues prefixes by fixed rules on characters. For tests of everything that needs a generator.
 
 Token ids are the code points of the text, so that a person can compare ids and text. `script(prefix text, seed)` returns
-the rest of the trace; the generator cuts it after the first step if only one step is asked for.
+the rest of the trace; the generator cuts it where every engine ends (`prm.generators.token_text`): after a step that
+states the answer, or after the first step if only one is asked for.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ class ScriptedGenerator:
     def _continue(self, prefix: str, seed: int, until: str, limit: int) -> Continuation:
         self.calls.append((prefix, seed))
         text = self.script(prefix, seed)
-        line_ends = [i + 1 for i, character in enumerate(text) if character == "\n"] if until == "step" else []
-        end = next((i for i in line_ends if complete_steps(text[:i], self.step_rule)), None)
-        if end is None:
-            stop = "eos"
-        else:
-            text = text[:end]
-            stop = "answer" if states_answer(text) else "step"
+        stop = "eos"
+        for end in (i + 1 for i, character in enumerate(text) if character == "\n"):
+            closed = complete_steps(text[:end], self.step_rule)
+            is_answer = bool(closed) and states_answer(closed[-1])
+            if is_answer or (closed and until == "step"):
+                text, stop = text[:end], "answer" if is_answer else "step"
+                break
         if len(text) > limit:
             text, stop = text[:limit], "length"
         return Continuation(tuple(map(ord, text)), text, stop, prefill=len(prefix))  # type: ignore[arg-type]
