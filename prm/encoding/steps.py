@@ -51,7 +51,7 @@ _HEADING = re.compile(
     r"""\s*(?:
         \#{1,3}\s.*                                                  # '## Solution'
       | \#{4,6}\s+(?:\W*(?:step|part|case|method|solution|answer|final\ answer|conclusion)\b.*|(?:[^\W\d]+\s+){2,}.*[^\W\d])
-      | (\*\*|__)(?!.*[.!?]\s*\1)[^\n]*\1                            # a bold line that is no sentence: '**Step 1**'
+      | (\*\*|__)(?:(?=(?:step|part|case)\s*\d)|(?!.*[.!?]\s*\1))[^\n]*\1  # bold, and numbered or no sentence: '**Step 1**'
       | (?:[-*_]\s*){3,}                                             # a rule between two parts
       | \#+                                                       # hashes alone
       | (?:\d+[.)]|[-*+\u2022])                                      # the number of an item whose text follows

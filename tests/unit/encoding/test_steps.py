@@ -41,6 +41,7 @@ def test_split(text, rule, steps):
         "#### Multiplying both sides\nx = 4",
         "#### Answer\nThe answer is 12.",
         "**Step 1: Find the price**\n\nOne box costs 6 dollars.",
+        "**Step 1: Find the price of a box.**\n\nOne box costs 6 dollars.",
         "**Calculate the price:**\n\\[ 2 \\times 3 = 6 \\]",
         "1. **Multiply the numbers:**\n   \\[\n   2 \\times 3 = 6\n   \\]",
         "---\nNow the second part.",
