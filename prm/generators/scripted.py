@@ -58,11 +58,14 @@ class ScriptedGenerator:
     def _continue(self, prefix: str, seed: int, until: str, limit: int) -> Continuation:
         self.calls.append((prefix, seed))
         text = self.script(prefix, seed)
-        stop = "eos"
+        stop, start = "eos", 0
         for end in (i + 1 for i, character in enumerate(text) if character == "\n"):
-            closed = complete_steps(text[:end], self.step_rule)
-            is_answer = bool(closed) and states_answer(closed[-1])
-            if is_answer or (closed and until == "step"):
+            closed = complete_steps(text[start:end], self.step_rule)
+            if not closed:
+                continue
+            start = end
+            is_answer = states_answer(closed[-1])
+            if is_answer or until == "step":
                 text, stop = text[:end], "answer" if is_answer else "step"
                 break
         if len(text) > limit:
