@@ -173,7 +173,7 @@ PROMPTS: dict[str, PromptTemplate] = {
     ),
 }
 """By name. The instruction of `chat_cot` is the one that Qwen's and DeepSeek's models are evaluated with. It holds no
-placeholder: a small model copies it in place of an answer (`data/README.md` has figures)."""
+placeholder: a small model copies it in place of an answer (`data/steps.md` has figures)."""
 
 HELP = f"{', '.join(PROMPTS)}, or a YAML file of your own with text, chat and system"
 """What a flag for a prompt takes."""
