@@ -1,0 +1,51 @@
+"""Accuracy by level, as a table and as bars."""
+
+import pytest
+
+from prm.evaluation.plots import draw_by_level
+from prm.evaluation.step_metrics import expected_calibration_error
+from prm.evaluation.tables import level_table
+
+SUMMARY = {
+    "methods": {
+        "single": {"label": "single sample", "verifier": None},
+        "majority": {"label": "majority vote", "verifier": None},
+        "prm_best_of_n": {"label": "PRM best-of-N", "verifier": "prm"},
+        "orm_best_of_n": {"label": "ORM best-of-N", "verifier": "orm"},
+    },
+    "verifiers": {"prm": {}},
+    "by_level": {
+        "2": {"single": 0.5, "majority": 0.75, "prm_best_of_n": 1.0, "orm_best_of_n": 0.25},
+        "4": {"single": 0.125, "majority": 0.25, "prm_best_of_n": 0.5, "orm_best_of_n": 0.0},
+    },
+    "problems_by_level": {"2": 8, "4": 16},
+}
+SUMMARY["by_level_intervals"] = {
+    level: {name: (accuracy / 2, accuracy) for name, accuracy in by_name.items()}
+    for level, by_name in SUMMARY["by_level"].items()
+}
+
+
+def test_a_level_is_a_row_with_its_number_of_problems():
+    assert level_table(SUMMARY) == [
+        ["level", "problems", "single sample", "majority vote", "PRM best-of-N", "ORM best-of-N"],
+        ["2", "8", "50.0%", "75.0%", "100.0%", "25.0%"],
+        ["4", "16", "12.5%", "25.0%", "50.0%", "0.0%"],
+    ]
+
+
+def test_bars_are_those_of_a_sample_the_vote_and_the_leading_method(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("prm.evaluation.plots.title", lambda summary: "title")
+    monkeypatch.setattr("prm.evaluation.plots.finish", lambda figure, axes, text, path: drawn.append(axes))
+    draw_by_level(SUMMARY, tmp_path / "levels.png")
+    (axes,) = drawn
+    bars = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
+    assert list(bars) == ["single sample", "majority vote", "PRM best-of-N"]
+    assert [round(height, 3) for height in bars["PRM best-of-N"]] in ([1.0, 0.5], [100.0, 50.0])
+
+
+@pytest.mark.parametrize("score", [1.5, -0.5])
+def test_a_logit_is_no_chance(score):
+    with pytest.raises(ValueError, match=rf"1 of 2 is {score}, out of \[0, 1\]; apply the sigmoid to logits first"):
+        expected_calibration_error([0.5, score], [True, False])
