@@ -10,8 +10,8 @@ SUMMARY = {
     "methods": {
         "single": {"label": "single sample", "verifier": None},
         "majority": {"label": "majority vote", "verifier": None},
-        "prm_best_of_n": {"label": "PRM best-of-N", "verifier": "prm"},
         "orm_best_of_n": {"label": "ORM best-of-N", "verifier": "orm"},
+        "prm_best_of_n": {"label": "PRM best-of-N", "verifier": "prm"},
     },
     "verifiers": {"prm": {}},
     "by_level": {
@@ -28,9 +28,9 @@ SUMMARY["by_level_intervals"] = {
 
 def test_a_level_is_a_row_with_its_number_of_problems():
     assert level_table(SUMMARY) == [
-        ["level", "problems", "single sample", "majority vote", "PRM best-of-N", "ORM best-of-N"],
-        ["2", "8", "50.0%", "75.0%", "100.0%", "25.0%"],
-        ["4", "16", "12.5%", "25.0%", "50.0%", "0.0%"],
+        ["level", "problems", "single sample", "majority vote", "ORM best-of-N", "PRM best-of-N"],
+        ["2", "8", "50.0%", "75.0%", "25.0%", "100.0%"],
+        ["4", "16", "12.5%", "25.0%", "0.0%", "50.0%"],
     ]
 
 
