@@ -47,8 +47,8 @@ class Recorded(ScriptedGenerator):
         super().__init__(script)
         self.batches: list[list[tuple[tuple[int, ...], int]]] = []
 
-    def generate(self, prefixes, seeds, until="end", limits=None):
-        continuations = super().generate(prefixes, seeds, until, limits)
+    def generate(self, prefixes, seeds, until="end", limits=None, **settings):
+        continuations = super().generate(prefixes, seeds, until, limits, **settings)
         sampled = [len(continuation.token_ids) for continuation in continuations]
         self.batches.append(list(zip(map(tuple, prefixes), sampled, strict=True)))
         return continuations

@@ -177,8 +177,8 @@ def test_tied_best_scores_go_to_the_first_sample():
 class Cut(ScriptedGenerator):
     """Everything it writes is cut at the token limit."""
 
-    def generate(self, prefixes, seeds, until="end", limits=None):
-        return [replace(c, stop="length") for c in super().generate(prefixes, seeds, until, limits)]
+    def generate(self, *args, **settings):
+        return [replace(c, stop="length") for c in super().generate(*args, **settings)]
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
