@@ -120,7 +120,13 @@ class HfGenerator:
 
     @torch.inference_mode()
     def _generate_batch(
-        self, prefixes: list[Sequence[int]], seeds: list[int], limits: list[int], until: Until, ended: Ended, greedy: bool
+        self,
+        prefixes: list[Sequence[int]],
+        seeds: list[int],
+        limits: list[int],
+        until: Until,
+        ended: Ended,
+        greedy: bool,
     ) -> list[tuple[list[int], StopReason]]:
         """The sampled ids of each (prefix, seed) of one batch, and why they end."""
         device = self.model.device

@@ -56,7 +56,9 @@ class ScriptedGenerator:
         limits = [self.max_new_tokens] * len(prefixes) if limits is None else limits
         ended(len(prefixes))
         return [
-            self._continue("".join(map(chr, prefix)), GREEDY if greedy else seed, until, min(limit, self.max_new_tokens))
+            self._continue(
+                "".join(map(chr, prefix)), GREEDY if greedy else seed, until, min(limit, self.max_new_tokens)
+            )
             for prefix, seed, limit in zip(prefixes, seeds, limits, strict=True)
         ]
 

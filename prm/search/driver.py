@@ -161,7 +161,9 @@ def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: Ans
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
-            new = {one.key: (one.prefix, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid}
+            new = {
+                one.key: (one.prefix, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid
+            }
             task.paid |= new.keys()
             task.cost += generation_cost(
                 [prefix for prefix, _ in new.values()],

@@ -49,7 +49,7 @@ def root(problem: Problem) -> Node:
 
 
 def branching(width: int | str, budget: Budget) -> int:
-    """M, the continuations of a node: the width itself, or the root of N where it is "sqrt" (Snell et al. use 4 and sqrt(N)).
+    """M, the continuations of a node: the width itself, or the root of N where it is "sqrt".
 
     Raises:
         ValueError: M is not from 1 to N.

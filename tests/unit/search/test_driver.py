@@ -65,8 +65,11 @@ def student():
     return Recorded(script)
 
 
+UNVERIFIED = {"majority", "adaptive_consistency"}
+
+
 def method(strategy, verifier="v", **parameters):
-    return Method(strategy, STRATEGIES[strategy], None if strategy == "majority" else verifier, parameters)
+    return Method(strategy, STRATEGIES[strategy], None if strategy in UNVERIFIED else verifier, parameters)
 
 
 def without_time(results):
@@ -121,7 +124,7 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
             flops=2.0 * 5 * (generated + prefill) + 2.0 * verifier.num_parameters * read,
         )
         assert budget.generated_tokens is None or generated <= budget.generated_tokens
-    assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name != "majority")
+    assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
 
 
 def _classifier(tiny_llama, tokenizer):
