@@ -16,8 +16,8 @@ where the effective number of traces, 1 / sum p^2, is below N/2 in the first hal
     generated tokens  <=  N x depth x tokens of a step
     verifier calls    <=  N x depth; equal traces are scored once and remain several candidates, because their number counts
 
-Differences: nothing is resampled once all have ended, as this would only lose candidates. Left out: Gibbs iterations,
-lookahead modulation.
+Differences: nothing is resampled once all have ended, as this would only lose candidates; if no trace has an answer at the
+end, those that ended on the way and were not copied are candidates, too. Left out: Gibbs iterations, lookahead modulation.
 """
 
 from __future__ import annotations
@@ -47,11 +47,13 @@ def particle_filtering(
         vote: choose by the weighted vote over the traces instead of the highest score.
     """
     particles = [root(problem)] * budget.samples
+    ended: list[Node] = []
     for depth in range(1, max_steps + 1):
         working = [i for i, particle in enumerate(particles) if particle.open]
         children = yield from expand([particles[i] for i in working], ("particles", depth - 1))
         for i, child in zip(working, children, strict=False):
             particles[i] = child
+        ended += [child for child in children if child.trace.usable]
         spent = len(children) < len(working)
         if spent or not any(particle.open for particle in particles):
             break
@@ -61,7 +63,9 @@ def particle_filtering(
             weights = [weight ** (1 / temperature) for weight in weights]
         coin = random.Random(f"{seed}/{problem.id}/{depth}").random()
         particles = [particles[i] for i in systematic(weights, coin)]
-    return conclude(particles, problem, budget, seed, vote)
+    # An answer that was not copied is better than none.
+    some = any(particle.trace.usable for particle in particles)
+    return conclude(particles if some else [*ended, *particles], problem, budget, seed, vote)
 
 
 def odds(particle: Node) -> float:
