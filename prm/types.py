@@ -279,6 +279,8 @@ class SearchResult:
     """Whether the candidates are the pool: as many whole traces as the budget allows, asked for at once. Only for these the
     estimators of `prm.evaluation.search_metrics` hold: what is sampled after looking at others is not exchangeable."""
     cost: Cost
+    duplicates: int = 0
+    """Continuations that repeat a text which was sampled for this problem before: paid for, and of no use to a tree."""
 
     @property
     def answer(self) -> str | None:

@@ -35,7 +35,15 @@ from prm.evaluation.step_metrics import (
     length_correlation_within_groups,
 )
 
-TITLES = {"best_of_n": "best-of-N", "majority": "majority vote", SINGLE: "single sample", CEILING: "pass@N (ceiling)"}
+TITLES = {
+    "best_of_n": "best-of-N",
+    "majority": "majority vote",
+    "dvts": "DVTS",
+    "rebase": "REBASE",
+    "mcts": "MCTS",
+    SINGLE: "single sample",
+    CEILING: "pass@N (ceiling)",
+}
 """Where the title of a strategy is not its name with blanks."""
 
 NOTHING_CHOSEN = 0.05
@@ -43,7 +51,8 @@ NOTHING_CHOSEN = 0.05
 
 UNITS = (
     "accuracy, low, high: share of problems solved with its 95% interval; generated_tokens, verifier_tokens, flops: "
-    "mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; seconds: whole run"
+    "mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; duplicates: mean "
+    "number of continuations that repeat an earlier one of their problem; seconds: whole run"
 )
 
 
@@ -67,7 +76,8 @@ def summarize(run: Run, group_by: str | None = None) -> dict[str, Any]:
         "seconds": run.meta["seconds"],
         "units": UNITS,
         "methods": {
-            name: _describe(run, name) | _with_interval(bootstrap(a_P)) | costs[name] for name, a_P in at_n.items()
+            name: _describe(run, name) | _with_interval(bootstrap(a_P)) | costs[name] | _duplicates(run, name)
+            for name, a_P in at_n.items()
         },
         "differences": {f"{a} - {b}": vars(paired_difference(at_n[a], at_n[b])) for a, b in _pairs(run, list(at_n))},
         "curves": {
@@ -160,6 +170,12 @@ def _cost(run: Run, name: str) -> dict[str, float]:
     generated /= len(run.rows[0].results[shared].candidates) if name == SINGLE else 1
     flops = forward_flops(run.meta["generator"]["num_parameters"], prompt + generated)
     return {"generated_tokens": generated, "verifier_tokens": 0.0, "flops": flops}
+
+
+def _duplicates(run: Run, name: str) -> dict[str, float]:
+    """Nothing for the two that did not run."""
+    mine = [result.duplicates for row in run.rows for result in row.results if result.method == name]
+    return {"duplicates": _mean(mine)} if mine else {}
 
 
 def _by_level(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:

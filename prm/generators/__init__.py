@@ -47,12 +47,14 @@ class Generator(Protocol):
         until: Literal["step", "end"] = "end",
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
+        greedy: bool = False,
     ) -> list[Continuation]:
         """One continuation for each prefix, up to the end of the next step or of the trace.
 
         For several samples from a prefix, repeat it: it is read once, and every entry has its own seed. A continuation that
         reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`. `ended` is
-        called now and then with the number of continuations that have ended since, for those who wait.
+        called now and then with the number of continuations that have ended since, for those who wait. `greedy` takes the
+        most likely token each time (temperature 0), whatever the temperature of the generator; seeds then change nothing.
         """
         ...
 

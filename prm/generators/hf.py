@@ -93,6 +93,7 @@ class HfGenerator:
         until: Until = "end",
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
+        greedy: bool = False,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -109,7 +110,7 @@ class HfGenerator:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = self._generate_batch(
-                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until, ended
+                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until, ended, greedy
             )
             sampled |= zip(rows, batch, strict=True)
         return [
@@ -119,7 +120,13 @@ class HfGenerator:
 
     @torch.inference_mode()
     def _generate_batch(
-        self, prefixes: list[Sequence[int]], seeds: list[int], limits: list[int], until: Until, ended: Ended
+        self,
+        prefixes: list[Sequence[int]],
+        seeds: list[int],
+        limits: list[int],
+        until: Until,
+        ended: Ended,
+        greedy: bool,
     ) -> list[tuple[list[int], StopReason]]:
         """The sampled ids of each (prefix, seed) of one batch, and why they end."""
         device = self.model.device
@@ -152,7 +159,7 @@ class HfGenerator:
         stops: list[StopReason | None] = [None] * len(rows)
         waiting = len(rows)
         for t in range(max(limits)):
-            sampled = self._sample(logits, _uniform([seeds[i] for i in rows], t))
+            sampled = logits.argmax(-1) if greedy else self._sample(logits, _uniform([seeds[i] for i in rows], t))
             for i, token in zip(rows, sampled.tolist(), strict=True):
                 if stops[i] is None:
                     tokens[i].append(token)

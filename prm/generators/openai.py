@@ -158,6 +158,7 @@ class OpenAIGenerator:
         until: Until = "end",
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
+        greedy: bool = False,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed). Must not be called from within an event loop.
 
@@ -167,17 +168,24 @@ class OpenAIGenerator:
         """
         self._ids.check(prefixes, seeds, until, self._context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
-        return asyncio.run(self._generate(prefixes, seeds, limits_N, until, ended))
+        temperature = 0.0 if greedy else self.temperature
+        return asyncio.run(self._generate(prefixes, seeds, limits_N, until, ended, temperature))
 
     async def _generate(
-        self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], limits: Sequence[int], until: Until, ended: Ended
+        self,
+        prefixes: Sequence[Sequence[int]],
+        seeds: Sequence[int],
+        limits: Sequence[int],
+        until: Until,
+        ended: Ended,
+        temperature: float,
     ) -> list[Continuation]:
         gate = asyncio.Semaphore(self.batch_size)
         async with self.endpoint.client(self.batch_size) as client:
 
             async def one(prefix: Sequence[int], seed: int, limit: int) -> Continuation:
                 async with gate:
-                    continuation = await self._continue(client, prefix, seed, limit, until)
+                    continuation = await self._continue(client, prefix, seed, limit, until, temperature)
                 ended(1)
                 return continuation
 
@@ -189,7 +197,13 @@ class OpenAIGenerator:
         return [task.result() for task in tasks]
 
     async def _continue(
-        self, client: httpx2.AsyncClient, prefix: Sequence[int], seed: int, limit: int, until: Until
+        self,
+        client: httpx2.AsyncClient,
+        prefix: Sequence[int],
+        seed: int,
+        limit: int,
+        until: Until,
+        temperature: float,
     ) -> Continuation:
         limit = min(limit, self.max_new_tokens)
         if self._context is not None:
@@ -200,7 +214,7 @@ class OpenAIGenerator:
         while stop is None:
             # With one seed, every request would start from the same random numbers. The first keeps the sample's own.
             piece_seed = derive_seed(seed, len(ids)) if ids else seed
-            body = self._body([*prefix, *ids], piece_seed, limit - len(ids))
+            body = self._body([*prefix, *ids], piece_seed, limit - len(ids), temperature)
             piece = await self.endpoint.ask(client, "completions", body, partial(self._read, limit=body["max_tokens"]))
             # What may have been a blank line was the end if nothing follows it.
             new = [self.tokenizer.eos_token_id] if blank and piece.finish == "blank" else piece.ids
@@ -217,11 +231,11 @@ class OpenAIGenerator:
                 stop = "length"
         return Continuation(tuple(ids), self._ids.text(ids), stop, prefill=len(prefix))
 
-    def _body(self, ids: list[int], seed: int, max_tokens: int) -> dict[str, Any]:
+    def _body(self, ids: list[int], seed: int, max_tokens: int, temperature: float) -> dict[str, Any]:
         body = {
             "model": self._model,
             "max_tokens": max_tokens,
-            "temperature": self.temperature,
+            "temperature": temperature,
             "top_p": self.top_p,
             "seed": seed,
         }

@@ -2,7 +2,8 @@
 
 Token ids are the code points of the text, so that a person can compare ids and text. `script(prefix text, seed)` returns
 the rest of the trace; the generator cuts it where every engine ends (`prm.generators.token_text`): after a step that
-states the answer, or after the first step if only one is asked for.
+states the answer, or after the first step if only one is asked for. What the script says for the seed `GREEDY` is its most
+likely text.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from prm.answers import states_answer
 from prm.encoding.steps import complete_steps, separator_of
 from prm.generators import Ended, ignore
 from prm.types import Continuation, StepRule
+
+GREEDY = 0
+"""The seed of a script where the most likely text is asked for."""
 
 
 class ScriptedGenerator:
@@ -47,11 +51,14 @@ class ScriptedGenerator:
         until: Literal["step", "end"] = "end",
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
+        greedy: bool = False,
     ) -> list[Continuation]:
         limits = [self.max_new_tokens] * len(prefixes) if limits is None else limits
         ended(len(prefixes))
         return [
-            self._continue("".join(map(chr, prefix)), seed, until, min(limit, self.max_new_tokens))
+            self._continue(
+                "".join(map(chr, prefix)), GREEDY if greedy else seed, until, min(limit, self.max_new_tokens)
+            )
             for prefix, seed, limit in zip(prefixes, seeds, limits, strict=True)
         ]
 

@@ -123,6 +123,7 @@ class VllmGenerator:
         until: Until = "end",
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
+        greedy: bool = False,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -137,7 +138,7 @@ class VllmGenerator:
         # Equal prefixes are submitted one after the other, so that their blocks are still cached.
         for i in sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i]))):
             params = SamplingParams(
-                temperature=self.temperature,
+                temperature=0.0 if greedy else self.temperature,
                 top_p=self.top_p,
                 seed=seeds[i],
                 max_tokens=min(

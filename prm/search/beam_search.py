@@ -1,55 +1,67 @@
 """Step-level beam search against a verifier (Snell et al. 2024, arXiv:2408.03314, sec. 5.2).
 
 Sample N first steps, score them, keep the best N/M; sample M next steps from each, score, keep the best N/M; and so on
-until every beam has ended. Choose the finished candidate with the highest score.
+until every beam has ended. Choose the finished candidate with the highest score, or by their weighted vote, as Snell et al.
+do. They publish M = 4 and M = sqrt(N) (`width=sqrt`).
 
-Candidates are *sampled*, so equal ones happen: they are scored once and only distinct ones are kept. A finished candidate
-keeps its place, so at most N are ever finished or in work, and the generated tokens are at most those of N samples of the
-same depth.
+Where depths differ there are two readings. Here a beam that has ended keeps its place, so at most N are ever finished or in
+work. With `refill`, the others get its place: N steps are sampled at every depth until no beam is open, more finish than N,
+and the best N of them are the candidates (so does `search-and-learn`, Hugging Face's code of that paper). It spends more and
+finds higher scores; where all traces are equally deep, the two are the same.
+
+    generated tokens  <=  N x depth x tokens of a step, less what ended beams leave free (nothing with `refill`)
+    verifier calls    <=  N x depth; a step that is sampled twice is scored once
 """
 
 from __future__ import annotations
 
-from prm.sampling.traces import open_trace
-from prm.search.requests import Expand, Found, Search, best, score_readable
-from prm.types import Budget, Problem, Scores, Trace
+from prm.search.requests import Search
+from prm.search.tree import Node, Opinion, as_written, branching, conclude, distinct, expand, root
+from prm.types import Budget, Problem
 
 
-def beam_search(problem: Problem, budget: Budget, seed: int, width: int = 4, max_steps: int = 40) -> Search:
+def beam_search(
+    problem: Problem,
+    budget: Budget,
+    seed: int,
+    width: int | str = 4,
+    max_steps: int = 40,
+    refill: bool = False,
+    vote: bool = False,
+) -> Search:
     """N is `budget.samples`.
 
     Args:
-        width: M, the continuations of each kept beam; N/M beams are kept.
+        width: M, the continuations of each kept beam; N/M beams are kept. `sqrt`: M = sqrt(N).
         max_steps: what is still open after so many steps is cut off.
+        refill: give the places of ended beams to the others.
+        vote: choose by the weighted vote over the beams instead of the highest score.
     """
-    if not 1 <= width <= budget.samples:
-        raise ValueError(
-            f"beam search with width {width} needs a budget of at least as many samples, not {budget.samples}"
-        )
-    ended: dict[Trace, Scores | None] = {}
-    working = {open_trace(problem): Scores((), 0.0)}
+    return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, as_written))
+
+
+def beams(
+    problem: Problem,
+    budget: Budget,
+    seed: int,
+    width: int | str,
+    max_steps: int,
+    refill: bool,
+    vote: bool,
+    opinion: Opinion,
+) -> Search:
+    """Beam search that ranks open beams by any opinion of them."""
+    m = branching(width, budget)
+    ended: list[Node] = []
+    working = [root(problem)]
     for depth in range(max_steps):
-        # The best N/M go on; ended beams keep their places, so the others share what is left.
-        kept = sorted(working, key=lambda beam: -working[beam].trace)[: max(1, budget.samples // width)]
-        room = budget.samples - len(ended)
+        kept = sorted(working, key=lambda beam: -beam.score)[: budget.samples // m]
+        room = budget.samples - (0 if refill else len(ended))
         if not kept or not room:
             break
-        children = yield Expand([kept[i % len(kept)] for i in range(room)], key=("beam", depth))
+        children = yield from expand([kept[i % len(kept)] for i in range(room)], ("beam", depth), opinion)
         if not children:  # the budget is spent: what was kept is all there is
             break
-
-        # Equal children are one candidate, scored once; one without any step is no candidate.
-        by_steps: dict[tuple[str, ...], Trace] = {}
-        for child in children:
-            by_steps.setdefault(child.steps, child)
-        distinct = [child for child in by_steps.values() if child.steps]
-        scores_N = yield from score_readable(distinct)
-        working = {}
-        for child, scores in zip(distinct, scores_N, strict=True):
-            if child.status == "open" and scores is not None:
-                working[child] = scores
-            else:
-                ended[child] = scores
-    candidates = [beam for beam in (*ended, *working) if beam.steps]
-    scores_N = [(ended | working)[beam] for beam in candidates]
-    return Found(candidates, scores_N, best(candidates, scores_N))
+        ended += [beam for beam in distinct(children) if not beam.open]
+        working = [beam for beam in distinct(children) if beam.open]
+    return conclude([*ended, *working], problem, budget, seed, vote)

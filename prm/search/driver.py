@@ -41,6 +41,11 @@ class _Task:
     """Whole traces asked for so far."""
     requests: list[Request] = field(default_factory=list)
     """Requests for traces so far."""
+    paid: set[str] = field(default_factory=set)
+    """Keys of what it has been given: what it asks for again costs nothing."""
+    drawn: set[tuple[str, ...]] = field(default_factory=set)
+    """Steps of what was sampled for it."""
+    duplicates: int = 0
 
     def answer(self, reply: Sequence[Trace] | Sequence[Scores | None] | None) -> None:
         """Give the strategy what it asked for; it goes on to its next request or to its end."""
@@ -48,6 +53,11 @@ class _Task:
             self.request = self.search.send(reply)
         except StopIteration as end:
             self.request, self.found = None, end.value
+
+    def count_duplicates(self, traces: Sequence[Trace]) -> None:
+        new = {trace.steps for trace in traces} - self.drawn
+        self.duplicates += len(traces) - len(new)
+        self.drawn |= new
 
     def room(self, longest: int) -> tuple[int | None, int | None]:
         """How many continuations are sure to fit into the budget, and the limit of each in tokens; None = any number.
@@ -72,12 +82,12 @@ class _Wanted:
 
     @property
     def key(self) -> str:
-        return request_key(self.problem.id, self.prefix, self.seed, self.one_step, self.limit)
+        return request_key(self.problem.id, self.prefix, self.parent.seed, self.one_step, self.limit)
 
     @property
-    def seed(self) -> int:
-        assert self.parent.seed is not None  # `_wanted` gives it one
-        return self.parent.seed
+    def greedy(self) -> bool:
+        """`_wanted` gives a seed to everything that is sampled."""
+        return self.parent.seed is None
 
 
 def search(
@@ -151,10 +161,18 @@ def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: Ans
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
+            new = {
+                one.key: (one.prefix, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid
+            }
+            task.paid |= new.keys()
             task.cost += generation_cost(
-                [one.prefix for one in wanted], [its.continuation for its in made], generator.num_parameters
-            ) + Cost(seconds=sum(its.seconds for its in made))
+                [prefix for prefix, _ in new.values()],
+                [its.continuation for _, its in new.values()],
+                generator.num_parameters,
+            ) + Cost(seconds=sum(its.seconds for _, its in new.values()))
     for task, traces in zip(tasks, drawn, strict=True):
+        if isinstance(task.request, Sample) or (isinstance(task.request, Expand) and not task.request.greedy):
+            task.count_duplicates(traces)
         task.answer(traces)
 
 
@@ -169,7 +187,8 @@ def _wanted(task: _Task, generator: Generator, seed: int) -> list[_Wanted]:
     assert isinstance(request, Expand)
     prefixes = {parent.steps: tuple(generator.encode(problem.prompt, parent.steps)) for parent in request.parents}
     seeded = [
-        replace(parent, seed=derive_seed(seed, problem.id, *request.key, i)) for i, parent in enumerate(request.parents)
+        replace(parent, seed=None if request.greedy else derive_seed(seed, problem.id, *request.key, i))
+        for i, parent in enumerate(request.parents)
     ]
     return [_Wanted(problem, parent, prefixes[parent.steps], one_step=True) for parent in seeded]
 
@@ -177,8 +196,9 @@ def _wanted(task: _Task, generator: Generator, seed: int) -> list[_Wanted]:
 def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredRequests, limits: Limits) -> None:
     """Sample what was not sampled before, and remember it."""
     new = {one.key: one for one in wanted if one.key not in answered.drawn}
-    for one_step in (False, True):  # a call of the generator has one end for all
-        batch = {key: one for key, one in new.items() if one.one_step == one_step}
+    # A call of the generator has one end and one temperature for all.
+    for one_step, greedy in ((False, False), (True, False), (True, True)):
+        batch = {key: one for key, one in new.items() if (one.one_step, one.greedy) == (one_step, greedy)}
         if not batch:
             continue
         if limits.reached:
@@ -187,9 +207,10 @@ def _sample(wanted: Sequence[_Wanted], generator: Generator, answered: AnsweredR
         parents = [one.parent for one in batch.values()]
         continuations = generator.generate(
             [one.prefix for one in batch.values()],
-            [one.seed for one in batch.values()],
+            [one.parent.seed or 0 for one in batch.values()],
             until="step" if one_step else "end",
             limits=[generator.max_new_tokens if one.limit is None else one.limit for one in batch.values()],
+            greedy=greedy,
         )
         traces = grow(parents, continuations, [one.problem for one in batch.values()], generator, one_step)
         share = (time.monotonic() - started) / len(batch)
@@ -219,7 +240,9 @@ def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequest
         new = {key: task for key, task in new.items() if key not in batch}
     for key, task in zip(keys, tasks, strict=True):
         scored = answered.scored[key]
-        task.cost += scoring_cost(scored.scores, verifier.num_parameters) + Cost(seconds=scored.seconds)
+        if key not in task.paid:
+            task.cost += scoring_cost(scored.scores, verifier.num_parameters) + Cost(seconds=scored.seconds)
+            task.paid.add(key)
         task.answer(scored.scores)
 
 
@@ -277,4 +300,5 @@ def _result(task: _Task, method: Method) -> SearchResult:
         and task.budget.generated_tokens is None
         and len(candidates) == most,
         cost=task.cost,
+        duplicates=task.duplicates,
     )

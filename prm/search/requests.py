@@ -44,6 +44,8 @@ class Expand:
     parents: Sequence[Trace]
     key: tuple[str | int, ...]
     """Names this request within the search, such as ("beam", depth): seeds follow from it and the place in `parents`."""
+    greedy: bool = False
+    """The most likely step instead of a sampled one (temperature 0)."""
 
 
 @dataclass(frozen=True)

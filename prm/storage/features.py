@@ -80,6 +80,7 @@ SEARCH_FEATURES = Features(
                 "chosen": Value("int64"),
                 "independent": Value("bool"),
                 "cost": {f.name: Value("int64" if isinstance(f.default, int) else "float64") for f in fields(Cost)},
+                "duplicates": Value("int64"),
             }
         ),
     }

@@ -10,7 +10,7 @@ candidate:
      "step_rule": "line"}],
      "results": [{"method": "prm_best_of_n", "strategy": "best_of_n", "verifier": "prm", "candidates": [0],
      "scores": [[0.9, 0.8, 0.95]], "trace_scores": [0.95], "chosen": 0, "independent": true,
-     "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}}]}
+     "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}, "duplicates": 0}]}
 
 `class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. `kept` is there if the
 problems have other columns (`prm.storage.rows`).
@@ -40,7 +40,9 @@ _CANDIDATE = {
     "generator",
     "step_rule",
 }
-_RESULT = {"method", "strategy", "verifier", "candidates", "scores", "trace_scores", "chosen", "independent", "cost"}
+_FACTS = ("method", "strategy", "verifier", "chosen", "independent", "duplicates")
+"""Of a result, written as they are."""
+_RESULT = {*_FACTS, "candidates", "scores", "trace_scores", "cost"}
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def results_to_row(
                 "chosen": result.chosen,
                 "independent": result.independent,
                 "cost": asdict(result.cost),
+                "duplicates": result.duplicates,
             }
             for result in results
         ],
@@ -169,7 +172,7 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
         candidates=tuple(candidates[i] for i in mine),
         scores=tuple(scores),
         cost=Cost(**values["cost"]),
-        **{name: values[name] for name in ("method", "strategy", "verifier", "chosen", "independent")},
+        **{name: values[name] for name in _FACTS},
     )
 
 

@@ -74,6 +74,7 @@ def rows(methods: list[str] = META["methods"]) -> list[dict]:
                 "trace_scores": [0.7],
                 "chosen": 0,
                 "independent": False,
+                "duplicates": 2,
                 "cost": cost(generated_tokens=80, verifier_tokens=120, flops=7e4),
             },
         }
@@ -120,6 +121,7 @@ def pool(strategy: str, verifier: str | None, scores: list, chosen: int) -> dict
         "trace_scores": [its and its[-1] for its in scores],
         "chosen": chosen,
         "independent": True,
+        "duplicates": 1,
         "cost": cost(generated_tokens=40, prompt_tokens=5, verifier_tokens=read, flops=flops),
     }
 
@@ -182,6 +184,8 @@ def test_costs_count_prompts_once_and_only_the_models_that_took_part(summary):
     assert cost["prm_best_of_n"] == cost["prm_weighted_vote"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 50 * 60)
     assert cost["orm_best_of_n"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 20 * 60)
     assert cost["prm_beam_search"] == (80, 120, 7e4)
+    duplicates = {name: numbers.get("duplicates") for name, numbers in summary["methods"].items()}
+    assert (duplicates["prm_beam_search"], duplicates["majority"], duplicates["single"]) == (2, 1, None)
 
 
 def test_curves_average_over_all_subsets(summary):

@@ -130,6 +130,15 @@ def test_a_sample_depends_on_its_seed_only(make, prefixes):
     assert generator.generate(asked, [seed + 1 for seed in seeds]) != together
 
 
+def test_a_greedy_call_is_one_at_temperature_0(make, prefixes):
+    """Whatever the temperature of the generator and the seeds."""
+    warm, cold = make(max_new_tokens=24, temperature=3.0), make(max_new_tokens=24, temperature=0.0)
+    greedy = warm.generate(prefixes, range(8), until="step", greedy=True)
+    assert greedy == warm.generate(prefixes, range(8, 16), until="step", greedy=True)
+    assert greedy == cold.generate(prefixes, range(8), until="step")
+    assert greedy != warm.generate(prefixes, range(8), until="step")
+
+
 def test_who_waits_is_told_of_every_continuation_that_ended(make, prefixes):
     told = []
     make(max_new_tokens=12).generate(prefixes, [derive_seed(4, i) for i in range(8)], ended=told.append)

@@ -10,6 +10,7 @@ from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
 from prm.models.loading import from_base
 from prm.sampling.limits import LimitReached, Limits
+from prm.sampling.traces import open_trace
 from prm.search import STRATEGIES
 from prm.search.driver import search
 from prm.search.methods import Method, default_methods, parse_method
@@ -47,8 +48,8 @@ class Recorded(ScriptedGenerator):
         super().__init__(script)
         self.batches: list[list[tuple[tuple[int, ...], int]]] = []
 
-    def generate(self, prefixes, seeds, until="end", limits=None):
-        continuations = super().generate(prefixes, seeds, until, limits)
+    def generate(self, prefixes, seeds, until="end", limits=None, **settings):
+        continuations = super().generate(prefixes, seeds, until, limits, **settings)
         sampled = [len(continuation.token_ids) for continuation in continuations]
         self.batches.append(list(zip(map(tuple, prefixes), sampled, strict=True)))
         return continuations
@@ -65,8 +66,11 @@ def student():
     return Recorded(script)
 
 
+UNVERIFIED = {"majority", "adaptive_consistency"}
+
+
 def method(strategy, verifier="v", **parameters):
-    return Method(strategy, STRATEGIES[strategy], None if strategy == "majority" else verifier, parameters)
+    return Method(strategy, STRATEGIES[strategy], None if strategy in UNVERIFIED else verifier, parameters)
 
 
 def without_time(results):
@@ -121,7 +125,7 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
             flops=2.0 * 5 * (generated + prefill) + 2.0 * verifier.num_parameters * read,
         )
         assert budget.generated_tokens is None or generated <= budget.generated_tokens
-    assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name != "majority")
+    assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
 
 
 def _classifier(tiny_llama, tokenizer):
@@ -182,6 +186,38 @@ def test_a_larger_pool_holds_the_smaller_one():
         assert [c.steps for c in a.candidates[4:]] == [c.steps for c in b.candidates]
         assert b.cost.prompt_tokens == a.cost.prompt_tokens > 0  # alone, it would have read the prompt too
         assert b.cost.generated_tokens == sum(c.num_tokens for c in a.candidates[4:])
+
+
+def test_a_greedy_step_is_the_same_for_all_and_paid_once_by_each():
+    def twice(problem, budget, seed):
+        first = yield Expand([open_trace(problem)] * 2, key=("a",), greedy=True)
+        again = yield Expand([open_trace(problem)], key=("b",), greedy=True)
+        sampled = yield Expand([open_trace(problem)] * 3, key=("c",))
+        assert [trace.steps for trace in first] == [trace.steps for trace in again] * 2
+        return Found([*again, *sampled], [None] * 4, None)
+
+    generator, answered = student(), AnsweredRequests()
+    results = search(Method("twice", twice), PROBLEMS, generator, None, Budget(8), 0, answered)
+    other = search(Method("other", twice), PROBLEMS, generator, None, Budget(8), 5, answered)
+    assert [len(batch) for batch in generator.batches] == [6, 18, 18]  # the greedy ones once, whatever the run's seed
+    for result in (*results, *other):
+        assert result.candidates[0].seed is None
+        assert result.cost.generated_tokens == sum(trace.num_tokens for trace in result.candidates)
+        assert result.cost.generator_calls == 4
+        assert result.duplicates == 3 - len({trace.steps for trace in result.candidates[1:]})  # of what was sampled
+
+
+def test_scores_that_are_asked_for_again_are_paid_once():
+    def twice(problem, budget, seed):
+        traces = yield Sample(2)
+        first = yield Score(traces)
+        assert first == (yield Score(traces))
+        return Found(traces, first, None)
+
+    verifier = Counting()
+    results = search(Method("twice", twice, "v"), PROBLEMS, student(), verifier, Budget(8), 0)
+    assert len(verifier.calls) == 1
+    assert {result.cost.verifier_tokens for result in results} == {6}
 
 
 class PowerCut(Exception):
@@ -396,6 +432,11 @@ def test_methods_are_read_from_words(tmp_path):
     beam = parse_method("beam_search prm width=8", ["prm", "orm"])
     assert (beam.name, beam.verifier, beam.parameters) == ("prm_beam_search[width=8]", "prm", {"width": 8})
     assert parse_method("best_of_n orm", ["prm", "orm"]).name == "orm_best_of_n"
+    root = parse_method("beam_search prm width=sqrt refill=true", ["prm"])
+    assert (root.name, root.parameters) == (
+        "prm_beam_search[width=sqrt,refill=True]",
+        {"width": "sqrt", "refill": True},
+    )
     assert parse_method("beam_search prm width=a=b", ["prm"]).parameters == {"width": "a=b"}
     (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0):\n    yield\n")
     mine = parse_method(f"{tmp_path / 'mine.py'}:first prm start=2", ["prm"])

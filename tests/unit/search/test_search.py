@@ -4,14 +4,17 @@
 """
 
 import random
+from collections import Counter
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from prm.aggregation import aggregate
 from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
 from prm.search import STRATEGIES
+from prm.search.adaptive_consistency import lead
 from prm.search.driver import search
 from prm.search.methods import Method
 from prm.types import Budget, Cost, Problem, Scores
@@ -168,6 +171,52 @@ def test_ties_are_a_coin_that_the_seed_throws(strategy):
     assert 8 < sum(chosen[0]) < 32
 
 
+@pytest.mark.parametrize(
+    ("answers", "sampled"),
+    [
+        ("1111", 4),  # P = 31/32
+        ("11211", 5),  # 57/64, not enough
+        ("112111", 6),  # 120/128, not enough
+        ("1121111", 7),  # 247/256
+        ("1212121", 7),
+        ("1?1?11", 6),  # what states no answer has no vote
+    ],
+)
+def test_adaptive_consistency_stops_when_the_vote_is_decided(answers, sampled):
+    texts = ["no idea" if answer == "?" else f"#### {answer}" for answer in answers]
+    generator = planted({FOUR: [*texts, "#### 9", "#### 9"]})
+    result = search_one("adaptive_consistency", generator, None, len(answers))
+    assert (len(result.candidates), result.answer) == (sampled, "1")
+    assert result.cost.generated_tokens == sum(map(len, texts[:sampled]))
+    assert result.cost.generator_calls == sampled
+    assert not result.independent
+    longer = search_one("adaptive_consistency", generator, None, len(answers) + 2)
+    assert (len(longer.candidates) == sampled) == (answers in ("1111", "1121111", "1?1?11"))
+
+
+@pytest.mark.parametrize("first", range(7))
+@pytest.mark.parametrize("second", range(4))
+def test_the_lead_is_a_tail_of_the_beta_distribution(first, second):
+    """By adding up its density."""
+    first = max(first, second)
+    x = (np.arange(200_000) + 0.5) / 200_000
+    density = x**first * (1 - x) ** second
+    expected = density[x > 0.5].sum() / density.sum()
+    assert lead(Counter({"a": second, "b": first, "c": min(second, 1)})) == pytest.approx(expected, abs=1e-6)
+
+
+def test_adaptive_consistency_is_majority_voting_that_may_stop():
+    problems = sums(30)
+    majority = run("majority", problems, student(0.95), None, Budget(12), 0)
+    certain = run("adaptive_consistency", problems, student(0.95), None, Budget(12), 0, confidence=1)
+    assert [(r.candidates, r.chosen) for r in certain] == [(r.candidates, r.chosen) for r in majority]
+    stopping = run("adaptive_consistency", problems, student(0.95), None, Budget(12), 0)
+    for early, late in zip(stopping, majority, strict=True):
+        assert early.candidates == late.candidates[: len(early.candidates)]  # the same pool
+    assert sum(len(r.candidates) for r in stopping) < 0.8 * 12 * 30
+    assert abs(sum(r.correct for r in stopping) - sum(r.correct for r in majority)) <= 2
+
+
 def test_tied_best_scores_go_to_the_first_sample():
     texts = ["#### 1", "#### 2", "#### 3"]
     verifier = TableVerifier({"#### 1": 0.5, "#### 2": 0.7, "#### 3": 0.7})
@@ -177,8 +226,8 @@ def test_tied_best_scores_go_to_the_first_sample():
 class Cut(ScriptedGenerator):
     """Everything it writes is cut at the token limit."""
 
-    def generate(self, prefixes, seeds, until="end", limits=None):
-        return [replace(c, stop="length") for c in super().generate(prefixes, seeds, until, limits)]
+    def generate(self, *args, **settings):
+        return [replace(c, stop="length") for c in super().generate(*args, **settings)]
 
 
 @pytest.mark.parametrize("name", sorted(STRATEGIES))

@@ -21,7 +21,7 @@ def group(answers):
 
 
 def results():
-    pool = SearchResult("p/1", "v_x", "x", "v", (RIGHT, WRONG, SILENT, CUT), SCORES, 0, True, Cost(20, 3, flops=7.0))
+    pool = SearchResult("p/1", "v_x", "x", "v", (RIGHT, WRONG, SILENT, CUT), SCORES, 0, True, Cost(20, 3, flops=7.0), 2)
     return [
         pool,
         replace(pool, method="y", strategy="y", verifier=None, candidates=(WRONG,), scores=(None,), chosen=None),
@@ -65,6 +65,7 @@ def test_a_right_candidate_that_was_cut_has_no_vote_and_no_class():
         (("prompt",), r"r:1: needs the keys .*'prompt'"),
         (("candidates", 1, "class"), r"r:1: candidate 1: needs the keys .*'class'"),
         (("results", 0, "chosen"), r"r:1: needs the keys .*'chosen'"),
+        (("results", 0, "duplicates"), r"r:1: needs the keys .*'duplicates'"),
         (("results", 0, "cost", "flops"), r"r:1: v_x: cost: needs the keys .*'flops'"),
     ],
 )

@@ -1,0 +1,106 @@
+"""What the tree strategies share: a node, one more step after some nodes, and the choice at the end.
+
+A search begins at `root(problem)`, and a strategy decides which nodes go on and how often:
+
+    nodes = [root(problem)]
+    children = yield from expand(nodes * 4, key=("my_search", 0))      four first steps, scored
+    nodes = distinct(children)                                         equal ones are one node
+    return conclude(nodes, problem, budget, seed)                      at most N candidates, the best one chosen
+
+Steps are sampled, so equal ones happen. They are scored once here, and the driver counts them (`SearchResult.duplicates`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from prm.sampling.traces import open_trace
+from prm.search.requests import Expand, Found, Request, best, score_readable
+from prm.search.weighted_vote import weighted_winner
+from prm.types import Budget, Problem, Scores, Trace
+
+Opinion = Callable[[Sequence[Trace], tuple[str | int, ...]], Generator[Request, Any, list[Scores | None]]]
+"""How new traces are scored, given the key of the request that made them."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A trace, whole or open, and what the verifier says of it."""
+
+    trace: Trace
+    scores: Scores | None
+    """None where it has ended without an answer, or is longer than the verifier reads."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a step may follow."""
+        return self.trace.status == "open" and self.scores is not None
+
+    @property
+    def score(self) -> float:
+        return 0.0 if self.scores is None else self.scores.trace
+
+
+def root(problem: Problem) -> Node:
+    return Node(open_trace(problem), Scores((), 0.0))
+
+
+def branching(width: int | str, budget: Budget) -> int:
+    """M, the continuations of a node: the width itself, or the root of N where it is "sqrt".
+
+    Raises:
+        ValueError: M is not from 1 to N.
+    """
+    m = math.isqrt(budget.samples) if width == "sqrt" else width
+    if not isinstance(m, int):
+        raise ValueError(f"width is {width!r}; it must be a number of continuations, or sqrt")
+    if not 1 <= m <= budget.samples:
+        raise ValueError(f"width {m} needs a budget of at least as many samples, not {budget.samples}")
+    return m
+
+
+def as_written(traces: Sequence[Trace], key: tuple[str | int, ...]) -> Generator[Request, Any, list[Scores | None]]:
+    """The usual opinion: the verifier's, of what is written so far."""
+    return (yield from score_readable(traces))
+
+
+def expand(
+    parents: Sequence[Node], key: tuple[str | int, ...], opinion: Opinion = as_written
+) -> Generator[Request, Any, list[Node]]:
+    """One more step after each parent, scored; equal ones are scored once.
+
+    Returns:
+        One child per parent, in order; fewer if the budget has ended.
+    """
+    children: list[Trace] = yield Expand([parent.trace for parent in parents], key)
+    new = [node.trace for node in distinct([Node(child, None) for child in children])]
+    scores = yield from opinion(new, key)
+    scored = dict(zip([trace.steps for trace in new], scores, strict=True))
+    return [Node(child, scored.get(child.steps)) for child in children]
+
+
+def distinct(nodes: Sequence[Node]) -> list[Node]:
+    """The first of equal ones; one without any step is none."""
+    first: dict[tuple[str, ...], Node] = {}
+    for node in nodes:
+        if node.trace.steps:
+            first.setdefault(node.trace.steps, node)
+    return list(first.values())
+
+
+def conclude(leaves: Sequence[Node], problem: Problem, budget: Budget, seed: int, vote: bool = False) -> Found:
+    """The candidates and the choice among them.
+
+    Args:
+        leaves: if there are more than the budget has samples, usable ones come first, then high scores.
+        vote: choose by the weighted vote instead of the highest score.
+    """
+    kept = [leaf for leaf in leaves if leaf.trace.steps]
+    ranked = sorted(range(len(kept)), key=lambda i: (not kept[i].trace.usable, -kept[i].score))
+    kept = [kept[i] for i in sorted(ranked[: budget.samples])]
+    traces, scores = [leaf.trace for leaf in kept], [leaf.scores for leaf in kept]
+    chosen = weighted_winner(traces, scores, f"{seed}/{problem.id}") if vote else best(traces, scores)
+    return Found(traces, scores, chosen)
