@@ -28,6 +28,7 @@ from typing import Any
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
+from prm.storage.paths import need_file
 from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
@@ -153,6 +154,8 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
     """Rows of a hub data set, and the split that has to be selected from them by hash (None = all of them)."""
     import datasets
 
+    if Path(source).is_dir():  # `datasets` would read whatever lies in it
+        need_file(source)
     name, config = HUB_NAMES.get(source, (source, None))
     try:
         splits = datasets.load_dataset(name, config)

@@ -18,6 +18,7 @@ import yaml
 
 from prm.encoding.prompts import prompt_template
 from prm.generators.arguments import GeneratorArguments
+from prm.storage.paths import need_file
 
 MODEL = ("generator", "engine", "tokenizer", "gguf_file")
 SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt", "step_rule")
@@ -32,9 +33,7 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     Raises:
         FileNotFoundError: there is no such traces file.
     """
-    path = Path(traces)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; check the path")
+    path = need_file(traces)
     record = path.with_name(f"{path.stem}.config.yaml")
     if not record.is_file():
         return None
