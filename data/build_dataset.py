@@ -56,7 +56,9 @@ class Arguments:
         default_factory=list,
         metadata={"help": "benchmarks whose problems are removed: files, or hub names as NAME or NAME:SPLIT (test)"},
     )
-    ngram: int = field(default=NGRAM, metadata={"help": "words in a row by which a problem is a benchmark's"})
+    ngram: int = field(
+        default=NGRAM, metadata={"help": "words in a row by which a problem is a benchmark's", "least": 1}
+    )
     balance: Balance | None = field(
         default=None,
         metadata={

@@ -57,13 +57,13 @@ class Arguments(GeneratorArguments, LimitArguments):
         metadata={"help": "`strategy verifier key=value` of each method; default: all that the verifiers can do"},
     )
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
-    limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
-    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
+    limit: int | None = field(default=None, metadata={"help": "first problems of the split only", "least": 1})
+    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search", "least": 1})
     reuse: str | None = field(
         default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
     )
-    chunk: int = field(default=50, metadata={"help": "problems that are searched together"})
-    seed: int = field(default=0, metadata={"help": "seed of the run"})
+    chunk: int = field(default=50, metadata={"help": "problems that are searched together", "least": 1})
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
 
 def main(args: Arguments) -> None:

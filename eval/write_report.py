@@ -59,7 +59,8 @@ class Arguments:
     run: list[Path] = field(metadata={"help": "folders of eval/run_search.py: runs of one setup on different problems"})
     output_dir: Path = field(metadata={"help": "folder to write"})
     seconds: float | None = field(
-        default=None, metadata={"help": "duration of the whole pipeline, to be shown instead of the search's"}
+        default=None,
+        metadata={"help": "duration of the whole pipeline, to be shown instead of the search's", "least": 0},
     )
     group_by: str | None = field(
         default=None, metadata={"help": "a column of the problems, such as topic: adds accuracy by its values"}

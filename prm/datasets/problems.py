@@ -63,6 +63,8 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
         ValueError: a broken line, a missing column, no row with an answer, a repeated id, a `split` column that only some
             rows have or whose value is no split; names file, line and value.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; it says how many of the first problems, so it is at least 1")
     if source == "arithmetic":
         if limit is None:
             raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")

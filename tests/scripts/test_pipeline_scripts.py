@@ -12,6 +12,7 @@ import time
 import pytest
 import yaml
 
+from prm.datasets.splits import split_of
 from prm.encoding.codec import StepCodec
 from prm.evaluation.search_runs import read_runs
 from prm.storage.rows import read_labeled, read_traces
@@ -327,19 +328,23 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     column = write(tmp_path / "column.jsonl", PROBLEM, PROBLEM, '{"prompt": "Why?"}')
     answer = write(tmp_path / "answer.jsonl", '{"prompt": "Why?", "answer": ""}')
     empty = write(tmp_path / "empty.jsonl")
+    one = write(tmp_path / "one.jsonl", PROBLEM)
+    other = "test" if split_of(json.loads(PROBLEM)["prompt"]) == "train" else "train"
     arithmetic = {"problems": "arithmetic", "limit": 1}
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
         f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
         f"{answer}": {"problems": answer, "split": "all"},
-        f"0 problems in the test split of {empty}": {"problems": empty, "split": "test"},
+        f"{empty} holds no row": {"problems": empty, "split": "test"},
+        f"no problems in the {other} split of {one}": {"problems": one, "split": other},
         "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
         "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
         "arithmetic is endless": {"problems": "arithmetic"},
         "error: --lmit is no flag of data/sample_traces.py, did you mean --limit?": arithmetic | {"lmit": 3},
         "prompt template 'chatt' is not one of plain, ": arithmetic | {"prompt": "chatt"},
         "has no chat template": arithmetic | {"prompt": "chat"},
-        "0 samples each": arithmetic | {"samples": 0},
+        "--samples 0: expected a whole number of at least 1": arithmetic | {"samples": 0},
+        "--temperature -1.0: expected a number of at least 0": arithmetic | {"temperature": -1},
         "'nowhere' is no folder with a model": arithmetic | {"generator": "nowhere"},
     }.items():
         refuses(scripts, message, "data/sample_traces.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))

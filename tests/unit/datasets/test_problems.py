@@ -28,6 +28,12 @@ def test_a_row_with_every_column(write):
     assert load_problems(path, "all") == [Problem("mine/1", "Find x² for x = 3.", "9", "problems", 2)]
 
 
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_that_leaves_nothing_or_the_last_ones_out_is_refused(write, limit):
+    with pytest.raises(ValueError, match=f"limit is {limit}; it says how many of the first problems"):
+        load_problems(write(GOOD, GOOD), "all", limit=limit)
+
+
 def test_gsm8k_form(write):
     path = write({"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\n48+24 = <<48+24=72>>72\n#### 72"})
     assert load_problems(path, "all") == [Problem("problems/all/0", "How many clips?", "72", "problems", None)]
