@@ -271,7 +271,8 @@ def _limits(flag: Flag) -> str:
     """`a whole number of at least 1`, `a number above 0 and at most 1`."""
     words = {"of at least": flag.least, "above": flag.above, "at most": flag.most}
     limits = " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
-    return f"{expected(_part(flag.kind), None)} {limits}"
+    kind = _part(flag.kind)
+    return f"{expected(get_args(kind)[0] if get_origin(kind) is list else kind, None)} {limits}"
 
 
 def expected(kind: Any, value: object) -> str:

@@ -455,12 +455,16 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
     empty = write(tmp_path / "empty.jsonl")
     own = write(tmp_path / "own.py", "x = 1")
     for message, changes in {
-        f"no problems in the test split of {empty}": {"problems": empty},
+        f"{empty} holds no row": {"problems": empty},
+        "--verifiers: mine twice, a and b; give one of them another name": {"verifiers": ["mine=a", "mine=b"]},
         "prm_config.json is missing": {"verifiers": f"prm={tmp_path}"},
         "must be name=path, such as prm=outputs/prm": {"verifiers": verifiers["prm"]},
         f"{own} has no 'Mine'": {"verifiers": f"mine={own}:Mine"},
         "its kind is prm; swap the two, or give it another name": {"verifiers": f"orm={verifiers['prm']}"},
-        "beam search with width 4 needs a budget of at least as many samples, not 2": {"samples": 2},
+        "beam search with width 4 needs a budget of at least as many samples, not 2": {
+            "samples": 2,
+            "methods": "beam_search prm",
+        },
         "no strategy 'best_of', did you mean 'best_of_n'?": {"methods": "best_of prm"},
         "no verifier 'orm', did you mean 'prm'?": {"methods": "best_of_n orm"},
         "beam_search has no parameter 'wide', did you mean 'width'?": {"methods": "beam_search prm wide=2"},
