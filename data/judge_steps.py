@@ -88,10 +88,10 @@ def main(args: Arguments) -> None:
     started = time.monotonic()
     if args.temperature == 0 and args.votes + args.retries > 1:
         sys.exit("at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature")
+    rows = read_rows(args.traces, args.consensus)  # first, so that a mistake in its name is called so
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
         return
-    rows = read_rows(args.traces, args.consensus)
     judge = Judge(
         [(row.problem, row.trace) for row in rows if is_asked(row, args.consensus)],
         votes=args.votes,
@@ -155,7 +155,7 @@ def journal_of(path: str, critic: str, seed: int):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"{path}: another process is writing to this journal; wait for it, or give another --answers")
-        yield Journal(path, {"critic": critic, "seed": seed})
+        yield Journal(path, {"critic": critic, "seed": seed}, "Give another --answers")
 
 
 def decide(row: Row, judge: Judge, consensus: bool) -> LabeledTrace | str:

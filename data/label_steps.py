@@ -34,7 +34,7 @@ from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import RolloutSource, commit_to, watch
-from prm.sampling.sampler import sampler_record, settle
+from prm.sampling.sampler import sampler_record, sampler_settings, settle
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
@@ -125,7 +125,11 @@ def main(args: Arguments) -> None:
         )
     for note in notes:
         print(f"{args.traces}: {note}", file=sys.stderr)
-    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
+    store = RolloutStore(
+        args.store or args.output + ".rollouts",
+        {"generator": generator.name, "seed": args.seed},
+        sampler_settings(args),
+    )
 
     if args.estimate:
         units = pilot(units)

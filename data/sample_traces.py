@@ -30,6 +30,7 @@ from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
+from prm.sampling.sampler import sampler_settings
 from prm.sampling.symptoms import symptoms
 from prm.sampling.traces import trace_from_rollout
 from prm.storage.jsonl import write_jsonl
@@ -59,14 +60,18 @@ class Arguments(GeneratorArguments, LimitArguments):
 def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
+    problems = load_problems(args.problems, args.split, args.limit)  # first, so that a mistake in its name is called so
+    if not problems:
+        sys.exit(f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split")
     if is_finished(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
         return
-    problems = load_problems(args.problems, args.split, args.limit)
-    if not problems:
-        sys.exit(f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split")
     generator = args.load()
-    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
+    store = RolloutStore(
+        args.store or args.output + ".rollouts",
+        {"generator": generator.name, "seed": args.seed},
+        sampler_settings(args),
+    )
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     if args.estimate:

@@ -99,7 +99,7 @@ def main(args: Arguments) -> None:
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
     }
-    journal = Journal(output_dir / "results.journal", header)
+    journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
     # The files of a run that a limit stopped may be there, too: meta.json, written last, says that problems are missing.
     written = results.exists() and meta.exists() and not json.loads(meta.read_text()).get("unfinished_problems")

@@ -76,6 +76,11 @@ def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[
     return {name: settings[name] for name in (*MODEL, *SAMPLING)}, notes if differing else []
 
 
+def sampler_settings(args: GeneratorArguments) -> dict[str, Any]:
+    """The settings that change what is sampled."""
+    return _with_step_rule({name: getattr(args, name) for name in (*MODEL, *SAMPLING)})
+
+
 def _with_step_rule(settings: dict[str, Any]) -> dict[str, Any]:
     """With the usual step rule of the prompt where none is given."""
     return settings | {"step_rule": settings["step_rule"] or prompt_template(settings["prompt"]).step_rule}

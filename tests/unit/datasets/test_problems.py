@@ -211,3 +211,14 @@ def test_traces_that_end_right_are_examples_and_the_others_are_counted(write):
     row = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "#### 4"], "answer": "4", "split": "train"}
     path = write(row | {"correct": True}, row | {"correct": False}, row | {"correct": None}, row)
     assert load_examples(path) == ([{"prompt": "What is 2 + 2?", "completion": "2 + 2 = 4\n#### 4"}], 3)
+
+
+def test_a_question_with_two_gold_answers_is_warned_of_with_both_rows(write):
+    other = {"prompt": "What is  2 + 2?", "answer": "5"}
+    path = write(GOOD, GOOD | {"answer": "4.0"}, other, {"prompt": "What is 1 + 2?", "answer": "3"})
+    with pytest.warns(UserWarning, match="gold answer") as warned:
+        assert len(load_problems(path, "all")) == 4
+    assert [str(warning.message) for warning in warned] == [
+        f"{path}: 1 row has the question of an earlier row with another gold answer ({path}:3 says '5', {path}:1 says '4'):"
+        " one is wrong; correct or remove it"
+    ]
