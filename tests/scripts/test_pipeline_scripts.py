@@ -461,7 +461,7 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
         "must be name=path, such as prm=outputs/prm": {"verifiers": verifiers["prm"]},
         f"{own} has no 'Mine'": {"verifiers": f"mine={own}:Mine"},
         "its kind is prm; swap the two, or give it another name": {"verifiers": f"orm={verifiers['prm']}"},
-        "beam search with width 4 needs a budget of at least as many samples, not 2": {
+        "width 4 needs a budget of at least as many samples, not 2": {
             "samples": 2,
             "methods": "beam_search prm",
         },
