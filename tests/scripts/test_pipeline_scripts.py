@@ -383,7 +383,7 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
             "traces": folder / "traces.jsonl",
             "rolouts": 3,
         },
-        "rollouts is 0": {"traces": folder / "traces.jsonl", "rollouts": 0},
+        "--rollouts 0: expected a whole number of at least 1": {"traces": folder / "traces.jsonl", "rollouts": 0},
         "traces are divided into steps by the rule line, rollouts would be by paragraph; give --step_rule line": {
             "traces": folder / "traces.jsonl",
             "step_rule": "paragraph",
