@@ -26,8 +26,10 @@ from prm.storage.jsonl import read_jsonl, write_jsonl
 class Arguments:
     pairs: str = field(metadata={"help": "JSON Lines with `gold` and `answer` or `pred`"})
     output: str = field(metadata={"help": "JSON Lines file for the disagreements"})
-    deadline: float = field(default=20.0, metadata={"help": "seconds per check; the first ones import math-verify"})
-    show: int = field(default=20, metadata={"help": "number of disagreements to print"})
+    deadline: float = field(
+        default=20.0, metadata={"help": "seconds per check; the first ones import math-verify", "above": 0}
+    )
+    show: int = field(default=20, metadata={"help": "number of disagreements to print", "least": 0})
 
 
 def main(args: Arguments) -> None:

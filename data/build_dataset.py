@@ -33,6 +33,7 @@ from prm.datasets.balance import Balance, balanced
 from prm.datasets.decontamination import NGRAM, BenchmarkIndex, index_problems
 from prm.datasets.problems import prompt_of
 from prm.datasets.splits import split_of
+from prm.storage.paths import need_file
 from prm.storage.provenance import write_provenance
 from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
 from prm.storage.sources import read_rows
@@ -46,7 +47,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass
 class Arguments:
-    labels: list[str] = field(metadata={"help": "labeled files"})
+    labels: list[str] = field(metadata={"help": "labeled files; of a folder, name each of its files"})
     output_dir: str = field(metadata={"help": "folder to write"})
     semantics: Literal["value", "correctness"] | None = field(
         default=None, metadata={"help": "what labels mean in rows that do not say it"}
@@ -55,7 +56,9 @@ class Arguments:
         default_factory=list,
         metadata={"help": "benchmarks whose problems are removed: files, or hub names as NAME or NAME:SPLIT (test)"},
     )
-    ngram: int = field(default=NGRAM, metadata={"help": "words in a row by which a problem is a benchmark's"})
+    ngram: int = field(
+        default=NGRAM, metadata={"help": "words in a row by which a problem is a benchmark's", "least": 1}
+    )
     balance: Balance | None = field(
         default=None,
         metadata={
@@ -68,6 +71,8 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
+    for path in args.labels:  # of a folder or a hub data set, only one split would be read
+        need_file(path, "check the path; data/convert_dataset.py makes a file of a hub data set")
     from prm.datasets.card import Facts, dataset_card  # imports `datasets`, which takes seconds
 
     started = time.monotonic()

@@ -49,16 +49,29 @@ class Arguments:
     url: str | None = field(
         default=None, metadata={"help": "server, e.g. http://127.0.0.1:8000/v1; key in OPENAI_API_KEY"}
     )
-    votes: int = field(default=1, metadata={"help": "readable answers per trace; the step named most often counts"})
-    retries: int = field(default=3, metadata={"help": "further answers per trace, to replace unreadable ones"})
+    votes: int = field(
+        default=1, metadata={"help": "readable answers per trace; the step named most often counts", "least": 1}
+    )
+    retries: int = field(
+        default=3, metadata={"help": "further answers per trace, to replace unreadable ones", "least": 0}
+    )
     answers: str | None = field(default=None, metadata={"help": "journal of answers; default <output>.answers"})
-    temperature: float = field(default=0.6, metadata={"help": "sampling temperature of the judge"})
-    top_p: float = field(default=0.95, metadata={"help": "nucleus sampling: share of the probability to sample from"})
-    max_new_tokens: int = field(default=8192, metadata={"help": "longest answer in tokens, reasoning included"})
-    batch_size: int = field(default=32, metadata={"help": "questions in flight at once"})
-    timeout: float = field(default=600.0, metadata={"help": "seconds after which a request to the server has failed"})
-    patience: float = field(default=600.0, metadata={"help": "seconds for which a request may keep failing"})
-    seed: int = field(default=0, metadata={"help": "seed of the run"})
+    temperature: float = field(default=0.6, metadata={"help": "sampling temperature of the judge", "least": 0})
+    top_p: float = field(
+        default=0.95,
+        metadata={"help": "nucleus sampling: share of the probability to sample from", "above": 0, "most": 1},
+    )
+    max_new_tokens: int = field(
+        default=8192, metadata={"help": "longest answer in tokens, reasoning included", "least": 1}
+    )
+    batch_size: int = field(default=32, metadata={"help": "questions in flight at once", "least": 1})
+    timeout: float = field(
+        default=600.0, metadata={"help": "seconds after which a request to the server has failed", "above": 0}
+    )
+    patience: float = field(
+        default=600.0, metadata={"help": "seconds for which a request may keep failing", "least": 0}
+    )
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
 
 @dataclass(frozen=True)
@@ -75,10 +88,10 @@ def main(args: Arguments) -> None:
     started = time.monotonic()
     if args.temperature == 0 and args.votes + args.retries > 1:
         sys.exit("at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature")
+    rows = read_rows(args.traces, args.consensus)  # first, so that a mistake in its name is called so
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
         return
-    rows = read_rows(args.traces, args.consensus)
     judge = Judge(
         [(row.problem, row.trace) for row in rows if is_asked(row, args.consensus)],
         votes=args.votes,
@@ -142,7 +155,7 @@ def journal_of(path: str, critic: str, seed: int):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             sys.exit(f"{path}: another process is writing to this journal; wait for it, or give another --answers")
-        yield Journal(path, {"critic": critic, "seed": seed})
+        yield Journal(path, {"critic": critic, "seed": seed}, "Give another --answers")
 
 
 def decide(row: Row, judge: Judge, consensus: bool) -> LabeledTrace | str:

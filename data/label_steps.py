@@ -34,7 +34,7 @@ from prm.labelers import PLANNERS, Group, run
 from prm.labelers.reports import Spent, label_report
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import RolloutSource, commit_to, watch
-from prm.sampling.sampler import sampler_record, settle
+from prm.sampling.sampler import sampler_record, sampler_settings, settle
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.rollout_store import RolloutStore
@@ -49,10 +49,14 @@ class Arguments(GeneratorArguments, LimitArguments):
     engine: str | None = field(
         default=None, metadata={"help": "hf, vllm, or openai; default: that of the traces", "choices": list(ENGINES)}
     )
-    temperature: float | None = field(default=None, metadata={"help": "0 = greedy; default: that of the traces"})
-    top_p: float | None = field(default=None, metadata={"help": "nucleus sampling; default: that of the traces"})
+    temperature: float | None = field(
+        default=None, metadata={"help": "0 = greedy; default: that of the traces", "least": 0}
+    )
+    top_p: float | None = field(
+        default=None, metadata={"help": "nucleus sampling; default: that of the traces", "above": 0, "most": 1}
+    )
     max_new_tokens: int | None = field(
-        default=None, metadata={"help": "longest rollout in tokens; default: that of the traces"}
+        default=None, metadata={"help": "longest rollout in tokens; default: that of the traces", "least": 1}
     )
     prompt: str | None = field(default=None, metadata={"help": f"prompt template: {HELP}; default: that of the traces"})
     step_rule: StepRule | None = field(
@@ -66,18 +70,22 @@ class Arguments(GeneratorArguments, LimitArguments):
     )
     rollouts: int | None = field(
         default=None,
-        metadata={"help": "rollouts after each step that is looked at (at most); default: the method's"},
+        metadata={"help": "rollouts after each step that is looked at (at most); default: the method's", "least": 1},
     )
     tolerance: float | None = field(
-        default=None, metadata={"help": "adaptive: deviation at which a value is clear enough"}
+        default=None, metadata={"help": "adaptive: deviation at which a value is clear enough", "above": 0}
     )
-    searches: int | None = field(default=None, metadata={"help": "omega_prm: rollouts searched per problem"})
+    searches: int | None = field(
+        default=None, metadata={"help": "omega_prm: rollouts searched per problem", "least": 1}
+    )
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
-    chunk: int = field(default=16, metadata={"help": "problems labeled together"})
-    seed: int = field(default=0, metadata={"help": "seed of the run"})
+    chunk: int = field(default=16, metadata={"help": "problems labeled together", "least": 1})
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
     backend: str = field(default="local", metadata={"help": "local, or ray (a cluster)", "choices": ["local", "ray"]})
-    actors: int = field(default=2, metadata={"help": "ray: number of processes, each with its own generator"})
-    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
+    actors: int = field(
+        default=2, metadata={"help": "ray: number of processes, each with its own generator", "least": 1}
+    )
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes", "least": 0})
 
 
 def main(args: Arguments) -> None:
@@ -117,7 +125,11 @@ def main(args: Arguments) -> None:
         )
     for note in notes:
         print(f"{args.traces}: {note}", file=sys.stderr)
-    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
+    store = RolloutStore(
+        args.store or args.output + ".rollouts",
+        {"generator": generator.name, "seed": args.seed},
+        sampler_settings(args),
+    )
 
     if args.estimate:
         units = pilot(units)

@@ -30,6 +30,7 @@ from prm.datasets.problems import load_problems
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
+from prm.sampling.sampler import sampler_settings
 from prm.sampling.symptoms import symptoms
 from prm.sampling.traces import trace_from_rollout
 from prm.storage.jsonl import write_jsonl
@@ -44,30 +45,33 @@ class Arguments(GeneratorArguments, LimitArguments):
     problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
-    limit: int | None = field(default=None, metadata={"help": "use only the first problems of the split"})
-    samples: int = field(default=4, metadata={"help": "traces per problem"})
+    limit: int | None = field(default=None, metadata={"help": "use only the first problems of the split", "least": 1})
+    samples: int = field(default=4, metadata={"help": "traces per problem", "least": 1})
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
-    chunk: int = field(default=64, metadata={"help": "problems sampled together"})
-    seed: int = field(default=0, metadata={"help": "seed of the run"})
+    chunk: int = field(default=64, metadata={"help": "problems sampled together", "least": 1})
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
     backend: str = field(default="local", metadata={"help": "local, or ray (a cluster)", "choices": ["local", "ray"]})
-    actors: int = field(default=2, metadata={"help": "ray: number of processes, each with its own generator"})
-    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes"})
+    actors: int = field(
+        default=2, metadata={"help": "ray: number of processes, each with its own generator", "least": 1}
+    )
+    gpus_per_actor: float = field(default=0, metadata={"help": "ray: GPUs for each of these processes", "least": 0})
 
 
 def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
+    problems = load_problems(args.problems, args.split, args.limit)  # first, so that a mistake in its name is called so
+    if not problems:
+        sys.exit(f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split")
     if is_finished(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
         return
-    problems = load_problems(args.problems, args.split, args.limit)
-    if not problems or args.samples < 1:
-        sys.exit(
-            f"nothing to sample: {len(problems)} problems in the {args.split} split of {args.problems}, {args.samples}"
-            " samples each; give another --split, or more --samples"
-        )
     generator = args.load()
-    store = RolloutStore(args.store or args.output + ".rollouts", {"generator": generator.name, "seed": args.seed})
+    store = RolloutStore(
+        args.store or args.output + ".rollouts",
+        {"generator": generator.name, "seed": args.seed},
+        sampler_settings(args),
+    )
 
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     if args.estimate:

@@ -60,9 +60,9 @@ REWRITES: dict[str, Callable[[str], str]] = {
 @dataclass
 class Arguments:
     golds: str = field(metadata={"help": "JSON Lines with an `answer` column"})
-    num_pairs: int = field(default=20_000, metadata={"help": "number of random pairs of different answers"})
-    deadline: float = field(default=10.0, metadata={"help": "seconds per check"})
-    seed: int = field(default=0, metadata={"help": "seed of the random pairs"})
+    num_pairs: int = field(default=20_000, metadata={"help": "number of random pairs of different answers", "least": 1})
+    deadline: float = field(default=10.0, metadata={"help": "seconds per check", "above": 0})
+    seed: int = field(default=0, metadata={"help": "seed of the random pairs", "least": 0})
 
 
 def main(args: Arguments) -> None:

@@ -45,11 +45,11 @@ class Arguments:
         default="arithmetic", metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"}
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
-    limit: int = field(default=16, metadata={"help": "problems, one trace each"})
-    rollouts: int = field(default=8, metadata={"help": "rollouts from each prefix"})
-    max_new_tokens: int = field(default=80, metadata={"help": "longest rollout in tokens"})
-    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
-    rounds: int = field(default=3, metadata={"help": "rounds that are counted; the ways take turns"})
+    limit: int = field(default=16, metadata={"help": "problems, one trace each", "least": 1})
+    rollouts: int = field(default=8, metadata={"help": "rollouts from each prefix", "least": 1})
+    max_new_tokens: int = field(default=80, metadata={"help": "longest rollout in tokens", "least": 1})
+    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once", "least": 1})
+    rounds: int = field(default=3, metadata={"help": "rounds that are counted; the ways take turns", "least": 1})
 
 
 def main(args: Arguments) -> None:

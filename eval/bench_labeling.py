@@ -56,8 +56,8 @@ SETTINGS = "--generator arithmetic --max_new_tokens 80"
 @dataclass
 class Arguments:
     output_dir: Path = field(default=Path("outputs/bench_labeling"), metadata={"help": "folder to write"})
-    num_problems: int = field(default=135, metadata={"help": "problems, 4 traces each"})
-    reference: int = field(default=256, metadata={"help": "rollouts per step of the reference"})
+    num_problems: int = field(default=135, metadata={"help": "problems, 4 traces each", "least": 1})
+    reference: int = field(default=256, metadata={"help": "rollouts per step of the reference", "least": 1})
 
 
 def main(args: Arguments) -> None:

@@ -45,8 +45,8 @@ PER_STEP_CANDIDATES = 4
 @dataclass
 class Arguments:
     model: str = field(default="135m", metadata={"help": "shape of the model", "choices": list(SHAPES)})
-    candidates: int = field(default=64, metadata={"help": "candidates of the problem"})
-    rounds: int = field(default=2, metadata={"help": "rounds that are counted; the ways take turns"})
+    candidates: int = field(default=64, metadata={"help": "candidates of the problem", "least": 1})
+    rounds: int = field(default=2, metadata={"help": "rounds that are counted; the ways take turns", "least": 1})
 
 
 def main(args: Arguments) -> None:

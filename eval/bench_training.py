@@ -56,8 +56,10 @@ MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 @dataclass
 class Arguments:
     model: str = field(default="135m", metadata={"help": "shape of the model", "choices": list(SHAPES)})
-    num_problems: int = field(default=8, metadata={"help": "problems (16 traces each) per optimizer step"})
-    rounds: int = field(default=1, metadata={"help": "optimizer steps of each side that are counted, taken in turn"})
+    num_problems: int = field(default=8, metadata={"help": "problems (16 traces each) per optimizer step", "least": 1})
+    rounds: int = field(
+        default=1, metadata={"help": "optimizer steps of each side that are counted, taken in turn", "least": 1}
+    )
     plot: Path | None = field(
         default=None, metadata={"help": "picture of cost against vocabulary and against tokens; takes minutes more"}
     )

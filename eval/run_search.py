@@ -35,7 +35,7 @@ from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
 from prm.search.driver import search
-from prm.search.methods import Method, default_methods, parse_method
+from prm.search.methods import BEAM_WIDTH, Method, check_method, default_methods, parse_method
 from prm.storage.answered_requests import AnsweredRequests
 from prm.storage.journal import Journal
 from prm.storage.jsonl import file_hash, write_jsonl
@@ -57,13 +57,13 @@ class Arguments(GeneratorArguments, LimitArguments):
         metadata={"help": "`strategy verifier key=value` of each method; default: all that the verifiers can do"},
     )
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
-    limit: int | None = field(default=None, metadata={"help": "first problems of the split only"})
-    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search"})
+    limit: int | None = field(default=None, metadata={"help": "first problems of the split only", "least": 1})
+    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search", "least": 1})
     reuse: str | None = field(
         default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
     )
-    chunk: int = field(default=50, metadata={"help": "problems that are searched together"})
-    seed: int = field(default=0, metadata={"help": "seed of the run"})
+    chunk: int = field(default=50, metadata={"help": "problems that are searched together", "least": 1})
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
 
 def main(args: Arguments) -> None:
@@ -76,7 +76,7 @@ def main(args: Arguments) -> None:
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     budget = Budget(args.samples)
     generator = args.load()
-    paths = dict(named_path(text) for text in args.verifiers)
+    paths = named_paths(args.verifiers)
     verifiers = {name: find_verifier(path) for name, path in paths.items()}
     for name, verifier in verifiers.items():
         if name in ("prm", "orm") and verifier.kind != name:
@@ -84,9 +84,11 @@ def main(args: Arguments) -> None:
                 f"--verifiers {name}={paths[name]}: its kind is {verifier.kind}; swap the two, or give it another name"
             )
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
-    methods = find_methods(args.methods, verifiers)
+    methods = find_methods(args.methods, verifiers, args.samples)
     for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
-        next(method.start(problems[0], budget, args.seed))
+        asked_of = verifiers[method.verifier] if method.verifier else None
+        if warning := check_method(method, asked_of, problems[0], budget, args.seed):
+            print(f"warning: {warning}", file=sys.stderr)
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -97,7 +99,7 @@ def main(args: Arguments) -> None:
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
     }
-    journal = Journal(output_dir / "results.journal", header)
+    journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
     # The files of a run that a limit stopped may be there, too: meta.json, written last, says that problems are missing.
     written = results.exists() and meta.exists() and not json.loads(meta.read_text()).get("unfinished_problems")
@@ -180,16 +182,27 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
             print(f"warning: {name} {warning}", file=sys.stderr)
 
 
-def named_path(text: str) -> tuple[str, str]:
-    name, equals, path = text.partition("=")
-    if not equals or not name.isidentifier() or not path:
-        sys.exit(f"--verifiers {text!r} must be name=path, such as prm=outputs/prm; the name is one word of letters")
-    return name, path
+def named_paths(texts: list[str]) -> dict[str, str]:
+    """Name -> path of each verifier."""
+    paths: dict[str, str] = {}
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not equals or not name.isidentifier() or not path:
+            sys.exit(
+                f"--verifiers {text!r} must be name=path, such as prm=outputs/prm; the name is one word of letters"
+            )
+        if name in paths:
+            sys.exit(f"--verifiers: {name} twice, {paths[name]} and {path}; give one of them another name")
+        paths[name] = path
+    return paths
 
 
-def find_methods(texts: list[str], verifiers: dict[str, Verifier]) -> list[Method]:
+def find_methods(texts: list[str], verifiers: dict[str, Verifier], samples: int) -> list[Method]:
     """The methods in the order given; those that the verifiers can do where none are given."""
-    texts = texts or default_methods({name: verifier.kind for name, verifier in verifiers.items()})
+    if not texts:
+        texts = default_methods({name: verifier.kind for name, verifier in verifiers.items()}, samples)
+        if samples < BEAM_WIDTH:
+            print(f"note: without beam search, which needs --samples {BEAM_WIDTH}, or --methods that give its width")
     try:
         methods = [parse_method(text, list(verifiers)) for text in texts]
     except (ValueError, FileNotFoundError) as error:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prm.command_line import run_script
-from prm.evaluation.search_metrics import best_of_n, bootstrap, paired_difference
+from prm.evaluation.search_metrics import FEWEST, best_of_n, bootstrap, paired_difference
 from prm.storage.rows import read_traces
 from prm.verifiers import load_verifier
 
@@ -56,9 +56,9 @@ PROBE = 50
 @dataclass
 class Arguments:
     output_dir: Path = field(default=Path("outputs/study_labeling"), metadata={"help": "folder to write"})
-    tokens: int = field(default=400_000, metadata={"help": "generated tokens of each method"})
-    num_problems: int = field(default=150, metadata={"help": "test problems, 16 candidates each"})
-    seeds: int = field(default=3, metadata={"help": "trainings on each set of labels"})
+    tokens: int = field(default=400_000, metadata={"help": "generated tokens of each method", "least": 1})
+    num_problems: int = field(default=150, metadata={"help": "test problems, 16 candidates each", "least": FEWEST})
+    seeds: int = field(default=3, metadata={"help": "trainings on each set of labels", "least": 1})
 
 
 def main(args: Arguments) -> None:

@@ -74,8 +74,8 @@ class Arguments:
     labels: Path = field(
         default=Path("outputs/quickstart/labeled.jsonl"), metadata={"help": "labeled file (data/label_steps.py)"}
     )
-    num_problems: int = field(default=100, metadata={"help": "validation problems, 16 candidates each"})
-    seeds: int = field(default=3, metadata={"help": "trainings of each variant"})
+    num_problems: int = field(default=100, metadata={"help": "validation problems, 16 candidates each", "least": 1})
+    seeds: int = field(default=3, metadata={"help": "trainings of each variant", "least": 1})
     variants: list[str] = field(
         default_factory=lambda: list(VARIANTS),
         metadata={"help": "`objective head way` of each variant; default: all", "choices": list(VARIANTS)},

@@ -1,9 +1,9 @@
 """Write the report of a search run: what the verifier gains over voting, and for how many tokens.
 
 Which methods there are is read from the run. The page says nothing that is not in summary.json: tables, sentences and
-pictures are made from its numbers, and no gain is claimed whose 95% interval includes 0. Several runs of one setup on
-different problems become one report. Left out: running any model (eval/run_search.py did) and comparing runs of
-different setups.
+pictures are made from its numbers, and no gain is claimed whose 95% interval includes 0, or on fewer than 10 problems.
+Several runs of one setup on different problems become one report. Left out: running any model (eval/run_search.py did) and
+comparing runs of different setups.
 
 Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes them
 Writes  <output_dir>/summary.json   every number (the units are in it)
@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from prm.command_line import run_script
 from prm.evaluation.reading import percent, reading, title, traces_to_show
+from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.summary import leading, summarize, verifier_title
 from prm.evaluation.tables import (
@@ -47,6 +48,8 @@ ESTIMATES = (
     "majority and pass@N (ties share the credit), over 256 drawn subsets for the weighted vote where there are more.",
     "A method that adapts to what it sees (beam search) is not subsampled: it is one point at what it spent.",
     "Intervals are 95% percentile bootstraps over problems (10,000 resamples); differences are paired by problem.",
+    f"Fewer than {FEWEST} problems have no interval (–), and methods are not compared on them: a bootstrap of so few values"
+    " is much too narrow, and of one it has no width.",
     "A candidate without an answer, or cut at the token limit, is wrong, has no vote and is never preferred.",
     "pass@N counts a problem as solved if any candidate is right: the ceiling of every way to choose.",
     "Verifier figures set the score of a whole trace against its outcome, over candidates with an answer.",
@@ -59,7 +62,8 @@ class Arguments:
     run: list[Path] = field(metadata={"help": "folders of eval/run_search.py: runs of one setup on different problems"})
     output_dir: Path = field(metadata={"help": "folder to write"})
     seconds: float | None = field(
-        default=None, metadata={"help": "duration of the whole pipeline, to be shown instead of the search's"}
+        default=None,
+        metadata={"help": "duration of the whole pipeline, to be shown instead of the search's", "least": 0},
     )
     group_by: str | None = field(
         default=None, metadata={"help": "a column of the problems, such as topic: adds accuracy by its values"}
@@ -130,11 +134,15 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
         )
         found.insert(1, ("Which method with how many samples", budget_table(summary), note))
     if summary["by_level"]:
-        note = "A level has few problems: the picture shows how wide its intervals are."
+        note = (
+            "A level has few problems: the picture shows how wide its intervals are, and none for a level of fewer than"
+            f" {FEWEST} problems."
+        )
         found.insert(-1, ("Accuracy by difficulty level", level_table(summary), note))
     if "groups" in summary:
         note = (
-            "Each value with its 95% interval; where intervals are wide, the differences between values may be chance."
+            "Each value with its 95% interval; where intervals are wide, the differences between values may be chance. A"
+            f" value of fewer than {FEWEST} problems has no interval (–): its accuracy says little."
         )
         found.insert(-1, (f"Accuracy by {summary['group_by']}", group_table(summary), note))
     return found

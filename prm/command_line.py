@@ -11,8 +11,9 @@
         run_script(main, Arguments)
 
 A field is `str`, `int`, `float`, `bool`, `Path`, a `Literal`, a list of these, or `None` as well; `choices` in its metadata
-make a `Literal` of it. Nothing here imports torch or transformers: help and a typo must not wait for them. The flags of
-`TrainingArguments` are therefore read from its source. Its `debug` is left out, because `--debug` shows tracebacks.
+make a `Literal` of it, `least`, `above` and `most` are the limits of a number. Nothing here imports torch or transformers:
+help and a typo must not wait for them. The flags of `TrainingArguments` are therefore read from its source. Its `debug` is
+left out, because `--debug` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import re
 import shlex
@@ -69,6 +71,9 @@ class Flag:
     """Heading of its part of the help."""
     common: bool = True
     """Whether the short help shows it."""
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
 
 
 def run_script(main: Callable[..., object], arguments: type, library: Sequence[str] = ()) -> None:
@@ -128,10 +133,10 @@ def parse(words: Sequence[str], flags: Mapping[str, Flag], main: Callable[..., o
     for name, value in (_read_yaml(config) if config else {}).items():
         if name not in flags:
             parser.error(f"{config}: no flag {name!r}{_did_you_mean(str(name), flags)}")
-        values[name] = _checked(parser, f"{config}: {name}", flags[name].kind, value)
+        values[name] = _checked(parser, f"{config}: {name}", flags[name], value)
     for name, value in vars(given).items():
         if name in flags:
-            values[name] = _checked(parser, f"--{name}", flags[name].kind, value)
+            values[name] = _checked(parser, f"--{name}", flags[name], value)
 
     for name, reason in REFUSED.items():
         if name in values:
@@ -180,7 +185,8 @@ def flags_of(arguments: type) -> dict[str, Flag]:
         group = "flags" if owner is arguments else f"flags of the {owner.__name__.removesuffix('Arguments').lower()}"
         kind = _with_choices(hints[f.name], f.metadata["choices"]) if "choices" in f.metadata else hints[f.name]
         default = f.default if f.default_factory is MISSING else f.default_factory()
-        found[f.name] = Flag(kind, f.metadata.get("help", ""), default, group)
+        limits = {name: f.metadata[name] for name in ("least", "above", "most") if name in f.metadata}
+        found[f.name] = Flag(kind, f.metadata.get("help", ""), default, group, **limits)
     return dict(sorted(found.items(), key=lambda item: (item[1].group, item[1].default is not MISSING)))
 
 
@@ -248,15 +254,29 @@ def convert(kind: Any, value: Any) -> Any:
     raise ValueError(value, kind)
 
 
-def _checked(parser: argparse.ArgumentParser, where: str, kind: Any, value: Any) -> Any:
+def _checked(parser: argparse.ArgumentParser, where: str, flag: Flag, value: Any) -> Any:
     try:
-        return convert(kind, value)
+        converted = convert(flag.kind, value)
     except ValueError as error:
         wrong, needed = error.args
-        parser.error(f"{where} {wrong!r}: expected {_expected(needed, wrong)}")
+        parser.error(f"{where} {wrong!r}: expected {expected(needed, wrong)}")
+    for number in converted if isinstance(converted, list) else [converted]:
+        # The other way round would let NaN pass.
+        if isinstance(number, int | float) and not (flag.least <= number <= flag.most and number > flag.above):
+            parser.error(f"{where} {number}: expected {_limits(flag)}")
+    return converted
 
 
-def _expected(kind: Any, value: object) -> str:
+def _limits(flag: Flag) -> str:
+    """`a whole number of at least 1`, `a number above 0 and at most 1`."""
+    words = {"of at least": flag.least, "above": flag.above, "at most": flag.most}
+    limits = " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
+    kind = _part(flag.kind)
+    return f"{expected(get_args(kind)[0] if get_origin(kind) is list else kind, None)} {limits}"
+
+
+def expected(kind: Any, value: object) -> str:
+    """What `convert` needed instead of this value, in words."""
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path"}

@@ -45,12 +45,16 @@ class ScriptArguments:
     )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
-    limit: int | None = field(default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)"})
-    hidden_size: int = field(default=128, metadata={"help": "new model: width"})
-    intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP"})
-    num_layers: int = field(default=4, metadata={"help": "new model: layers"})
-    num_heads: int = field(default=4, metadata={"help": "new model: attention heads"})
-    lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    limit: int | None = field(
+        default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)", "least": 1}
+    )
+    hidden_size: int = field(default=128, metadata={"help": "new model: width", "least": 1})
+    intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP", "least": 1})
+    num_layers: int = field(default=4, metadata={"help": "new model: layers", "least": 1})
+    num_heads: int = field(default=4, metadata={"help": "new model: attention heads", "least": 1})
+    lora_r: int = field(
+        default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning", "least": 0}
+    )
     license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 

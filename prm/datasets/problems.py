@@ -11,10 +11,10 @@ GSM8K's form the answer column holds the whole rationale, with the gold answer a
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
 
-A row whose gold answer is empty cannot be sampled for or searched: it is left out, and a warning names it. If the rows of a
-file have a `split` column (train, validation, test, val, valid or dev), it decides. A file without it,
-or a hub data set without a split of that name, is split by a hash of the problem's text (`prm.datasets.splits`), so train
-rows can never be among the test rows. `split="all"` takes every row.
+A row whose gold answer is empty cannot be sampled for or searched: it is left out, and a warning names it. Another warning
+says where one question has two gold answers. If the rows of a file have a `split` column (train, validation, test, val,
+valid or dev), it decides. A file without it, or a hub data set without a split of that name, is split by a hash of the
+problem's text (`prm.datasets.splits`), so train rows can never be among the test rows. `split="all"` takes every row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prm.answers import check
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
+from prm.storage.paths import need_file
 from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
@@ -62,11 +64,15 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
         ValueError: a broken line, a missing column, no row with an answer, a repeated id, a `split` column that only some
             rows have or whose value is no split; names file, line and value.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; it says how many of the first problems, so it is at least 1")
     if source == "arithmetic":
         if limit is None:
             raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
         return arithmetic.load(split, limit)
     problems: dict[str, Problem] = {}
+    golds: dict[str, tuple[str, str]] = {}  # question -> the first row that has it, and its gold answer
+    contradictions: list[str] = []
     without_gold: list[str] = []
     for i, (where, row) in enumerate(_rows(source, split)):
         gold = _gold(where, row)
@@ -79,6 +85,16 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
                 f"{where}: an earlier row has the id {problem.id!r}, too; make ids unique or leave them out"
             )
         problems[problem.id] = problem
+        first, its_gold = golds.setdefault(" ".join(problem.prompt.split()), (where, gold))
+        if gold != its_gold and check(gold=its_gold, pred=gold) == "wrong":
+            contradictions.append(f"{where} says {gold!r}, {first} says {its_gold!r}")
+    if contradictions:
+        count = f"{len(contradictions)} rows have" if len(contradictions) > 1 else "1 row has"
+        warnings.warn(
+            f"{source}: {count} the question of an earlier row with another gold answer ({contradictions[0]}): one is wrong;"
+            " correct or remove it",
+            stacklevel=2,
+        )
     if without_gold:
         named = ", ".join(without_gold[:NAMED]) + (", ..." if len(without_gold) > NAMED else "")
         rows = len(without_gold) + len(problems)
@@ -153,6 +169,8 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
     """Rows of a hub data set, and the split that has to be selected from them by hash (None = all of them)."""
     import datasets
 
+    if Path(source).is_dir():  # `datasets` would read whatever lies in it
+        need_file(source)
     name, config = HUB_NAMES.get(source, (source, None))
     try:
         splits = datasets.load_dataset(name, config)

@@ -32,7 +32,7 @@ import re
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_type_hints
 
 import yaml
 from jinja2 import TemplateError
@@ -83,6 +83,10 @@ class PromptTemplate:
     """The day that a chat template is told if it asks; the default is the one that Llama 3.2 names if there is no clock."""
 
     def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            if not isinstance(value := getattr(self, name), kind):  # YAML's `chat: maybe` would count as true
+                needed = "true or false" if kind is bool else "text, in quotes if YAML would read it otherwise"
+                raise ValueError(f"{name} of a prompt template is {value!r}; it must be {needed}")
         if "{prompt}" not in self.text:
             raise ValueError(f"prompt template {self.text!r} has no {{prompt}}")
         if self.system is not None and not self.chat:
@@ -183,7 +187,7 @@ def prompt_template(name: str) -> PromptTemplate:
     """The template of this name, or of a YAML file.
 
     Raises:
-        ValueError: no such name; or the file has an unknown key, or a text without `{prompt}`.
+        ValueError: no such name; or the file has an unknown key, a value of another type, or a text without `{prompt}`.
         FileNotFoundError: no such file.
     """
     if name in PROMPTS:

@@ -44,6 +44,8 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
         handle = axes.plot(x, y, "--" if name == CEILING else "-", color=color, marker=marker)[0]
         handle.set_label(f"{methods[name]['label']}  {percent(y[-1])}")
         handles.append(handle)
+        if None in low:  # too few problems
+            continue
         if len(points) == 1:
             axes.vlines(x, low, high, color=color)
         elif name != CEILING:
@@ -84,9 +86,11 @@ def draw_by_level(summary: dict[str, Any], path: Path) -> None:
     for i, name in enumerate(names):
         x = [position + (i - 1) * width for position in range(len(levels))]
         y = [summary["by_level"][level][name] for level in levels]
-        low, high = zip(*(summary["by_level_intervals"][level][name] for level in levels), strict=True)
         axes.bar(x, y, width, color=style[name][0], label=methods[name]["label"])
-        axes.vlines(x, low, high, color="#222222", linewidth=1.1)
+        intervals = (summary["by_level_intervals"][level][name] for level in levels)
+        for position, (low, high) in zip(x, intervals, strict=True):
+            if low is not None:  # a level of too few problems has none
+                axes.vlines(position, low, high, color="#222222", linewidth=1.1)
     counts = summary["problems_by_level"]
     axes.set_xticks(range(len(levels)), [f"{level}\n{counts[level]} problems" for level in levels], fontsize=9)
     axes.set_xlabel("difficulty level")

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
+from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import Run
 from prm.evaluation.summary import leading
 from prm.storage.search_rows import ProblemResults
@@ -16,15 +17,23 @@ PROBLEMS, BYTES = 60, 2_000_000
 
 
 def reading(summary: dict[str, Any]) -> str:
-    """The numbers in sentences. A difference whose interval includes 0 is never called a gain or a loss."""
+    """The numbers in sentences. A difference whose interval includes 0, or has none, is never called a gain or a loss."""
     methods, n = summary["methods"], summary["N"]
     sentences = []
     if SINGLE in methods:
         first = methods[leading(summary) or CEILING]
+        spread = "" if first["low"] is None else f" {interval(first)}"
         sentences.append(
             f"One sample solves {percent(methods[SINGLE]['accuracy'])} of the {summary['n_problems']} problems. With {n}"
-            f" samples, {first['label']} solves {percent(first['accuracy'])} {interval(first)}, where a perfect choice would"
+            f" samples, {first['label']} solves {percent(first['accuracy'])}{spread}, where a perfect choice would"
             f" solve {percent(methods[CEILING]['accuracy'])}."
+        )
+    if summary["n_problems"] < FEWEST:
+        return " ".join(
+            [
+                *sentences,
+                f"{summary['n_problems']} problems are too few to compare methods: a difference may be chance.",
+            ]
         )
     for name, difference in summary["differences"].items():
         first_name, second_name = name.split(" - ")
@@ -47,7 +56,10 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def interval(numbers: dict[str, float]) -> str:
+def interval(numbers: dict[str, Any]) -> str:
+    """`[58.2, 67.9]` in percent; a dash for too few problems."""
+    if numbers["low"] is None:
+        return "–"
     return f"[{100 * numbers['low']:.1f}, {100 * numbers['high']:.1f}]"
 
 

@@ -148,19 +148,26 @@ def _subsets(m: int, n: int, seed: int, limit: int) -> NDArray[np.float64]:
     return chosen
 
 
+FEWEST = 10
+"""Problems that an interval needs. A percentile bootstrap of n values is 1.96 sqrt((n - 1) / n) / t(n - 1) times as wide as
+Student's interval: 0.82 times for 10, 0.63 for 5, 0.11 for 2, and of one value or of equal ones it has no width at all."""
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over problems with its 95% interval."""
+    """A mean over problems with its 95% interval, None where there are fewer than `FEWEST` problems."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:
     """Mean over problems with a 95% percentile bootstrap interval: problems are redrawn with replacement.
 
-    The interval says nothing where the values do not vary (one problem, or all right): its width is zero there.
+    Of fewer than `FEWEST` problems there is no interval. Where the values do not vary (all right), its width is zero and
+    says nothing.
+
     Raises ValueError if there is no problem or a value is not finite.
     """
     values = np.asarray(values_P, dtype=float)
@@ -169,6 +176,8 @@ def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) 
     if not np.isfinite(values).all():
         row = int(np.isfinite(values).argmin())
         raise ValueError(f"value of problem {row} is {values[row]}; leave it out on purpose or count it as 0")
+    if len(values) < FEWEST:
+        return Estimate(float(values.mean()), None, None)
     rng = np.random.default_rng(seed)
     rows = max(1, 2**20 // len(values))  # resamples per block, to bound memory
     means = np.concatenate(
@@ -184,7 +193,8 @@ def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) 
 def paired_difference(a_P: Sequence[float], b_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:
     """Mean of a - b over the same problems, redrawn jointly: what both methods find hard cancels out.
 
-    An interval without 0 is a significant gain of a over b. Raises ValueError on unequal lengths and as `bootstrap`.
+    An interval without 0 is a significant gain of a over b; without an interval nothing is known. Raises ValueError on
+    unequal lengths and as `bootstrap`.
     """
     _check_lengths(a=a_P, b=b_P)
     return bootstrap(np.subtract(a_P, b_P, dtype=float).tolist(), seed, resamples)

@@ -50,9 +50,9 @@ NOTHING_CHOSEN = 0.05
 """Share of problems without any usable candidate above which a method is warned of."""
 
 UNITS = (
-    "accuracy, low, high: share of problems solved with its 95% interval; generated_tokens, verifier_tokens, flops: "
-    "mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; duplicates: mean "
-    "number of continuations that repeat an earlier one of their problem; seconds: whole run"
+    "accuracy, low, high: share of problems solved with its 95% interval (null of too few problems); generated_tokens, "
+    "verifier_tokens, flops: mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; "
+    "duplicates: mean number of continuations that repeat an earlier one of their problem; seconds: whole run"
 )
 
 
@@ -312,7 +312,7 @@ def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
     return found
 
 
-def _with_interval(estimate: Estimate) -> dict[str, float]:
+def _with_interval(estimate: Estimate) -> dict[str, float | None]:
     return {"accuracy": estimate.mean, "low": estimate.low, "high": estimate.high}
 
 

@@ -29,7 +29,7 @@ def budget_table(summary: dict[str, Any]) -> Table:
     for budget in summary["budgets"]:
         cells = [at[name].get(budget["n"], "–") for name in (*names, *adaptive)]
         best, second = (summary["methods"][budget[key]]["label"] for key in ("best", "second"))
-        told_apart = budget["difference"]["low"] > 0
+        told_apart = (budget["difference"]["low"] or 0) > 0
         rows.append([str(budget["n"]), *cells, best if told_apart else f"{best} or {second}"])
     return rows
 

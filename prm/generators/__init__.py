@@ -86,6 +86,9 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         engine: one of `ENGINES`.
         settings: for every engine `temperature`, `top_p`, `max_new_tokens`, `batch_size` (sequences at once), `template`
             and `step_rule`; further ones are those of the engine's `from_pretrained`. None = the default.
+
+    Raises:
+        ValueError: no such engine, or a sampling setting that would sample nonsense.
     """
     import importlib
     from importlib.resources import files
@@ -93,6 +96,10 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
     settings = {name: value for name, value in settings.items() if value is not None}
+    if not settings.get("temperature", 1) >= 0 or not 0 < settings.get("top_p", 1) <= 1:  # NaN is neither
+        raise ValueError(f"temperature must be at least 0 and top_p above 0 and at most 1; they are in {settings}")
+    if min(settings.get("max_new_tokens", 1), settings.get("batch_size", 1)) < 1:
+        raise ValueError(f"max_new_tokens and batch_size must be at least 1; they are in {settings}")
     if engine != "hf" and "gguf_file" in settings:
         raise ValueError(f"engine {engine} reads no GGUF files; use engine hf, or save the model as safetensors")
     if path == "arithmetic":

@@ -19,12 +19,15 @@ from prm.types import StepRule
 @dataclass(kw_only=True)
 class GeneratorArguments:
     generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
-    temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy"})
-    top_p: float = field(default=1.0, metadata={"help": "nucleus sampling: share of the probability to sample from"})
-    max_new_tokens: int = field(
-        default=512, metadata={"help": "longest trace, rollout or step of beam search, in tokens"}
+    temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy", "least": 0})
+    top_p: float = field(
+        default=1.0,
+        metadata={"help": "nucleus sampling: share of the probability to sample from", "above": 0, "most": 1},
     )
-    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once"})
+    max_new_tokens: int = field(
+        default=512, metadata={"help": "longest trace, rollout or step of beam search, in tokens", "least": 1}
+    )
+    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once", "least": 1})
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     step_rule: StepRule | None = field(
         default=None,
@@ -37,7 +40,9 @@ class GeneratorArguments:
         default="hf", metadata={"help": "hf, vllm, or openai (--generator is a URL)", "choices": list(ENGINES)}
     )
     tokenizer: str | None = field(default=None, metadata={"help": "openai: folder or hub name of the served model"})
-    patience: float | None = field(default=None, metadata={"help": "openai: seconds of failures before giving up"})
+    patience: float | None = field(
+        default=None, metadata={"help": "openai: seconds of failures before giving up", "least": 0}
+    )
 
     def __post_init__(self) -> None:
         if self.prompt is not None:  # where labeling takes it from the traces' record

@@ -41,7 +41,13 @@ class TokenText:
         Args:
             end_ids: tokens that end a continuation, in addition to the tokenizer's own end token: the `eos_token_id` of a
                 generation config.
+
+        Raises:
+            ValueError: the template does not fit the tokenizer.
         """
+        template.encode(
+            tokenizer, ""
+        )  # a model without a chat template is refused now, not at the first prompt of a run
         self.tokenizer = tokenizer
         self.template = template
         self.step_rule = step_rule

@@ -69,16 +69,18 @@ class LimitArguments:
     """The flags of a script that stops at a limit or estimates its cost. They do not change what is written at the end."""
 
     max_tokens: int | None = field(
-        default=None, metadata={"help": "stop when this run has sampled so many tokens; start it again to go on"}
+        default=None,
+        metadata={"help": "stop when this run has sampled so many tokens; start it again to go on", "least": 1},
     )
     max_hours: float | None = field(
-        default=None, metadata={"help": "stop when this run has taken so many hours; start it again to go on"}
+        default=None,
+        metadata={"help": "stop when this run has taken so many hours; start it again to go on", "above": 0},
     )
     estimate: bool = field(
         default=False, metadata={"help": "sample one or two chunks, and print what all of them would take"}
     )
     price_per_million_tokens: float | None = field(
-        default=None, metadata={"help": "estimate: price of a million generated tokens, in any currency"}
+        default=None, metadata={"help": "estimate: price of a million generated tokens, in any currency", "least": 0}
     )
 
     def limits(self) -> Limits:

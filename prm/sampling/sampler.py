@@ -18,6 +18,7 @@ import yaml
 
 from prm.encoding.prompts import prompt_template
 from prm.generators.arguments import GeneratorArguments
+from prm.storage.paths import need_file
 
 MODEL = ("generator", "engine", "tokenizer", "gguf_file")
 SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt", "step_rule")
@@ -32,9 +33,7 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     Raises:
         FileNotFoundError: there is no such traces file.
     """
-    path = Path(traces)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; check the path")
+    path = need_file(traces)
     record = path.with_name(f"{path.stem}.config.yaml")
     if not record.is_file():
         return None
@@ -75,6 +74,11 @@ def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[
         " traces do not count as its rollouts; without these flags, the traces' own settings are used"
     ]
     return {name: settings[name] for name in (*MODEL, *SAMPLING)}, notes if differing else []
+
+
+def sampler_settings(args: GeneratorArguments) -> dict[str, Any]:
+    """The settings that change what is sampled."""
+    return _with_step_rule({name: getattr(args, name) for name in (*MODEL, *SAMPLING)})
 
 
 def _with_step_rule(settings: dict[str, Any]) -> dict[str, Any]:

@@ -131,20 +131,20 @@ def search(
 
 def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
     """Refuse what the budget does not hold, and what nobody can answer."""
-    request, most = task.request, task.budget.samples
+    request, most, name = task.request, task.budget.samples, method.words
+    if not isinstance(request, Request):
+        raise ValueError(f"{name} yields {request!r}; a strategy yields Sample, Expand or Score")
     if isinstance(request, Sample):
         task.sampled += request.n
     if isinstance(request, Sample | Expand):
         task.requests.append(request)
     ended = [parent for parent in request.parents if parent.status != "open"] if isinstance(request, Expand) else []
     if ended:
-        raise ValueError(f"{method.name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})")
+        raise ValueError(f"{name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})")
     if task.sampled > most or (isinstance(request, Expand) and len(request.parents) > most):
-        raise ValueError(
-            f"{method.name} asks for more than the {most} samples of its budget at once ({task.problem.id})"
-        )
+        raise ValueError(f"{name} asks for more than the {most} samples of its budget at once ({task.problem.id})")
     if isinstance(request, Score) and verifier is None:
-        raise ValueError(f"{method.name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
+        raise ValueError(f"{name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
 
 
 def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests, limits: Limits) -> None:
@@ -246,10 +246,15 @@ def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequest
         task.answer(scored.scores)
 
 
+_SCORES = "prm.types.Scores(steps=(one score per step), trace=one score), or None for what it cannot read"
+
+
 def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: AnsweredRequests) -> None:
     started = time.monotonic()
     asked = [(task.problem.prompt, trace.steps) for task in batch.values() for trace in task.request.traces]  # type: ignore[union-attr]
     scores_N = verifier.score_batch([prompt for prompt, _ in asked], [steps for _, steps in asked]) if asked else []
+    if not isinstance(scores_N, Sequence):
+        raise ValueError(f"{verifier.name}: score_batch returned {scores_N!r:.60}; it must return a list of {_SCORES}")
     if len(scores_N) != len(asked):
         raise ValueError(
             f"{verifier.name} gave {len(scores_N)} scores for {len(asked)} traces; it must give one for each"
@@ -257,6 +262,8 @@ def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: Answered
     for (prompt, steps), scores in zip(asked, scores_N, strict=True):
         if scores is None:  # too long for this verifier
             continue
+        if not isinstance(scores, Scores):
+            raise ValueError(f"{verifier.name}: score_batch returned a list of {scores!r:.60}; it must hold {_SCORES}")
         if len(scores.steps) != len(steps) or not all(0 <= score <= 1 for score in (*scores.steps, scores.trace)):
             raise ValueError(
                 f"{verifier.name} gave {scores} for a trace of {len(steps)} steps ({prompt[:60]!r}); it must give one"
@@ -274,17 +281,17 @@ def _score_key(task: _Task, verifier: Verifier) -> str:
 
 def _result(task: _Task, method: Method) -> SearchResult:
     """What a search found, checked: a strategy of one's own may be wrong about its candidates."""
-    found, most = task.found, task.budget.samples
+    found, most, name = task.found, task.budget.samples, method.words
     if not isinstance(found, Found):
-        raise ValueError(f"{method.name} returned {found!r}; a strategy must return Found(candidates, scores, chosen)")
+        raise ValueError(f"{name} returned {found!r}; a strategy must return Found(candidates, scores, chosen)")
     if len(found.candidates) > most:
         raise ValueError(
-            f"{method.name} returned {len(found.candidates)} candidates, its budget is {most} ({task.problem.id})"
+            f"{name} returned {len(found.candidates)} candidates, its budget is {most} ({task.problem.id})"
         )
     if len(found.scores) != len(found.candidates):
-        raise ValueError(f"{method.name} returned {len(found.candidates)} candidates with {len(found.scores)} scores")
+        raise ValueError(f"{name} returned {len(found.candidates)} candidates with {len(found.scores)} scores")
     if found.chosen is not None and not found.candidates[found.chosen].usable:
-        raise ValueError(f"{method.name} chose candidate {found.chosen}, which states no answer ({task.problem.id})")
+        raise ValueError(f"{name} chose candidate {found.chosen}, which states no answer ({task.problem.id})")
     candidates = [
         replace(cut(trace) if trace.status == "open" else trace, index=i) for i, trace in enumerate(found.candidates)
     ]

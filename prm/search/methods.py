@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from prm.command_line import convert, expected
 from prm.search import STRATEGIES
-from prm.search.requests import Search
+from prm.search.requests import Expand, Search
 from prm.storage.user_code import load_object
 from prm.types import Budget, Problem
+from prm.verifiers import Verifier
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,25 @@ class Method:
         settings = ",".join(f"{key}={value}" for key, value in self.parameters.items())
         return f"{base}[{settings}]" if settings else base
 
+    @property
+    def words(self) -> str:
+        """As it is written on a command line, for messages: `beam_search prm width=8`."""
+        settings = [f"{key}={value}" for key, value in self.parameters.items()]
+        return " ".join([self.strategy, *([self.verifier] if self.verifier else []), *settings])
+
     def start(self, problem: Problem, budget: Budget, seed: int) -> Search:
-        """The strategy on one problem; nothing runs before its first request is asked for."""
-        return self.run(problem, budget, seed, **self.parameters)
+        """The strategy on one problem; nothing runs before its first request is asked for.
+
+        Raises:
+            ValueError: it is no generator function.
+        """
+        search: Any = self.run(problem, budget, seed, **self.parameters)
+        if not inspect.isgenerator(search):
+            raise ValueError(
+                f"{self.words} returned {search!r}; a strategy is a generator function: it yields Sample, Expand or Score,"
+                " and returns Found(candidates, scores, chosen)"
+            )
+        return search  # type: ignore[return-value]
 
 
 def parse_method(text: str, verifiers: Sequence[str]) -> Method:
@@ -52,12 +71,12 @@ def parse_method(text: str, verifiers: Sequence[str]) -> Method:
         verifiers: names of the verifiers of the run.
 
     Raises:
-        ValueError: an unknown strategy, verifier or parameter; says which there are.
+        ValueError: an unknown strategy, verifier or parameter; says which there are. A parameter of another type, or twice.
     """
     name, *words = text.split()
-    parameters = {
-        key: yaml.safe_load(value) for key, _, value in (word.partition("=") for word in words if "=" in word)
-    }
+    settings = [
+        (key, yaml.safe_load(value)) for key, is_setting, value in (w.partition("=") for w in words) if is_setting
+    ]
     named = [word for word in words if "=" not in word]
     if ".py:" in name:
         run = load_object(name)
@@ -71,19 +90,61 @@ def parse_method(text: str, verifiers: Sequence[str]) -> Method:
         raise ValueError(
             f"method {text!r}: no verifier {unknown!r}{_instead(unknown, verifiers)}; write `strategy verifier`"
         )
-    known = list(inspect.signature(run).parameters)[3:]  # after problem, budget, seed
-    for key in parameters:
+    if not inspect.isfunction(run) or len(signature := inspect.signature(run).parameters) < 3:
+        raise ValueError(
+            f"method {text!r}: {name} is no strategy; write def {name}(problem, budget, seed), which yields"
+        )
+    known = list(signature)[3:]  # after problem, budget, seed
+    parameters: dict[str, Any] = {}
+    for key, value in settings:
         if key not in known:
             raise ValueError(f"method {text!r}: {name} has no parameter {key!r}{_instead(key, known)}")
+        if key in parameters:
+            raise ValueError(f"method {text!r}: {key} twice; leave one out")
+        try:
+            parameters[key] = convert(_kind(run, signature[key]), value)
+        except ValueError as error:
+            wrong, needed = error.args
+            raise ValueError(f"method {text!r}: {key} is {wrong!r}; expected {expected(needed, wrong)}") from error
     return Method(name, run, named[0] if named else None, parameters)
 
 
-def default_methods(kinds: dict[str, str]) -> list[str]:
-    """Majority voting, and for each verifier what it can do. `kinds`: name of a verifier -> prm or orm."""
+def _kind(run: types.FunctionType, parameter: inspect.Parameter) -> Any:
+    """The type that a parameter is declared with."""
+    kind = parameter.annotation
+    if isinstance(kind, str):  # as in every file with `from __future__ import annotations`
+        kind = eval(kind, run.__globals__)
+    return Any if kind is inspect.Parameter.empty else kind
+
+
+def check_method(method: Method, verifier: Verifier | None, problem: Problem, budget: Budget, seed: int) -> str | None:
+    """What to warn of before a method runs.
+
+    Raises:
+        ValueError: its strategy is none, or refuses the budget.
+    """
+    first = next(method.start(problem, budget, seed), None)
+    if isinstance(first, Expand) and verifier is not None and verifier.kind == "orm":
+        return (
+            f"{method.words} ranks unfinished traces by an ORM, which learned to score whole ones; give a PRM, or an ORM"
+            " trained with --tokens all"
+        )
+    return None
+
+
+BEAM_WIDTH: int = inspect.signature(STRATEGIES["beam_search"]).parameters["width"].default
+
+
+def default_methods(kinds: dict[str, str], samples: int) -> list[str]:
+    """Majority voting, and for each verifier what it can do with so many samples.
+
+    Args:
+        kinds: name of a verifier -> prm or orm.
+    """
     methods = ["majority"]
     for name, kind in kinds.items():
         methods += [f"best_of_n {name}", f"weighted_vote {name}"]
-        methods += [f"beam_search {name}"] if kind == "prm" else []
+        methods += [f"beam_search {name}"] if kind == "prm" and samples >= BEAM_WIDTH else []
     return methods
 
 

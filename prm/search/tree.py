@@ -55,9 +55,9 @@ def branching(width: int | str, budget: Budget) -> int:
         ValueError: M is not from 1 to N.
     """
     m = math.isqrt(budget.samples) if width == "sqrt" else width
-    if not isinstance(m, int):
-        raise ValueError(f"width is {width!r}; it must be a number of continuations, or sqrt")
-    if not 1 <= m <= budget.samples:
+    if not isinstance(m, int) or m < 1:
+        raise ValueError(f"width is {width!r}; it must be a number of continuations, at least 1, or sqrt")
+    if m > budget.samples:
         raise ValueError(f"width {m} needs a budget of at least as many samples, not {budget.samples}")
     return m
 

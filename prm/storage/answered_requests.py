@@ -62,7 +62,7 @@ class AnsweredRequests:
         self.scored: dict[str, Scored] = {}
         self.costs: defaultdict[str, Cost] = defaultdict(Cost)
         """Tokens and seconds of these answers by problem, without those that were taken from another file."""
-        self._journal = None if path is None else Journal(path, _with_format(header or {}))
+        self._journal = None if path is None else Journal(path, _with_format(header or {}), "Give another --output_dir")
         for row in self._journal.rows() if self._journal else ():
             self._remember(*_read(row))
 
@@ -76,7 +76,7 @@ class AnsweredRequests:
             raise ValueError(
                 f"{path} does not exist; its run was cut short before, or had fewer problems: search those without it"
             )
-        for row in Journal(path, _with_format(header)).rows():
+        for row in Journal(path, _with_format(header), "Leave --reuse out").rows():
             drawn, scored = _read(row)
             self.drawn |= drawn
             self.scored |= scored

@@ -9,7 +9,8 @@ always the same, a run that was killed ends with the same bytes as one that was 
     {"problem_id": "arithmetic/test/0", "candidates": [...], "cost": {...}, ...}
     {"commit": 0, "rows": 32}
 
-The header holds every setting that changes the rows; a journal with another header is refused, so settings never mix.
+The header holds every setting that changes the rows; a journal with another header is refused, so settings never mix. It is
+written with the first chunk: a run that failed before it binds nobody to its settings.
 Left out: several writers at once (`prm.storage.rollout_store` has them, for rollouts).
 """
 
@@ -27,8 +28,11 @@ from prm.storage.provenance import check_same_settings
 class Journal:
     """One journal file, opened for reading its committed chunks and appending new ones."""
 
-    def __init__(self, path: str | Path, header: dict[str, Any]) -> None:
+    def __init__(self, path: str | Path, header: dict[str, Any], fix: str = "Give another --output") -> None:
         """Open or create.
+
+        Args:
+            fix: what to do about another header, besides deleting the file.
 
         Raises:
             ValueError: the file was written with another header (names the keys that differ), or a line is broken.
@@ -39,20 +43,21 @@ class Journal:
         self.header = json.loads(json.dumps(header))
         self.done: set[int] = set()
         """Numbers of the committed chunks."""
-        if self.path.exists() and self.path.stat().st_size:
-            self._recover()
-        else:
-            self._write([{"header": self.header}])
+        if self.path.exists():
+            self._recover(fix)
 
     def append(self, chunk: int, rows: Sequence[dict[str, Any]]) -> None:
         """Commit the rows of one chunk; they are on disk when this returns."""
         if chunk in self.done:
             raise ValueError(f"{self.path}: chunk {chunk} is committed already")
-        self._write([*rows, {"commit": chunk, "rows": len(rows)}])
+        header = [] if self.done else [{"header": self.header}]
+        self._write([*header, *rows, {"commit": chunk, "rows": len(rows)}])
         self.done.add(chunk)
 
     def chunks(self) -> Iterator[tuple[int, list[dict[str, Any]]]]:
         """(chunk, rows) in the order of the chunk numbers."""
+        if not self.done:
+            return
         by_number: dict[int, list[dict[str, Any]]] = {}
         rows: list[dict[str, Any]] = []
         with self.path.open(encoding="utf-8") as lines:
@@ -70,8 +75,9 @@ class Journal:
         for _, rows in self.chunks():
             yield from rows
 
-    def _recover(self) -> None:
+    def _recover(self, fix: str) -> None:
         """Find the committed chunks and cut off what comes after them."""
+        found: dict[str, Any] = {}
         end = 0  # of the last committed line, in bytes
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines):
@@ -89,22 +95,16 @@ class Journal:
                 if not isinstance(row, dict):
                     raise ValueError(f"{self.path}:{number + 1}: a row must be a JSON object, this is {line[:80]!r}")
                 if number == 0:
-                    self._check_header(row.get("header"))
-                    end = lines.tell()
+                    if "header" not in row:
+                        raise ValueError(f"{self.path} is not a journal: its first line has no header")
+                    found = row["header"]
                 elif "commit" in row:
                     self.done.add(row["commit"])
                     end = lines.tell()
+        if self.done:
+            check_same_settings(f"{self.path} was begun", found, self.header, f"{fix}, or delete it to start over")
         # Rows without a commit line would otherwise become part of the next chunk.
         os.truncate(self.path, end)
-        if end == 0:
-            self._write([{"header": self.header}])
-
-    def _check_header(self, found: dict[str, Any] | None) -> None:
-        if found is None:
-            raise ValueError(f"{self.path} is not a journal: its first line has no header")
-        check_same_settings(
-            f"{self.path} was begun", found, self.header, "Give another --output, or delete it to start over"
-        )
 
     def _write(self, rows: Sequence[dict[str, Any]]) -> None:
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

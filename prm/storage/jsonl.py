@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prm.storage.paths import need_file
+
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, row) for every line of a JSON Lines file; `where` is `file:line`, for error messages."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; check the path")
+    path = need_file(path)
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -31,14 +31,18 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a whole file: under a temporary name first, so that a killed process never leaves half a file."""
+    """Write a whole file: under a temporary name first, so that a killed process never leaves half a file. If a row fails,
+    nothing is left."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as lines:
-        for row in rows:
-            lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-    partial.replace(path)
+    try:
+        with partial.open("w", encoding="utf-8") as lines:
+            for row in rows:
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def file_hash(path: str | Path) -> str:

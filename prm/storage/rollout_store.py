@@ -6,14 +6,15 @@ second planner, or a run with more rollouts, pays only for those that are missin
 
 A store is a folder. Every writer appends to its own pair of files:
 
-    store.json          {"generator": "arithmetic_generator-1f2e3d4c", "seed": 0}
+    store.json          {"generator": "arithmetic_generator-1f2e3d4c", "seed": 0, "settings": {"temperature": 1.0, ...}}
     rollouts-0.jsonl    {"problem_id": "arithmetic/train/7", "prefix": "5be1...", "index": 0, "seed": 77, "text": "75 - ...
     rollouts-0.index    {"end": 18230, "spans": {"arithmetic/train/7": [0, 9120], "arithmetic/train/8": [9120, 18230]}}
     lock
 
 A batch of rollouts is written and synced first, then its line of the index, which commits it. Half a batch or half a
 line (after a kill or on a full disk) is therefore never read, and the next batch overwrites it. The index also says where
-in the file the rollouts of a problem are, so a store far larger than memory opens at once.
+in the file the rollouts of a problem are, so a store far larger than memory opens at once. `store.json` is written with the
+first batch: a run that failed before it binds nobody to its settings.
 
 Writers, on one machine or on several that share a file system, coordinate through byte locks on one file (`fcntl.lockf`:
 the kernel releases them when a process dies, and NFS and Lustre support them): one byte for every pair of files, one
@@ -28,7 +29,8 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -45,11 +47,14 @@ _HEADER_BYTE = 2**31  # in the lock file: the bytes before it belong to pairs of
 class RolloutStore:
     """One process's access to a store."""
 
-    def __init__(self, folder: str | Path, header: dict[str, Any]) -> None:
+    def __init__(
+        self, folder: str | Path, header: Mapping[str, Any], settings: Mapping[str, Any] = types.MappingProxyType({})
+    ) -> None:
         """Open or create.
 
         Args:
             header: the settings that change the samples: `generator` (its name includes the sampling settings) and `seed`.
+            settings: what the name of the generator is made of, to name what differs.
 
         Raises:
             ValueError: the store was begun with another header (names the keys that differ), or a line is broken.
@@ -60,7 +65,9 @@ class RolloutStore:
         self._spans: dict[str, list[tuple[int, int, int]]] = {}  # problem -> (file number, start, end)
         self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file and of its index
         self._number: int | None = None  # of the pair of files that this process appends to
-        self._check_header(json.loads(json.dumps(header)))
+        self._header: dict[str, Any] = json.loads(json.dumps(dict(header)))
+        self._settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+        self._checked = False
         self.refresh()
 
     @contextmanager
@@ -123,7 +130,9 @@ class RolloutStore:
 
         Raises:
             OSError: the disk is full or the folder cannot be written; what was committed before is safe.
+            ValueError: in the meantime, another writer has begun the store with another header.
         """
+        self._check_header(begin=True)
         # The first pair of files that no living writer holds; a killed writer's pair is continued, so pairs stay few.
         if self._number is None:
             self._number = next(number for number in itertools.count() if self._lock(number, wait=False))
@@ -155,7 +164,8 @@ class RolloutStore:
         self._read_index(self._number)
 
     def refresh(self) -> None:
-        """Read what other writers have committed in the meantime."""
+        """Read what other writers have committed in the meantime. Raises ValueError if it has another header."""
+        self._check_header(begin=False)
         for path in sorted(self.folder.glob("rollouts-*.index")):
             self._read_index(int(path.stem.split("-")[1]))
 
@@ -186,21 +196,34 @@ class RolloutStore:
                     self._spans.setdefault(problem_id, []).append((number, first, last))
                 self._ends[number] = end, file.tell()
 
-    def _check_header(self, header: dict[str, Any]) -> None:
+    def _check_header(self, begin: bool) -> None:
+        """Compare the header with that of the store, if it has one yet; or begin the store with it."""
+        if self._checked:
+            return
         path = self.folder / "store.json"
-        # Several writers may open a new store at once. The first writes the header, under another name until it is whole.
+        # Several writers may begin a new store at once. The first writes the header, under another name until it is whole.
         self._lock(_HEADER_BYTE, wait=True)
         try:
             if not path.exists():
+                if not begin:
+                    return
                 draft = path.with_suffix(".draft")
-                draft.write_text(json.dumps(header) + "\n", encoding="utf-8")
+                draft.write_text(json.dumps(self._header | {"settings": self._settings}) + "\n", encoding="utf-8")
                 draft.replace(path)
             found = json.loads(path.read_text(encoding="utf-8"))
         finally:
             fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _HEADER_BYTE)
-        check_same_settings(
-            f"{self.folder} was begun", found, header, "Give another --output or --store, or delete it to start over"
-        )
+        settings = found.pop("settings")
+        if found != self._header:
+            # Where the settings tell the difference, the name of the generator, with a hash of them, tells no more.
+            unsaid = {"generator"} if settings != self._settings else set()
+            then, now = (
+                {key: value for key, value in all_of.items() if key not in unsaid}
+                for all_of in (settings | found, self._settings | self._header)
+            )
+            fix = "Give another --output or --store, or delete it to start over"
+            check_same_settings(f"{self.folder} was begun", then, now, fix)
+        self._checked = True
 
     def _lock(self, byte: int, wait: bool) -> bool:
         with suppress(BlockingIOError, PermissionError):  # what `lockf` raises where another process has the lock

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.storage.jsonl import read_jsonl
+from prm.storage.paths import need_file
 
 TEXT_FILES = (".jsonl", ".json", ".csv", ".tsv")
 
@@ -30,21 +31,32 @@ Rows = Iterator[tuple[str, dict[str, Any]]]
 
 
 def read_rows(source: str, split: str = "train") -> Rows:
-    """(where, row) for every row; `where` is for error messages.
+    """(where, row) for every row, of which there is at least one; `where` is for error messages.
 
     Args:
         source: a `.jsonl`, `.json`, `.csv`, `.tsv` or `.parquet` file, or a hub name.
         split: split of a hub data set; ignored for a file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a row is broken, the file is a Git LFS pointer or not UTF-8, or the name is neither a file nor a data set
-            on the hub.
+        FileNotFoundError: there is no such file. IsADirectoryError: it is a folder, of which `datasets` would read anything.
+        ValueError: a row is broken, there is none, the file is a Git LFS pointer or not UTF-8, or the name is neither a file
+            nor a data set on the hub.
     """
+    empty = True
+    for row in _rows(source, split):
+        empty = False
+        yield row
+    if empty:
+        raise ValueError(f"{source} holds no row; check that it is the right file")
+
+
+def _rows(source: str, split: str) -> Rows:
     path = Path(source)
+    if path.is_dir() or source.endswith(TEXT_FILES):
+        need_file(path)
     if path.is_file():
         _refuse_pointer(path)
-    if source.endswith(TEXT_FILES) or (path.is_file() and not source.endswith(".parquet")):
+    if path.is_file() and not source.endswith(".parquet"):
         try:
             yield from _text_rows(path)
         except UnicodeDecodeError as error:
@@ -86,8 +98,6 @@ def _refuse_pointer(path: Path) -> None:
 
 
 def _text_rows(path: Path) -> Rows:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; check the path")
     if path.suffix in (".csv", ".tsv"):
         return _csv_rows(path)
     with path.open(encoding="utf-8-sig") as file:

@@ -7,22 +7,32 @@ The file is run: give only files that you would run yourself.
 
 from __future__ import annotations
 
+import difflib
 import runpy
-from pathlib import Path
+import types
 from typing import Any
+
+from prm.storage.paths import need_file
 
 
 def load_object(name: str) -> Any:
     """What `file.py:name` names.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: nothing of that name is in it.
+        OSError: no such file. ValueError: nothing of that name is in it; says what the file defines.
     """
     file, _, attribute = name.rpartition(":")
-    if not Path(file).is_file():
-        raise FileNotFoundError(f"{file} does not exist ({name!r} names {attribute!r} in it); check the path")
+    need_file(file, f"check the path ({name!r} names {attribute!r} in it)")
     names = runpy.run_path(file)
     if attribute not in names:
-        own = sorted(key for key, value in names.items() if callable(value) and not key.startswith("_"))
-        raise ValueError(f"{file} has no {attribute!r}; it has {', '.join(own) or 'nothing that could be called'}")
+        own = [  # what it imports is nobody's mistake
+            key
+            for key, value in names.items()
+            if isinstance(value, type | types.FunctionType) and value.__module__ == names["__name__"]
+        ]
+        near = difflib.get_close_matches(attribute, own, 1)
+        raise ValueError(
+            f"{file} has no {attribute!r}{f', did you mean {near[0]!r}?' if near else ';'} it defines"
+            f" {', '.join(own) or 'no function and no class'}"
+        )
     return names[attribute]

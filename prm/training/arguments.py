@@ -46,21 +46,30 @@ class VerifierArguments:
         metadata={"help": r"text after every step; default: that between the steps of the rows, \n or \n\n"},
     )
     marker: str | None = field(default=None, metadata={"help": "single special token in place of the separator"})
-    max_length: int = field(default=1024, metadata={"help": "longest trace in tokens"})
+    max_length: int = field(default=1024, metadata={"help": "longest trace in tokens", "least": 1})
     overlong: Literal["error", "drop", "truncate"] = field(
         default="error", metadata={"help": "longer traces: stop, leave them out, or leave their last steps out"}
     )
     head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
-    lora_r: int = field(default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning"})
+    lora_r: int = field(
+        default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning", "least": 0}
+    )
     load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: 4-bit weights under the LoRA"})
     freeze_backbone: bool = field(default=False, metadata={"help": "train the head only, which is cheap"})
     objective: str = field(default="cross_entropy", metadata={"help": "loss (prm/training/losses.py)"})
-    bad_weight: float = field(default=1.0, metadata={"help": "factor on the loss of bad steps, for unbalanced labels"})
+    bad_weight: float = field(
+        default=1.0, metadata={"help": "factor on the loss of bad steps, for unbalanced labels", "above": 0}
+    )
     early_stopping: int | None = field(
         default=None,
-        metadata={"help": "stop after this many evaluations without improvement; needs --load_best_model_at_end"},
+        metadata={
+            "help": "stop after this many evaluations without improvement; needs --load_best_model_at_end",
+            "least": 1,
+        },
     )
-    limit: int | None = field(default=None, metadata={"help": "use only this many rows of `data`, from the first"})
+    limit: int | None = field(
+        default=None, metadata={"help": "use only this many rows of `data`, from the first", "least": 1}
+    )
     license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 

@@ -16,8 +16,9 @@ One of your own needs the four members of `Verifier` and nothing else; `my_file.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
 from prm.types import Scores
@@ -51,6 +52,9 @@ class Verifier(Protocol):
         ...
 
 
+MEMBERS = ("name", "kind", "num_parameters", "score_batch")
+
+
 def load_verifier(path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
     """A verifier from a checkpoint folder: full, merged, or a LoRA adapter.
 
@@ -73,6 +77,22 @@ def find_verifier(name: str) -> Verifier:
     """What a command line names: a checkpoint folder, or `file.py:Name`, a class of one's own that takes no arguments.
 
     Raises:
-        ValueError: the file has no such class. FileNotFoundError: no such file, or no checkpoint.
+        ValueError: the file has no such class, or it is no verifier. FileNotFoundError: no such file, or no checkpoint.
     """
-    return load_object(name)() if ".py:" in name else load_verifier(name)
+    return _own_verifier(name) if ".py:" in name else load_verifier(name)
+
+
+def _own_verifier(name: str) -> Verifier:
+    kind: Any = load_object(name)
+    if not isinstance(kind, type):
+        raise ValueError(f"{name} is {kind!r:.60}; a verifier is a class (prm/verifiers/__init__.py shows one)")
+    try:
+        inspect.signature(kind).bind()
+    except TypeError as error:
+        raise ValueError(f"{name} must be made without arguments: {error}; give them defaults") from error
+    verifier: Verifier = kind()
+    if missing := [member for member in MEMBERS if member not in dir(verifier)]:
+        raise ValueError(f"{name} lacks {', '.join(missing)}; a verifier has {', '.join(MEMBERS)}")
+    if verifier.kind not in ("prm", "orm"):
+        raise ValueError(f"{name}: its kind is {verifier.kind!r}; it must be prm or orm")
+    return verifier

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from prm.encoding.codec import StepCodec
+from prm.storage.paths import need_folder
 from prm.storage.provenance import library_versions
 from prm.types import Aggregation, Head, Semantics, StepRule
 
@@ -81,7 +82,7 @@ class VerifierConfig:
 
     @classmethod
     def load(cls, folder: str | Path) -> VerifierConfig:
-        path = Path(folder) / FILE
+        path = need_folder(folder) / FILE
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path} is missing: {folder} is not a verifier saved by this project, and how its prompts, steps and"

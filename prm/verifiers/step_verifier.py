@@ -72,10 +72,12 @@ class StepVerifier:
         return self.config.aggregation
 
     def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
-        """P(good) for every step of one trace.
+        """P(good) for every step of one trace. Of an ORM the last number counts, the one it learned
+        to give whole traces.
 
         Raises:
-            ValueError: no steps, an empty step, or a trace longer than the model reads.
+            ValueError: no prompt, no steps, an empty step, several traces (`score_batch` takes those), or a trace longer
+                than the model reads.
         """
         return list(self._score_one(prompt, steps).steps)
 
@@ -140,8 +142,12 @@ class StepVerifier:
         return scores
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise ValueError(f"the prompt is {prompt!r:.60}; give the text of one problem (score_batch takes several)")
         if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
             raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
+        if other := [step for step in steps if not isinstance(step, str)]:
+            raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded

@@ -307,6 +307,19 @@ def test_build_refuses(build):
     assert rows_of(folder / "removed.jsonl")[0]["why"] == "status give_up"
 
 
+def test_build_takes_no_folder_of_which_it_would_read_one_split(root, tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set" / "train.jsonl", [trace(problem_of("train"), ["a"], [True])])
+    script = runpy.run_path(str(root / "data" / "build_dataset.py"))
+    for labels, message in (
+        (str(tmp_path / "set"), "set is a folder; give a file, such as .*set/train.jsonl"),
+        ("someone/labels", "convert_dataset.py makes a file of a hub data set"),
+    ):
+        with pytest.raises(OSError, match=message):
+            script["main"](script["Arguments"](labels=[labels], output_dir=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
 def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeypatch):
     labeled = write(tmp_path / "labeled.jsonl", [trace(problem_of("train"), ["a"], [True])])
     calls = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import re
 import signal
@@ -9,8 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from prm.command_line import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
@@ -42,6 +47,26 @@ def test_help_and_a_typo_import_nothing_heavy(script):
     typo = call(script, "--sed", "3")
     assert (typo.returncode, typo.stdout) == (2, "")
     assert re.fullmatch(rf"error: --sed is no flag of {script}[,;] .*\n", typo.stderr)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_number_has_limits(script, monkeypatch):
+    """A temperature below 0 would sample nonsense, a `limit` below 0 leave out the last problems."""
+    spec = importlib.util.spec_from_file_location("script_under_test", ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    (arguments,) = [
+        thing
+        for thing in vars(module).values()
+        if getattr(thing, "__module__", "") == spec.name and thing.__name__.endswith("Arguments")
+    ]
+    without = [
+        name
+        for name, flag in flags_of(arguments).items()
+        if {int, float} & {flag.kind, *get_args(flag.kind)} and flag.least == flag.above == -math.inf
+    ]
+    assert without == []
 
 
 def test_accelerate_adds_no_traceback():

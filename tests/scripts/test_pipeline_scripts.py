@@ -12,6 +12,7 @@ import time
 import pytest
 import yaml
 
+from prm.datasets.splits import split_of
 from prm.encoding.codec import StepCodec
 from prm.evaluation.search_runs import read_runs
 from prm.storage.rows import read_labeled, read_traces
@@ -327,19 +328,23 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     column = write(tmp_path / "column.jsonl", PROBLEM, PROBLEM, '{"prompt": "Why?"}')
     answer = write(tmp_path / "answer.jsonl", '{"prompt": "Why?", "answer": ""}')
     empty = write(tmp_path / "empty.jsonl")
+    one = write(tmp_path / "one.jsonl", PROBLEM)
+    other = "test" if split_of(json.loads(PROBLEM)["prompt"]) == "train" else "train"
     arithmetic = {"problems": "arithmetic", "limit": 1}
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
         f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
         f"{answer}": {"problems": answer, "split": "all"},
-        f"0 problems in the test split of {empty}": {"problems": empty, "split": "test"},
+        f"{empty} holds no row": {"problems": empty, "split": "test"},
+        f"no problems in the {other} split of {one}": {"problems": one, "split": other},
         "missing.jsonl does not exist": {"problems": tmp_path / "missing.jsonl"},
         "split 'tset' is not one of ": {"problems": torn, "split": "tset"},
         "arithmetic is endless": {"problems": "arithmetic"},
         "error: --lmit is no flag of data/sample_traces.py, did you mean --limit?": arithmetic | {"lmit": 3},
         "prompt template 'chatt' is not one of plain, ": arithmetic | {"prompt": "chatt"},
         "has no chat template": arithmetic | {"prompt": "chat"},
-        "0 samples each": arithmetic | {"samples": 0},
+        "--samples 0: expected a whole number of at least 1": arithmetic | {"samples": 0},
+        "--temperature -1.0: expected a number of at least 0": arithmetic | {"temperature": -1},
         "'nowhere' is no folder with a model": arithmetic | {"generator": "nowhere"},
     }.items():
         refuses(scripts, message, "data/sample_traces.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
@@ -450,12 +455,16 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
     empty = write(tmp_path / "empty.jsonl")
     own = write(tmp_path / "own.py", "x = 1")
     for message, changes in {
-        f"no problems in the test split of {empty}": {"problems": empty},
+        f"{empty} holds no row": {"problems": empty},
+        "--verifiers: mine twice, a and b; give one of them another name": {"verifiers": ["mine=a", "mine=b"]},
         "prm_config.json is missing": {"verifiers": f"prm={tmp_path}"},
         "must be name=path, such as prm=outputs/prm": {"verifiers": verifiers["prm"]},
         f"{own} has no 'Mine'": {"verifiers": f"mine={own}:Mine"},
         "its kind is prm; swap the two, or give it another name": {"verifiers": f"orm={verifiers['prm']}"},
-        "beam search with width 4 needs a budget of at least as many samples, not 2": {"samples": 2},
+        "width 4 needs a budget of at least as many samples, not 2": {
+            "samples": 2,
+            "methods": "beam_search prm",
+        },
         "no strategy 'best_of', did you mean 'best_of_n'?": {"methods": "best_of prm"},
         "no verifier 'orm', did you mean 'prm'?": {"methods": "best_of_n orm"},
         "beam_search has no parameter 'wide', did you mean 'width'?": {"methods": "beam_search prm wide=2"},

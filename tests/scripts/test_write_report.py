@@ -201,8 +201,8 @@ def test_curves_average_over_all_subsets(summary):
 
 
 def test_differences_are_paired(summary):
-    # 1/2, 1, 0, -1 per problem; -0.625 and 0.75 are the 2.5% and 97.5% points over its 256 equally likely resamples.
-    assert summary["differences"]["prm_best_of_n - majority"] == {"mean": 0.125, "low": -0.625, "high": 0.75}
+    # 1/2, 1, 0, -1 per problem; four are too few for an interval.
+    assert summary["differences"]["prm_best_of_n - majority"] == {"mean": 0.125, "low": None, "high": None}
     assert {name: numbers["mean"] for name, numbers in summary["differences"].items()} == {
         "orm_best_of_n - majority": -0.125,
         "orm_best_of_n - single": -0.125,
@@ -222,7 +222,7 @@ def test_each_budget_names_the_best_method_and_the_next(summary, report):
         (2, "prm_weighted_vote", "prm_best_of_n"),
         (4, "prm_best_of_n", "prm_weighted_vote"),
     ]
-    assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": None, "high": None}
     page = (report[0] / "report.md").read_text()
     row = "| 4 | 37.5% | 25.0% | 50.0% | 50.0% | 50.0% | PRM best-of-N or PRM weighted vote |"
     assert row in page
@@ -280,14 +280,12 @@ def test_shares_and_warnings(summary):
 def test_pages_show_the_numbers(report):
     folder, stdout = report
     last = stdout.rstrip().splitlines()[-1]
-    assert re.fullmatch(r"pass@N \(ceiling\) +75\.0% +\[25\.0, 100\.0\] +40 +0 +9\.00e\+03", last)
+    assert re.fullmatch(r"pass@N \(ceiling\) +75\.0% +– +40 +0 +9\.00e\+03", last)
     markdown = (folder / "report.md").read_text()
-    assert "| PRM best-of-N | 50.0% | [0.0, 100.0] | 40 | 60 | 1.50e+04 |" in markdown
-    chance = (
-        "The difference between PRM best-of-N and majority vote may be chance: +12.5 points [-62.5, +75.0] includes 0."
-    )
-    assert chance in markdown
-    assert "beats" not in markdown
+    assert "| PRM best-of-N | 50.0% | – | 40 | 60 | 1.50e+04 |" in markdown
+    assert "PRM best-of-N solves 50.0%, where a perfect choice" in markdown
+    assert "4 problems are too few to compare methods: a difference may be chance." in markdown
+    assert not re.search("beats|loses|The difference between", markdown)
     for picture in ("gains.png", "by_level.png"):
         assert f"({picture})" in markdown
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
@@ -315,20 +313,22 @@ def test_html_is_self_contained_and_safe(report):
 def test_accuracy_by_a_column_of_the_problems(tmp_path):
     topics = ("sums", "a|b", "sums", None)
     some = [row | {"kept": {"topic": topic}} for row, topic in zip(rows(), topics, strict=True)]
+    some += [some[2] | {"problem_id": str(i)} for i in range(8)]
     run = read_runs([write_run(tmp_path, some)])
     summary = summarize(run, "topic")
     assert {value: group["problems"] for value, group in summary["groups"].items()} == {
-        "sums": 2,
+        "sums": 10,
         "a|b": 1,
         "(none)": 1,
     }
-    assert summary["groups"]["sums"]["methods"]["prm_best_of_n"] == {"accuracy": 0.5, "low": 0.0, "high": 1.0}
+    # One right in ten: the mean of a resample is k/10 with k of a binomial(10, 1/10).
+    assert summary["groups"]["sums"]["methods"]["prm_best_of_n"] == {"accuracy": 0.1, "low": 0.0, "high": 0.3}
     table = group_table(summary)
     assert table[0][:3] == ["topic", "problems", "single sample"]
     assert [row[:3] for row in table[1:]] == [
-        ["sums", "2", "25.0% [0.0, 50.0]"],
-        ["a|b", "1", "25.0% [25.0, 25.0]"],
-        ["(none)", "1", "75.0% [75.0, 75.0]"],
+        ["sums", "10", "5.0% [0.0, 15.0]"],
+        ["a|b", "1", "25.0% –"],
+        ["(none)", "1", "75.0% –"],
     ]
     assert r"| a\|b | 1 |" in as_markdown(table)
     assert [problem["kept"] for problem in traces_to_show(run)] == [row["kept"] for row in some]
@@ -346,6 +346,7 @@ def test_the_pages_have_the_groups(tmp_path):
     assert "## Accuracy by topic\n\n| topic | problems | single sample |" in (tmp_path / "out/report.md").read_text()
     assert "<h2>Accuracy by topic</h2>" in (page := (tmp_path / "out/report.html").read_text())
     assert "<td>&lt;b&gt;</td><td>4</td>" in page
+    assert "A value of fewer than 10 problems has no interval" in page
 
 
 def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
@@ -355,8 +356,16 @@ def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
     )
 
 
+def twelve_problems():
+    """The four problems three times."""
+    return [row | {"problem_id": f"{row['problem_id']}/{i}"} for i in range(3) for row in rows()]
+
+
 def test_a_gain_is_claimed_only_without_zero_in_its_interval(tmp_path):
-    summary = summarize(read_runs([write_run(tmp_path, rows())]))
+    summary = summarize(read_runs([write_run(tmp_path, twelve_problems())]))
+    assert (
+        "The difference between PRM best-of-N and majority vote may be chance: +12.5 points [-29.2, +54.2] includes 0."
+    ) in reading(summary)
     numbers = summary["differences"]["prm_best_of_n - majority"]
     numbers.update(mean=0.1, low=0.02, high=0.2)
     assert "PRM best-of-N beats majority vote by +10.0 points [+2.0, +20.0]." in reading(summary)

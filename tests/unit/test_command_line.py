@@ -22,7 +22,8 @@ class EngineArguments:
 class Arguments(EngineArguments):
     problems: str = field(metadata={"help": "JSON Lines file"})
     limit: int | None = field(default=None, metadata={"help": "100% of the problems, or only so many"})
-    rate: float = field(default=0.5, metadata={"help": "a rate"})
+    rate: float = field(default=0.5, metadata={"help": "a rate", "above": 0, "most": 1})
+    samples: list[int] = field(default_factory=list, metadata={"help": "numbers of samples", "least": 1})
     consensus: bool = False
     shuffle: bool = True
     balance: Literal["label", "level"] | None = None
@@ -114,6 +115,10 @@ def test_flags_override_yaml_which_may_have_numbers_as_text(script, tmp_path):
         ("--limit 2.5", "--limit '2.5': expected a whole number"),
         ("--limit", "--limit: expected one argument"),
         ("--rate much", "--rate 'much': expected a number"),
+        ("--rate 1.5", "--rate 1.5: expected a number above 0 and at most 1"),
+        ("--rate 0", "--rate 0.0: expected a number above 0 and at most 1"),
+        ("--rate nan", "--rate nan: expected a number above 0 and at most 1"),
+        ("--samples 3 -2", "--samples -2: expected a whole number of at least 1"),
         ("--consensus maybe", "--consensus 'maybe': expected true or false"),
         ("--balance both", "--balance 'both': expected one of label, level"),
         ("--engine tgi", "--engine 'tgi': expected one of hf, vllm"),
@@ -144,6 +149,7 @@ def test_required_flags(script, capsys):
         ),
         ("files: a", "files 'a': expected a list"),
         ("rate: null", "rate None: expected a number"),
+        ("rate: -1", "rate -1.0: expected a number above 0 and at most 1"),
     ],
 )
 def test_wrong_yaml(script, capsys, tmp_path, text, line):

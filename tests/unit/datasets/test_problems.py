@@ -28,6 +28,12 @@ def test_a_row_with_every_column(write):
     assert load_problems(path, "all") == [Problem("mine/1", "Find x² for x = 3.", "9", "problems", 2)]
 
 
+@pytest.mark.parametrize("limit", [0, -3])
+def test_a_limit_that_leaves_nothing_or_the_last_ones_out_is_refused(write, limit):
+    with pytest.raises(ValueError, match=f"limit is {limit}; it says how many of the first problems"):
+        load_problems(write(GOOD, GOOD), "all", limit=limit)
+
+
 def test_gsm8k_form(write):
     path = write({"question": "How many clips?", "answer": "48/2 = <<48/2=24>>24\n48+24 = <<48+24=72>>72\n#### 72"})
     assert load_problems(path, "all") == [Problem("problems/all/0", "How many clips?", "72", "problems", None)]
@@ -205,3 +211,14 @@ def test_traces_that_end_right_are_examples_and_the_others_are_counted(write):
     row = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "#### 4"], "answer": "4", "split": "train"}
     path = write(row | {"correct": True}, row | {"correct": False}, row | {"correct": None}, row)
     assert load_examples(path) == ([{"prompt": "What is 2 + 2?", "completion": "2 + 2 = 4\n#### 4"}], 3)
+
+
+def test_a_question_with_two_gold_answers_is_warned_of_with_both_rows(write):
+    other = {"prompt": "What is  2 + 2?", "answer": "5"}
+    path = write(GOOD, GOOD | {"answer": "4.0"}, other, {"prompt": "What is 1 + 2?", "answer": "3"})
+    with pytest.warns(UserWarning, match="gold answer") as warned:
+        assert len(load_problems(path, "all")) == 4
+    assert [str(warning.message) for warning in warned] == [
+        f"{path}: 1 row has the question of an earlier row with another gold answer ({path}:3 says '5', {path}:1 says '4'):"
+        " one is wrong; correct or remove it"
+    ]

@@ -188,6 +188,12 @@ def test_a_template_of_ones_own_comes_from_a_file(tmp_path):
             "mine.yaml: a prompt template has the keys chat, date, system, text; the",
         ),
         ("just words", "mine.yaml: a prompt template has the keys"),
+        ("text: '{prompt}'\nchat: maybe", "mine.yaml: chat of a prompt template is 'maybe'; it must be true or false"),
+        ("text: '{prompt}'\nchat: true\nsystem: 3", "mine.yaml: system of a prompt template is 3; it must be text, in"),
+        (
+            "text: '{prompt}'\ndate: 2024-07-26",
+            "mine.yaml: date of a prompt template is .*; it must be text, in quotes",
+        ),
         ("text: '{prompt}'\nsystem: Be brief", "mine.yaml: a system message needs chat: true"),
     ],
 )

@@ -201,14 +201,19 @@ def test_bad_input_is_refused():
 
 
 def test_bootstrap_of_constant_values_has_no_width():
-    constant = bootstrap([0.3] * 7)
+    constant = bootstrap([0.3] * 10)
     assert constant.low == constant.mean == constant.high == pytest.approx(0.3)
-    assert bootstrap([1.0]) == Estimate(1.0, 1.0, 1.0)
 
 
-def test_bootstrap_of_two_problems_is_the_full_range():
-    # Means 0, 1/2, 1 with chances 1/4, 1/2, 1/4: both 2.5% tails lie in the outer values.
-    assert bootstrap([0.0, 1.0]) == Estimate(0.5, 0.0, 1.0)
+@pytest.mark.parametrize("values", [[1.0], [0.0, 0.0], [0.0, 1.0], [1.0] * 9])
+def test_too_few_problems_have_no_interval(values):
+    assert bootstrap(values) == Estimate(fmean(values), None, None)
+    assert paired_difference(values, [0.0] * len(values)) == Estimate(fmean(values), None, None)
+
+
+def test_bootstrap_of_one_right_in_ten_by_the_binomial():
+    # The mean of a resample is k/10 with k of a binomial(10, 1/10): P(k = 0) = 0.35, P(k <= 2) = 0.93, P(k <= 3) = 0.987.
+    assert bootstrap([1.0] + [0.0] * 9) == Estimate(0.1, 0.0, 0.3)
 
 
 def test_bootstrap_matches_the_normal_interval_and_its_seed():

@@ -404,3 +404,9 @@ def write_gguf(path, model, tokenizer) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+@pytest.mark.parametrize("setting", [{"temperature": -1}, {"top_p": 1.5}, {"top_p": 0}, {"max_new_tokens": 0}])
+def test_settings_that_would_sample_nonsense_are_refused(setting):
+    with pytest.raises(ValueError, match=f"{next(iter(setting))}.* must be at least"):
+        load_generator("arithmetic", **setting)

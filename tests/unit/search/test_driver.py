@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -13,7 +14,7 @@ from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import open_trace
 from prm.search import STRATEGIES
 from prm.search.driver import search
-from prm.search.methods import Method, default_methods, parse_method
+from prm.search.methods import Method, check_method, default_methods, parse_method
 from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
 from prm.storage.answered_requests import AnsweredRequests
 from prm.types import Budget, Cost, Problem, Scores
@@ -377,6 +378,10 @@ def nothing(problem, budget, seed):
     yield Sample(1)
 
 
+def asking_for_five(problem, budget, seed):
+    yield 5
+
+
 def choosing_unusable(problem, budget, seed):
     traces = yield Sample(1)
     return Found([replace(trace, answer=None) for trace in traces], [None], 0)
@@ -392,6 +397,8 @@ def scoring(problem, budget, seed):
         (sampling(9), r"mine asks for more than the 8 samples of its budget at once \(sum/0\)"),
         (expanding, r"mine asks for a step after \(.*\), which has ended \(sum/0\)"),
         (nothing, r"mine returned None; a strategy must return Found"),
+        (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand or Score"),
+        (lambda problem, budget, seed: 3, r"mine returned 3; a strategy is a generator function"),
         (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
         (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
     ],
@@ -399,6 +406,18 @@ def scoring(problem, budget, seed):
 def test_a_wrong_strategy_is_told_what_is_wrong(strategy, message):
     with pytest.raises(ValueError, match=message):
         search(Method("mine", strategy), PROBLEMS, student(), None, Budget(8), 0)
+
+
+def test_a_wrong_strategy_is_called_as_on_the_command_line():
+    with pytest.raises(ValueError, match=r"^mine v depth=2 returned None"):
+        search(
+            Method("mine", lambda *_, depth: nothing(*_), "v", {"depth": 2}),
+            PROBLEMS,
+            student(),
+            Random(),
+            Budget(8),
+            0,
+        )
 
 
 class Wrong(Random):
@@ -415,6 +434,8 @@ class Wrong(Random):
     [
         (lambda scores: scores[:-1], r"random gave \d+ scores for \d+ traces"),
         (lambda scores: [replace(s, steps=s.steps[:-1]) for s in scores], r"must give one score in \[0, 1\] per step"),
+        (lambda scores: None, r"score_batch returned None; it must return a list of prm.types.Scores\(steps="),
+        (lambda scores: [0.5 for _ in scores], r"score_batch returned a list of 0.5; it must hold prm.types.Scores\("),
         (lambda scores: [replace(s, trace=1.5) for s in scores], r"must give one score in \[0, 1\] per step"),
         (lambda scores: [replace(s, trace=float("nan")) for s in scores], r"must give one score in \[0, 1\] per step"),
     ],
@@ -437,13 +458,28 @@ def test_methods_are_read_from_words(tmp_path):
         "prm_beam_search[width=sqrt,refill=True]",
         {"width": "sqrt", "refill": True},
     )
-    assert parse_method("beam_search prm width=a=b", ["prm"]).parameters == {"width": "a=b"}
-    (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0):\n    yield\n")
-    mine = parse_method(f"{tmp_path / 'mine.py'}:first prm start=2", ["prm"])
-    assert (mine.name, mine.parameters) == ("prm_first[start=2]", {"start": 2})
-    assert default_methods({"a": "prm", "b": "orm"}) == [
-        "majority", "best_of_n a", "weighted_vote a", "beam_search a", "best_of_n b", "weighted_vote b",
-    ]  # fmt: skip
+    (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0, words: 'str' = ''):\n    yield\n")
+    mine = parse_method(f"{tmp_path / 'mine.py'}:first prm start=2 words=a=b", ["prm"])
+    assert (mine.name, mine.parameters) == ("prm_first[start=2,words=a=b]", {"start": 2, "words": "a=b"})
+    assert mine.words == "first prm start=2 words=a=b"
+
+
+def test_without_methods_a_run_does_what_its_verifiers_and_its_samples_can():
+    kinds = {"a": "prm", "b": "orm"}
+    votes = ["best_of_n a", "weighted_vote a", "best_of_n b", "weighted_vote b"]
+    assert default_methods(kinds, 4) == ["majority", *votes[:2], "beam_search a", *votes[2:]]
+    assert default_methods(kinds, 3) == ["majority", *votes]  # beam search with its usual width would refuse them
+
+
+class OrmRandom(Random):
+    kind = "orm"
+
+
+def test_ranking_unfinished_traces_by_an_orm_is_warned_of():
+    beam, whole = parse_method("beam_search v", ["v"]), parse_method("best_of_n v", ["v"])
+    check = partial(check_method, problem=PROBLEMS[0], budget=Budget(8), seed=0)
+    assert "beam_search v ranks unfinished traces by an ORM" in check(beam, OrmRandom())
+    assert (check(beam, Random()), check(whole, OrmRandom())) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -456,6 +492,8 @@ def test_methods_are_read_from_words(tmp_path):
             "beam_search prm widht=2",
             r"has no parameter 'widht', did you mean 'width'\? there are width, max_steps",
         ),
+        ("beam_search prm max_steps=many", r"max_steps is 'many'; expected a whole number"),
+        ("beam_search prm width=2 width=8", r"width twice; leave one out"),
         ("best_of_n prm width=2", r"best_of_n has no parameter 'width'; there are none"),
         ("nowhere.py:first prm", r"nowhere\.py does not exist"),
     ],
@@ -463,6 +501,22 @@ def test_methods_are_read_from_words(tmp_path):
 def test_a_method_that_cannot_be_is_refused_with_what_can(text, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         parse_method(text, ["prm"])
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("X", r"X is no strategy; write def X\(problem, budget, seed\), which yields"),
+        ("short", r"short is no strategy"),
+        ("rejction", r"mine.py has no 'rejction', did you mean 'rejection'\? it defines rejection, short$"),
+    ],
+)
+def test_a_file_without_the_strategy_is_refused_with_what_it_defines_itself(tmp_path, name, message):
+    (tmp_path / "mine.py").write_text(
+        "from prm.types import Budget\nX = 3\ndef rejection(problem, budget, seed): yield\ndef short(problem): yield\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        parse_method(f"{tmp_path / 'mine.py'}:{name}", [])
 
 
 def test_a_strategy_is_registered_in_one_line(monkeypatch):

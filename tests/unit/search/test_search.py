@@ -425,6 +425,8 @@ def test_beam_search_gives_up_after_its_steps():
 
 
 def test_beam_search_needs_room_for_its_width():
+    with pytest.raises(ValueError, match=r"width is 0; it must be a number of continuations, at least 1, or sqrt"):
+        search_one("beam_search", planted_beams(LEVELS), TableVerifier(SCORES), 3, width=0)
     with pytest.raises(ValueError, match=r"width 4 needs a budget of at least as many samples, not 3"):
         search_one("beam_search", planted_beams(LEVELS), TableVerifier(SCORES), 3, width=4)
 

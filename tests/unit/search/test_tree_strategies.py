@@ -485,8 +485,12 @@ def test_entropic_particles_stay_diverse_longer():
     ("name", "parameters", "message"),
     [
         ("dvts", {"width": 9}, "width 9 needs a budget of at least as many samples, not 8"),
-        ("mcts", {"width": 0}, "width 0 needs a budget"),
-        ("beam_search", {"width": "root"}, "width is 'root'; it must be a number of continuations, or sqrt"),
+        ("mcts", {"width": 0}, "width is 0; it must be a number of continuations, at least 1"),
+        (
+            "beam_search",
+            {"width": "root"},
+            "width is 'root'; it must be a number of continuations, at least 1, or sqrt",
+        ),
         ("rebase", {"temperature": 0}, "temperature is 0; it must be more than 0"),
     ],
 )

@@ -87,7 +87,7 @@ def test_only_committed_chunks_survive_each_cut(whole, tmp_path):
         done = [number for number, end in enumerate(commits) if end <= size]
         assert sorted(journal.done) == done
         assert list(journal.chunks()) == [(number, CHUNKS[number]) for number in done]
-        assert path.read_bytes() == whole[: max([ends[0]] + [commits[number] for number in done])]
+        assert path.read_bytes() == whole[: max([0] + [commits[number] for number in done])]
 
 
 def test_a_chunk_is_committed_once(tmp_path):
@@ -112,8 +112,16 @@ def test_another_header_is_refused_by_the_keys_that_differ(tmp_path):
 
 
 def test_headers_are_compared_as_json(tmp_path):
-    write(tmp_path / "j", numbers=(), header={"levels": (2, 3), 1: None})
-    assert Journal(tmp_path / "j", {"levels": [2, 3], "1": None}).done == set()
+    write(tmp_path / "j", numbers=(0,), header={"levels": (2, 3), 1: None})
+    assert Journal(tmp_path / "j", {"levels": [2, 3], "1": None}).done == {0}
+
+
+def test_a_run_that_failed_before_its_first_chunk_binds_nobody_to_its_settings(tmp_path):
+    Journal(tmp_path / "j", {"generator": "mistyped"})
+    journal = write(tmp_path / "j", numbers=(0,))
+    assert list(journal.rows()) == CHUNKS[0]
+    with pytest.raises(ValueError, match="Leave it out, or delete it to start over"):
+        Journal(tmp_path / "j", {"generator": "mistyped"}, "Leave it out")
 
 
 @pytest.mark.parametrize("broken", [b'{"text": "85', b"\xff\xfe", b"17", b""])

@@ -52,7 +52,7 @@ def whole(tmp_path_factory):
 
 
 def test_the_files_by_hand(whole):
-    assert json.loads((whole / "store.json").read_text()) == HEADER
+    assert json.loads((whole / "store.json").read_text()) == HEADER | {"settings": {}}
     lines = (whole / "rollouts-0.jsonl").read_bytes().split(b"\n")
     assert [json.loads(line)["problem_id"] for line in lines[:-1]] == ["a", "a", "b", "c", "b", "a"]
     assert lines[3].decode() == (
@@ -102,6 +102,23 @@ def test_another_header_is_refused_by_the_keys_that_differ(whole):
         RolloutStore(whole, {"generator": "g-2", "seed": 0})
     assert "(generator: was 'g-1', now 'g-2')" in str(error.value)
     assert str(whole) in str(error.value)
+
+
+def test_the_setting_that_differs_is_named_and_not_a_hash_of_it(tmp_path):
+    RolloutStore(tmp_path, HEADER, {"prompt": "plain", "top_p": 1.0}).append(BATCHES[0])
+    with pytest.raises(
+        ValueError, match=r"begun with other settings \(prompt: was 'plain', now 'chat'\)\. Give another"
+    ):
+        RolloutStore(tmp_path, HEADER | {"generator": "g-2"}, {"prompt": "chat", "top_p": 1.0})
+    RolloutStore(tmp_path, HEADER, {"prompt": "./plain.yaml", "top_p": 1.0})  # two names of one sampler
+
+
+def test_a_run_that_failed_before_its_first_rollout_binds_nobody_to_its_settings(tmp_path):
+    failed = RolloutStore(tmp_path, {"generator": "mistyped", "seed": 0})
+    open_store(tmp_path).append(BATCHES[0])
+    for late in (failed.refresh, lambda: failed.append(BATCHES[1])):  # it neither takes nor adds anything now
+        with pytest.raises(ValueError, match="was begun with other settings"):
+            late()
 
 
 @pytest.mark.parametrize(("name", "broken"), [("index", b'{"end": 3'), ("index", b"[]"), ("jsonl", b'{"text": 1}')])

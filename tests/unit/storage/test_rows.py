@@ -151,6 +151,7 @@ def test_file_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError, match="killed"):
         write_jsonl(path, rows())
     assert path.read_text(encoding="utf-8") == '{"prompt": "½ ки"}\n'
+    assert [file.name for file in path.parent.iterdir()] == ["rows.jsonl"]  # no half file beside it
 
 
 def test_hash_is_that_of_the_content(tmp_path):

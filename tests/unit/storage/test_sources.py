@@ -109,3 +109,10 @@ def test_a_git_lfs_pointer_is_named_as_one(tmp_path, name):
     (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:f4b3\nsize 829105\n")
     with pytest.raises(ValueError, match=rf"{name} is a Git LFS pointer and not the data; run `git lfs pull`"):
         list(read_rows(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize(("name", "text"), [("a.csv", "question,steps\n"), ("a.json", "[]"), ("a.jsonl", "\n")])
+def test_a_file_without_rows_is_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=f"{name} holds no row; check that it is the right file"):
+        list(read_rows(str(tmp_path / name)))

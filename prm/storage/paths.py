@@ -1,0 +1,50 @@
+"""Paths that a user gives: the file or folder is there, or an error of one line says what is there instead.
+
+need_file("my/labled.jsonl")    FileNotFoundError: my/labled.jsonl does not exist, did you mean labeled.jsonl?
+need_file("my/set")             IsADirectoryError: my/set is a folder; give a file, such as my/set/train.jsonl
+need_folder("outputs/prmm")     FileNotFoundError: outputs/prmm does not exist, did you mean prm?
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+
+
+def need_file(path: str | Path, fix: str = "check the path") -> Path:
+    """The path, if it is a file.
+
+    Raises:
+        IsADirectoryError: it is a folder. FileNotFoundError: there is nothing; ends with a like name beside it, or `fix`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        inside = sorted(str(file) for file in path.iterdir() if file.suffix in _DATA)
+        raise IsADirectoryError(
+            f"{path} is a folder; give a file{', such as ' + ', '.join(inside[:3]) if inside else ''}"
+        )
+    if not path.is_file():
+        raise _missing(path, fix)
+    return path
+
+
+def need_folder(path: str | Path, fix: str = "check the path") -> Path:
+    """The path, if it is a folder.
+
+    Raises:
+        NotADirectoryError: it is a file. FileNotFoundError: there is nothing; as `need_file`.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise NotADirectoryError(f"{path} is a file; give a folder")
+    if not path.is_dir():
+        raise _missing(path, fix)
+    return path
+
+
+def _missing(path: Path, fix: str) -> FileNotFoundError:
+    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, beside, 1, cutoff=0.75)  # endings alone are alike, too
+    return FileNotFoundError(f"{path} does not exist{f', did you mean {near[0]}?' if near else f'; {fix}'}")
