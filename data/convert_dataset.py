@@ -19,7 +19,6 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -129,13 +128,10 @@ def _options(args: Arguments) -> dict[str, Any]:
     options = {name: value for name in names if (value := vars(args)[name]) not in (None, [])}
     known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
     if useless := sorted(options.keys() - known):
-        sys.exit(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
+        raise ValueError(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
     if args.source == "columns":
         table = {name: vars(args)[name] for name in of_columns}
-        try:
-            return {"columns": Columns(**table, name=Path(args.input).stem)}
-        except ValueError as error:
-            sys.exit(f"--source columns: {error}")
+        return {"columns": Columns(**table, name=Path(args.input).stem)}
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options

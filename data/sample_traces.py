@@ -62,7 +62,9 @@ def main(args: Arguments) -> None:
     limits = args.limits()
     problems = load_problems(args.problems, args.split, args.limit)  # first, so that a mistake in its name is called so
     if not problems:
-        sys.exit(f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split")
+        raise ValueError(
+            f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split"
+        )
     if is_finished(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
         return

@@ -41,8 +41,9 @@ from prm.storage.journal import Journal
 from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
-from prm.types import Budget, Cost
-from prm.verifiers import Verifier, find_verifier
+from prm.types import Budget, Cost, Problem
+from prm.verifiers import Verifier, find_verifier, load_verifier
+from prm.verifiers.checkpoint import VerifierConfig
 
 
 @dataclass(kw_only=True)
@@ -72,23 +73,23 @@ def main(args: Arguments) -> None:
     output_dir = Path(args.output_dir)
     problems = load_problems(args.problems, args.split, args.limit)
     if not problems:
-        sys.exit(f"no problems in the {args.split} split of {args.problems}; give another --split")
+        raise ValueError(f"no problems in the {args.split} split of {args.problems}; give another --split")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     budget = Budget(args.samples)
-    generator = args.load()
+
+    # What can be wrong comes first; then models are loaded, which takes long.
     paths = named_paths(args.verifiers)
-    verifiers = {name: find_verifier(path) for name, path in paths.items()}
-    for name, verifier in verifiers.items():
-        if name in ("prm", "orm") and verifier.kind != name:
-            sys.exit(
-                f"--verifiers {name}={paths[name]}: its kind is {verifier.kind}; swap the two, or give it another name"
+    own = {name: find_verifier(path) for name, path in paths.items() if ".py:" in path}
+    kinds = {name: own[name].kind if name in own else VerifierConfig.load(path).kind for name, path in paths.items()}
+    for name, kind in kinds.items():
+        if name in ("prm", "orm") and kind != name:
+            raise ValueError(
+                f"--verifiers {name}={paths[name]}: its kind is {kind}; swap the two, or give it another name"
             )
+    methods = find_methods(args, kinds, problems[0])
+    generator = args.load()
+    verifiers = {name: own[name] if name in own else load_verifier(path) for name, path in paths.items()}
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
-    methods = find_methods(args.methods, verifiers, args.samples)
-    for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
-        asked_of = verifiers[method.verifier] if method.verifier else None
-        if warning := check_method(method, asked_of, problems[0], budget, args.seed):
-            print(f"warning: {warning}", file=sys.stderr)
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -177,7 +178,7 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
         try:
             warning = verifier.check_generator(prompts, generator.step_rule, generator.max_new_tokens)
         except ValueError as error:
-            sys.exit(f"--verifiers {name}: {error}")
+            raise ValueError(f"--verifiers {name}: {error}") from error
         if warning:
             print(f"warning: {name} {warning}", file=sys.stderr)
 
@@ -188,28 +189,36 @@ def named_paths(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name.isidentifier() or not path:
-            sys.exit(
+            raise ValueError(
                 f"--verifiers {text!r} must be name=path, such as prm=outputs/prm; the name is one word of letters"
             )
         if name in paths:
-            sys.exit(f"--verifiers: {name} twice, {paths[name]} and {path}; give one of them another name")
+            raise ValueError(f"--verifiers: {name} twice, {paths[name]} and {path}; give one of them another name")
         paths[name] = path
     return paths
 
 
-def find_methods(texts: list[str], verifiers: dict[str, Verifier], samples: int) -> list[Method]:
-    """The methods in the order given; those that the verifiers can do where none are given."""
+def find_methods(args: Arguments, kinds: dict[str, str], problem: Problem) -> list[Method]:
+    """The methods in the order given; those that the verifiers can do where none are given.
+
+    Each begins to search one problem: what cannot work is refused before anything is loaded.
+
+    Args:
+        kinds: name of a verifier -> prm or orm.
+    """
+    texts = args.methods
     if not texts:
-        texts = default_methods({name: verifier.kind for name, verifier in verifiers.items()}, samples)
-        if samples < BEAM_WIDTH:
+        texts = default_methods(kinds, args.samples)
+        if args.samples < BEAM_WIDTH:
             print(f"note: without beam search, which needs --samples {BEAM_WIDTH}, or --methods that give its width")
-    try:
-        methods = [parse_method(text, list(verifiers)) for text in texts]
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"--methods: {error}")
+    methods = [parse_method(text, list(kinds)) for text in texts]
+    for method in methods:
+        kind = kinds[method.verifier] if method.verifier else None
+        if warning := check_method(method, kind, problem, Budget(args.samples), args.seed):
+            print(f"warning: {warning}", file=sys.stderr)
     names = [method.name for method in methods]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        sys.exit(f"--methods: {', '.join(twice)} twice; leave one out")
+        raise ValueError(f"--methods: {', '.join(twice)} twice; leave one out")
     return methods
 
 

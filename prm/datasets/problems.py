@@ -29,7 +29,7 @@ from prm.answers import check
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
-from prm.storage.paths import need_file
+from prm.storage.paths import check_name, need_file
 from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
@@ -135,9 +135,8 @@ def prompt_of(where: str, row: dict[str, Any]) -> str:
 def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
-    if source.endswith(TEXT_FILES) or Path(source).is_file():
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"{source} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
+    check_name(source, ("arithmetic", *HUB_NAMES))
+    if Path(source).is_file():
         rows, wanted = read_rows(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)

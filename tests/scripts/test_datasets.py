@@ -123,7 +123,7 @@ def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
         ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
         (
             {"good": ["right"]},
-            "--source columns: --good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out",
+            "--good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out",
         ),
         ({"neutral": "bad"}, "--neutral is not an option of --source columns; leave it out"),
         ({"source": "openr"}, "--first_error_base is not an option of --source openr; leave it out"),

@@ -148,7 +148,9 @@ def test_labels_come_from_the_sampler_of_the_traces(scripts, traces, labels, tmp
     assert "no record says which generator wrote the traces; give it with --generator" in done.last_line
     foreign.write_text('{"prompt": "Start with 27, add 11.", "completions": ["27 + 11 = 38"]}\n')
     done = scripts.run(LABELS, output=tmp_path / "none.jsonl", generator="arithmetic", **flags)
-    assert done.last_line.startswith(f"{foreign}:1: no `gold`, against which rollouts are checked; add the gold answer")
+    assert done.last_line.startswith(
+        f"error: {foreign}:1: no `gold`, against which rollouts are checked; add the gold answer"
+    )
 
 
 def test_a_problem_that_the_generator_cannot_read_is_a_warning(scripts, tmp_path):

@@ -159,12 +159,12 @@ def test_many_rows_without_a_gold_answer(write):
 def test_errors_in_the_request(tmp_path, write):
     with pytest.raises(ValueError, match="split 'dev' is not one of test, validation, train, all"):
         load_problems(write(GOOD), "dev")
-    with pytest.raises(FileNotFoundError, match=r"missing.jsonl does not exist; give a JSON Lines file"):
+    with pytest.raises(FileNotFoundError, match=r"missing.jsonl does not exist; give a path, or owner/name on the hub"):
         load_problems(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ValueError, match=r"arithmetic is endless: say how many problems with limit \(--limit"):
         load_problems("arithmetic", "test")
-    with pytest.raises(ValueError, match="'no-such-set' is not a file, not `arithmetic`, and could not be loaded"):
-        load_problems("no-such-set", "test")
+    with pytest.raises(ValueError, match="'no/such-set' is not a file, not `arithmetic`, and could not be loaded"):
+        load_problems("no/such-set", "test")
 
 
 def test_arithmetic_by_name():
