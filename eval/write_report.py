@@ -73,13 +73,13 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    # Not at the top: help and a typo must not wait for matplotlib.
+    run = read_runs(args.run)
+    # Not at the top: help and an error must not wait for matplotlib.
     import matplotlib.pyplot as plt
 
     from prm.evaluation.plots import draw_by_level, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    run = read_runs(args.run)
     checkpoints = [
         Path(verifier["path"]) for verifier in run.meta["verifiers"].values() if ".py:" not in verifier["path"]
     ]

@@ -124,7 +124,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
     """
     base = row_to_trace(where, row)
     labels = need(where, row, "labels", list)
-    for i, label in enumerate(labels):
+    for i, label in enumerate(labels, 1):
         if label is not None and not isinstance(label, bool):
             raise ValueError(
                 f"{where}: label {i} is {label!r}; a label is true, false, or null for a step without one."
@@ -151,7 +151,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    for i, value in enumerate(labeled.values or ()):
+    for i, value in enumerate(labeled.values or (), 1):
         if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise ValueError(f"{where}: value {i} is {value!r}; a soft label lies in 0..1")
     return LabeledRow(base.problem, labeled, where)

@@ -377,7 +377,7 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
         f"{text}:2: 'completions' must be a list": {"traces": text},
         f"{empty}:2: `completions` is empty": {"traces": empty},
         f"{step}:2: prompt/": {"traces": step},
-        "step 1 of 2 is empty or not a string (' ')": {"traces": step},
+        "step 2 of 2 is empty or not a string (' ')": {"traces": step},
         "missing.jsonl does not exist": {"traces": tmp_path / "missing.jsonl"},
         "error: --rolouts is no flag of data/label_steps.py, did you mean --rollouts?": {
             "traces": folder / "traces.jsonl",

@@ -74,7 +74,7 @@ def test_null_is_a_step_without_label(write):
 @pytest.mark.parametrize("label", [-100, 1, 0.5, "true"])
 def test_labels_that_are_no_booleans_are_refused(write, label):
     path = write(TRL_ROW, TRL_ROW | {"labels": [True, label]})
-    with pytest.raises(ValueError, match=r"rows\.jsonl:2: label 1 is ") as error:
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: label 2 is ") as error:
         read_labeled(path, "correctness")
     assert repr(label) in str(error.value)
     assert "null for a step without one" in str(error.value)
@@ -86,10 +86,10 @@ def test_labels_that_are_no_booleans_are_refused(write, label):
         ({"labels": [True]}, "2 steps but 1 labels"),
         ({"values": [0.5, 0.5, 0.5]}, "2 steps but 3 values"),
         ({"counts": [[1, 8]]}, "2 steps but 1 counts"),
-        ({"values": [0.5, 1.5]}, "value 1 is 1.5; a soft label lies in 0..1"),
-        ({"values": [float("nan"), 0.5]}, "value 0 is nan"),
-        ({"values": ["0.5", 0.5]}, "value 0 is '0.5'"),
-        ({"completions": ["2 + 2 = 5", " \n"]}, "step 1 of 2 is empty"),
+        ({"values": [0.5, 1.5]}, "value 2 is 1.5; a soft label lies in 0..1"),
+        ({"values": [float("nan"), 0.5]}, "value 1 is nan"),
+        ({"values": ["0.5", 0.5]}, "value 1 is '0.5'"),
+        ({"completions": ["2 + 2 = 5", " \n"]}, "step 2 of 2 is empty"),
         ({"completions": "2 + 2 = 5"}, "'completions' must be a list"),
         ({"completions": [], "labels": []}, "a trace needs at least one step"),
         ({"semantics": "vibes"}, "semantics 'vibes' is not one of"),
