@@ -7,7 +7,8 @@ sampled twice. Problems are searched in chunks. What generator and verifiers ans
 killed goes on where it stopped, and a later run with other methods or verifiers takes it with `--reuse` instead of sampling.
 `--max_tokens` and `--max_hours` stop a run early, `--estimate` says what it would take.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems); other columns are kept in the rows
+Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parquet file (prm.datasets.problems); other columns
+                         are kept in the rows
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
@@ -48,7 +49,9 @@ from prm.verifiers.checkpoint import VerifierConfig
 
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments, LimitArguments):
-    problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
+    problems: str = field(
+        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"}
+    )
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(
         default_factory=list, metadata={"help": "name=checkpoint folder, or name=file.py:Name, of each verifier"}
@@ -59,6 +62,10 @@ class Arguments(GeneratorArguments, LimitArguments):
     )
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only", "least": 1})
+    prompt_column: str | None = field(
+        default=None, metadata={"help": "column of the problem; default: prompt, problem or question"}
+    )
+    gold_column: str | None = field(default=None, metadata={"help": "column of the gold answer; default: answer"})
     samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search", "least": 1})
     reuse: str | None = field(
         default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
@@ -71,7 +78,7 @@ def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
     output_dir = Path(args.output_dir)
-    problems = load_problems(args.problems, args.split, args.limit)
+    problems = load_problems(args.problems, args.split, args.limit, args.prompt_column, args.gold_column)
     if not problems:
         raise ValueError(f"no problems in the {args.split} split of {args.problems}; give another --split")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]

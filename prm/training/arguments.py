@@ -149,9 +149,10 @@ def check_given(given: Mapping[str, Any]) -> None:
     """
     if "model" in given:
         check_name(given["model"])
-    check_name(training_source(given["data"]), ("arithmetic", *HUB_NAMES))
-    if given.get("eval_data") is not None:
-        check_name(validation_source(given["data"], given["eval_data"]), HUB_NAMES)
+    data, eval_data = given["data"], given.get("eval_data")
+    for source in (training_source(data), validation_source(data, eval_data) if eval_data else None):
+        if source is not None:
+            check_name(source, ("arithmetic", *HUB_NAMES))
     resume, overwrite = given.get("resume_from_checkpoint"), given.get("overwrite_output_dir", False)
     check_output_dir(given["output_dir"], resume, overwrite)
 

@@ -333,7 +333,7 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     arithmetic = {"problems": "arithmetic", "limit": 1}
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
-        f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
+        f"{column}:3: no column answer; say which of prompt it is": {"problems": column, "split": "all"},
         f"{answer}": {"problems": answer, "split": "all"},
         f"{empty} holds no row": {"problems": empty, "split": "test"},
         f"no problems in the {other} split of {one}": {"problems": one, "split": other},
