@@ -94,20 +94,20 @@ OWN = {
 OWN_ROWS = 'question,solution,error,topic\n"Is it, too?","a\nb",2,x\nWhy?,c,-1,\nWhy?,d,none,y\n'
 
 
-def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
+def test_convert_shows_the_first_rows_of_a_table_and_one_with_a_bad_step(scripts, tmp_path):
     path, output = tmp_path / "own.csv", tmp_path / "out.jsonl"
     path.write_text(OWN_ROWS + "Who?,e,1,z\n")
     done = scripts.run("data/convert_dataset.py", **OWN, input=path, output=output, keep=["topic"])
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "the first rows as they are read; are the labels what you mean by them?",
+        "rows as they are read; are the labels what you mean by them?",
         f"{path}:2  Is it, too?",
         "  step 1 good      a",
         "  step 2 bad       b",
         f"{path}:4  Why?",
         "  step 1 good      c",
-        f"{path}:5  Why?",
-        "  step 1 good      d",
+        f"{path}:6  Who?",
+        "  step 1 bad       e",
         f"{output}: 4 rows read, 4 traces written",
         "status: ok 4",
         "steps of ok traces: good 3, bad 2; 60.0% of labels good",

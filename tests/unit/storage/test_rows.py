@@ -139,6 +139,22 @@ def test_outcome_is_the_label_of_every_step_and_unknown_outcomes_are_left_out(wr
     assert {r.labeled.semantics for r in rows} == {"outcome"}
 
 
+def test_a_file_of_another_kind_is_told_what_makes_it_the_right_one(write, tmp_path):
+    with pytest.raises(ValueError, match=r"jsonl:1: no column 'labels'; .*\. data/label_steps\.py labels traces"):
+        read_labeled(write(trace_to_row(PROBLEM, TRACE)))
+    table = tmp_path / "table.csv"
+    table.write_text("question,solution\nWhat is 2 + 2?,4\n")
+    for read in (read_labeled, read_outcomes):
+        with pytest.raises(
+            ValueError, match=r"csv:2: no column 'prompt'; .*\. data/convert_dataset\.py makes such rows"
+        ):
+            read(table)
+    human = replace(LABELED, trace=replace(TRACE, correct=None), semantics="correctness")
+    with pytest.raises(ValueError, match=r"are about steps \(correctness\), .* With --outcome_column, data/convert"):
+        read_outcomes(write(labeled_to_row(PROBLEM, human)))
+    assert read_outcomes(write({k: v for k, v in TRL_ROW.items() if k != "labels"})) == []
+
+
 def test_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "deep" / "rows.jsonl"
     write_jsonl(path, [{"prompt": "½ ки"}])
