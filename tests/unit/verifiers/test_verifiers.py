@@ -513,7 +513,7 @@ def test_empty_steps_empty_traces_and_unequal_numbers_are_errors(verifier):
         verifier.score("", STEPS)
     with pytest.raises(ValueError, match=r"the prompt is \['Start with .*; give the text of one problem \("):
         verifier.score([PROMPT], [STEPS])
-    with pytest.raises(ValueError, match=r"a step is \['47 \+ 38.*; give a list with one string per step of one trace"):
+    with pytest.raises(ValueError, match=r"a step is \('47 \+ 38.*; give a list with one string per step of one trace"):
         verifier.score(PROMPT, [STEPS])
     with pytest.raises(ValueError, match="2 prompts but 1 traces"):
         verifier.score_batch([PROMPT, PROMPT], [STEPS])
