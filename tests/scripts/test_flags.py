@@ -109,6 +109,13 @@ def test_what_cannot_work_is_refused_before_anything_heavy_is_imported(tmp_path)
     assert heavy == ""
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_error_is_a_line_that_begins_with_error(script):
+    """`run_script` makes it of an exception; a script that ends itself, after the output of another, says it too."""
+    ends = re.findall(r"(?:sys\.exit|SystemExit)\(\s*(f?\".*)", (ROOT / script).read_text(encoding="utf-8"))
+    assert [text for text in ends if "\\nerror: " not in text] == []
+
+
 def test_accelerate_adds_no_traceback():
     launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", "--cpu", "--num_processes", "1"]
     done = call(*launch, "recipes/train_prm.py", "--config", "nowhere.yaml")
