@@ -93,9 +93,9 @@ def load_problems(
                 f"{where}: an earlier row has the id {problem.id!r}, too; make ids unique or leave them out"
             )
         problems[problem.id] = problem
-        first, its_gold = golds.setdefault(" ".join(problem.prompt.split()), (where, gold))
-        if gold != its_gold and check(gold=its_gold, pred=gold) == "wrong":
-            contradictions.append(f"{where} says {gold!r}, {first} says {its_gold!r}")
+        first, its_gold = golds.setdefault(" ".join(problem.prompt.split()), (where, problem.answer))
+        if problem.answer != its_gold and check(gold=its_gold, pred=problem.answer) == "wrong":
+            contradictions.append(f"{where} says {problem.answer!r}, {first} says {its_gold!r}")
     if contradictions:
         count = f"{len(contradictions)} rows have" if len(contradictions) > 1 else "1 row has"
         warnings.warn(
