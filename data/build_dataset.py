@@ -161,7 +161,7 @@ def _decide(
             elif match:
                 removed[number] = match
             elif args.balance == "level" and read.problem.level is None:
-                raise SystemExit(
+                raise ValueError(
                     f"{where}: no `level`, so --balance level is not possible; balance by problem or label"
                 )
             elif args.balance:
@@ -205,7 +205,7 @@ def _write(
     for name in (*SPLITS, "removed"):
         (output / f"{name}.partial").replace(output / f"{name}.jsonl")
     if not sources:
-        raise SystemExit(f"nothing is left of {len(removed)} traces; {output / 'removed.jsonl'} says why")
+        raise ValueError(f"nothing is left of {len(removed)} traces; {output / 'removed.jsonl'} says why")
     for name in SPLITS:
         if not splits[name].traces:  # `datasets` cannot load an empty file
             (output / f"{name}.jsonl").unlink()
@@ -216,7 +216,7 @@ def _check_semantics(meanings: dict[Semantics, str], row: LabeledRow) -> None:
     meanings.setdefault(row.labeled.semantics, row.where)
     if len(meanings) > 1:
         (first, where), (second, other) = meanings.items()
-        raise SystemExit(
+        raise ValueError(
             f"labels mean {first!r} in {where} but {second!r} in {other}; a verifier can learn only one: build two sets"
         )
 

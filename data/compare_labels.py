@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +29,7 @@ class Arguments:
 def main(args: Arguments) -> None:
     labeled = {path.stem: [row.labeled for row in read_labeled(path)] for path in args.labels}
     if len(labeled) < 2:
-        sys.exit("--labels needs two or more files with different names")
+        raise ValueError("--labels needs two or more files with different names")
 
     costs = Table(title="methods")
     for name in ("file", "method", "traces", "labels", "good", "good after bad", "tokens", "tokens per label"):

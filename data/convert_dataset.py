@@ -1,9 +1,9 @@
 r"""Labeled sets of other projects, or your own table -> our rows, and our rows -> the formats of other projects.
 
-Rows are read once, one at a time. Every row read gives at least one row written; those that cannot be used have a
+Rows are read one at a time. Every row read gives at least one row written; those that cannot be used have a
 `status`. With --target, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
-`--source columns` reads any table; the flags say which column holds what (data/own_data.md), and the first three rows are
-printed as they are read.
+`--source columns` reads any table; the flags say which column holds what (data/own_data.md), and the first two rows and the
+next one with a bad step are printed as they are read.
 
 Reads   a CSV, JSON, JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
 Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the --target format
@@ -19,12 +19,11 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +31,7 @@ from tqdm import tqdm
 
 from prm.command_line import run_script
 from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
-from prm.conversions.columns import Columns, describe, group_steps
+from prm.conversions.columns import Columns, describe, group_steps, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
@@ -41,6 +40,9 @@ from prm.datasets.problems import prompt_of
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.sources import read_rows
+
+LOOKED_AT = 1000
+"""Traces of a table in which a bad step is looked for, to show it."""
 
 
 @dataclass
@@ -103,8 +105,10 @@ def main(args: Arguments) -> None:
     options = _options(args)
     counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
 
+    if args.source == "columns":
+        _show(_traces(read_rows(args.input, args.split), options["columns"]), options["columns"])
     with tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source) as rows:
-        table = _shown(rows, options["columns"]) if args.source == "columns" else rows
+        table = _traces(rows, options["columns"]) if args.source == "columns" else rows
         traces = _tallied(convert(table, args.source, **options), counts)
         if args.target != "labeled":
             traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
@@ -129,26 +133,27 @@ def _options(args: Arguments) -> dict[str, Any]:
     options = {name: value for name in names if (value := vars(args)[name]) not in (None, [])}
     known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
     if useless := sorted(options.keys() - known):
-        sys.exit(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
+        raise ValueError(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
     if args.source == "columns":
         table = {name: vars(args)[name] for name in of_columns}
-        try:
-            return {"columns": Columns(**table, name=Path(args.input).stem)}
-        except ValueError as error:
-            sys.exit(f"--source columns: {error}")
+        return {"columns": Columns(**table, name=Path(args.input).stem)}
     if "questions" in options:
         options["questions"] = known_questions(prompt_of(*row) for row in read_rows(options["questions"]))
     return options
 
 
-def _shown(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple[str, Row]]:
-    """The rows of a table, one per trace. The first three are printed as they are read, before any is converted."""
-    traces = iter(group_steps(rows, columns) if columns.step_column else rows)
-    first = list(islice(traces, 3))
-    tqdm.write("the first rows as they are read; are the labels what you mean by them?")
-    for where, row in first:
-        tqdm.write(describe(where, row, columns))
-    return chain(first, traces)
+def _traces(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple[str, Row]]:
+    """The rows of a table, one per trace."""
+    return iter(group_steps(rows, columns) if columns.step_column else rows)
+
+
+def _show(traces: Iterator[tuple[str, Row]], columns: Columns) -> None:
+    """Print the first rows as they are read, and the next one with a bad step: labels that are upside down show there."""
+    print("rows as they are read; are the labels what you mean by them?")
+    for where, row in islice(traces, 2):
+        print(describe(where, row, columns))
+    bad = next((pair for pair in islice(traces, LOOKED_AT) if False in read(*pair, columns)[2]), None)
+    print(describe(*bad, columns) if bad else f"no bad step in the traces after these (of {LOOKED_AT:,} at most)")
 
 
 def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,6 @@ Writes  judged.jsonl     LabeledTrace rows, semantics `correctness` (recipes/tra
 from __future__ import annotations
 
 import fcntl
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from prm.labelers.consensus import agreed, first_error_of, relation
 from prm.labelers.judge import Judge, judged
 from prm.storage.journal import Journal
 from prm.storage.jsonl import read_jsonl, write_jsonl
+from prm.storage.paths import check_name
 from prm.storage.provenance import is_complete, write_provenance
 from prm.storage.rows import labeled_to_row, row_to_labeled, row_to_trace, trace_to_row
 from prm.types import LabeledTrace, Problem, Trace
@@ -87,7 +87,11 @@ class Row:
 def main(args: Arguments) -> None:
     started = time.monotonic()
     if args.temperature == 0 and args.votes + args.retries > 1:
-        sys.exit("at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature")
+        raise ValueError(
+            "at --temperature 0 every answer is the same: add --votes 1 --retries 0, or raise the temperature"
+        )
+    if args.url is None:
+        check_name(args.judge)
     rows = read_rows(args.traces, args.consensus)  # first, so that a mistake in its name is called so
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")
@@ -154,7 +158,9 @@ def journal_of(path: str, critic: str, seed: int):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"{path}: another process is writing to this journal; wait for it, or give another --answers")
+            raise ValueError(
+                f"{path}: another process is writing to this journal; wait for it, or give another --answers"
+            ) from None
         yield Journal(path, {"critic": critic, "seed": seed}, "Give another --answers")
 
 

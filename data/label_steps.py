@@ -101,14 +101,18 @@ def main(args: Arguments) -> None:
     rows = read_traces(args.traces)
     usable = [row for row in rows if row.trace.status == "ok"]
     if without := [row.where for row in usable if not row.problem.answer]:
-        sys.exit(f"{without[0]}: no `gold`, against which rollouts are checked; add the gold answer, or remove the row")
+        raise ValueError(
+            f"{without[0]}: no `gold`, against which rollouts are checked; add the gold answer, or remove the row"
+        )
     groups = list(group_by_problem(usable))
     units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
     options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
     options = {name: value for name, value in options.items() if value is not None}
     kind = PLANNERS[args.method]
     for name in options.keys() - {f.name for f in fields(kind)}:
-        sys.exit(f"--{name} is not an option of {args.method}; it has {', '.join(f.name for f in fields(kind))}")
+        raise ValueError(
+            f"--{name} is not an option of {args.method}; it has {', '.join(f.name for f in fields(kind))}"
+        )
     planner = kind(**options)
     generator = args.load()
     writers = {row.trace.generator for row in rows if row.trace.status == "ok"}
@@ -119,7 +123,7 @@ def main(args: Arguments) -> None:
         ]
     rules = {row.trace.step_rule for row in rows if row.trace.step_rule}
     if rules - {generator.step_rule}:
-        sys.exit(
+        raise ValueError(
             f"{args.traces}: its traces are divided into steps by the rule {', '.join(sorted(rules))}, rollouts would be"
             f" by {generator.step_rule}; give --step_rule {min(rules)}"
         )

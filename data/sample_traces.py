@@ -6,7 +6,7 @@ With the same store and generator settings, `data/label_steps.py` keeps its roll
 dropped: traces that were cut, have no answer or could not be checked are rows with a `status`. `--max_tokens` and
 `--max_hours` stop a run early, `--estimate` says what it would take.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems)
+Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parquet file (prm.datasets.problems)
 Writes  traces.jsonl     Trace rows (data/label_steps.py and recipes/train_orm.py read them)
 
     python data/sample_traces.py --generator arithmetic --problems arithmetic --limit 800 --split train \
@@ -42,10 +42,16 @@ from prm.types import Problem, Rollout, Trace
 
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments, LimitArguments):
-    problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
+    problems: str = field(
+        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"}
+    )
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "use only the first problems of the split", "least": 1})
+    prompt_column: str | None = field(
+        default=None, metadata={"help": "column of the problem; default: prompt, problem or question"}
+    )
+    gold_column: str | None = field(default=None, metadata={"help": "column of the gold answer; default: answer"})
     samples: int = field(default=4, metadata={"help": "traces per problem", "least": 1})
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
     chunk: int = field(default=64, metadata={"help": "problems sampled together", "least": 1})
@@ -60,9 +66,12 @@ class Arguments(GeneratorArguments, LimitArguments):
 def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
-    problems = load_problems(args.problems, args.split, args.limit)  # first, so that a mistake in its name is called so
+    # First, so that a mistake in its name is called so.
+    problems = load_problems(args.problems, args.split, args.limit, args.prompt_column, args.gold_column)
     if not problems:
-        sys.exit(f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split")
+        raise ValueError(
+            f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split"
+        )
     if is_finished(args.output, args, [args.problems]):
         print(f"{args.output} is complete already")
         return

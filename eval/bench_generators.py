@@ -42,7 +42,8 @@ Rollouts = list[tuple[int, ...]]
 class Arguments:
     generator: str = field(default="arithmetic", metadata={"help": "`arithmetic` (embedded), a folder or a hub name"})
     problems: str = field(
-        default="arithmetic", metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"}
+        default="arithmetic",
+        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"},
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int = field(default=16, metadata={"help": "problems, one trace each", "least": 1})

@@ -114,7 +114,7 @@ def run(*commands: str) -> float:
     for command, process in zip(commands, running, strict=True):
         _, errors = process.communicate()
         if process.returncode:
-            sys.exit(f"{errors[-3000:]}\nfailed, exit code {process.returncode}: {command}")
+            sys.exit(f"{errors[-3000:]}\nerror: exit code {process.returncode}: {command}")
     return time.monotonic() - started
 
 
@@ -123,7 +123,7 @@ def last_json(command: str) -> dict:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True, env=environment)
     if result.returncode:
-        sys.exit(f"{result.stderr[-3000:]}\nfailed, exit code {result.returncode}: {command}")
+        sys.exit(f"{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
     print(result.stdout, end="")
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -156,7 +156,9 @@ def adaptive_ratio(results: dict[str, dict]) -> float:
         if error <= uniform["rmse"] <= next_error:
             share = math.log(uniform["rmse"] / error) / math.log(next_error / error)
             return uniform["tokens"] / (tokens * (next_tokens / tokens) ** share)
-    sys.exit(f"no tolerance of {TOLERANCES} is on either side of the error of uniform k = 16, {uniform['rmse']:.4f}")
+    raise ValueError(
+        f"no tolerance of {TOLERANCES} is on either side of the error of uniform k = 16, {uniform['rmse']:.4f}"
+    )
 
 
 def print_table(results: dict[str, dict], traces: int) -> None:

@@ -7,7 +7,8 @@ sampled twice. Problems are searched in chunks. What generator and verifiers ans
 killed goes on where it stopped, and a later run with other methods or verifiers takes it with `--reuse` instead of sampling.
 `--max_tokens` and `--max_hours` stop a run early, `--estimate` says what it would take.
 
-Reads   problems         arithmetic, gsm8k, or a JSON Lines file (prm.datasets.problems); other columns are kept in the rows
+Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parquet file (prm.datasets.problems); other columns
+                         are kept in the rows
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
@@ -41,13 +42,16 @@ from prm.storage.journal import Journal
 from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
-from prm.types import Budget, Cost
-from prm.verifiers import Verifier, find_verifier
+from prm.types import Budget, Cost, Problem
+from prm.verifiers import Verifier, find_verifier, load_verifier
+from prm.verifiers.checkpoint import VerifierConfig
 
 
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments, LimitArguments):
-    problems: str = field(metadata={"help": "`arithmetic`, `gsm8k`, a hub name or a JSON Lines file"})
+    problems: str = field(
+        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"}
+    )
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(
         default_factory=list, metadata={"help": "name=checkpoint folder, or name=file.py:Name, of each verifier"}
@@ -58,6 +62,10 @@ class Arguments(GeneratorArguments, LimitArguments):
     )
     split: str = field(default="test", metadata={"help": "train, validation, test or all"})
     limit: int | None = field(default=None, metadata={"help": "first problems of the split only", "least": 1})
+    prompt_column: str | None = field(
+        default=None, metadata={"help": "column of the problem; default: prompt, problem or question"}
+    )
+    gold_column: str | None = field(default=None, metadata={"help": "column of the gold answer; default: answer"})
     samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search", "least": 1})
     reuse: str | None = field(
         default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
@@ -70,25 +78,25 @@ def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
     output_dir = Path(args.output_dir)
-    problems = load_problems(args.problems, args.split, args.limit)
+    problems = load_problems(args.problems, args.split, args.limit, args.prompt_column, args.gold_column)
     if not problems:
-        sys.exit(f"no problems in the {args.split} split of {args.problems}; give another --split")
+        raise ValueError(f"no problems in the {args.split} split of {args.problems}; give another --split")
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     budget = Budget(args.samples)
-    generator = args.load()
+
+    # What can be wrong comes first; then models are loaded, which takes long.
     paths = named_paths(args.verifiers)
-    verifiers = {name: find_verifier(path) for name, path in paths.items()}
-    for name, verifier in verifiers.items():
-        if name in ("prm", "orm") and verifier.kind != name:
-            sys.exit(
-                f"--verifiers {name}={paths[name]}: its kind is {verifier.kind}; swap the two, or give it another name"
+    own = {name: find_verifier(path) for name, path in paths.items() if ".py:" in path}
+    kinds = {name: own[name].kind if name in own else VerifierConfig.load(path).kind for name, path in paths.items()}
+    for name, kind in kinds.items():
+        if name in ("prm", "orm") and kind != name:
+            raise ValueError(
+                f"--verifiers {name}={paths[name]}: its kind is {kind}; swap the two, or give it another name"
             )
+    methods = find_methods(args, kinds, problems[0])
+    generator = args.load()
+    verifiers = {name: own[name] if name in own else load_verifier(path) for name, path in paths.items()}
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
-    methods = find_methods(args.methods, verifiers, args.samples)
-    for method in methods:  # a strategy refuses a budget at its first request; better before all work than after some
-        asked_of = verifiers[method.verifier] if method.verifier else None
-        if warning := check_method(method, asked_of, problems[0], budget, args.seed):
-            print(f"warning: {warning}", file=sys.stderr)
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -177,7 +185,7 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
         try:
             warning = verifier.check_generator(prompts, generator.step_rule, generator.max_new_tokens)
         except ValueError as error:
-            sys.exit(f"--verifiers {name}: {error}")
+            raise ValueError(f"--verifiers {name}: {error}") from error
         if warning:
             print(f"warning: {name} {warning}", file=sys.stderr)
 
@@ -188,28 +196,36 @@ def named_paths(texts: list[str]) -> dict[str, str]:
     for text in texts:
         name, equals, path = text.partition("=")
         if not equals or not name.isidentifier() or not path:
-            sys.exit(
+            raise ValueError(
                 f"--verifiers {text!r} must be name=path, such as prm=outputs/prm; the name is one word of letters"
             )
         if name in paths:
-            sys.exit(f"--verifiers: {name} twice, {paths[name]} and {path}; give one of them another name")
+            raise ValueError(f"--verifiers: {name} twice, {paths[name]} and {path}; give one of them another name")
         paths[name] = path
     return paths
 
 
-def find_methods(texts: list[str], verifiers: dict[str, Verifier], samples: int) -> list[Method]:
-    """The methods in the order given; those that the verifiers can do where none are given."""
+def find_methods(args: Arguments, kinds: dict[str, str], problem: Problem) -> list[Method]:
+    """The methods in the order given; those that the verifiers can do where none are given.
+
+    Each begins to search one problem: what cannot work is refused before anything is loaded.
+
+    Args:
+        kinds: name of a verifier -> prm or orm.
+    """
+    texts = args.methods
     if not texts:
-        texts = default_methods({name: verifier.kind for name, verifier in verifiers.items()}, samples)
-        if samples < BEAM_WIDTH:
+        texts = default_methods(kinds, args.samples)
+        if args.samples < BEAM_WIDTH:
             print(f"note: without beam search, which needs --samples {BEAM_WIDTH}, or --methods that give its width")
-    try:
-        methods = [parse_method(text, list(verifiers)) for text in texts]
-    except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"--methods: {error}")
+    methods = [parse_method(text, list(kinds)) for text in texts]
+    for method in methods:
+        kind = kinds[method.verifier] if method.verifier else None
+        if warning := check_method(method, kind, problem, Budget(args.samples), args.seed):
+            print(f"warning: {warning}", file=sys.stderr)
     names = [method.name for method in methods]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        sys.exit(f"--methods: {', '.join(twice)} twice; leave one out")
+        raise ValueError(f"--methods: {', '.join(twice)} twice; leave one out")
     return methods
 
 

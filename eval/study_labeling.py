@@ -79,7 +79,7 @@ def main(args: Arguments) -> None:
     runs = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     setting = f"{args.tokens} tokens, {args.num_problems} problems"
     if any(record["setting"] != setting for record in runs):
-        sys.exit(f"{journal} holds runs with {runs[0]['setting']}, now {setting}; give another --output_dir")
+        raise ValueError(f"{journal} holds runs with {runs[0]['setting']}, now {setting}; give another --output_dir")
     done = {(record["method"], record["targets"], record["seed"]) for record in runs}
     for seed in range(args.seeds):
         for method, targets in VARIANTS:
@@ -194,7 +194,7 @@ def plot(results: dict[str, dict], path: Path) -> None:
 def run(command: str) -> None:
     result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
     if result.returncode:
-        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nfailed, exit code {result.returncode}: {command}")
+        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
 
 
 if __name__ == "__main__":

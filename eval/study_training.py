@@ -86,7 +86,7 @@ def main(args: Arguments) -> None:
     import torch  # not at the top: help and a typo must not wait for it
 
     if not args.labels.is_file():
-        sys.exit(f"{args.labels} is missing; run `python recipes/quickstart.py` first, or give --labels")
+        raise ValueError(f"{args.labels} is missing; run `python recipes/quickstart.py` first, or give --labels")
     args.output_dir.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands below
     torch.set_num_threads(1)
@@ -96,7 +96,7 @@ def main(args: Arguments) -> None:
     runs = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
     setting = f"{file_hash(args.labels)} {file_hash(validation)}"
     if any(run["setting"] != setting for run in runs):
-        sys.exit(f"{journal} holds runs on other data; give another --output_dir")
+        raise ValueError(f"{journal} holds runs on other data; give another --output_dir")
     done = {(run["variant"], run["seed"]) for run in runs}
     todo = [(variant, seed) for seed in range(args.seeds) for variant in args.variants if (variant, seed) not in done]
     for number, (variant, seed) in enumerate(todo, 1):
@@ -191,7 +191,7 @@ def make_table(runs: list[dict], variants: list[str]) -> str:
 def run(command: str) -> None:
     result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
     if result.returncode:
-        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nfailed, exit code {result.returncode}: {command}")
+        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -74,19 +73,19 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    # Not at the top: help and a typo must not wait for matplotlib.
+    run = read_runs(args.run)
+    # Not at the top: help and an error must not wait for matplotlib.
     import matplotlib.pyplot as plt
 
     from prm.evaluation.plots import draw_by_level, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    run = read_runs(args.run)
     checkpoints = [
         Path(verifier["path"]) for verifier in run.meta["verifiers"].values() if ".py:" not in verifier["path"]
     ]
     if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
-        sys.exit(
-            f"error: no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
+        raise ValueError(
+            f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
         )
     summary = summarize(run, args.group_by)
     if args.seconds is not None:

@@ -7,6 +7,7 @@ Public names load lazily: `import prm` imports neither torch nor transformers.
 """
 
 import logging
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,10 @@ __all__ = list(_PUBLIC)
 logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
     lambda record: not str(record.msg).startswith("Failed to load CPU gemm_4bit_forward")
 )
+
+# The Trainer pins memory and PEFT asks by an old name, both by default; nobody here can do anything about it.
+for _message in ("'pin_memory' argument is set as true but no acc", "`is_gradient_checkpointing` is deprecated"):
+    warnings.filterwarnings("ignore", _message)
 
 if TYPE_CHECKING:
     from prm.datasets.problems import load_problems

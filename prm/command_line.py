@@ -76,7 +76,12 @@ class Flag:
     most: float = math.inf
 
 
-def run_script(main: Callable[..., object], arguments: type, library: Sequence[str] = ()) -> None:
+def run_script(
+    main: Callable[..., object],
+    arguments: type,
+    library: Sequence[str] = (),
+    check: Callable[[Mapping[str, Any]], None] = lambda given: None,
+) -> None:
     """Read the command line, call `main` with what it says, and end as a person expects.
 
     An error that a user can cause becomes one line, with exit code 1 (2 if it is in the flags). Ctrl-C ends with the
@@ -85,12 +90,14 @@ def run_script(main: Callable[..., object], arguments: type, library: Sequence[s
     Args:
         arguments: the script's dataclass of flags, the first argument of `main`.
         library: `TRAINING_ARGUMENTS` or `SFT_CONFIG`: an object of its last class is the second argument of `main`.
+        check: refuses what cannot work, by the values that are given, before the library is imported, which takes long.
     """
     words = sys.argv[1:]
     try:
         own = flags_of(arguments)
         values = parse(words, own | library_flags(library), main)
         parts: list[object] = [arguments(**{name: value for name, value in values.items() if name in own})]
+        check(values)
         if library:
             module, _, name = library[-1].rpartition(".")
             kind = getattr(importlib.import_module(module), name)

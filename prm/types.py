@@ -168,7 +168,7 @@ class LabeledTrace:
                 raise ValueError(
                     f"{self.trace.id}: {n} steps but {len(column)} {name}; one {name[:-1]} per step is needed"
                 )
-        for i, label in enumerate(self.labels):
+        for i, label in enumerate(self.labels, 1):
             if label is not None and not isinstance(label, bool):  # -100 and 0.2 would both count as good
                 raise ValueError(
                     f"{self.trace.id}: label {i} is {label!r}; a label is True, False, or None for a step without one."
@@ -292,7 +292,7 @@ class SearchResult:
 
 
 def _check_steps(name: str, steps: tuple[str, ...]) -> None:
-    for i, step in enumerate(steps):
+    for i, step in enumerate(steps, 1):
         if not isinstance(step, str) or not step.strip():
             raise ValueError(
                 f"{name}: step {i} of {len(steps)} is empty or not a string ({step!r}); remove it or fix the row"

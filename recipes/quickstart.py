@@ -13,7 +13,6 @@ Writes  outputs/quickstart/   traces.jsonl, labeled.jsonl, prm/, orm/, search/, 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -22,8 +21,11 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from prm.command_line import run_script
 
 OUTPUT = Path("outputs/quickstart")
 LOG = OUTPUT / "quickstart.log"
@@ -42,8 +44,12 @@ BAR = re.compile(r"[\r\n](?:([\w ]+): +)? *(\d+)%\|[^|\r\n]*\|[^\[\r\n]*\[[\d:]+
 ON_TERMINAL = sys.stdout.isatty() and not os.environ.get("CI")
 
 
-def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+@dataclass
+class Arguments:
+    """The job has none; its stages have those of their configs."""
+
+
+def main(args: Arguments) -> None:
     os.chdir(Path(__file__).parent.parent)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     print(f"Six stages on the embedded problem set, about six minutes in all. What they print: {LOG}\n", flush=True)
@@ -60,7 +66,7 @@ def run_stage(title: str, command: str) -> float:
     if done.exists():
         record = json.loads(done.read_text())
         if record["fingerprint"] != fingerprint:
-            raise SystemExit(
+            raise ValueError(
                 f"{OUTPUT} holds a run with other settings ({config} changed); delete {OUTPUT} to start over"
             )
         print(f"{title:24}done already, in {record['seconds']:.0f} s", flush=True)
@@ -94,15 +100,14 @@ def run(title: str, command: str, stdout: int | None = None) -> tuple[float, str
         except KeyboardInterrupt:
             child.terminate()
             child.wait()
-            print("\nstopped; start it again in the same way, and it goes on from here", file=sys.stderr)
-            sys.exit(130)
+            raise
     seconds = time.monotonic() - started
     if child.returncode:
         output = BAR.sub("\n", LOG.read_bytes()[begin:].decode(errors="replace"))
         lines = [line for line in re.split(r"[\r\n]+", output) if line.strip()]
         tail = "\n".join(f"    {line}" for line in lines[-15:])
         raise SystemExit(
-            f"\n{title}: failed (exit code {child.returncode}). The end of {LOG}:\n\n{tail}\n\n"
+            f"\nerror: {title} failed (exit code {child.returncode}). The end of {LOG}:\n\n{tail}\n\n"
             f"To look into it, run it by hand in {Path.cwd()}:\n    {shlex.join(arguments)}"
         )
     show(title, f"{seconds:.0f} s", end="\n")
@@ -119,4 +124,4 @@ def show(title: str, state: str, end: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main, Arguments)

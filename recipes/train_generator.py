@@ -23,8 +23,9 @@ from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
+from prm.training.arguments import check_given
 from prm.training.data import training_source
-from prm.training.resume import check_output_dir, find_checkpoint
+from prm.training.resume import find_checkpoint
 from prm.verifiers.checkpoint import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ class ScriptArguments:
 
 
 def main(script: ScriptArguments, training: SFTConfig) -> None:
-    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
     # Not at the top: help and a typo must not wait for torch.
     import torch
     from datasets import Dataset
@@ -171,4 +171,4 @@ def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length:
 
 
 if __name__ == "__main__":
-    run_script(main, ScriptArguments, SFT_CONFIG)
+    run_script(main, ScriptArguments, SFT_CONFIG, check_given)

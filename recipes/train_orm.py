@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prm.command_line import TRAINING_ARGUMENTS, run_script
 from prm.storage.rows import read_outcomes
-from prm.training.arguments import VerifierArguments
-from prm.training.resume import check_output_dir
+from prm.training.arguments import VerifierArguments, check_given
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -44,7 +43,6 @@ class OrmArguments(VerifierArguments):
 
 
 def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
-    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
     # Not at the top: help and a typo must not wait for torch.
     from transformers import AutoTokenizer
 
@@ -70,7 +68,7 @@ def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
 
 
 if __name__ == "__main__":
-    run_script(main, OrmArguments, TRAINING_ARGUMENTS)
+    run_script(main, OrmArguments, TRAINING_ARGUMENTS, check_given)
     from prm.training.distributed import close_process_group
 
     close_process_group()

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 from prm.command_line import TRAINING_ARGUMENTS, run_script
 from prm.storage.rows import read_labeled
-from prm.training.arguments import VerifierArguments
-from prm.training.resume import check_output_dir
+from prm.training.arguments import VerifierArguments, check_given
+from prm.types import Semantics
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -53,7 +53,6 @@ class PrmArguments(VerifierArguments):
 
 
 def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
-    check_output_dir(str(training.output_dir), training.resume_from_checkpoint, script.overwrite_output_dir)
     # Not at the top: help and a typo must not wait for torch.
     from transformers import AutoTokenizer
 
@@ -63,12 +62,13 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     train_rows, eval_rows = read_rows(script, partial(read_labeled, semantics=script.semantics))
 
     # What the labels mean decides what is learned, and how step scores become a trace score.
-    kinds = {row.labeled.semantics for row in (*train_rows, *eval_rows)}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"the rows mix labels of different meaning ({', '.join(sorted(kinds))}); train and validate on one kind"
-        )
-    (semantics,) = kinds
+    places: dict[Semantics, str] = {}
+    for row in (*train_rows, *eval_rows):
+        places.setdefault(row.labeled.semantics, row.where)
+    if len(places) > 1:
+        named = " but ".join(f"{kind!r} in {where}" for kind, where in places.items())
+        raise ValueError(f"labels mean {named}; a verifier can learn only one: train and validate on one kind")
+    (semantics,) = places
     targets = script.targets or ("soft" if semantics == "value" and script.objective != "ranking" else "hard")
     config = script.verifier_config(
         "prm", semantics, train_rows, script.aggregation, targets=targets, until_first_error=script.until_first_error
@@ -85,7 +85,7 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
 
 
 if __name__ == "__main__":
-    run_script(main, PrmArguments, TRAINING_ARGUMENTS)
+    run_script(main, PrmArguments, TRAINING_ARGUMENTS, check_given)
     from prm.training.distributed import close_process_group
 
     close_process_group()

@@ -206,7 +206,7 @@ def _steps(where: str, row: Row, columns: Columns) -> list[str]:
         raise ValueError(
             f"{where}: column {name!r} is not a list of steps: {cell!r}; say with --separator what divides the text"
         )
-    for i, step in enumerate(steps):
+    for i, step in enumerate(steps, 1):
         if not isinstance(step, str):
             raise ValueError(f"{where}: step {i} of column {name!r} is {step!r}, not text; fix or remove the row")
     return steps
@@ -226,12 +226,13 @@ def _meanings(where: str, name: str | None, values: Sequence[Any], columns: Colu
     for meaning, its_values in ((None, columns.unlabeled), (True, columns.good), (False, columns.bad)):
         meanings |= {_word(value): meaning for value in its_values}
     words = [_word(value) for value in values]
-    for i, (word, value) in enumerate(zip(words, values, strict=True)):
+    for i, (word, value) in enumerate(zip(words, values, strict=True), 1):
         if word not in meanings:
+            number = f"label {i} of " if columns.labels_column else ""
+            divided = "; white space and , ; | divide the labels of a text" if number and isinstance(value, str) else ""
             raise ValueError(
-                f"{where}: label {i} of column {name!r} is {value!r}, which is neither in --good"
-                f" {_listed(columns.good)} nor in --bad {_listed(columns.bad)} nor in --unlabeled"
-                f" {_listed((*columns.unlabeled, NULL))}"
+                f"{where}: {number}column {name!r} is {value!r}, which is neither in --good {_listed(columns.good)} nor in"
+                f" --bad {_listed(columns.bad)} nor in --unlabeled {_listed((*columns.unlabeled, NULL))}{divided}"
             )
     return [meanings[word] for word in words]
 

@@ -18,7 +18,7 @@ from prm.types import labels_to_first_error
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
     steps, first = need(where, row, "steps", list), need(where, row, "label", int)
-    for i, step in enumerate(steps):
+    for i, step in enumerate(steps, 1):
         if not isinstance(step, str):
             raise ValueError(f"{where}: step {i} is {step!r}, not text; fix or remove the row")
     if isinstance(first, bool) or not -1 <= first < len(steps):

@@ -71,7 +71,7 @@ def fields(where: str, value: Any) -> Row:
 
 def signs(where: str, labels: Sequence[Any]) -> list[bool]:
     """`+` and `-` as labels. Raises ValueError for anything else."""
-    for i, label in enumerate(labels):
+    for i, label in enumerate(labels, 1):
         if label not in ("+", "-"):
             raise ValueError(f"{where}: label {i} is {label!r}; it must be + or -. Fix or remove the row")
     return [label == "+" for label in labels]

@@ -5,9 +5,9 @@ r"""load_problems: a name or a path -> problems.
     load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
     load_problems("problems.jsonl", "validation")           any JSON Lines, JSON, CSV or Parquet file
 
-A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column; `id` and `level` are optional. All
-other columns, such as a topic, are kept with the problem as texts, and so is a level that is not a whole number. In
-GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
+A row needs a prompt column (`prompt`, `problem` or `question`) and an `answer` column, unless the caller names others; `id`
+and `level` are optional. All other columns, such as a topic, are kept with the problem as texts, and so is a level that is
+not a whole number. In GSM8K's form the answer column holds the whole rationale, with the gold answer after `####`:
 
     {"question": "Natalia sold clips to 48 of her friends ...", "answer": "... 48/2 = <<48/2=24>>24 ...\n#### 72"}
 
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from prm.answers import check
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
-from prm.storage.paths import need_file
+from prm.storage.paths import check_name, need_file
 from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
 from prm.types import Problem
 
@@ -51,13 +51,21 @@ NAMED = 5
 _CALCULATOR = re.compile(r"<<.*?>>")
 
 
-def load_problems(source: str, split: str = "test", limit: int | None = None) -> list[Problem]:
+def load_problems(
+    source: str,
+    split: str = "test",
+    limit: int | None = None,
+    prompt_column: str | None = None,
+    gold_column: str | None = None,
+) -> list[Problem]:
     """Problems of one split that have a gold answer, in file order (arithmetic: levels in rotation).
 
     Args:
-        source: `arithmetic`, a hub name, or the path of a JSON Lines file.
+        source: `arithmetic`, a hub name, or the path of a JSON Lines, JSON, CSV or Parquet file.
         split: `train`, `validation`, `test` or `all`.
         limit: how many of the first problems; `arithmetic` needs a limit, since it is endless.
+        prompt_column: name of the column with the problem; None = one of `PROMPT_COLUMNS`.
+        gold_column: name of the column with the gold answer; None = `answer`.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -70,24 +78,24 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
         if limit is None:
             raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
         return arithmetic.load(split, limit)
+    prompts, gold = (prompt_column,) if prompt_column else PROMPT_COLUMNS, gold_column or "answer"
     problems: dict[str, Problem] = {}
     golds: dict[str, tuple[str, str]] = {}  # question -> the first row that has it, and its gold answer
     contradictions: list[str] = []
     without_gold: list[str] = []
-    for i, (where, row) in enumerate(_rows(source, split)):
-        gold = _gold(where, row)
-        if not gold:
+    for i, (where, row) in enumerate(_rows(source, split, {"--prompt_column": prompts, "--gold_column": (gold,)})):
+        problem = _problem(where, row, prompts, gold, source, f"{split}/{i}")
+        if not problem.answer:
             without_gold.append(where)
             continue
-        problem = _problem(where, row, gold, i, source, split)
         if problem.id in problems:
             raise ValueError(
                 f"{where}: an earlier row has the id {problem.id!r}, too; make ids unique or leave them out"
             )
         problems[problem.id] = problem
-        first, its_gold = golds.setdefault(" ".join(problem.prompt.split()), (where, gold))
-        if gold != its_gold and check(gold=its_gold, pred=gold) == "wrong":
-            contradictions.append(f"{where} says {gold!r}, {first} says {its_gold!r}")
+        first, its_gold = golds.setdefault(" ".join(problem.prompt.split()), (where, problem.answer))
+        if problem.answer != its_gold and check(gold=its_gold, pred=problem.answer) == "wrong":
+            contradictions.append(f"{where} says {problem.answer!r}, {first} says {its_gold!r}")
     if contradictions:
         count = f"{len(contradictions)} rows have" if len(contradictions) > 1 else "1 row has"
         warnings.warn(
@@ -100,7 +108,7 @@ def load_problems(source: str, split: str = "test", limit: int | None = None) ->
         rows = len(without_gold) + len(problems)
         without = f"{source}: {len(without_gold)} of {rows} rows have an empty gold answer ({named})"
         if not problems:
-            raise ValueError(f"{without}; fill the column `answer`")
+            raise ValueError(f"{without}; fill the column `{gold}`")
         warnings.warn(f"{without} and are left out", stacklevel=2)
     return list(problems.values())[:limit]
 
@@ -132,26 +140,31 @@ def prompt_of(where: str, row: dict[str, Any]) -> str:
     return _column(where, row, PROMPT_COLUMNS)
 
 
-def _rows(source: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(source: str, split: str, needed: Mapping[str, tuple[str, ...]] = {}) -> Iterator[tuple[str, dict[str, Any]]]:
+    """
+    Args:
+        needed: a flag that names a column -> the names it may have.
+    """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
-    if source.endswith(TEXT_FILES) or Path(source).is_file():
-        if not Path(source).is_file():
-            raise FileNotFoundError(f"{source} does not exist; give a JSON Lines file, `arithmetic` or a hub name")
+    check_name(source, ("arithmetic", *HUB_NAMES))
+    if Path(source).is_file():
         rows, wanted = read_rows(source), None if split == "all" else split
     else:
         rows, wanted = _hub_rows(source, split)
-    if wanted is None:
-        yield from rows
-        return
+    prompts = needed.get("--prompt_column", PROMPT_COLUMNS)
     stated: bool | None = None  # whether the rows say their split
     for where, row in rows:
+        _check_columns(where, row, needed)
+        if wanted is None:
+            yield where, row
+            continue
         value = row.get("split")
         if stated not in (None, value is not None):
             here, earlier = ("no `split`", "one") if stated else (f"`split` is {value!r}", "none")
             raise ValueError(f"{where}: {here}, but earlier rows have {earlier}; give every row a split, or none")
         stated = value is not None
-        if (_stated_split(where, value) if stated else split_of(_column(where, row, PROMPT_COLUMNS))) == wanted:
+        if (_stated_split(where, value) if stated else split_of(_column(where, row, prompts))) == wanted:
             yield where, row
 
 
@@ -191,22 +204,27 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
     return rows, wanted
 
 
-def _gold(where: str, row: dict[str, Any]) -> str:
-    """The gold answer of a row, in GSM8K's form what follows `####`; empty if it has none."""
-    if "answer" in row and (row["answer"] is None or not str(row["answer"]).strip()):
-        return ""
-    return _column(where, row, ("answer",)).split("####")[-1].strip()
-
-
-def _problem(where: str, row: dict[str, Any], gold: str, index: int, source: str, split: str) -> Problem:
+def _problem(where: str, row: dict[str, Any], prompts: tuple[str, ...], gold: str, source: str, place: str) -> Problem:
+    """Its answer is empty if the row has none; in GSM8K's form it is what follows `####`."""
     name = Path(source).stem if source.endswith((*TEXT_FILES, ".parquet")) else source
-    identifier = str(row["id"]) if "id" in row else f"{name}/{split}/{index}"
-    prompt, level = _column(where, row, PROMPT_COLUMNS), cell_text(row.get("level"))
-    read = {"id", "answer", "split", next(column for column in PROMPT_COLUMNS if column in row)}
+    identifier = str(row["id"]) if "id" in row else f"{name}/{place}"
+    prompt, level = _column(where, row, prompts), cell_text(row.get("level"))
+    answer = _column(where, row, (gold,)).split("####")[-1].strip() if cell_text(row[gold]) else ""
+    read = {"id", gold, "split", next(column for column in prompts if column in row)}
     if level.isdecimal():
         read.add("level")
     kept = {column: cell_text(value) or None for column, value in row.items() if column not in read}
-    return Problem(identifier, prompt, gold, name, int(level) if level.isdecimal() else None, kept)
+    return Problem(identifier, prompt, answer, name, int(level) if level.isdecimal() else None, kept)
+
+
+def _check_columns(where: str, row: dict[str, Any], needed: Mapping[str, tuple[str, ...]]) -> None:
+    """Names all columns that are missing at once, each with the flag that says which one it is."""
+    missing = {flag: names for flag, names in needed.items() if not any(name in row for name in names)}
+    if missing:
+        columns = " and no column ".join(" or ".join(names) for names in missing.values())
+        raise ValueError(
+            f"{where}: no column {columns}; say which of {', '.join(row) or 'none'} it is with {' and '.join(missing)}"
+        )
 
 
 def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:

@@ -58,7 +58,7 @@ class StepCodec:
         ids = self.prompt.encode(tokenizer, prompt)
         ends = []
         end_ids = self.step_end_ids(tokenizer)
-        for i, step in enumerate(steps):
+        for i, step in enumerate(steps, 1):
             if not step.strip():
                 raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
             ids += tokenizer(step, add_special_tokens=False)["input_ids"]

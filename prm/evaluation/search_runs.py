@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prm.storage.paths import need_folder
 from prm.storage.search_rows import ProblemResults, row_to_results
 
 FORMAT = 3
@@ -71,6 +72,9 @@ def _check_methods(row: ProblemResults, first: ProblemResults, meta: dict[str, A
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
+    folder = need_folder(path.parent)
+    if not path.is_file() and (folder / "results.journal").is_file():
+        raise FileNotFoundError(f"{folder}: the search is unfinished; start it again, and it goes on where it stopped")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that eval/run_search.py wrote")
     try:

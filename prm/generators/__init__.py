@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
+from prm.storage.paths import check_name
 from prm.types import Continuation, StepRule
 
 Ended = Callable[[int], object]
@@ -105,5 +106,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     if path == "arithmetic":
         settings = {"max_new_tokens": 80, **settings}
         path = str(files("prm") / "assets" / "arithmetic_generator")
+    elif engine != "openai":
+        check_name(path, ["arithmetic"])
     module, kind = ENGINES[engine]
     return getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)

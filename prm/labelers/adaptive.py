@@ -44,8 +44,14 @@ class Adaptive:
     """Probability that a step loses a prefix; if nothing better is known, the share of traces that go wrong per step."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < 0.3 or not 0 < self.lost < 1 or min(self.rollouts, self.round) < 1:
-            raise ValueError(f"{self}: tolerance must be in (0, 0.3), lost in (0, 1), rollouts and round at least 1")
+        if not 0 < self.tolerance < 0.3:  # 0.29 is that of a value of which nothing is known
+            raise ValueError(
+                f"tolerance is {self.tolerance}; it is a standard deviation, more than 0 and less than 0.3"
+            )
+        if not 0 < self.lost < 1:
+            raise ValueError(f"lost is {self.lost}; it is a probability, more than 0 and less than 1")
+        if min(self.rollouts, self.round) < 1:
+            raise ValueError(f"rollouts is {self.rollouts}, round is {self.round}; both must be at least 1")
 
     @property
     def method(self) -> str:

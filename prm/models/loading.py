@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 from torch import nn
@@ -29,6 +30,9 @@ from transformers import (
 from prm.models import tree_attention
 from prm.models.step_classifier import HEAD, HEADS, LABELS, classifier_class
 from prm.types import Head
+
+# A bar for every small model would be noise; one that takes long to load has it.
+transformers.utils.logging.set_tqdm_hook(lambda bar, args, options: bar(*args, **options | {"delay": 5}))
 
 
 def load_model_and_tokenizer(

@@ -150,12 +150,12 @@ class Pilot:
         ]
         if sampled:
             rate = sampled / seconds
-            hours = _interval([tokens / rate / 3600 for tokens in total], ".2f")
-            lines.append(f"{hours} hours for one process like this one, at {rate:,.0f} tokens/s")
+            duration = _duration([tokens / rate for tokens in total])
+            lines.append(f"{duration} for one process like this one, at {rate:,.0f} tokens/s")
         else:
             lines.append("hours: unknown, because the pilot was in the store already")
         if price is not None:
-            cost = _interval([tokens / 1e6 * price for tokens in total], ",.2f")
+            cost = _cost(total, price)
             lines.append(f"cost: {cost} at {price:g} per million generated tokens; prompts are not counted")
         return "\n".join(lines)
 
@@ -174,16 +174,15 @@ def search_report(pilot_costs: Mapping[str, Cost], problems: int, price: float |
         for name in ("generated_tokens", "verifier_tokens", "seconds")
     )
     all_generated = of_all(generated, problems)
-    hours = [seconds / 3600 for seconds in of_all(seconds, problems)]
     lines = [
         f"pilot: {len(pilot_costs):,} problems, {sum(generated):,} generated tokens and {sum(read):,} read by verifiers,"
         f" in {sum(seconds):.0f} s",
         f"all {problems:,} problems: {_interval(all_generated, ',.0f')} generated tokens",
         f"{_interval(of_all(read, problems), ',.0f')} tokens read by verifiers",
-        f"{_interval(hours, '.2f')} hours for one process like this one",
+        f"{_duration(of_all(seconds, problems))} for one process like this one",
     ]
     if price is not None:
-        cost = _interval([tokens / 1e6 * price for tokens in all_generated], ",.2f")
+        cost = _cost(all_generated, price)
         lines.append(f"cost: {cost} at {price:g} per million generated tokens; prompts and verifiers are not counted")
     return "\n".join(lines)
 
@@ -201,6 +200,18 @@ def of_all(pilot: Iterable[float], problems: int) -> tuple[float, float, float]:
         return expected, sum(known), math.inf
     margin = 1.96 * math.sqrt((m + m * m / n) * variance(known)) if m else 0.0
     return expected, max(sum(known), expected - margin), expected + margin
+
+
+def _duration(seconds: Sequence[float]) -> str:
+    """In the largest unit of which it is at least one."""
+    units = {"hours": 3600, "minutes": 60, "seconds": 1}
+    unit = next((unit for unit, size in units.items() if seconds[0] >= size), "seconds")
+    return f"{_interval([each / units[unit] for each in seconds], '.2f')} {unit}"
+
+
+def _cost(tokens: Sequence[float], price: float) -> str:
+    costs = [each / 1e6 * price for each in tokens]
+    return _interval(costs, ",.2f" if costs[0] >= 1 else ".2g")
 
 
 def _interval(numbers: Sequence[float], form: str) -> str:

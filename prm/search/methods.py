@@ -14,6 +14,7 @@ import difflib
 import inspect
 import types
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +22,9 @@ import yaml
 
 from prm.command_line import convert, expected
 from prm.search import STRATEGIES
-from prm.search.requests import Expand, Search
+from prm.search.requests import Expand, Sample, Score, Search
 from prm.storage.user_code import load_object
-from prm.types import Budget, Problem
-from prm.verifiers import Verifier
+from prm.types import Budget, Problem, Trace
 
 
 @dataclass(frozen=True)
@@ -117,18 +117,28 @@ def _kind(run: types.FunctionType, parameter: inspect.Parameter) -> Any:
     return Any if kind is inspect.Parameter.empty else kind
 
 
-def check_method(method: Method, verifier: Verifier | None, problem: Problem, budget: Budget, seed: int) -> str | None:
-    """What to warn of before a method runs.
+def check_method(method: Method, kind: str | None, problem: Problem, budget: Budget, seed: int) -> str | None:
+    """What to warn of before a method runs, and before any model is loaded: its first traces are made up.
+
+    Args:
+        kind: of its verifier, prm or orm; None if it names none.
 
     Raises:
-        ValueError: its strategy is none, or refuses the budget.
+        ValueError: its strategy is none, or refuses the budget, or asks for scores without a verifier.
     """
-    first = next(method.start(problem, budget, seed), None)
-    if isinstance(first, Expand) and verifier is not None and verifier.kind == "orm":
+    search = method.start(problem, budget, seed)
+    request = next(search, None)
+    if isinstance(request, Expand) and kind == "orm":
         return (
             f"{method.words} ranks unfinished traces by an ORM, which learned to score whole ones; give a PRM, or an ORM"
             " trained with --tokens all"
         )
+    trace = Trace(problem.id, ("made up",), "made up", None)
+    with suppress(StopIteration):
+        if isinstance(request, Sample | Expand):
+            request = search.send([trace] * (request.n if isinstance(request, Sample) else len(request.parents)))
+    if isinstance(request, Score) and kind is None:
+        raise ValueError(f"{method.words} asks for scores; name a verifier after it: {method.strategy} prm")
     return None
 
 

@@ -3,14 +3,18 @@
 need_file("my/labled.jsonl")    FileNotFoundError: my/labled.jsonl does not exist, did you mean labeled.jsonl?
 need_file("my/set")             IsADirectoryError: my/set is a folder; give a file, such as my/set/train.jsonl
 need_folder("outputs/prmm")     FileNotFoundError: outputs/prmm does not exist, did you mean prm?
+check_name("arithmetc")         FileNotFoundError: arithmetc does not exist, did you mean arithmetic?
 """
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 _DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def need_file(path: str | Path, fix: str = "check the path") -> Path:
@@ -44,7 +48,22 @@ def need_folder(path: str | Path, fix: str = "check the path") -> Path:
     return path
 
 
-def _missing(path: Path, fix: str) -> FileNotFoundError:
-    beside = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+def check_name(name: str, known: Iterable[str] = ()) -> None:
+    """Refuse a name that can be nothing on the hub: libraries ask the network for it, for a minute if there is none.
+
+    Args:
+        name: a path, or `owner/name` on the hub.
+        known: names that are allowed besides.
+
+    Raises:
+        FileNotFoundError: it is none of these; as `need_file`.
+    """
+    on_hub = _HUB_NAME.fullmatch(name) and not name.endswith(_DATA)
+    if name not in known and not on_hub and not Path(name).exists():
+        raise _missing(Path(name), "give a path, or owner/name on the hub", known)
+
+
+def _missing(path: Path, fix: str, known: Iterable[str] = ()) -> FileNotFoundError:
+    beside = [*known, *([other.name for other in path.parent.iterdir()] if path.parent.is_dir() else [])]
     near = difflib.get_close_matches(path.name, beside, 1, cutoff=0.75)  # endings alone are alike, too
     return FileNotFoundError(f"{path} does not exist{f', did you mean {near[0]}?' if near else f'; {fix}'}")

@@ -87,8 +87,9 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
     Raises:
         ValueError: a column is missing or has the wrong form; names `where`, the column and its value.
     """
-    prompt = need(where, row, "prompt", str)
-    steps = tuple(need(where, row, "completions", list))
+    convert = "data/convert_dataset.py makes such rows of a table, or of a set of another project"
+    prompt = need(where, row, "prompt", str, convert)
+    steps = tuple(need(where, row, "completions", list, convert))
     problem_id = row.get("problem_id") or "prompt/" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
     problem = Problem(problem_id, prompt, row.get("gold") or "", problem_id.split("/")[0], row.get("level"))
     try:
@@ -123,8 +124,10 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
             does not say what its labels mean, or contradicts `semantics`.
     """
     base = row_to_trace(where, row)
-    labels = need(where, row, "labels", list)
-    for i, label in enumerate(labels):
+    labels = need(
+        where, row, "labels", list, "data/label_steps.py labels traces, data/convert_dataset.py reads your labels"
+    )
+    for i, label in enumerate(labels, 1):
         if label is not None and not isinstance(label, bool):
             raise ValueError(
                 f"{where}: label {i} is {label!r}; a label is true, false, or null for a step without one."
@@ -151,7 +154,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    for i, value in enumerate(labeled.values or ()):
+    for i, value in enumerate(labeled.values or (), 1):
         if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
             raise ValueError(f"{where}: value {i} is {value!r}; a soft label lies in 0..1")
     return LabeledRow(base.problem, labeled, where)
@@ -169,15 +172,26 @@ def read_labeled(source: str | Path, semantics: Semantics | None = None, split: 
 
 
 def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
-    """The rows of traces whose outcome is known; every step is labeled with the outcome of the whole trace."""
-    rows = []
+    """The rows of traces whose outcome is known; every step is labeled with the outcome of the whole trace.
+
+    Raises:
+        ValueError: as `row_to_trace`; or there are labels of steps and no outcomes.
+    """
+    rows, meanings = [], set()
     for where, row in read_rows(str(source), split):
+        meanings.add(row.get("semantics"))
         base = row_to_trace(where, row)
         if base.trace.correct is None or not base.trace.steps:
             continue
         outcomes = (base.trace.correct,) * len(base.trace.steps)
         rows.append(
             LabeledRow(base.problem, LabeledTrace(base.trace, outcomes, None, None, "outcome", "outcome"), where)
+        )
+    if not rows and meanings & {"value", "correctness"}:
+        raise ValueError(
+            f"{source}: its labels are about steps ({', '.join(sorted(map(str, meanings)))}), from which a PRM learns; no"
+            " trace says whether it ended right (`correct`), from which an ORM learns. With --outcome_column,"
+            " data/convert_dataset.py reads that from a table"
         )
     return rows
 
@@ -215,14 +229,17 @@ def kept_columns(where: str, row: Mapping[str, Any]) -> dict[str, str | None]:
     return kept
 
 
-def need(where: str, row: Mapping[str, Any], name: str, kind: type) -> Any:
+def need(where: str, row: Mapping[str, Any], name: str, kind: type, fix: str = "") -> Any:
     """The column `name` of a row.
+
+    Args:
+        fix: how a row gets this column.
 
     Raises:
         ValueError: it is missing or has another type; names `where` and the value.
     """
     if name not in row:
-        raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}")
+        raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}{fix and '. ' + fix}")
     if not isinstance(row[name], kind):
         raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, it is {row[name]!r}")
     return row[name]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.storage.jsonl import read_jsonl
-from prm.storage.paths import need_file
+from prm.storage.paths import check_name, need_file
 
 TEXT_FILES = (".jsonl", ".json", ".csv", ".tsv")
 
@@ -62,6 +62,7 @@ def _rows(source: str, split: str) -> Rows:
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
         return
+    check_name(source, HUB_NAMES)
     import datasets
 
     try:

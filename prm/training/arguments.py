@@ -6,7 +6,7 @@ All other flags are those of `transformers.TrainingArguments` (`prm/command_line
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,11 @@ from prm.aggregation import DEFAULT_AGGREGATION
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import HELP, prompt_template
 from prm.encoding.steps import SEPARATORS
+from prm.storage.paths import check_name
 from prm.storage.rows import LabeledRow
-from prm.training.data import data_hash, training_source
+from prm.storage.sources import HUB_NAMES
+from prm.training.data import data_hash, training_source, validation_source
+from prm.training.resume import check_output_dir
 from prm.types import Aggregation, Head, Semantics, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -133,6 +136,25 @@ class VerifierArguments:
             step_rule=rule,
             **learned,
         )
+
+
+def check_given(given: Mapping[str, Any]) -> None:
+    """Refuse a model or data that are nowhere, and the replacement of a finished model.
+
+    Args:
+        given: the flags of a training script by name, before transformers is imported, which takes ten seconds.
+
+    Raises:
+        FileNotFoundError: there is nothing of that name. ValueError: as `check_output_dir` and `training_source`.
+    """
+    if "model" in given:
+        check_name(given["model"])
+    data, eval_data = given["data"], given.get("eval_data")
+    for source in (training_source(data), validation_source(data, eval_data) if eval_data else None):
+        if source is not None:
+            check_name(source, ("arithmetic", *HUB_NAMES))
+    resume, overwrite = given.get("resume_from_checkpoint"), given.get("overwrite_output_dir", False)
+    check_output_dir(given["output_dir"], resume, overwrite)
 
 
 def step_rule_of(rows: Sequence[LabeledRow]) -> StepRule | None:

@@ -124,7 +124,7 @@ def prm_examples(
         targets_S: Sequence[float | None] = labeled.labels
         if targets == "soft":
             targets_S = labeled.values or (None,) * len(labeled.labels)
-            for i, (label, value) in enumerate(zip(labeled.labels, targets_S, strict=True)):
+            for i, (label, value) in enumerate(zip(labeled.labels, targets_S, strict=True), 1):
                 if label is not None and value is None:
                     raise ValueError(
                         f"{row.where}: soft targets need `values`, step {i} has none; train with --targets hard"

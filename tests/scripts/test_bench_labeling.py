@@ -48,7 +48,7 @@ def test_the_ratio_at_equal_error_is_interpolated(load):
     results["monte_carlo@16"] = {"rmse": 0.1, "tokens": 1000}
     assert bench.adaptive_ratio(results) == pytest.approx(5.0)
     results["monte_carlo@16"]["rmse"] = 0.01
-    with pytest.raises(SystemExit, match="no tolerance of"):
+    with pytest.raises(ValueError, match="no tolerance of"):
         bench.adaptive_ratio(results)
     assert [bench.is_before(a, b) for a, b in ((1, 2), (2, 1), (1, -1), (-1, 1), (-1, -1))] == [
         True,

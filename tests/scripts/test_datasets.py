@@ -94,20 +94,20 @@ OWN = {
 OWN_ROWS = 'question,solution,error,topic\n"Is it, too?","a\nb",2,x\nWhy?,c,-1,\nWhy?,d,none,y\n'
 
 
-def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
+def test_convert_shows_the_first_rows_of_a_table_and_one_with_a_bad_step(scripts, tmp_path):
     path, output = tmp_path / "own.csv", tmp_path / "out.jsonl"
     path.write_text(OWN_ROWS + "Who?,e,1,z\n")
     done = scripts.run("data/convert_dataset.py", **OWN, input=path, output=output, keep=["topic"])
     assert done.code == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "the first rows as they are read; are the labels what you mean by them?",
+        "rows as they are read; are the labels what you mean by them?",
         f"{path}:2  Is it, too?",
         "  step 1 good      a",
         "  step 2 bad       b",
         f"{path}:4  Why?",
         "  step 1 good      c",
-        f"{path}:5  Why?",
-        "  step 1 good      d",
+        f"{path}:6  Who?",
+        "  step 1 bad       e",
         f"{output}: 4 rows read, 4 traces written",
         "status: ok 4",
         "steps of ok traces: good 3, bad 2; 60.0% of labels good",
@@ -123,7 +123,7 @@ def test_convert_shows_the_first_rows_of_a_table(scripts, tmp_path):
         ({"first_error_base": 0}, "own.csv:2: column 'error' is '2', which is neither a number from 0 to 1"),
         (
             {"good": ["right"]},
-            "--source columns: --good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out",
+            "--good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out",
         ),
         ({"neutral": "bad"}, "--neutral is not an option of --source columns; leave it out"),
         ({"source": "openr"}, "--first_error_base is not an option of --source openr; leave it out"),

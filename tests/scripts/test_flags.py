@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import re
@@ -19,10 +20,7 @@ from prm.command_line import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
-    str(path.relative_to(ROOT))
-    for folder in ("data", "recipes", "eval")
-    for path in (ROOT / folder).glob("*.py")
-    if path.name != "quickstart.py"  # has no flags
+    str(path.relative_to(ROOT)) for folder in ("data", "recipes", "eval") for path in (ROOT / folder).glob("*.py")
 )
 HEAVY = {"torch", "transformers", "datasets", "trl", "peft", "matplotlib"}
 
@@ -67,6 +65,55 @@ def test_every_number_has_limits(script, monkeypatch):
         if {int, float} & {flag.kind, *get_args(flag.kind)} and flag.least == flag.above == -math.inf
     ]
     assert without == []
+
+
+RUN_ALL = """
+import json, runpy, sys
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as end:
+        print(end.code)
+print(*{"torch", "transformers", "datasets", "trl", "peft"} & sys.modules.keys())
+"""
+
+
+def test_what_cannot_work_is_refused_before_anything_heavy_is_imported(tmp_path):
+    model, traces = "prm/assets/arithmetic_generator", "tests/golden/final_steps.jsonl"
+    train = f"recipes/train_prm.py --output_dir {tmp_path} --model"
+    search = f"eval/run_search.py --output_dir {tmp_path} --problems arithmetic --limit 1 --generator"
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").touch()
+    expected = {
+        f"{train} {model} --data nowhere.jsonl": "nowhere.jsonl does not exist; give a path, or owner/name on the hub",
+        f"{train} {model} --data tests/golden": "tests/golden holds no train.jsonl",
+        f"{train} {model} --data {traces} --eval_data nowhere.csv": "nowhere.csv does not exist",
+        f"{train} arithmetic --data {traces}": "arithmetic does not exist; give a path",
+        f"{train} {model} --data {traces} --output_dir {tmp_path}/model": f"{tmp_path}/model holds a finished model",
+        f"recipes/train_generator.py --output_dir {tmp_path}/model --data arithmetic --limit 3": "holds a finished",
+        f"{search} arithmetc": "arithmetc does not exist, did you mean arithmetic?",
+        f"{search} arithmetic --problems gsmk8": "gsmk8 does not exist, did you mean gsm8k?",
+        f"{search} arithmetic --verifiers {tmp_path}": "must be name=path, such as prm=outputs/prm",
+        f"{search} arithmetic --verifiers prm={tmp_path}/gone": f"{tmp_path}/gone",
+        f"{search} arithmetic --methods best_of_m": "no strategy 'best_of_m', did you mean 'best_of_n'?",
+        f"{search} arithmetic --methods best_of_n": "best_of_n asks for scores; name a verifier after it: best_of_n prm",
+        f"data/judge_steps.py --traces {traces} --judge typo --output {tmp_path}/x.jsonl": "typo does not exist",
+    }
+    done = call("-c", RUN_ALL, json.dumps([command.split() for command in expected]))
+    assert done.returncode == 0, done.stderr
+    *lines, heavy = done.stdout.split("\n")[:-1]
+    for line, (command, message) in zip(lines, expected.items(), strict=True):
+        assert line.startswith("error: "), command
+        assert message in line, command
+    assert heavy == ""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_error_is_a_line_that_begins_with_error(script):
+    """`run_script` makes it of an exception; a script that ends itself, after the output of another, says it too."""
+    ends = re.findall(r"(?:sys\.exit|SystemExit)\(\s*(f?\".*)", (ROOT / script).read_text(encoding="utf-8"))
+    assert [text for text in ends if "\\nerror: " not in text] == []
 
 
 def test_accelerate_adds_no_traceback():

@@ -97,8 +97,10 @@ def test_an_estimate_keeps_its_pilot_and_is_about_right(scripts, traces, labels,
     low, high = map(int, re.search(r"all 12 problems: \d+ \(95%: (\d+) to (\d+)\) tokens", total).groups())
     truth = sum(row["num_tokens"] for row in rows_of(traces))
     assert low <= truth <= high
-    assert " hours for one process like this one, at " in hours
-    assert cost.startswith("cost: 0.00 (95%: 0.00 to 0.00) at 3 per million generated tokens")
+    assert re.fullmatch(
+        r"[\d.]+ \(95%: [\d.]+ to [\d.]+\) (seconds|minutes) for one process like this one, at .*", hours
+    )
+    assert re.match(r"cost: 0\.00\d+ \(95%: .* to .*\) at 3 per million generated tokens", cost)
     assert not path.exists()
     kept = rows_of(tmp_path / "traces.jsonl.rollouts" / "rollouts-0.jsonl")
     assert len(kept) == 8
@@ -148,7 +150,9 @@ def test_labels_come_from_the_sampler_of_the_traces(scripts, traces, labels, tmp
     assert "no record says which generator wrote the traces; give it with --generator" in done.last_line
     foreign.write_text('{"prompt": "Start with 27, add 11.", "completions": ["27 + 11 = 38"]}\n')
     done = scripts.run(LABELS, output=tmp_path / "none.jsonl", generator="arithmetic", **flags)
-    assert done.last_line.startswith(f"{foreign}:1: no `gold`, against which rollouts are checked; add the gold answer")
+    assert done.last_line.startswith(
+        f"error: {foreign}:1: no `gold`, against which rollouts are checked; add the gold answer"
+    )
 
 
 def test_a_problem_that_the_generator_cannot_read_is_a_warning(scripts, tmp_path):
@@ -227,8 +231,8 @@ def test_the_estimate_of_a_search_keeps_its_pilot_and_is_about_right(scripts, se
     ):
         low, high = map(int, re.fullmatch(pattern, line).groups())
         assert low <= sum(result["cost"][name] for result in results if result["method"] == "short_best_of_n") <= high
-    assert hours.endswith(" hours for one process like this one")
-    assert cost.startswith("cost: 0.00 (95%: 0.00 to 0.00) at 3 per million generated tokens")
+    assert re.fullmatch(r"[\d.]+ \(95%: [\d.]+ to [\d.]+\) (seconds|minutes) for one process like this one", hours)
+    assert re.match(r"cost: 0\.00\d+ \(95%: .* to .*\) at 3 per million generated tokens", cost)
     assert not (tmp_path / "results.jsonl").exists()
 
     # Again, it finds all answers and says the same. The run that goes on does not ask again.

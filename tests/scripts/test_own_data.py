@@ -34,18 +34,19 @@ def walk(scripts, root, tmp_path_factory):
     for path, text in _FILE.findall(page):
         assert folder in Path(path).parents
         Path(path).write_text(text, encoding="utf-8")
-    printed = []
+    printed, noise = [], ("Warning", "Loading weights")
     for block in blocks(page, "bash"):
         for line in block.replace("\\\n", " ").splitlines():
             python, script, *words = shlex.split(line)
             assert python == "python"
             done = scripts.run(script, **flags_of(words))
             assert done.code == 0, f"{line}\n{done.stderr}"
+            assert not any(text in done.stderr for text in noise), f"{line}\n{done.stderr}"
             printed.append((script, done.stdout))
     (snippet,) = blocks(page, "python")
     (folder / "score.py").write_text(snippet)
     done = scripts.run(str(folder / "score.py"))
-    assert done.code == 0, done.stderr
+    assert (done.code, done.stderr) == (0, "")
     printed.append(("score.py", done.stdout))
     return page, folder, printed
 

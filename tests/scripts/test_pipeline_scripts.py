@@ -16,6 +16,7 @@ from prm.datasets.splits import split_of
 from prm.encoding.codec import StepCodec
 from prm.evaluation.search_runs import read_runs
 from prm.storage.rows import read_labeled, read_traces
+from prm.verifiers import find_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 
 GENERATOR = {"generator": "arithmetic", "max_new_tokens": 80}
@@ -284,10 +285,30 @@ def test_a_strategy_and_a_verifier_of_ones_own_run_cost_and_are_reported(scripts
     assert "short first wins" in (tmp_path / "report" / "report.html").read_text()
 
 
+def examples_of_contributing(root):
+    """The code of its strategy and of its verifier."""
+    return re.findall(r"^```python\n(.*?)^```", (root / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_verifier_of_contributing_runs_as_it_is_printed(root, scripts, tmp_path):
+    own = tmp_path / "my_verifier.py"
+    own.write_text(examples_of_contributing(root)[1])
+    right = ("47 - 12 = 35", "35 + 28, carry 1 = 63", "#### 63")
+    wrong = ("47 - 12 = 35", "35 + 28 = 53", "#### 53")
+    scores = find_verifier(f"{own}:Calculator").score_batch(["Start with 47, subtract 12, add 28."] * 2, [right, wrong])
+    assert [its.steps for its in scores] == [(1, 1, 1), (1, 0, 1)]
+    assert [its.trace for its in scores] == [1, 0]
+
+    flags = search_flags({"calculator": f"{own}:Calculator"}, tmp_path / "search", methods=["best_of_n calculator"])
+    ok(scripts.run("eval/run_search.py", **flags))
+    chosen = [row.results[0] for row in read_runs([tmp_path / "search"]).rows]
+    assert all(its.trace in (0, 1) for result in chosen for its in result.scores if its is not None)
+    assert any(result.correct for result in chosen)
+
+
 def test_the_worked_example_of_contributing_runs_as_it_is_printed(root, scripts, verifiers, tmp_path):
-    (code,) = re.findall(r"^```python\n(.*?)^```", (root / "CONTRIBUTING.md").read_text(), re.MULTILINE | re.DOTALL)
     own = tmp_path / "my_search.py"
-    own.write_text(code)
+    own.write_text(examples_of_contributing(root)[0])
     methods = ["best_of_n prm", f"{own}:rejection prm threshold=0.05", f"{own}:rejection prm threshold=1"]
     flags = search_flags(verifiers, tmp_path / "search", methods=methods)
     ok(scripts.run("eval/run_search.py", **flags))
@@ -333,7 +354,7 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
     arithmetic = {"problems": "arithmetic", "limit": 1}
     for message, flags in {
         f"{torn}:2: not a JSON object": {"problems": torn, "split": "all"},
-        f"{column}:3: no column answer; rename one of prompt": {"problems": column, "split": "all"},
+        f"{column}:3: no column answer; say which of prompt it is": {"problems": column, "split": "all"},
         f"{answer}": {"problems": answer, "split": "all"},
         f"{empty} holds no row": {"problems": empty, "split": "test"},
         f"no problems in the {other} split of {one}": {"problems": one, "split": other},
@@ -377,7 +398,7 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
         f"{text}:2: 'completions' must be a list": {"traces": text},
         f"{empty}:2: `completions` is empty": {"traces": empty},
         f"{step}:2: prompt/": {"traces": step},
-        "step 1 of 2 is empty or not a string (' ')": {"traces": step},
+        "step 2 of 2 is empty or not a string (' ')": {"traces": step},
         "missing.jsonl does not exist": {"traces": tmp_path / "missing.jsonl"},
         "error: --rolouts is no flag of data/label_steps.py, did you mean --rollouts?": {
             "traces": folder / "traces.jsonl",

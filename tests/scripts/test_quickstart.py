@@ -142,9 +142,9 @@ def test_a_failed_stage_says_why_where_and_how_to_look_into_it(repository):
     (repository / "recipes/train_prm.py").write_text(STAND_IN + "sys.exit('no such data')\n")
     code, printed = run(repository)
     assert code == 1
-    end = printed[printed.index("\n3/6 train the PRM: failed") :]
+    end = printed[printed.index("\nerror: 3/6 train the PRM failed") :]
     assert end.startswith(
-        "\n3/6 train the PRM: failed (exit code 1). The end of outputs/quickstart/quickstart.log:\n\n"
+        "\nerror: 3/6 train the PRM failed (exit code 1). The end of outputs/quickstart/quickstart.log:\n\n"
         "    printed by recipes/train_prm.py\n    a library warns\n"
     )
     assert "    no such data\n\n" in end
@@ -163,7 +163,7 @@ def test_changed_settings_are_refused(repository):
     code, printed = run(repository)
     assert code == 1
     assert printed.endswith(
-        "outputs/quickstart holds a run with other settings (data/configs/arithmetic_labels.yaml changed); "
+        "\nerror: outputs/quickstart holds a run with other settings (data/configs/arithmetic_labels.yaml changed); "
         "delete outputs/quickstart to start over\n"
     )
 
@@ -179,7 +179,7 @@ def test_an_interrupt_ends_the_stage_and_says_how_to_go_on(repository):
     job.send_signal(signal.SIGINT)
     printed, _ = job.communicate(timeout=30)
     assert job.returncode == 130
-    assert printed.endswith("\nstopped; start it again in the same way, and it goes on from here\n")
+    assert printed.endswith("\nto go on: python recipes/quickstart.py\n")
     with pytest.raises(ProcessLookupError):
         os.kill(int((repository / "running").read_text()), 0)
     done = repository / "outputs/quickstart/.arithmetic_traces.done"

@@ -280,12 +280,14 @@ def test_mixed_meanings_are_refused_in_training_and_validation_rows(files, tmp_p
     write_jsonl(tmp_path / "mixed.jsonl", value[:3] + correctness[3:])
     write_jsonl(tmp_path / "value.jsonl", value)
     base = flags(**COMMON, model=files / "base", output_dir=tmp_path / "prm")
-    for data, eval_data in (("mixed", "value"), ("mixed", "mixed")):
-        paths = flags(data=tmp_path / f"{data}.jsonl", eval_data=tmp_path / f"{eval_data}.jsonl")
-        with pytest.raises(SystemExit, match=r"error: .*mix labels of different meaning \(correctness, value\)"):
-            run_here("train_prm.py", *base, *paths)
+    paths = flags(data=tmp_path / "mixed.jsonl", eval_data=tmp_path / "value.jsonl")
+    with pytest.raises(
+        SystemExit, match=r"error: labels mean 'value' in .*/mixed\.jsonl:1 but 'correctness' in .*:4; a"
+    ):
+        run_here("train_prm.py", *base, *paths)
     paths = flags(data=tmp_path / "value.jsonl", eval_data=files / "validation.jsonl")
-    with pytest.raises(SystemExit, match=r"error: .*mix labels of different meaning \(correctness, value\)"):
+    message = r"error: labels mean 'value' in .*/value\.jsonl:1 but 'correctness' in .*/validation\.jsonl:1; a verifier"
+    with pytest.raises(SystemExit, match=message):
         run_here("train_prm.py", *base, *paths)
 
 

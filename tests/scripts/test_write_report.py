@@ -508,4 +508,12 @@ def test_the_script_ends_with_one_line_for_a_broken_or_missing_file(tmp_path):
     missing = write_report("--run", tmp_path / "nowhere", "--output_dir", tmp_path / "out")
     assert (broken.returncode, missing.returncode) == (1, 1)
     assert re.fullmatch(r"error: .*results\.jsonl:5: not a JSON row .*\n", broken.stderr)
-    assert re.fullmatch(r"error: .*nowhere/meta\.json is missing; .*\n", missing.stderr)
+    assert missing.stderr == f"error: {tmp_path}/nowhere does not exist; check the path\n"
+
+
+def test_what_is_no_finished_search_is_told_from_what_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"meta\.json is missing; give a folder that eval/run_search\.py wrote"):
+        read_runs([tmp_path])
+    (tmp_path / "results.journal").touch()  # a search writes its answers here, and meta.json when it ends
+    with pytest.raises(FileNotFoundError, match=r"the search is unfinished; start it again, and it goes on"):
+        read_runs([tmp_path])

@@ -39,7 +39,7 @@ def test_first_error_is_the_first_bad_label(labels, first_error):
 
 @pytest.mark.parametrize("step", ["", "  \n", None, 7])
 def test_a_trace_refuses_steps_without_text(step):
-    with pytest.raises(ValueError, match=r"^p/1: step 1 of 2 is empty or not a string"):
+    with pytest.raises(ValueError, match=r"^p/1: step 2 of 2 is empty or not a string"):
         Trace("p/1", ("47 + 38 = 85", step), None, None)
 
 
@@ -60,7 +60,7 @@ def test_a_labeled_trace_refuses_columns_that_do_not_fit(change, message):
 @pytest.mark.parametrize("label", [-100, 1, 0.0, "true"])
 def test_a_label_is_a_boolean(label):
     """-100, TRL's "no label", counts as True wherever it is taken for a boolean."""
-    with pytest.raises(ValueError, match=r"arithmetic/train/7#3: label 1 is .*None for a step without one"):
+    with pytest.raises(ValueError, match=r"arithmetic/train/7#3: label 2 is .*None for a step without one"):
         labeled(labels=(True, label, False))
 
 

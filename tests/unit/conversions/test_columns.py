@@ -132,13 +132,19 @@ def test_first_errors(error, base, labels):
         (
             {"marks": ["right", "half"]},
             MARKS,
-            "labels.csv:2: label 1 of column 'marks' is 'half', which is neither in --good right 1 true nor in --bad"
+            "labels.csv:2: label 2 of column 'marks' is 'half', which is neither in --good right 1 true nor in --bad"
             " wrong 0 false nor in --unlabeled null",
         ),
-        ({"marks": [1, -1]}, MARKS, "labels.csv:2: label 1 of column 'marks' is -1, which is neither in --good"),
+        (
+            {"marks": "right / wrong"},
+            MARKS,
+            "labels.csv:2: label 2 of column 'marks' is '/', which is neither in --good right 1 true nor in --bad"
+            " wrong 0 false nor in --unlabeled null; white space and , ; | divide the labels of a text",
+        ),
+        ({"marks": [1, -1]}, MARKS, "labels.csv:2: label 2 of column 'marks' is -1, which is neither in --good"),
         ({"marks": "right"}, MARKS, "labels.csv:2: 2 steps but 1 labels; check --separator, or fix the row"),
         ({"steps": "a b", "marks": "1"}, MARKS, "'steps' is not a list of steps: 'a b'; say with --separator what"),
-        ({"steps": [{"text": "a"}], "marks": "1"}, MARKS, "step 0 of column 'steps' is {'text': 'a'}, not text"),
+        ({"steps": [{"text": "a"}], "marks": "1"}, MARKS, "step 1 of column 'steps' is {'text': 'a'}, not text"),
         ({"question": " ", "marks": "1 1"}, MARKS, "labels.csv:2: the question is empty; remove the row"),
         (
             {"mark": [1, 1], "topic": "sums"},
@@ -196,9 +202,7 @@ def test_an_outcome_is_the_label_of_every_step(cell, right):
 def test_a_trace_without_an_outcome_is_not_trained_on():
     made = read(row(passed=None), **OUTCOME)
     assert (made["correct"], made["status"]) == (None, "no_labels")
-    with pytest.raises(
-        ValueError, match=r"labels.csv:2: label 0 of column 'passed' is 'maybe', which is neither in --good"
-    ):
+    with pytest.raises(ValueError, match=r"labels.csv:2: column 'passed' is 'maybe', which is neither in --good"):
         read(row(passed="maybe"), **OUTCOME)
 
 

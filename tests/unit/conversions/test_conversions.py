@@ -343,7 +343,7 @@ BROKEN = [
     (
         "rlhflow",
         {"conversations": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "0.5"}]},
-        "label 0 is '0.5'; it must be + or -",
+        "label 1 is '0.5'; it must be + or -",
     ),
     ("openr", {"question": "Q", "process": "a \n\n\n\n\n", "label": ["+", "-"]}, "2 labels but 1 steps"),
     ("openr", {"question": "Q", "process": "a \n\n\n\n\nb", "label": ["+"]}, "then 'b'"),
@@ -369,14 +369,14 @@ BROKEN = [
         "finish_reason is 'done'",
     ),
     ("prm800k", {"label": {}}, "no column 'question'"),
-    ("trl", {"prompt": "Q", "completions": ["a"], "labels": [1], "semantics": "value"}, "label 0 is 1"),
+    ("trl", {"prompt": "Q", "completions": ["a"], "labels": [1], "semantics": "value"}, "label 1 is 1"),
     ("rlhflow", {"conversations": ["Q", "+"]}, "'Q' must be an object"),
     ("omega_prm", {"question": "Q", "reasoning_steps": ["Q"]}, "'Q' must be an object"),
     ("omega_prm", {"question": "Q", "reasoning_steps": {"children": ["a"]}}, "'a' must be an object"),
     (
         "processbench",
         {"problem": "Q", "steps": ["a", None], "label": -1, "final_answer_correct": True},
-        "step 1 is None, not text",
+        "step 2 is None, not text",
     ),
     (
         "prm800k",

@@ -120,8 +120,16 @@ def test_a_split_column_that_cannot_decide_is_an_error(write, first, second, mes
     [
         ('{"prompt": "cut off', r"not a JSON object on one line .*: '{\"prompt\": \"cut off"),
         ("[1, 2]", r"a row must be a JSON object, this is list"),
-        ({"text": "What?", "answer": "4"}, r"no column prompt or problem or question; rename one of answer, text"),
-        ({"prompt": "What?"}, r"no column answer; rename one of prompt"),
+        (
+            {"text": "What?", "answer": "4"},
+            r"no column prompt or problem or question; say which of text, answer it is with --prompt_column$",
+        ),
+        ({"prompt": "What?"}, r"no column answer; say which of prompt it is with --gold_column$"),
+        (
+            {"text": "What?", "solution": "4"},
+            r"no column prompt or problem or question and no column answer; say which of text, solution it is with"
+            r" --prompt_column and --gold_column$",
+        ),
         ({"prompt": "What?", "answer": ["4"]}, r"column 'answer' is empty or not text: \['4'\]; fix or remove"),
         ({"prompt": " ", "answer": "4"}, r"column 'prompt' is empty or not text: ' '; fix or remove"),
         (GOOD | {"id": "a/1"}, r"an earlier row has the id 'a/1', too; make ids unique"),
@@ -131,6 +139,18 @@ def test_errors_name_file_and_line_and_fix(write, line, message):
     path = write(GOOD | {"id": "a/1", "prompt": "What is 1 + 1?"}, "", line)
     with pytest.raises(ValueError, match=rf"problems\.jsonl:3: {message}"):
         load_problems(path, "all")
+
+
+def test_columns_of_other_names_are_named_and_all_others_are_kept(write):
+    row = {"text": "What is 2 + 2?", "result": "It is 2 more.\n#### 4", "answer": "four", "topic": "sums"}
+    for split in ("all", split_of(row["text"])):
+        (problem,) = load_problems(write(row), split, prompt_column="text", gold_column="result")
+        assert (problem.prompt, problem.answer) == ("What is 2 + 2?", "4")
+        assert problem.kept == {"answer": "four", "topic": "sums"}
+    with pytest.raises(
+        ValueError, match="no column task; say which of text, result, answer, topic it is with --prompt_c"
+    ):
+        load_problems(write(row), "train", prompt_column="task", gold_column="result")
 
 
 EMPTY = ["", " ", None, "2 + 2 = 4\n####  "]
@@ -159,12 +179,12 @@ def test_many_rows_without_a_gold_answer(write):
 def test_errors_in_the_request(tmp_path, write):
     with pytest.raises(ValueError, match="split 'dev' is not one of test, validation, train, all"):
         load_problems(write(GOOD), "dev")
-    with pytest.raises(FileNotFoundError, match=r"missing.jsonl does not exist; give a JSON Lines file"):
+    with pytest.raises(FileNotFoundError, match=r"missing.jsonl does not exist; give a path, or owner/name on the hub"):
         load_problems(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ValueError, match=r"arithmetic is endless: say how many problems with limit \(--limit"):
         load_problems("arithmetic", "test")
-    with pytest.raises(ValueError, match="'no-such-set' is not a file, not `arithmetic`, and could not be loaded"):
-        load_problems("no-such-set", "test")
+    with pytest.raises(ValueError, match="'no/such-set' is not a file, not `arithmetic`, and could not be loaded"):
+        load_problems("no/such-set", "test")
 
 
 def test_arithmetic_by_name():

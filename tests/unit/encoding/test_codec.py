@@ -101,7 +101,7 @@ def test_a_marker_is_one_token_where_the_tokenizer_begins_texts_with_another(tri
 def test_traces_that_cannot_be_encoded(plain_tokenizer):
     with pytest.raises(ValueError, match=r"a trace without steps cannot be encoded \(prompt 'Let x be 4"):
         StepCodec().encode(plain_tokenizer, PROMPT, ())
-    with pytest.raises(ValueError, match=r"step 1 of 2 is empty \(prompt 'Let x be 4.*; remove it"):
+    with pytest.raises(ValueError, match=r"step 2 of 2 is empty \(prompt 'Let x be 4.*; remove it"):
         StepCodec().encode(plain_tokenizer, PROMPT, ("x = 4", " \n"))
     with pytest.raises(ValueError, match="separator '' has no tokens"):
         StepCodec(separator="").encode(plain_tokenizer, PROMPT, STEPS)

@@ -276,9 +276,17 @@ def test_values_that_are_known_are_not_sampled_again():
     assert labeled.counts[0] == labeled.counts[1] == labeled.counts[2]
 
 
-@pytest.mark.parametrize("wrong", [{"tolerance": 0}, {"tolerance": 0.5}, {"rollouts": 0}, {"lost": 1}])
-def test_settings_without_sense_are_refused(wrong):
-    with pytest.raises(ValueError, match="tolerance must be in"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"tolerance": 0}, r"^tolerance is 0; it is a standard deviation, more than 0 and less than 0\.3$"),
+        ({"tolerance": 0.5}, r"^tolerance is 0\.5; it is a standard deviation"),
+        ({"rollouts": 0}, r"^rollouts is 0, round is 4; both must be at least 1$"),
+        ({"lost": 1}, r"^lost is 1; it is a probability, more than 0 and less than 1$"),
+    ],
+)
+def test_settings_without_sense_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
         Adaptive(**wrong)
 
 

@@ -56,12 +56,13 @@ def test_the_estimate_by_hand():
     assert (expected, low) == (120, 30)  # 30 tokens are spent already: it cannot become less
     assert high == pytest.approx(120 + 1.96 * 60)
     assert of_all([10, 20, 0], 3) == (30, 30, 30)
-    assert costs.report(12, sampled=30, seconds=0.001, price=2.0).splitlines() == [
-        "pilot: 3 problems, 30 tokens; 30 of them sampled now, in 0 s",
+    assert costs.report(12, sampled=30, seconds=30, price=2.0).splitlines() == [
+        "pilot: 3 problems, 30 tokens; 30 of them sampled now, in 30 s",
         "all 12 problems: 120 (95%: 30 to 238) tokens",
-        "0.00 (95%: 0.00 to 0.00) hours for one process like this one, at 30,000 tokens/s",
-        "cost: 0.00 (95%: 0.00 to 0.00) at 2 per million generated tokens; prompts are not counted",
+        "2.00 (95%: 0.50 to 3.96) minutes for one process like this one, at 1 tokens/s",
+        "cost: 0.00024 (95%: 6e-05 to 0.00048) at 2 per million generated tokens; prompts are not counted",
     ]
+    assert "0.04 (95%: 0.01 to 0.08) seconds for" in costs.report(12, sampled=30, seconds=0.01, price=None)
     assert "hours: unknown" in costs.report(12, sampled=0, seconds=1, price=None)
 
 

@@ -471,15 +471,11 @@ def test_without_methods_a_run_does_what_its_verifiers_and_its_samples_can():
     assert default_methods(kinds, 3) == ["majority", *votes]  # beam search with its usual width would refuse them
 
 
-class OrmRandom(Random):
-    kind = "orm"
-
-
 def test_ranking_unfinished_traces_by_an_orm_is_warned_of():
     beam, whole = parse_method("beam_search v", ["v"]), parse_method("best_of_n v", ["v"])
     check = partial(check_method, problem=PROBLEMS[0], budget=Budget(8), seed=0)
-    assert "beam_search v ranks unfinished traces by an ORM" in check(beam, OrmRandom())
-    assert (check(beam, Random()), check(whole, OrmRandom())) == (None, None)
+    assert "beam_search v ranks unfinished traces by an ORM" in check(beam, "orm")
+    assert (check(beam, "prm"), check(whole, "orm")) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -517,6 +513,19 @@ def test_a_file_without_the_strategy_is_refused_with_what_it_defines_itself(tmp_
     )
     with pytest.raises(ValueError, match=message):
         parse_method(f"{tmp_path / 'mine.py'}:{name}", [])
+
+
+def test_a_method_that_cannot_begin_is_refused_before_anything_is_loaded():
+    for name, strategy in STRATEGIES.items():
+        check_method(Method(name, strategy, "v"), "prm", PROBLEMS[0], Budget(8), 0)
+    without = {"majority", "adaptive_consistency"}
+    for name in without:
+        assert check_method(Method(name, STRATEGIES[name]), None, PROBLEMS[0], Budget(8), 0) is None
+    for name in STRATEGIES.keys() - without:
+        with pytest.raises(ValueError, match=f"^{name} asks for scores; name a verifier after it: {name} prm$"):
+            check_method(Method(name, STRATEGIES[name]), None, PROBLEMS[0], Budget(8), 0)
+    with pytest.raises(ValueError, match="width 4 needs a budget"):
+        check_method(Method("beam_search", STRATEGIES["beam_search"], "v"), "prm", PROBLEMS[0], Budget(3), 0)
 
 
 def test_a_strategy_is_registered_in_one_line(monkeypatch):

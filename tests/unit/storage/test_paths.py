@@ -8,7 +8,7 @@ import pytest
 
 from prm.datasets.problems import load_problems
 from prm.storage.jsonl import read_jsonl
-from prm.storage.paths import need_file, need_folder
+from prm.storage.paths import check_name, need_file, need_folder
 from prm.storage.sources import read_rows
 
 
@@ -39,6 +39,22 @@ def test_what_is_there_is_returned(folder):
 def test_what_is_not_there_is_said(folder, need, name, message):
     with pytest.raises(OSError, match=message):
         need(folder / name)
+
+
+def test_what_can_be_no_name_on_the_hub_is_refused_without_asking_it(folder, monkeypatch):
+    monkeypatch.chdir(folder / "set")
+    for name in ("train.jsonl", "arithmetic", "openai/gsm8k", str(folder)):
+        check_name(name, ["arithmetic"])
+    for name, end in {
+        "arithmetc": ", did you mean arithmetic?",
+        "trian.jsonl": ", did you mean train.jsonl?",
+        "gone/traces.csv": "; give a path, or owner/name on the hub",
+        "outputs/math/prm": "; give a path, or owner/name on the hub",
+        "nothing": "; give a path, or owner/name on the hub",
+    }.items():
+        with pytest.raises(FileNotFoundError) as error:
+            check_name(name, ["arithmetic"])
+        assert str(error.value) == f"{name} does not exist{end}"
 
 
 @pytest.mark.parametrize("read", [read_rows, read_jsonl, load_problems])

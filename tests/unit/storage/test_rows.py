@@ -74,7 +74,7 @@ def test_null_is_a_step_without_label(write):
 @pytest.mark.parametrize("label", [-100, 1, 0.5, "true"])
 def test_labels_that_are_no_booleans_are_refused(write, label):
     path = write(TRL_ROW, TRL_ROW | {"labels": [True, label]})
-    with pytest.raises(ValueError, match=r"rows\.jsonl:2: label 1 is ") as error:
+    with pytest.raises(ValueError, match=r"rows\.jsonl:2: label 2 is ") as error:
         read_labeled(path, "correctness")
     assert repr(label) in str(error.value)
     assert "null for a step without one" in str(error.value)
@@ -86,10 +86,10 @@ def test_labels_that_are_no_booleans_are_refused(write, label):
         ({"labels": [True]}, "2 steps but 1 labels"),
         ({"values": [0.5, 0.5, 0.5]}, "2 steps but 3 values"),
         ({"counts": [[1, 8]]}, "2 steps but 1 counts"),
-        ({"values": [0.5, 1.5]}, "value 1 is 1.5; a soft label lies in 0..1"),
-        ({"values": [float("nan"), 0.5]}, "value 0 is nan"),
-        ({"values": ["0.5", 0.5]}, "value 0 is '0.5'"),
-        ({"completions": ["2 + 2 = 5", " \n"]}, "step 1 of 2 is empty"),
+        ({"values": [0.5, 1.5]}, "value 2 is 1.5; a soft label lies in 0..1"),
+        ({"values": [float("nan"), 0.5]}, "value 1 is nan"),
+        ({"values": ["0.5", 0.5]}, "value 1 is '0.5'"),
+        ({"completions": ["2 + 2 = 5", " \n"]}, "step 2 of 2 is empty"),
         ({"completions": "2 + 2 = 5"}, "'completions' must be a list"),
         ({"completions": [], "labels": []}, "a trace needs at least one step"),
         ({"semantics": "vibes"}, "semantics 'vibes' is not one of"),
@@ -137,6 +137,22 @@ def test_outcome_is_the_label_of_every_step_and_unknown_outcomes_are_left_out(wr
     rows = read_outcomes(path)
     assert [(r.where, r.labeled.labels) for r in rows] == [(f"{path}:1", (False, False)), (f"{path}:3", (True, True))]
     assert {r.labeled.semantics for r in rows} == {"outcome"}
+
+
+def test_a_file_of_another_kind_is_told_what_makes_it_the_right_one(write, tmp_path):
+    with pytest.raises(ValueError, match=r"jsonl:1: no column 'labels'; .*\. data/label_steps\.py labels traces"):
+        read_labeled(write(trace_to_row(PROBLEM, TRACE)))
+    table = tmp_path / "table.csv"
+    table.write_text("question,solution\nWhat is 2 + 2?,4\n")
+    for read in (read_labeled, read_outcomes):
+        with pytest.raises(
+            ValueError, match=r"csv:2: no column 'prompt'; .*\. data/convert_dataset\.py makes such rows"
+        ):
+            read(table)
+    human = replace(LABELED, trace=replace(TRACE, correct=None), semantics="correctness")
+    with pytest.raises(ValueError, match=r"are about steps \(correctness\), .* With --outcome_column, data/convert"):
+        read_outcomes(write(labeled_to_row(PROBLEM, human)))
+    assert read_outcomes(write({k: v for k, v in TRL_ROW.items() if k != "labels"})) == []
 
 
 def test_file_is_written_whole_or_not_at_all(tmp_path):

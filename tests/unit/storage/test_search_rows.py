@@ -52,11 +52,13 @@ def test_a_choice_outside_of_the_candidates_is_refused(chosen):
         row_to_results("r:1", row)
 
 
-def test_a_right_candidate_that_was_cut_has_no_vote_and_no_class():
+def test_a_right_candidate_that_was_cut_has_no_vote_and_hides_none_that_has():
     """An answer may be known of a trace that may not be chosen."""
     cut = replace(RIGHT, finished=False)
-    only = replace(results()[0], candidates=(cut, WRONG), scores=SCORES[:2], chosen=1)
-    assert row_to_results("", results_to_row(PROBLEM, [only], group)).gold_class is None
+    alone = replace(results()[0], candidates=(cut, WRONG), scores=SCORES[:2], chosen=1)
+    assert row_to_results("", results_to_row(PROBLEM, [alone], group)).gold_class is None
+    beside = replace(results()[0], candidates=(cut, RIGHT), scores=(SCORES[0], SCORES[0]), chosen=1)
+    assert row_to_results("", results_to_row(PROBLEM, [beside], group)).gold_class == 2
 
 
 @pytest.mark.parametrize(

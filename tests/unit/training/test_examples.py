@@ -129,7 +129,7 @@ def test_traces_that_are_too_long_stop_training_with_their_number_or_are_left_ou
         examples_of(rows[::2], "hard", codec=codec, overlong="drop")
 
 
-@pytest.mark.parametrize(("values", "step"), [(None, 0), ((0.5, None, 0.5), 1)])
+@pytest.mark.parametrize(("values", "step"), [(None, 1), ((0.5, None, 0.5), 2)])
 def test_soft_targets_without_values_are_refused(values, step):
     with pytest.raises(ValueError, match=rf"rows\.jsonl:5: soft targets need `values`, step {step} .*--targets hard"):
         examples_of([arithmetic_row((True, True, True), values)], "soft")

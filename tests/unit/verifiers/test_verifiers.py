@@ -503,7 +503,7 @@ def test_what_traces_of_one_problem_share_is_read_once(verifier):
 
 
 def test_empty_steps_empty_traces_and_unequal_numbers_are_errors(verifier):
-    with pytest.raises(ValueError, match="step 1 of 2 is empty"):
+    with pytest.raises(ValueError, match="step 2 of 2 is empty"):
         verifier.score(PROMPT, ["47 + 38 = 85", " "])
     with pytest.raises(ValueError, match="a trace without steps"):
         verifier.score(PROMPT, [])
