@@ -216,7 +216,7 @@ def find_methods(args: Arguments, kinds: dict[str, str], problem: Problem) -> li
     texts = args.methods
     if not texts:
         texts = default_methods(kinds, args.samples)
-        if args.samples < BEAM_WIDTH:
+        if "prm" in kinds.values() and args.samples < BEAM_WIDTH:
             print(f"note: without beam search, which needs --samples {BEAM_WIDTH}, or --methods that give its width")
     methods = [parse_method(text, list(kinds)) for text in texts]
     for method in methods:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
 from prm.generators import ENGINES, Generator, load_generator
+from prm.storage.paths import check_name
 from prm.types import StepRule
 
 
@@ -45,8 +46,11 @@ class GeneratorArguments:
     )
 
     def __post_init__(self) -> None:
-        if self.prompt is not None:  # where labeling takes it from the traces' record
-            prompt_template(self.prompt)  # a wrong name is found before anything is loaded
+        # A wrong name is found before anything is loaded or compared. None: labeling takes it from the traces' record.
+        if self.prompt is not None:
+            prompt_template(self.prompt)
+        if self.generator is not None and self.engine in ("hf", "vllm"):
+            check_name(self.generator, ["arithmetic"])
 
     def load(self) -> Generator:
         return load_generator(
