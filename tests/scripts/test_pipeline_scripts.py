@@ -366,7 +366,7 @@ def test_what_sample_traces_refuses(scripts, tmp_path):
         "has no chat template": arithmetic | {"prompt": "chat"},
         "--samples 0: expected a whole number of at least 1": arithmetic | {"samples": 0},
         "--temperature -1.0: expected a number of at least 0": arithmetic | {"temperature": -1},
-        "'nowhere' is no folder with a model": arithmetic | {"generator": "nowhere"},
+        "nowhere does not exist; give a path, or owner/name on the hub": arithmetic | {"generator": "nowhere"},
     }.items():
         refuses(scripts, message, "data/sample_traces.py", output=tmp_path / "out.jsonl", **(GENERATOR | flags))
         assert not (tmp_path / "out.jsonl").exists()
@@ -420,7 +420,7 @@ def test_what_label_steps_refuses(scripts, folder, tmp_path):
     refuses(scripts, "rollouts: was 2, now 3", "data/label_steps.py", rollouts=3, **again)
     other = flags | {"output": tmp_path / "out.jsonl", "store": folder / "labeled.jsonl.rollouts", "rollouts": 2}
     refuses(scripts, "seed: was 0, now 1", "data/label_steps.py", seed=1, **other)
-    refuses(scripts, "generator: was 'arithm", "data/label_steps.py", temperature=0.5, **other)
+    refuses(scripts, "(temperature: was 1.0, now 0.5)", "data/label_steps.py", temperature=0.5, **other)
     tolerance = {"method": "monte_carlo", "tolerance": 0.1}
     refuses(scripts, "--tolerance is not an option of monte_carlo", "data/label_steps.py", **(other | tolerance))
     (folder / "labeled.config.yaml").rename(tmp_path / "hidden")
@@ -490,7 +490,7 @@ def test_what_run_search_refuses(scripts, verifiers, tmp_path):
         "no verifier 'orm', did you mean 'prm'?": {"methods": "best_of_n orm"},
         "beam_search has no parameter 'wide', did you mean 'width'?": {"methods": "beam_search prm wide=2"},
         "prm_best_of_n twice; leave one out": {"methods": ["best_of_n prm", "best_of_n prm"]},
-        "best_of_n asks for scores and names no verifier; write `best_of_n VERIFIER`": {"methods": "best_of_n"},
+        "best_of_n asks for scores; name a verifier after it: best_of_n prm": {"methods": "best_of_n"},
         "--verifiers prm: was trained on traces divided by the step rule line, the generator divides by paragraph; give"
         " --step_rule line": {"step_rule": "paragraph"},
     }.items():
