@@ -147,7 +147,7 @@ def check_given(given: Mapping[str, Any]) -> None:
     Raises:
         FileNotFoundError: there is nothing of that name. ValueError: as `check_output_dir` and `training_source`.
     """
-    if "model" in given:
+    if given.get("model") is not None:  # a generator may be new
         check_name(given["model"])
     data, eval_data = given["data"], given.get("eval_data")
     for source in (training_source(data), validation_source(data, eval_data) if eval_data else None):

@@ -86,6 +86,12 @@ def trl(seed):
         yield {"prompt": problem.prompt, "completions": steps, "labels": labels}
 
 
+IN_A_FOLDER = {
+    "peiyi9979/Math-Shepherd": "peiyi9979/Math-Shepherd/train.jsonl",
+    "HuggingFaceH4/MATH-500": "HuggingFaceH4/MATH-500/test.jsonl",
+}
+"""Names of the hub that are a folder here, which a command refuses where it wants a file."""
+
 FILES = {
     "peiyi9979/Math-Shepherd/train.jsonl": math_shepherd(1),
     "openai/gsm8k/main/test.jsonl": solved(2),
@@ -167,6 +173,7 @@ def ended(scripts, folder, chat_server):
     with chat_server(lambda prompt, seed: "First wrong paragraph: none") as server:
         for document, line in RUN:
             words = shlex.split(line.replace(JUDGE, server.url), comments=True)
+            words = [IN_A_FOLDER.get(word, word) for word in words]
             code, printed = run(scripts, folder, line, words)
             missing = [name for name in named(words) if not (folder / name).exists()]
             ended[document, line] = code, printed, missing

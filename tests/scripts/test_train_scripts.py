@@ -312,7 +312,7 @@ def test_unknown_flags_and_keys_and_empty_files_are_refused_by_name(script, file
     empty = tmp_path / "empty.jsonl"
     empty.write_text("")
     for name in ("data", "eval_data"):
-        with pytest.raises(SystemExit, match=r"error: .*empty\.jsonl has no row to use"):
+        with pytest.raises(SystemExit, match=r"error: .*empty\.jsonl holds no row"):
             run_here(script, *config, *flags(**{name: empty}))
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
 
