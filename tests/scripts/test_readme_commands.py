@@ -89,6 +89,7 @@ def trl(seed):
 IN_A_FOLDER = {
     "peiyi9979/Math-Shepherd": "peiyi9979/Math-Shepherd/train.jsonl",
     "HuggingFaceH4/MATH-500": "HuggingFaceH4/MATH-500/test.jsonl",
+    "openai/gsm8k": "openai/gsm8k/main/test.jsonl",
 }
 """Names of the hub that are a folder here, which a command refuses where it wants a file."""
 
