@@ -73,11 +73,11 @@ def test_study(load, tmp_path, monkeypatch, capsys):
             run(command)
 
     monkeypatch.setattr(study, "run", without_training)
-    monkeypatch.setattr(study, "best_of_16", lambda checkpoint, candidates: [1.0, 0.0, len(trained) / 2])
+    monkeypatch.setattr(study, "best_of_16", lambda checkpoint, candidates: [1.0, 0.0, len(trained) / 2] * 4)
     monkeypatch.setattr(study, "METHODS", {name: study.METHODS[name] for name in ("monte_carlo@8", "first_error")})
     monkeypatch.setattr(study, "VARIANTS", [("monte_carlo@8", "hard"), ("first_error", "hard")])
     monkeypatch.setattr(study, "PROBE", 2)
-    arguments = ["--output_dir", str(tmp_path), "--tokens", "4000", "--num_problems", "3", "--seeds", "1"]
+    arguments = ["--output_dir", str(tmp_path), "--tokens", "4000", "--num_problems", "10", "--seeds", "1"]
     monkeypatch.setattr(sys, "argv", ["study_labeling.py", *arguments])
     run_script(study.main, study.Arguments)
     result = last_json(capsys)
