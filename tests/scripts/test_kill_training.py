@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from prm.datasets import arithmetic
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import labeled_to_row
+from prm.training.resume import is_complete
 from prm.types import LabeledTrace, Trace
 
 TOLERANCE = 1e-6
@@ -53,15 +54,15 @@ def flags(tmp_path_factory, tiny_llama):
 
 
 def steps_done(folder):
-    return sorted(
-        int(path.parent.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*/trainer_state.json")
-    )
+    """The steps of the complete checkpoints: a kill can leave a `trainer_state.json` that is there, but half written."""
+    paths = [path for path in folder.glob("checkpoint-*") if is_complete(path)]
+    return sorted(int(path.name.removeprefix("checkpoint-")) for path in paths)
 
 
 def kill_after(scripts, output, step, **flags):
     pid = scripts.start("recipes/train_prm.py", output_dir=output, **flags)
     deadline = time.monotonic() + 60
-    while not (output / f"checkpoint-{step}" / "trainer_state.json").exists():
+    while not is_complete(output / f"checkpoint-{step}"):
         assert time.monotonic() < deadline, "no checkpoint"
         time.sleep(0.005)
     os.kill(pid, signal.SIGKILL)
