@@ -94,9 +94,8 @@ def main(args: Arguments) -> None:
 
         fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
-    # The rows of every problem are made here, even if another writer has sampled them.
-    rows: dict[str, list[dict]] = {}
-    sampled_traces: list[Trace] = []
+    # The traces of every problem are made here, even if another writer has sampled them.
+    traces: dict[str, list[Trace]] = {}
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit, ended = commit_to(store, progress), watch(progress)
         for chunk in store.claim_each(chunks, problem_ids):
@@ -109,23 +108,21 @@ def main(args: Arguments) -> None:
             except LimitReached:  # later chunks may be in the store
                 continue
             for problem, rollouts in zip(chunk, sampled, strict=True):
-                traces = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
-                rows[problem.id] = [trace_to_row(problem, trace) for trace in traces]
-                sampled_traces += traces
+                traces[problem.id] = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
             spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
         seconds = progress.format_dict["elapsed"]
 
-    for symptom in symptoms(sampled_traces, generator.max_new_tokens):
+    for symptom in symptoms([trace for its in traces.values() for trace in its], generator.max_new_tokens):
         print(f"warning: {symptom}", file=sys.stderr)
     if args.estimate:
         print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))
         return
-    unfinished = len(problems) - len(rows)
+    unfinished = len(problems) - len(traces)
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
-        if rows and not is_finished(args.output, args, [args.problems]):
-            done = [row for problem in problems for row in rows.get(problem.id, ())]
-            write(args, done, unfinished, time.monotonic() - started)
+        if traces and not is_finished(args.output, args, [args.problems]):
+            rows = [trace_to_row(problem, trace) for problem in problems for trace in traces.get(problem.id, ())]
+            write(args, rows, unfinished, time.monotonic() - started)
     if unfinished:
         print(stopped(limits, unfinished, len(problems)))
     if generator.ledger:

@@ -18,7 +18,7 @@ from prm.answers.forms import form
 from prm.answers.names import read
 from prm.answers.numbers import clock, quantity
 from prm.answers.parser import parse
-from prm.answers.text import depth, normalize
+from prm.answers.text import depth, normalize, undelimited
 
 MAX_CLAIM = 1_000
 """Characters of a claim that are looked at."""
@@ -50,7 +50,7 @@ def claimed(text: str) -> str:
     if re.search(r"\w\s*!+$", claim):  # "The answer is 8!" is said with joy
         claim = claim.rstrip("! ")
     if (span := _SPAN.fullmatch(claim)) is not None:
-        return _inside(span[0])
+        return undelimited(span[0])
     if is_value(claim) or _CHOICE.fullmatch(claim):
         return claim
     # A sentence: its value is what comes after the only "is".
@@ -66,7 +66,7 @@ def claimed(text: str) -> str:
     ):
         rest = claim[numbers[0].start() :]
     if rest and _VALUE_START.match(rest):
-        return _inside(span[0]) if (span := _SPAN.fullmatch(rest)) is not None else rest
+        return undelimited(span[0]) if (span := _SPAN.fullmatch(rest)) is not None else rest
     return claim
 
 
@@ -107,7 +107,3 @@ def _sentence(text: str) -> str:
 def _masked(text: str) -> str:
     """The text with its math blanked out, of the same length."""
     return _SPAN.sub(lambda match: "#" * len(match[0]), text)
-
-
-def _inside(span: str) -> str:
-    return re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", span).strip()

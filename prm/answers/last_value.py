@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import re
 
+from prm.answers.text import undelimited
+
 _SPAN = (
     r"\$\$[^$]{1,500}\$\$|\$(?=[^\d\s]|\d[^$\n]{,500}\$(?!\d))[^$\n]{1,500}\$"
     r"|\\\([^\n]{1,500}?\\\)|\\\[.{1,500}?\\\]|\\begin\{(?P<table>\w+)\}.{1,500}?\\end\{(?P=table)\}"
@@ -79,8 +81,7 @@ def _last_spans(text: str, found: list[re.Match[str]]) -> str:
         if not previous["span"] or not _BETWEEN.fullmatch(between) or not between.strip():
             break
         first = previous
-    inside = re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", last[0]).strip()
-    return text[first.start() : last.end()] if first is not last else _last_side(inside)
+    return text[first.start() : last.end()] if first is not last else _last_side(undelimited(last[0]))
 
 
 def _whole(line: str, start: int, end: int) -> tuple[int, int]:

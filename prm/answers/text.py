@@ -173,6 +173,11 @@ def _num_open(text: str) -> int:
     return sum(text.count(c) for c in ("(", "[", r"\{")) - sum(text.count(c) for c in (")", "]", r"\}"))
 
 
+def undelimited(span: str) -> str:
+    """The formula between its math delimiters."""
+    return re.sub(r"^(?:\$\$?|\\[(\[])|(?:\$\$?|\\[)\]])$", "", span).strip()
+
+
 def depth(text: str) -> int:
     """How deep brackets of any kind are nested."""
     deepest = current = 0

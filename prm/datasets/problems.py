@@ -29,8 +29,8 @@ from prm.answers import check
 from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
-from prm.storage.paths import check_name, need_file
-from prm.storage.sources import HUB_NAMES, TEXT_FILES, cell_text, read_rows
+from prm.storage.paths import DATA_FILES, check_name, need_file
+from prm.storage.sources import HUB_NAMES, cell_text, read_rows
 from prm.types import Problem
 
 PROMPT_COLUMNS = ("prompt", "problem", "question")
@@ -206,7 +206,7 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
 
 def _problem(where: str, row: dict[str, Any], prompts: tuple[str, ...], gold: str, source: str, place: str) -> Problem:
     """Its answer is empty if the row has none; in GSM8K's form it is what follows `####`."""
-    name = Path(source).stem if source.endswith((*TEXT_FILES, ".parquet")) else source
+    name = Path(source).stem if source.endswith(DATA_FILES) else source
     identifier = str(row["id"]) if "id" in row else f"{name}/{place}"
     prompt, level = _column(where, row, prompts), cell_text(row.get("level"))
     answer = _column(where, row, (gold,)).split("####")[-1].strip() if cell_text(row[gold]) else ""

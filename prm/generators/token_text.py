@@ -45,9 +45,8 @@ class TokenText:
         Raises:
             ValueError: the template does not fit the tokenizer.
         """
-        template.encode(
-            tokenizer, ""
-        )  # a model without a chat template is refused now, not at the first prompt of a run
+        # A model without a chat template is refused now, not at the first prompt of a run.
+        template.encode(tokenizer, "")
         self.tokenizer = tokenizer
         self.template = template
         self.step_rule = step_rule

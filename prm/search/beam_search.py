@@ -62,6 +62,7 @@ def beams(
         children = yield from expand([kept[i % len(kept)] for i in range(room)], ("beam", depth), opinion)
         if not children:  # the budget is spent: what was kept is all there is
             break
-        ended += [beam for beam in distinct(children) if not beam.open]
-        working = [beam for beam in distinct(children) if beam.open]
+        found = distinct(children)
+        ended += [beam for beam in found if not beam.open]
+        working = [beam for beam in found if beam.open]
     return conclude([*ended, *working], problem, budget, seed, vote)

@@ -49,8 +49,9 @@ def rebase(
         children = yield from expand(parents, ("rebase", depth))
         if not children:  # the budget is spent
             break
-        ended += [node for node in distinct(children) if not node.open]
-        working = [node for node in distinct(children) if node.open]
+        nodes = distinct(children)
+        ended += [node for node in nodes if not node.open]
+        working = [node for node in nodes if node.open]
     return conclude([*ended, *working], problem, budget, seed, vote)
 
 

@@ -13,7 +13,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_DATA = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
+TEXT_FILES = (".jsonl", ".json", ".csv", ".tsv")
+DATA_FILES = (*TEXT_FILES, ".parquet")
+"""Endings of the files that are read as rows."""
+
 _HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
@@ -25,7 +28,7 @@ def need_file(path: str | Path, fix: str = "check the path") -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        inside = sorted(str(file) for file in path.iterdir() if file.suffix in _DATA)
+        inside = sorted(str(file) for file in path.iterdir() if file.suffix in DATA_FILES)
         raise IsADirectoryError(
             f"{path} is a folder; give a file{', such as ' + ', '.join(inside[:3]) if inside else ''}"
         )
@@ -58,9 +61,13 @@ def check_name(name: str, known: Iterable[str] = ()) -> None:
     Raises:
         FileNotFoundError: it is none of these; as `need_file`.
     """
-    on_hub = _HUB_NAME.fullmatch(name) and not name.endswith(_DATA)
-    if name not in known and not on_hub and not Path(name).exists():
+    if name not in known and not may_be_on_hub(name) and not Path(name).exists():
         raise _missing(Path(name), "give a path, or owner/name on the hub", known)
+
+
+def may_be_on_hub(name: str) -> bool:
+    """Whether this is `owner/name`, and neither a data file nor anything on this machine."""
+    return bool(_HUB_NAME.fullmatch(name)) and not name.endswith(DATA_FILES) and not Path(name).exists()
 
 
 def _missing(path: Path, fix: str, known: Iterable[str] = ()) -> FileNotFoundError:

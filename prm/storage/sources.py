@@ -20,9 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.storage.jsonl import read_jsonl
-from prm.storage.paths import check_name, need_file
-
-TEXT_FILES = (".jsonl", ".json", ".csv", ".tsv")
+from prm.storage.paths import TEXT_FILES, check_name, need_file
 
 _BLOCK = 1 << 20
 _BETWEEN_ROWS = re.compile(r"[\s,]*")

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from prm.storage.jsonl import file_hash
+from prm.storage.paths import DATA_FILES
 from prm.storage.rows import LabeledRow
-from prm.storage.sources import HUB_NAMES, TEXT_FILES
-
-FILES = (*TEXT_FILES, ".parquet")
+from prm.storage.sources import HUB_NAMES
 
 
 def training_source(data: str) -> str:
@@ -41,7 +40,7 @@ def validation_source(data: str, eval_data: str | None) -> str | None:
     if Path(data).is_dir():
         file = Path(data) / "validation.jsonl"
         return str(file) if file.is_file() else None
-    if Path(data).is_file() or data.endswith(FILES):
+    if Path(data).is_file() or data.endswith(DATA_FILES):
         return None
     import datasets
 

@@ -29,13 +29,10 @@ from prm.training.losses import Objective, cross_entropy
 from prm.training.throughput import Throughput
 from prm.verifiers.checkpoint import FILE, SETTINGS_FILE, VerifierConfig
 from prm.verifiers.model_card import write_model_card
-from prm.verifiers.step_verifier import StepVerifier
+from prm.verifiers.step_verifier import TOLERANCE, StepVerifier, largest_difference
 
 PADDING = -100.0
 """Fills the ragged rows of an evaluation; no score, loss or target can have this value."""
-
-TOLERANCE = 1e-5
-"""Largest difference of scores between the model in memory and the saved checkpoint."""
 
 NEEDED = {
     "average_tokens_across_devices": (True, "the loss is divided by the targets of all processes"),
@@ -234,7 +231,7 @@ class VerifierTrainer(Trainer):
             [x for its in scores_N if its for x in its.steps]
             for scores_N in (live_N, saved.score_batch(prompts, steps_N))
         )
-        difference = max(abs(a - b) for a, b in zip(live_S, saved_S, strict=True))
+        difference = largest_difference(saved_S, live_S)
         if not difference <= TOLERANCE:  # true for NaN, too
             raise RuntimeError(
                 f"{folder}: its scores differ from those of the trained model by {difference:.2g} (more than"

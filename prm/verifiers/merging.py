@@ -15,13 +15,10 @@ from pathlib import Path
 
 from prm.verifiers.checkpoint import SETTINGS_FILE, VerifierConfig
 from prm.verifiers.model_card import EXAMPLE, write_model_card
-from prm.verifiers.step_verifier import StepVerifier
+from prm.verifiers.step_verifier import TOLERANCE, StepVerifier, largest_difference
 
 EVALUATION_FILE = "eval_results.json"
 """What the Trainer calls its file of metrics."""
-
-TOLERANCE = 1e-5
-"""Largest difference of scores between an adapter and its merged form."""
 
 
 def merge_adapter(path: str, output_dir: str, base_model: str | None = None) -> float:
@@ -59,8 +56,8 @@ def merge_adapter(path: str, output_dir: str, base_model: str | None = None) -> 
     prompt, steps = EXAMPLE
     expected = adapter.score(prompt, steps)
     found = StepVerifier.from_pretrained(output_dir).score(prompt, steps)
-    difference = max(abs(a - b) for a, b in zip(expected, found, strict=True))
-    if not difference <= TOLERANCE:
+    difference = largest_difference(found, expected)
+    if not difference <= TOLERANCE:  # true for NaN, too
         raise RuntimeError(f"{output_dir}: its scores differ from those of {path} by {difference:.2g}; do not use it")
     return difference
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from prm.storage.sources import TEXT_FILES
+from prm.storage.paths import may_be_on_hub
 from prm.verifiers.checkpoint import SETTINGS_FILE
 
 HYPERPARAMETERS = (
@@ -37,9 +37,9 @@ def origins(folder: Path, base_model: str | None) -> dict[str, Any]:
     head = {}
     if settings.get("license"):
         head["license"] = settings["license"]
-    if base_model and _is_hub_name(base_model):
+    if base_model and may_be_on_hub(base_model):
         head["base_model"] = base_model
-    if _is_hub_name(settings.get("data", "")):
+    if may_be_on_hub(settings.get("data", "")):
         head["datasets"] = [settings["data"]]
     return head
 
@@ -80,7 +80,3 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """The flags in its config.yaml; empty without such a file."""
     path = folder / SETTINGS_FILE
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _is_hub_name(name: str) -> bool:
-    return name.count("/") == 1 and not name.endswith((*TEXT_FILES, ".parquet")) and not Path(name).exists()

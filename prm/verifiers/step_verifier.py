@@ -9,6 +9,7 @@ alike are packed into one row in which the shared part is computed once (`prm.mo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
@@ -26,6 +27,9 @@ from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Scores, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
+
+TOLERANCE = 1e-5
+"""Largest difference of scores between a model and the checkpoint that was saved of it."""
 
 
 class StepVerifier:
@@ -179,3 +183,9 @@ def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) ->
             shared_N[i] = shared_length(before, encoded_N[i].input_ids)
             before = encoded_N[i].input_ids
     return shared_N
+
+
+def largest_difference(scores: Sequence[float], expected: Sequence[float]) -> float:
+    """Of two lists of scores, place by place; NaN if any score is NaN, which `max` alone may miss."""
+    differences = [abs(a - b) for a, b in zip(scores, expected, strict=True)]
+    return math.nan if any(map(math.isnan, differences)) else max(differences)
