@@ -23,6 +23,7 @@ import atexit, gc, json, os, runpy, select, signal, socket, sys, tempfile, threa
 
 listener = socket.socket(fileno=int(sys.argv[1]))
 import datasets, matplotlib.pyplot, trl
+from tqdm import tqdm
 from trl import SFTTrainer
 from prm.generators import load_generator
 from prm.verifiers.step_verifier import StepVerifier
@@ -57,6 +58,7 @@ if run:
     os._exit(0)
 
 client.close()
+tqdm.set_lock(threading.RLock())  # the lock of the server is shared by all runs: one killed while it holds it stops the others
 for folder in folders:  # what libraries have made so far is taken away when the server ends, not when a run does
     atexit.unregister(folder.cleanup)
 for finalizer in weakref.finalize._registry:
