@@ -58,7 +58,8 @@ if run:
     os._exit(0)
 
 client.close()
-tqdm.set_lock(threading.RLock())  # the lock of the server is shared by all runs: one killed while it holds it stops the others
+# tqdm's own lock is shared by all processes of one origin: a run killed while it holds it would stop the others.
+tqdm.set_lock(threading.RLock())
 for folder in folders:  # what libraries have made so far is taken away when the server ends, not when a run does
     atexit.unregister(folder.cleanup)
 for finalizer in weakref.finalize._registry:
