@@ -66,7 +66,10 @@ class Arguments(GeneratorArguments, LimitArguments):
         default=None, metadata={"help": "column of the problem; default: prompt, problem or question"}
     )
     gold_column: str | None = field(default=None, metadata={"help": "column of the gold answer; default: answer"})
-    samples: int = field(default=16, metadata={"help": "N: candidates of the pool, beams of beam search", "least": 1})
+    samples: int = field(
+        default=16,
+        metadata={"help": "N: candidates of the pool, beams of beam search; a method may have its own", "least": 1},
+    )
     reuse: str | None = field(
         default=None, metadata={"help": "output_dir of an earlier run: what it sampled and scored is taken from there"}
     )
@@ -158,7 +161,7 @@ def main(args: Arguments) -> None:
         "split": args.split,
         "n": args.samples,
         "seed": args.seed,
-        "methods": [method.name for method in methods],
+        "methods": {method.name: method.budget(budget).samples for method in methods},
         "generator": {
             "name": generator.name,
             "num_parameters": generator.num_parameters,

@@ -35,6 +35,7 @@ from prm.evaluation.tables import (
     as_markdown,
     as_text,
     budget_table,
+    equal_cost_table,
     group_table,
     level_table,
     method_table,
@@ -132,6 +133,13 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             "would be needed to tell them apart. Costs differ: with a verifier, the same samples take more FLOPs."
         )
         found.insert(1, ("Which method with how many samples", budget_table(summary), note))
+    if summary["equal_cost"]:
+        note = (
+            "Samples: how many independent ones cost as much as the search; between two numbers, a mixture of both. A dash:"
+            " the search costs more than the whole pool or less than one sample; give the pool's method more samples, as in"
+            " `weighted_vote prm samples=64`. Where the interval of the difference includes 0, it may be chance."
+        )
+        found.insert(2, ("Search against independent samples at equal cost", equal_cost_table(summary), note))
     if summary["by_level"]:
         note = (
             "A level has few problems: the picture shows how wide its intervals are, and none for a level of fewer than"

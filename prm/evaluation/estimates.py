@@ -50,19 +50,30 @@ def curves(run: Run) -> dict[str, dict[int, list[float]]]:
         curves[SINGLE] = {1: [pass_at_n(pool.correct, 1) for pool in pools_P]}
     for number, result in enumerate(run.rows[0].results):
         if result.independent and result.strategy in ESTIMATORS:
-            estimate = ESTIMATORS[result.strategy]
-            mine_P = [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
-            curves[result.method] = {k: [estimate(pool, k) for pool in mine_P] for k in _budgets(mine_P[0])}
+            curves[result.method] = {k: accuracy_at(run, number, k) for k in _budgets(len(result.candidates))}
         else:
-            curves[result.method] = {run.meta["n"]: [float(row.results[number].correct) for row in run.rows]}
+            curves[result.method] = {
+                run.meta["methods"][result.method]: [float(row.results[number].correct) for row in run.rows]
+            }
     if pools_P:
-        curves[CEILING] = {k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in _budgets(pools_P[0])}
+        curves[CEILING] = {
+            k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in _budgets(len(pools_P[0].correct))
+        }
     return curves
 
 
-def _budgets(pool: Pool) -> list[int]:
+def accuracy_at(run: Run, number: int, n: int) -> list[float]:
+    """Expected accuracy of each problem with n samples of the pool of this method, of which there are at least n.
+
+    Args:
+        number: of the method in the run; it is independent, and `ESTIMATORS` knows its strategy.
+    """
+    estimate = ESTIMATORS[run.rows[0].results[number].strategy]
+    return [estimate(_pool(i, row, row.results[number]), n) for i, row in enumerate(run.rows)]
+
+
+def _budgets(n: int) -> list[int]:
     """1, 2, 4, ... up to the size of the pool."""
-    n = len(pool.correct)
     return sorted({2**k for k in range(n.bit_length())} | {n})
 
 

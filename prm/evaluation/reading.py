@@ -40,16 +40,21 @@ def reading(summary: dict[str, Any]) -> str:
         if second_name == SINGLE and "majority" in methods:
             continue  # a vote is the harder rival
         a, b = methods[first_name]["label"], methods[second_name]["label"]
-        points = (
-            f"{100 * difference['mean']:+.1f} points [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
-        )
+        gain = points(difference)
         if difference["low"] > 0:
-            sentences.append(f"{a} beats {b} by {points}.")
+            sentences.append(f"{a} beats {b} by {gain}.")
         elif difference["high"] < 0:
-            sentences.append(f"{a} loses to {b}: {points}.")
+            sentences.append(f"{a} loses to {b}: {gain}.")
         else:
-            sentences.append(f"The difference between {a} and {b} may be chance: {points} includes 0.")
+            sentences.append(f"The difference between {a} and {b} may be chance: {gain} includes 0.")
     return " ".join(sentences)
+
+
+def points(difference: dict[str, Any]) -> str:
+    """`+6.8 points [-0.5, +13.9]`; without the interval where there is none."""
+    low, high = difference["low"], difference["high"]
+    spread = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{100 * difference['mean']:+.1f} points{spread}"
 
 
 def percent(share: float) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 from prm.storage.paths import need_folder
 from prm.storage.search_rows import ProblemResults, row_to_results
 
-FORMAT = 3
-"""Of the folder; 1 had pool.jsonl and beam.jsonl, 2 no step rules."""
+FORMAT = 4
+"""Of the folder; 1 had pool.jsonl and beam.jsonl, 2 no step rules, 3 one number of samples for all methods."""
 
 _META_KEYS = {"problems", "split", "n", "seed", "generator", "verifiers", "methods", "seconds"}
 
@@ -59,8 +59,10 @@ def read_runs(folders: Sequence[Path]) -> Run:
 def _check_methods(row: ProblemResults, first: ProblemResults, meta: dict[str, Any]) -> None:
     """Methods are compared on the same problems and budgets."""
     methods = [result.method for result in row.results]
-    if methods != meta["methods"]:
-        raise ValueError(f"{row.where}: has the methods {methods}, meta.json says {meta['methods']}; finish the run")
+    if methods != list(meta["methods"]):
+        raise ValueError(
+            f"{row.where}: has the methods {methods}, meta.json says {list(meta['methods'])}; finish the run"
+        )
     for result, other in zip(row.results, first.results, strict=True):
         if result.independent and len(result.candidates) != len(other.candidates):
             raise ValueError(

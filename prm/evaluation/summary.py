@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prm.costs import forward_flops
+from prm.evaluation.equal_cost import equal_cost
 from prm.evaluation.estimates import CEILING, SINGLE, curves, pools
 from prm.evaluation.search_metrics import (
     Estimate,
@@ -76,7 +77,11 @@ def summarize(run: Run, group_by: str | None = None) -> dict[str, Any]:
         "seconds": run.meta["seconds"],
         "units": UNITS,
         "methods": {
-            name: _describe(run, name) | _with_interval(bootstrap(a_P)) | costs[name] | _duplicates(run, name)
+            name: _describe(run, name)
+            | {"samples": max(curves_P[name])}
+            | _with_interval(bootstrap(a_P))
+            | costs[name]
+            | _duplicates(run, name)
             for name, a_P in at_n.items()
         },
         "differences": {f"{a} - {b}": vars(paired_difference(at_n[a], at_n[b])) for a, b in _pairs(run, list(at_n))},
@@ -93,6 +98,7 @@ def summarize(run: Run, group_by: str | None = None) -> dict[str, Any]:
             if len(curve_P) > 1
         },
         "budgets": _budgets(curves_P),
+        "equal_cost": equal_cost(run, costs),
         **_by_level(run, at_n),
         **(_by_group(run, at_n, group_by) if group_by else {}),
         "verifiers": {name: _diagnose(run, name) for name in run.meta["verifiers"]},

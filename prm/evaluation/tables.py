@@ -6,9 +6,11 @@ import html
 from typing import Any
 
 from prm.evaluation.estimates import CEILING
-from prm.evaluation.reading import interval, percent
+from prm.evaluation.reading import interval, percent, points
 
 Table = list[list[str]]
+
+COST_NAMES = {"generated_tokens": "generated tokens", "flops": "FLOPs"}
 
 
 def method_table(summary: dict[str, Any]) -> Table:
@@ -25,12 +27,25 @@ def budget_table(summary: dict[str, Any]) -> Table:
     adaptive = [name for name, m in summary["methods"].items() if m["strategy"] and name not in names]
     rows = [["samples", *(summary["methods"][name]["label"] for name in (*names, *adaptive)), "best"]]
     at = {name: {point["n"]: percent(point["accuracy"]) for point in summary["curves"][name]} for name in names}
-    at |= {name: {summary["N"]: percent(summary["methods"][name]["accuracy"])} for name in adaptive}
+    at |= {name: {m["samples"]: percent(m["accuracy"])} for name in adaptive for m in [summary["methods"][name]]}
     for budget in summary["budgets"]:
         cells = [at[name].get(budget["n"], "–") for name in (*names, *adaptive)]
         best, second = (summary["methods"][budget[key]]["label"] for key in ("best", "second"))
         told_apart = (budget["difference"]["low"] or 0) > 0
         rows.append([str(budget["n"]), *cells, best if told_apart else f"{best} or {second}"])
+    return rows
+
+
+def equal_cost_table(summary: dict[str, Any]) -> Table:
+    """Each search against the independent samples that its tokens, or its FLOPs, would have bought."""
+    rows = [["search", "accuracy", "against", "at equal", "samples", "accuracy", "difference"]]
+    for entry in summary["equal_cost"]:
+        mine, rival = (summary["methods"][entry[key]] for key in ("method", "rival"))
+        cells = [mine["label"], percent(mine["accuracy"]), rival["label"], COST_NAMES[entry["cost"]]]
+        if entry["n"] is None:
+            rows.append([*cells, "–", "–", "–"])
+        else:
+            rows.append([*cells, f"{entry['n']:.1f}", percent(entry["accuracy"]), points(entry["difference"])])
     return rows
 
 

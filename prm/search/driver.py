@@ -116,6 +116,7 @@ def search(
             or the verifier's answer is not one score in [0, 1] per step.
     """
     answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
+    budget = method.budget(budget)
     tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)

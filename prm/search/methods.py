@@ -3,6 +3,7 @@
     majority                       the strategy alone
     best_of_n prm                  with the verifier called `prm`
     beam_search prm width=8        with a parameter
+    lookahead_search prm samples=4 with a budget of its own: N is 4, whatever --samples says
     my_search.py:first_wins prm    a strategy of one's own
 
 The name of a method in rows and reports is made of its parts: `prm_beam_search[width=8]`.
@@ -15,7 +16,7 @@ import inspect
 import types
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -25,6 +26,9 @@ from prm.search import STRATEGIES
 from prm.search.requests import Expand, Sample, Score, Search
 from prm.storage.user_code import load_object
 from prm.types import Budget, Problem, Trace
+
+SAMPLES = "samples"
+"""The parameter that every method has."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +40,27 @@ class Method:
     verifier: str | None = None
     """Name of the verifier in the run."""
     parameters: dict[str, Any] = field(default_factory=dict)
+    samples: int | None = None
+    """N of its own, instead of the run's."""
 
     @property
     def name(self) -> str:
         base = f"{self.verifier}_{self.strategy}" if self.verifier else self.strategy
-        settings = ",".join(f"{key}={value}" for key, value in self.parameters.items())
-        return f"{base}[{settings}]" if settings else base
+        return f"{base}[{','.join(self._settings)}]" if self._settings else base
 
     @property
     def words(self) -> str:
         """As it is written on a command line, for messages: `beam_search prm width=8`."""
-        settings = [f"{key}={value}" for key, value in self.parameters.items()]
-        return " ".join([self.strategy, *([self.verifier] if self.verifier else []), *settings])
+        return " ".join([self.strategy, *([self.verifier] if self.verifier else []), *self._settings])
+
+    @property
+    def _settings(self) -> list[str]:
+        own = {} if self.samples is None else {SAMPLES: self.samples}
+        return [f"{key}={value}" for key, value in (self.parameters | own).items()]
+
+    def budget(self, budget: Budget) -> Budget:
+        """That of the run, with N of its own."""
+        return budget if self.samples is None else replace(budget, samples=self.samples)
 
     def start(self, problem: Problem, budget: Budget, seed: int) -> Search:
         """The strategy on one problem; nothing runs before its first request is asked for.
@@ -97,16 +110,19 @@ def parse_method(text: str, verifiers: Sequence[str]) -> Method:
     known = list(signature)[3:]  # after problem, budget, seed
     parameters: dict[str, Any] = {}
     for key, value in settings:
-        if key not in known:
-            raise ValueError(f"method {text!r}: {name} has no parameter {key!r}{_instead(key, known)}")
+        if key not in (*known, SAMPLES):
+            raise ValueError(f"method {text!r}: {name} has no parameter {key!r}{_instead(key, [*known, SAMPLES])}")
         if key in parameters:
             raise ValueError(f"method {text!r}: {key} twice; leave one out")
         try:
-            parameters[key] = convert(_kind(run, signature[key]), value)
+            parameters[key] = convert(int if key == SAMPLES else _kind(run, signature[key]), value)
         except ValueError as error:
             wrong, needed = error.args
             raise ValueError(f"method {text!r}: {key} is {wrong!r}; expected {expected(needed, wrong)}") from error
-    return Method(name, run, named[0] if named else None, parameters)
+    samples = parameters.pop(SAMPLES, None)
+    if samples is not None and samples < 1:
+        raise ValueError(f"method {text!r}: samples is {samples}; it must be at least 1")
+    return Method(name, run, named[0] if named else None, parameters, samples)
 
 
 def _kind(run: types.FunctionType, parameter: inspect.Parameter) -> Any:
@@ -126,7 +142,7 @@ def check_method(method: Method, kind: str | None, problem: Problem, budget: Bud
     Raises:
         ValueError: its strategy is none, or refuses the budget, or asks for scores without a verifier.
     """
-    search = method.start(problem, budget, seed)
+    search = method.start(problem, method.budget(budget), seed)
     request = next(search, None)
     if isinstance(request, Expand) and kind == "orm":
         return (

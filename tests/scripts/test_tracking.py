@@ -239,7 +239,7 @@ def write_search(folder, checkpoint):
     verifier = {"path": str(checkpoint), "num_parameters": 50, "kind": "prm"}
     generator = {"name": "student", "num_parameters": 100, "temperature": 1.0}
     meta = {"format": FORMAT, "problems": "arithmetic", "split": "test", "n": 2, "seed": 0, "seconds": 1.0}
-    meta |= {"methods": ["prm_best_of_n"], "generator": generator, "verifiers": {"prm": verifier}}
+    meta |= {"methods": {"prm_best_of_n": 2}, "generator": generator, "verifiers": {"prm": verifier}}
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder
 

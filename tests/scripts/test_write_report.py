@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,12 @@ from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
 META = {
-    "format": 3,
+    "format": 4,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,
     "seed": 0,
-    "methods": ["majority", "orm_best_of_n", "prm_best_of_n", "prm_weighted_vote", "prm_beam_search"],
+    "methods": dict.fromkeys(["majority", "orm_best_of_n", "prm_best_of_n", "prm_weighted_vote", "prm_beam_search"], 4),
     "generator": {"name": "student", "num_parameters": 100, "temperature": 1.0},
     "verifiers": {
         "prm": {"path": "prm", "num_parameters": 50, "kind": "prm"},
@@ -47,7 +48,7 @@ CANDIDATES = (
 )
 
 
-def rows(methods: list[str] = META["methods"]) -> list[dict]:
+def rows(methods: Sequence[str] = tuple(META["methods"])) -> list[dict]:
     found = []
     for i, values in enumerate(CANDIDATES):
         right = [i != 2 and answer_class == 0 for answer_class, _, _ in values]
@@ -302,7 +303,7 @@ def test_html_is_self_contained_and_safe(report):
     assert [list(problem["picks"].values()) for problem in problems] == [
         [0, 3, 0, 0, 4], [1, 1, 0, 0, 4], [0, 0, 0, 0, 4], [0, 0, 3, 3, 4],
     ]  # fmt: skip
-    assert list(problems[0]["picks"]) == META["methods"]
+    assert list(problems[0]["picks"]) == list(META["methods"])
     assert problems[2]["candidates"][2]["scores"] == {}
     assert problems[0]["candidates"][4]["step_scores"] == {"prm": [0.7]}
     names = json.loads(re.search(r'<script type="application/json" id="names">(.*?)</script>', page, re.DOTALL)[1])
@@ -386,7 +387,7 @@ def test_runs_on_different_problems_are_joined(tmp_path):
 def test_without_orm_beam_and_levels(tmp_path):
     methods = ["majority", "prm_best_of_n", "prm_weighted_vote"]
     some = [row | {"level": None} for row in rows(methods)]
-    meta = META | {"verifiers": {"prm": META["verifiers"]["prm"]}, "methods": methods}
+    meta = META | {"verifiers": {"prm": META["verifiers"]["prm"]}, "methods": dict.fromkeys(methods, 4)}
     done = write_report("--run", write_run(tmp_path / "run", some, meta), "--output_dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -399,7 +400,7 @@ def test_without_orm_beam_and_levels(tmp_path):
 
 @pytest.mark.parametrize("methods", [["majority"], ["prm_beam_search"], ["prm_beam_search", "orm_best_of_n"]])
 def test_any_set_of_methods_makes_a_report(methods, tmp_path):
-    run = write_run(tmp_path / "run", rows(methods), META | {"methods": methods})
+    run = write_run(tmp_path / "run", rows(methods), META | {"methods": dict.fromkeys(methods, 4)})
     done = write_report("--run", run, "--output_dir", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -413,7 +414,7 @@ def test_a_strategy_without_an_estimator_is_a_point(tmp_path):
     some = rows()
     for row in some:
         row["results"].append(row["results"][2] | {"method": "prm_first_wins[start=2]", "strategy": "first_wins"})
-    run = write_run(tmp_path, some, META | {"methods": [*META["methods"], "prm_first_wins[start=2]"]})
+    run = write_run(tmp_path, some, META | {"methods": META["methods"] | {"prm_first_wins[start=2]": 4}})
     summary = summarize(read_runs([run]))
     mine = summary["methods"]["prm_first_wins[start=2]"]
     assert (mine["label"], mine["accuracy"], mine["verifier_tokens"]) == ("PRM first wins [start=2]", 0.5, 60)

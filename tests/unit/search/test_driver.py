@@ -478,6 +478,17 @@ def test_ranking_unfinished_traces_by_an_orm_is_warned_of():
     assert (check(beam, "prm"), check(whole, "orm")) == (None, None)
 
 
+def test_a_method_may_have_a_budget_of_its_own():
+    methods = [parse_method(words, ["prm"]) for words in ("best_of_n prm", "best_of_n prm samples=2")]
+    assert [m.name for m in methods] == ["prm_best_of_n", "prm_best_of_n[samples=2]"]
+    assert methods[1].words == "best_of_n prm samples=2"
+    whole, small = (search(m, PROBLEMS[:2], student(), Random(), Budget(4), 0) for m in methods)
+    for mine, other in zip(small, whole, strict=True):
+        assert mine.candidates == other.candidates[:2]  # of the same pool
+        assert mine.independent
+        assert mine.cost.generated_tokens < other.cost.generated_tokens
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -490,7 +501,9 @@ def test_ranking_unfinished_traces_by_an_orm_is_warned_of():
         ),
         ("beam_search prm max_steps=many", r"max_steps is 'many'; expected a whole number"),
         ("beam_search prm width=2 width=8", r"width twice; leave one out"),
-        ("best_of_n prm width=2", r"best_of_n has no parameter 'width'; there are none"),
+        ("best_of_n prm width=2", r"best_of_n has no parameter 'width'; there is samples"),
+        ("best_of_n prm samples=0", r"samples is 0; it must be at least 1"),
+        ("best_of_n prm samples=few", r"samples is 'few'; expected a whole number"),
         ("nowhere.py:first prm", r"nowhere\.py does not exist"),
     ],
 )

@@ -1,0 +1,79 @@
+"""A search is compared with the independent samples that its cost would have bought."""
+
+import pytest
+
+from prm.evaluation.equal_cost import equal_cost
+from prm.evaluation.search_metrics import best_of_n
+from prm.evaluation.search_runs import Run
+from prm.storage.search_rows import ProblemResults
+from prm.types import Cost, Problem, Scores, SearchResult, Trace
+
+PROBLEMS = 12
+SCORES = [(0.9, 0.8, 0.3, 0.1), (0.2, 0.6, 0.7, 0.4)]
+RIGHT = [(False, True, True, False), (True, False, True, True)]
+
+
+def run(tokens: int) -> Run:
+    """Four samples of 10 tokens each, and a search that spent `tokens` and solves every third problem."""
+    rows = []
+    for i in range(PROBLEMS):
+        problem = Problem(f"p{i}", "?", "1", "made up")
+        traces = [trace(problem, right, k) for k, right in enumerate(RIGHT[i % 2])]
+        scores = tuple(Scores((score,), score) for score in SCORES[i % 2])
+        pool = result(problem, "best_of_n", traces, scores, 40, independent=True)
+        found = result(problem, "rebase", [trace(problem, i % 3 == 0, 9)], (Scores((0.5,), 0.5),), tokens, False)
+        orm = result(problem, "best_of_n", traces, scores, 40, independent=True, verifier="orm")
+        candidates = (*traces, *found.candidates)
+        classes = tuple(0 if candidate.correct else 1 for candidate in candidates)
+        rows.append(ProblemResults(problem, candidates, classes, (pool, found, orm)))
+    return Run({"n": 4, "methods": {"prm_best_of_n": 4, "prm_rebase": 4, "orm_best_of_n": 4}}, tuple(rows))
+
+
+def trace(problem, right, index):
+    answer = "1" if right else "2"
+    return Trace(problem.id, (f"a{index}",), answer, right, generator="g", finished=True, num_tokens=10, index=index)
+
+
+def result(problem, strategy, traces, scores, tokens, independent, verifier="prm"):
+    cost = Cost(generated_tokens=tokens, flops=float(1000 * tokens))
+    return SearchResult(
+        problem.id, f"{verifier}_{strategy}", strategy, verifier, tuple(traces), scores, 0, independent, cost
+    )
+
+
+def entries(tokens):
+    costs = {"prm_best_of_n": 40, "prm_rebase": tokens, "orm_best_of_n": 40}
+    found = equal_cost(run(tokens), {name: {"generated_tokens": n, "flops": 1000.0 * n} for name, n in costs.items()})
+    assert [(e["method"], e["rival"], e["cost"]) for e in found] == [
+        ("prm_rebase", "prm_best_of_n", "generated_tokens"),  # not the pool of another verifier
+        ("prm_rebase", "prm_best_of_n", "flops"),
+    ]
+    assert {key: found[0][key] for key in ("n", "accuracy")} == {key: found[1][key] for key in ("n", "accuracy")}
+    return found[0]
+
+
+def expected(n):
+    return sum(best_of_n(SCORES[i % 2], RIGHT[i % 2], n) for i in range(PROBLEMS)) / PROBLEMS
+
+
+def test_whole_numbers_of_samples_are_the_estimator_itself():
+    entry = entries(20)
+    assert entry["n"] == 2
+    assert entry["accuracy"] == pytest.approx(expected(2))
+    assert entry["difference"]["mean"] == pytest.approx(1 / 3 - expected(2))
+    assert entry["difference"]["low"] < entry["difference"]["mean"] < entry["difference"]["high"]
+
+
+def test_between_two_numbers_lies_the_mixture_of_the_same_mean_cost():
+    entry = entries(33)
+    assert entry["n"] == pytest.approx(3.3)
+    assert entry["accuracy"] == pytest.approx(0.7 * expected(3) + 0.3 * expected(4))
+
+
+@pytest.mark.parametrize("tokens", [9, 41])
+def test_less_than_a_sample_or_more_than_the_pool_is_compared_with_nothing(tokens):
+    assert [entries(tokens)[key] for key in ("n", "accuracy", "difference")] == [None, None, None]
+
+
+def test_the_whole_pool_is_still_a_budget():
+    assert entries(40)["accuracy"] == pytest.approx(expected(4))
