@@ -135,9 +135,9 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
         found.insert(1, ("Which method with how many samples", budget_table(summary), note))
     if summary["equal_cost"]:
         note = (
-            "Samples: how many independent ones cost as much as the search; between two numbers, a mixture of both. A dash:"
-            " the search costs more than the whole pool or less than one sample; give the pool's method more samples, as in"
-            " `weighted_vote prm samples=64`. Where the interval of the difference includes 0, it may be chance."
+            "n: how many independent samples cost as much as the search; between two numbers, a mixture of both. A dash: the"
+            " search costs more than the whole pool or less than one sample; give the pool's method more samples, as in"
+            " `weighted_vote prm samples=64`. Where the interval includes 0, the difference may be chance."
         )
         found.insert(2, ("Search against independent samples at equal cost", equal_cost_table(summary), note))
     if summary["by_level"]:

@@ -23,6 +23,10 @@ from prm.evaluation.search_runs import Run
 
 COSTS = ("generated_tokens", "flops")
 
+ROUNDING = 1.02
+"""A search that costs up to so many times the whole pool is compared with the whole pool: a search of N samples spends about
+what the pool does, seldom to the token."""
+
 
 def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
     """One entry for each method that is no pool, each pool that is chosen from with the same verifier, and each cost.
@@ -48,7 +52,8 @@ def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, A
                 n = most * costs[mine.method][cost] / costs[rival.method][cost]
                 entry: dict[str, Any] = {"method": mine.method, "rival": rival.method, "cost": cost}
                 entry |= {"n": None, "accuracy": None, "difference": None}
-                if 1 <= n <= most:
+                if 1 <= n <= ROUNDING * most:
+                    n = min(n, most)
                     rival_P = _mixture(run, j, n)
                     entry |= {"n": n, "accuracy": math.fsum(rival_P) / len(rival_P)}
                     entry["difference"] = vars(paired_difference(solved_P, rival_P))

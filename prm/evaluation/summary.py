@@ -309,11 +309,12 @@ def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
             name = summary["methods"][result.method]["label"]
             found.append(f"{name} found no answer to choose in {nothing:.1%} of the problems, whatever it spent.")
         if not result.independent and CEILING in summary["methods"]:
-            mine, pool = (summary["methods"][name]["generated_tokens"] for name in (result.method, CEILING))
-            if not 0.8 <= mine / pool <= 1.25:
-                name = summary["methods"][result.method]["label"]
+            mine, pool = (summary["methods"][name] for name in (result.method, CEILING))
+            ratio = mine["generated_tokens"] / pool["generated_tokens"]
+            if not 0.8 <= ratio <= 1.25:
                 found.append(
-                    f"{name} generated {mine / pool:.2f} times the tokens of {summary['N']} samples: their budgets differ."
+                    f"{mine['label']} generated {ratio:.2f} times the tokens of {pool['samples']} samples: their budgets"
+                    " differ, so compare them at equal cost."
                 )
     return found
 

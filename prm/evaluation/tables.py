@@ -38,14 +38,15 @@ def budget_table(summary: dict[str, Any]) -> Table:
 
 def equal_cost_table(summary: dict[str, Any]) -> Table:
     """Each search against the independent samples that its tokens, or its FLOPs, would have bought."""
-    rows = [["search", "accuracy", "against", "at equal", "samples", "accuracy", "difference"]]
+    rows = [["search", "accuracy", "minus", *(f"at equal {name}" for name in COST_NAMES.values())]]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
     for entry in summary["equal_cost"]:
-        mine, rival = (summary["methods"][entry[key]] for key in ("method", "rival"))
-        cells = [mine["label"], percent(mine["accuracy"]), rival["label"], COST_NAMES[entry["cost"]]]
-        if entry["n"] is None:
-            rows.append([*cells, "–", "–", "–"])
-        else:
-            rows.append([*cells, f"{entry['n']:.1f}", percent(entry["accuracy"]), points(entry["difference"])])
+        known = entry["n"] is not None
+        cell = f"{points(entry['difference'])}, n = {entry['n']:.1f}" if known else "–"
+        cells.setdefault((entry["method"], entry["rival"]), {})[entry["cost"]] = cell
+    for (name, rival), cell_of in cells.items():
+        mine, other = summary["methods"][name], summary["methods"][rival]
+        rows.append([mine["label"], percent(mine["accuracy"]), other["label"], *(cell_of[cost] for cost in COST_NAMES)])
     return rows
 
 

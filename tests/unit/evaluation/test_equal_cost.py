@@ -1,10 +1,13 @@
 """A search is compared with the independent samples that its cost would have bought."""
 
+import re
+
 import pytest
 
 from prm.evaluation.equal_cost import equal_cost
 from prm.evaluation.search_metrics import best_of_n
 from prm.evaluation.search_runs import Run
+from prm.evaluation.tables import equal_cost_table
 from prm.storage.search_rows import ProblemResults
 from prm.types import Cost, Problem, Scores, SearchResult, Trace
 
@@ -13,7 +16,7 @@ SCORES = [(0.9, 0.8, 0.3, 0.1), (0.2, 0.6, 0.7, 0.4)]
 RIGHT = [(False, True, True, False), (True, False, True, True)]
 
 
-def run(tokens: int) -> Run:
+def run(tokens: float) -> Run:
     """Four samples of 10 tokens each, and a search that spent `tokens` and solves every third problem."""
     rows = []
     for i in range(PROBLEMS):
@@ -70,10 +73,24 @@ def test_between_two_numbers_lies_the_mixture_of_the_same_mean_cost():
     assert entry["accuracy"] == pytest.approx(0.7 * expected(3) + 0.3 * expected(4))
 
 
-@pytest.mark.parametrize("tokens", [9, 41])
+@pytest.mark.parametrize("tokens", [9, 45])
 def test_less_than_a_sample_or_more_than_the_pool_is_compared_with_nothing(tokens):
     assert [entries(tokens)[key] for key in ("n", "accuracy", "difference")] == [None, None, None]
 
 
-def test_the_whole_pool_is_still_a_budget():
-    assert entries(40)["accuracy"] == pytest.approx(expected(4))
+@pytest.mark.parametrize("tokens", [40, 40.5])
+def test_the_whole_pool_is_a_budget_up_to_rounding(tokens):
+    entry = entries(tokens)
+    assert entry["n"] == 4
+    assert entry["accuracy"] == pytest.approx(expected(4))
+
+
+def test_the_table_has_a_row_for_every_search_and_rival():
+    costs = {"prm_best_of_n": 40.0, "orm_best_of_n": 40.0, "prm_rebase": 20.0}
+    entries = equal_cost(run(20), {name: {"generated_tokens": n, "flops": 3 * n * n} for name, n in costs.items()})
+    methods = {"prm_rebase": {"label": "REBASE", "accuracy": 1 / 3}, "prm_best_of_n": {"label": "best-of-N"}}
+    header, row = equal_cost_table({"methods": methods, "equal_cost": entries})
+    assert header == ["search", "accuracy", "minus", "at equal generated tokens", "at equal FLOPs"]
+    assert row[:3] == ["REBASE", "33.3%", "best-of-N"]
+    assert re.fullmatch(r"-\d+\.\d points \[-\d+\.\d, [+-]\d+\.\d\], n = 2\.0", row[3])
+    assert row[4].endswith("n = 1.0")
