@@ -16,6 +16,10 @@ PROBLEMS, BYTES = 60, 2_000_000
 """Most problems, and most bytes of JSON, that a trace browser is given."""
 
 
+SEARCHES = 2
+"""Most searches that are spoken of in sentences; more are easier to read in their table."""
+
+
 def reading(summary: dict[str, Any]) -> str:
     """The numbers in sentences. A difference whose interval includes 0, or has none, is never called a gain or a loss."""
     methods, n = summary["methods"], summary["N"]
@@ -35,8 +39,12 @@ def reading(summary: dict[str, Any]) -> str:
                 f"{summary['n_problems']} problems are too few to compare methods: a difference may be chance.",
             ]
         )
+    searches = {entry["method"] for entry in summary["equal_cost"]}
+    many = len(searches) > SEARCHES
     for name, difference in summary["differences"].items():
         first_name, second_name = name.split(" - ")
+        if many and first_name in searches:
+            continue
         if second_name == SINGLE and "majority" in methods:
             continue  # a vote is the harder rival
         a, b = methods[first_name]["label"], methods[second_name]["label"]
@@ -47,6 +55,8 @@ def reading(summary: dict[str, Any]) -> str:
             sentences.append(f"{a} loses to {b}: {gain}.")
         else:
             sentences.append(f"The difference between {a} and {b} may be chance: {gain} includes 0.")
+    if many:
+        sentences.append(f"The {len(searches)} searches are compared with independent samples of equal cost below.")
     return " ".join(sentences)
 
 

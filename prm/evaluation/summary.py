@@ -120,7 +120,11 @@ def _describe(run: Run, name: str) -> dict[str, str | None]:
         return {"label": TITLES[name], "strategy": None, "verifier": None}
     title = TITLES.get(result.strategy, result.strategy.replace("_", " "))
     _, bracket, parameters = name.partition("[")
-    words = [verifier_title(result.verifier), title, bracket + parameters]
+    words = [
+        verifier_title(result.verifier),
+        title,
+        bracket + parameters.replace(",", ", "),
+    ]  # so that a line can break
     return {"label": " ".join(filter(None, words)), "strategy": result.strategy, "verifier": result.verifier}
 
 
@@ -308,7 +312,9 @@ def _warnings(run: Run, summary: dict[str, Any]) -> list[str]:
         if nothing > NOTHING_CHOSEN:
             name = summary["methods"][result.method]["label"]
             found.append(f"{name} found no answer to choose in {nothing:.1%} of the problems, whatever it spent.")
-        if not result.independent and CEILING in summary["methods"]:
+        # Where the table at equal cost compares it, nothing is to be warned of.
+        at_equal = any(e["method"] == result.method and e["n"] is not None for e in summary["equal_cost"])
+        if not result.independent and not at_equal and CEILING in summary["methods"]:
             mine, pool = (summary["methods"][name] for name in (result.method, CEILING))
             ratio = mine["generated_tokens"] / pool["generated_tokens"]
             if not 0.8 <= ratio <= 1.25:

@@ -56,7 +56,9 @@ class Method:
     @property
     def _settings(self) -> list[str]:
         own = {} if self.samples is None else {SAMPLES: self.samples}
-        return [f"{key}={value}" for key, value in (self.parameters | own).items()]
+        # Booleans as they are typed: vote=true.
+        values = {k: str(v).lower() if isinstance(v, bool) else v for k, v in (self.parameters | own).items()}
+        return [f"{key}={value}" for key, value in values.items()]
 
     def budget(self, budget: Budget) -> Budget:
         """That of the run, with N of its own."""

@@ -455,7 +455,7 @@ def test_methods_are_read_from_words(tmp_path):
     assert parse_method("best_of_n orm", ["prm", "orm"]).name == "orm_best_of_n"
     root = parse_method("beam_search prm width=sqrt refill=true", ["prm"])
     assert (root.name, root.parameters) == (
-        "prm_beam_search[width=sqrt,refill=True]",
+        "prm_beam_search[width=sqrt,refill=true]",
         {"width": "sqrt", "refill": True},
     )
     (tmp_path / "mine.py").write_text("def first(problem, budget, seed, start=0, words: 'str' = ''):\n    yield\n")
