@@ -254,6 +254,10 @@ class Cost:
     """Forward FLOPs of both models, 2 x parameters x tokens (see `prm.costs`)."""
     seconds: float = 0.0
     """Its share of the wall time of the batches it took part in."""
+    cached_verifier_tokens: int = 0
+    """Those of `cached_tokens` that are the verifier's."""
+    flops_by_shape: float = 0.0
+    """Forward FLOPs of both models as they are built, attention included; what is unknown of a model is as in `flops`."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

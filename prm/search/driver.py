@@ -12,10 +12,10 @@ Left out: requests that do not wait for the others of a round; the engines answe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from prm.costs import generation_cost, scoring_cost
+from prm.costs import ModelShape, generation_cost, scoring_cost
 from prm.generators import Generator, derive_seed
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
@@ -100,6 +100,7 @@ def search(
     answered: AnsweredRequests | None = None,
     progress: Callable[[int], object] = lambda ended: None,
     limits: Limits | None = None,
+    shapes: Mapping[str, ModelShape] | None = None,
 ) -> list[SearchResult]:
     """What the method finds for each problem within the budget.
 
@@ -109,6 +110,7 @@ def search(
         answered: what was answered before; give the same to several methods to share their samples.
         progress: called after every round with the number of problems that ended in it.
         limits: of the run; None = it may sample as much as it likes.
+        shapes: of the models whose shape is known, by the name of the generator or verifier.
 
     Raises:
         LimitReached: something would have to be sampled, or read after the last hour. All answers before are kept.
@@ -116,15 +118,18 @@ def search(
             or the verifier's answer is not one score in [0, 1] per step.
     """
     answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
+    shapes = shapes or {}
     tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)
     while working := [task for task in tasks if task.request is not None]:
         for task in working:
             _check(task, method, verifier)
-        _draw([task for task in working if not isinstance(task.request, Score)], generator, seed, answered, limits)
+        drawing = [task for task in working if not isinstance(task.request, Score)]
+        _draw(drawing, generator, shapes.get(generator.name), seed, answered, limits)
         if verifier is not None:
-            _score([task for task in working if isinstance(task.request, Score)], verifier, answered, limits)
+            scoring = [task for task in working if isinstance(task.request, Score)]
+            _score(scoring, verifier, shapes.get(verifier.name), answered, limits)
         progress(sum(task.request is None for task in working))
     return [_result(task, method) for task in tasks]
 
@@ -147,7 +152,14 @@ def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
         raise ValueError(f"{name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
 
 
-def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests, limits: Limits) -> None:
+def _draw(
+    tasks: Sequence[_Task],
+    generator: Generator,
+    shape: ModelShape | None,
+    seed: int,
+    answered: AnsweredRequests,
+    limits: Limits,
+) -> None:
     """Answer all requests for traces: one batch, or with a limit on tokens as many at a time as surely fit."""
     waiting = [_wanted(task, generator, seed) for task in tasks]
     drawn: list[list[Trace]] = [[] for _ in tasks]
@@ -169,6 +181,7 @@ def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: Ans
                 [prefix for prefix, _ in new.values()],
                 [its.continuation for _, its in new.values()],
                 generator.num_parameters,
+                shape,
             ) + Cost(seconds=sum(its.seconds for _, its in new.values()))
     for task, traces in zip(tasks, drawn, strict=True):
         if isinstance(task.request, Sample) or (isinstance(task.request, Expand) and not task.request.greedy):
@@ -224,7 +237,9 @@ def _after(parent: Trace, drawn: Drawn) -> Trace:
     return replace(drawn.trace, num_tokens=tokens_after(parent, drawn.continuation))
 
 
-def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequests, limits: Limits) -> None:
+def _score(
+    tasks: Sequence[_Task], verifier: Verifier, shape: ModelShape | None, answered: AnsweredRequests, limits: Limits
+) -> None:
     """Answer all requests for scores; what was not scored before is one batch."""
     keys = [_score_key(task, verifier) for task in tasks]
     new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in answered.scored}
@@ -241,7 +256,7 @@ def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequest
     for key, task in zip(keys, tasks, strict=True):
         scored = answered.scored[key]
         if key not in task.paid:
-            task.cost += scoring_cost(scored.scores, verifier.num_parameters) + Cost(seconds=scored.seconds)
+            task.cost += scoring_cost(scored.scores, verifier.num_parameters, shape) + Cost(seconds=scored.seconds)
             task.paid.add(key)
         task.answer(scored.scores)
 

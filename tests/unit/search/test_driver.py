@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+from prm.costs import ModelShape
 from prm.encoding.codec import StepCodec
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
@@ -103,17 +104,23 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
     monkeypatch.setattr(
         verifier, "score_batch", lambda p, s: (asked.append(list(zip(p, s, strict=True))), score_batch(p, s))[1]
     )
-    results = search(method(name), PROBLEMS, generator, verifier, budget, 0)
+    shapes = {"scripted": ModelShape(7, 2), verifier.name: ModelShape(11, 3)}
+    results = search(method(name), PROBLEMS, generator, verifier, budget, 0, shapes=shapes)
 
     for problem, result in zip(PROBLEMS, results, strict=True):
         mine = own_prefixes(generator.batches, problem)
         generated, prefill = sum(n for _, _, n in mine), sum(len(p) for _, p in {(i, p) for i, p, _ in mine})
+        places = [place for _, p in {(i, p) for i, p, _ in mine} for place in range(len(p))]
+        places += [place for _, p, n in mine for place in range(len(p), len(p) + n)]
+        by_shape = sum(2 * 7 + 4 * 2 * (place + 1) for place in places)
         read = scored = whole = 0
         for call in asked:
             ids_N = [
                 verifier.config.codec.encode(plain_tokenizer, p, s).input_ids for p, s in call if p == problem.prompt
             ]
-            read += len({ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)})
+            nodes = {ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)}
+            by_shape += sum(2 * 11 + 4 * 3 * len(node) for node in nodes)
+            read += len(nodes)
             scored += len(ids_N)
             whole += sum(map(len, ids_N))
         assert replace(result.cost, seconds=0.0) == Cost(
@@ -121,9 +128,11 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
             prompt_tokens=prefill,
             verifier_tokens=read,
             cached_tokens=sum(len(p) for _, p, _ in mine) - prefill + whole - read,
+            cached_verifier_tokens=whole - read,
             generator_calls=len(mine),
             verifier_calls=scored,
             flops=2.0 * 5 * (generated + prefill) + 2.0 * verifier.num_parameters * read,
+            flops_by_shape=by_shape,
         )
         assert budget.generated_tokens is None or generated <= budget.generated_tokens
     assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
