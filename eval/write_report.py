@@ -140,8 +140,8 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
     note = (
         "Means per problem. Cached tokens were shared, so that neither model computed them again. The last column sets FLOPs"
         f" against those of one sample. A generator {LARGER} times as large that answers once costs as much, with its"
-        f" pretraining, as this one at {', '.join(exchange[:-1])} or {exchange[-1]} times one sample, where R is the tokens of"
-        " inference per token of pretraining."
+        f" pretraining, as this one at {', '.join(exchange[:-1])} or {exchange[-1]} times one sample, where R is the tokens"
+        " of inference per token of pretraining."
     )
     found.insert(-1, ("What was spent", cost_table(summary), note))
     if summary["by_level"]:

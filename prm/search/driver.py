@@ -22,7 +22,7 @@ from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
 from prm.search.methods import Method
 from prm.search.requests import Expand, Found, Request, Sample, Score, Search
 from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored, request_key
-from prm.types import Budget, Cost, Problem, Scores, SearchResult, Trace
+from prm.types import Budget, Cost, Problem, SampledStep, Scores, SearchResult, Trace
 from prm.verifiers import Verifier
 
 
@@ -46,6 +46,10 @@ class _Task:
     drawn: set[tuple[str, ...]] = field(default_factory=set)
     """Steps of what was sampled for it."""
     duplicates: int = 0
+    made: list[tuple[_Wanted, Drawn]] = field(default_factory=list)
+    """What was sampled and paid, in order."""
+    opinions: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """The last score of each trace, by its steps."""
 
     def answer(self, reply: Sequence[Trace] | Sequence[Scores | None] | None) -> None:
         """Give the strategy what it asked for; it goes on to its next request or to its end."""
@@ -173,12 +177,11 @@ def _draw(
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
-            new = {
-                one.key: (one.prefix, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid
-            }
+            new = {one.key: (one, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid}
             task.paid |= new.keys()
+            task.made += new.values()
             task.cost += generation_cost(
-                [prefix for prefix, _ in new.values()],
+                [one.prefix for one, _ in new.values()],
                 [its.continuation for _, its in new.values()],
                 generator.num_parameters,
                 shape,
@@ -258,6 +261,8 @@ def _score(
         if key not in task.paid:
             task.cost += scoring_cost(scored.scores, verifier.num_parameters, shape) + Cost(seconds=scored.seconds)
             task.paid.add(key)
+        pairs = zip(task.request.traces, scored.scores, strict=True)  # type: ignore[union-attr]
+        task.opinions |= {trace.steps: its.trace for trace, its in pairs if its is not None}
         task.answer(scored.scores)
 
 
@@ -323,4 +328,23 @@ def _result(task: _Task, method: Method) -> SearchResult:
         and len(candidates) == most,
         cost=task.cost,
         duplicates=task.duplicates,
+        tree=_tree(task, found),
+    )
+
+
+def _tree(task: _Task, found: Found) -> tuple[SampledStep, ...]:
+    """What was sampled, as `SearchResult.tree` says. The strategies need not keep it."""
+    returned = {trace.steps for trace in found.candidates}
+    tokens: dict[tuple[str, ...], int] = {}  # in the order of the first time
+    for one, drawn in task.made:
+        steps = drawn.trace.steps
+        if not one.one_step and steps in returned:
+            continue
+        path = steps if len(steps) > len(one.parent.steps) else (*one.parent.steps, "")
+        for end in range(1, len(path)):
+            tokens.setdefault(path[:end], 0)
+        tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
+    number = {path: i for i, path in enumerate(tokens)}
+    return tuple(
+        SampledStep(number.get(path[:-1]), path[-1], task.opinions.get(path), count) for path, count in tokens.items()
     )

@@ -75,6 +75,7 @@ def rows(methods: list[str] = META["methods"]) -> list[dict]:
                 "chosen": 0,
                 "independent": False,
                 "duplicates": 2,
+                "tree": {"parents": [None], "steps": ["#### 10"], "scores": [0.7], "tokens": [80]},
                 "cost": cost(
                     generated_tokens=80,
                     verifier_tokens=120,
@@ -131,6 +132,7 @@ def pool(strategy: str, verifier: str | None, scores: list, chosen: int) -> dict
         "chosen": chosen,
         "independent": True,
         "duplicates": 1,
+        "tree": {"parents": [], "steps": [], "scores": [], "tokens": []},
         "cost": cost(generated_tokens=40, prompt_tokens=5, verifier_tokens=read, flops=flops),
     }
 

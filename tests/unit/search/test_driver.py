@@ -1,6 +1,7 @@
 """The driver: what it charges against a count over what was really asked, what it remembers, what it refuses."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -573,6 +574,35 @@ def test_open_traces_are_scored_and_traces_without_an_answer_are_not():
     (result,) = search(Method("mine", strategy, "v"), PROBLEMS[:1], student(), verifier, Budget(2), 0)
     assert [scores is None for scores in result.scores] == [False, True]
     assert len(verifier.calls[0]) == 1
+
+
+def test_whole_traces_that_do_not_come_back_are_in_the_tree():
+    """With their steps, and a prefix of one that goes on; the tokens of what was sampled at once are at its end."""
+
+    def strategy(problem, budget, seed):
+        traces = yield Sample(4)
+        yield Score(traces[1:2])
+        begun = replace(open_trace(problem), steps=traces[2].steps[:1])
+        (grown,) = yield Expand([begun], key=("on",))
+        return Found([traces[0], grown], [None, None], None)
+
+    verifier = Random()
+    results = search(Method("mine", strategy, "v"), PROBLEMS, student(), verifier, Budget(4), 0)
+    pools = search(method("majority"), PROBLEMS, student(), None, Budget(4), 0)
+    for result, pool in zip(results, pools, strict=True):
+        paths = []
+        for step in result.tree:
+            paths.append((*(() if step.parent is None else paths[step.parent]), step.text))
+        tokens = Counter({result.candidates[1].steps: result.candidates[1].num_tokens})
+        for trace in pool.candidates[1:]:
+            if trace.steps != pool.candidates[0].steps:
+                tokens[trace.steps] += trace.num_tokens
+        found = {path: step.tokens for path, step in zip(paths, result.tree, strict=True)}
+        assert found == {path: tokens[path] for path in found}
+        assert set(tokens) <= set(found) == {path[:end] for path in tokens for end in range(1, len(path) + 1)}
+        scored = {path for path, step in zip(paths, result.tree, strict=True) if step.score is not None}
+        assert scored <= {pool.candidates[1].steps}
+    assert any(step.score is not None for result in results for step in result.tree)
 
 
 def test_limits_cut_the_same_sample(tiny_llama, plain_tokenizer):
