@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from prm import answers
 from prm.command_line import run_script
+from prm.costs import ModelShape
 from prm.datasets.problems import load_problems
 from prm.evaluation.search_runs import FORMAT
 from prm.generators import Generator
@@ -107,6 +108,7 @@ def main(args: Arguments) -> None:
     settings = asdict(unlimited(args))
     header = {k: v for k, v in settings.items() if k not in ("output_dir", "batch_size", "reuse")} | asked
     header |= {
+        "format": FORMAT,
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
     }
@@ -121,6 +123,7 @@ def main(args: Arguments) -> None:
     work = list(enumerate(chunks))
     if args.estimate:
         work = pilot(work)
+    shapes = known_shapes([generator, *verifiers.values()])
     searches = [(method, verifiers[method.verifier] if method.verifier else None) for method in methods]
     costs: dict[str, Cost] = {}
     done = sum(len(chunks[number]) for number in journal.done)
@@ -134,7 +137,9 @@ def main(args: Arguments) -> None:
             if number not in journal.done:
                 try:
                     found = [
-                        search(method, chunk, generator, verifier, budget, args.seed, answered, bar.update, limits)
+                        search(
+                            method, chunk, generator, verifier, budget, args.seed, answered, bar.update, limits, shapes
+                        )
                         for method, verifier in searches
                     ]
                 except LimitReached:
@@ -168,7 +173,12 @@ def main(args: Arguments) -> None:
             "temperature": args.temperature,
         },
         "verifiers": {
-            name: {"path": paths[name], "num_parameters": verifier.num_parameters, "kind": verifier.kind}
+            name: {
+                "path": paths[name],
+                "fingerprint": verifier.name,
+                "num_parameters": verifier.num_parameters,
+                "kind": verifier.kind,
+            }
             for name, verifier in verifiers.items()
         },
         "seconds": time.monotonic() - started,
@@ -191,6 +201,15 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
             raise ValueError(f"--verifiers {name}: {error}") from error
         if warning:
             print(f"warning: {name} {warning}", file=sys.stderr)
+
+
+def known_shapes(models: list[Any]) -> dict[str, ModelShape]:
+    """By the name of the generator or verifier; that of a served model, or of a verifier of the user's own, is not known."""
+    from prm.generators.hf import HfGenerator
+    from prm.models.shape import model_shape
+    from prm.verifiers.step_verifier import StepVerifier
+
+    return {model.name: model_shape(model.model) for model in models if isinstance(model, HfGenerator | StepVerifier)}
 
 
 def named_paths(texts: list[str]) -> dict[str, str]:

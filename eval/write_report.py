@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prm.command_line import run_script
+from prm.costs import inference_multiple
 from prm.evaluation.reading import percent, reading, title, traces_to_show
 from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import Run, read_runs
@@ -35,6 +36,7 @@ from prm.evaluation.tables import (
     as_markdown,
     as_text,
     budget_table,
+    cost_table,
     equal_cost_table,
     group_table,
     level_table,
@@ -55,6 +57,8 @@ ESTIMATES = (
     "Verifier figures set the score of a whole trace against its outcome, over candidates with an answer.",
     "FLOPs count forward passes only, and each prompt once per request; with n < N the tokens are n/N of those spent.",
 )
+LARGER, RATIOS = 14, (0.16, 0.79, 22)
+"""The model 14 times as large, and the tokens of inference per token of pretraining, of Snell et al. 2024 sec. 7."""
 
 
 @dataclass
@@ -140,6 +144,14 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             " `weighted_vote prm samples=64`. Where the interval includes 0, the difference may be chance."
         )
         found.insert(2, ("Search against independent samples at equal cost", equal_cost_table(summary), note))
+    exchange = [f"{inference_multiple(LARGER, ratio):.0f} (R = {ratio})" for ratio in RATIOS]
+    note = (
+        "Means per problem. Cached tokens were shared, so that neither model computed them again. The last column sets FLOPs"
+        f" against those of one sample. A generator {LARGER} times as large that answers once costs as much, with its"
+        f" pretraining, as this one at {', '.join(exchange[:-1])} or {exchange[-1]} times one sample, where R is the tokens"
+        " of inference per token of pretraining."
+    )
+    found.insert(-1, ("What was spent", cost_table(summary), note))
     if summary["by_level"]:
         note = (
             "A level has few problems: the picture shows how wide its intervals are, and none for a level of fewer than"

@@ -1,20 +1,48 @@
 """What things cost, in one unit for all methods: tokens, FLOPs.
 
-A forward pass of a dense transformer takes 2 x parameters FLOPs per token (Kaplan et al. 2020, arXiv:2001.08361, sec.
-2.1); attention over the context is left out, which is right while the context is short against 6 x the width of the
-model. Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and
-nothing else in the project counts.
+FLOPs are counted in two ways. By the published formula, a forward pass of a dense transformer takes 2 x parameters per
+token (Kaplan et al. 2020, arXiv:2001.08361, sec. 2.1); attention over the context is left out, which is right while the
+context is short against 6 x the width of the model. By the model's own shape (`ModelShape`), the table of embeddings is
+looked up and not multiplied, and a token that attends to c others takes 4 x layers x heads x size of a head x c more:
+that many products with c keys, and as many with c values, each a multiplication and an addition.
+
+Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and nothing
+else in the project counts. Left out, because all methods leave it out alike: that a language model needs no logits where
+it only reads, what sampling takes, and training.
+
+What search can buy is set against a larger model by `inference_multiple`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from prm.types import Continuation, Cost, Scores
 
 
+@dataclass(frozen=True)
+class ModelShape:
+    """What decides the FLOPs of a model (`prm.models.shape` reads it off one)."""
+
+    weights: int
+    """Parameters that each token is multiplied with."""
+    attention: int = 0
+    """Layers x attention heads x size of a head."""
+
+    def flops(self, first: int, last: int) -> float:
+        """Of the tokens at positions `first` up to `last` of one sequence, counted from 0, `last` not included. The token
+        at position i attends to i + 1 tokens, itself among them.
+
+        >>> ModelShape(1000, 10).flops(3, 5)  # 2 x 1000 x 2  +  4 x 10 x (4 + 5)
+        4360.0
+        """
+        context = (last * (last + 1) - first * (first + 1)) // 2
+        return 2.0 * self.weights * (last - first) + 4.0 * self.attention * context
+
+
 def forward_flops(num_parameters: int, tokens: float) -> float:
-    """FLOPs of reading or generating `tokens` tokens.
+    """FLOPs of reading or generating `tokens` tokens, by the published formula.
 
     >>> forward_flops(1_000_000, 30)
     60000000.0
@@ -22,8 +50,37 @@ def forward_flops(num_parameters: int, tokens: float) -> float:
     return 2.0 * num_parameters * tokens
 
 
+def inference_multiple(larger: float, ratio: float) -> float:
+    """How many times the inference of a small model costs what a model `larger` times its size costs in all.
+
+    With N parameters, D_pre tokens of pretraining and D_inf tokens of inference, pretraining takes 6 N D_pre FLOPs and
+    inference 2 N D_inf. A model M times larger takes M times both. With the same total, the small model may multiply its
+    inference by
+
+        M + 3 (M - 1) / R,    R = D_inf / D_pre
+
+    (Snell et al. 2024, arXiv:2408.03314, sec. 7). Their three cases, with M = 14:
+
+    >>> [round(inference_multiple(14, ratio)) for ratio in (0.16, 0.79, 22)]
+    [258, 63, 16]
+
+    Args:
+        larger: M, at least 1.
+        ratio: R: tokens that the model will ever read and write, per token of its pretraining.
+
+    Raises:
+        ValueError: M is below 1, or R is not above 0.
+    """
+    if larger < 1 or ratio <= 0:
+        raise ValueError(f"a model {larger} times as large at a ratio of {ratio}: give at least 1, and a ratio above 0")
+    return larger + 3 * (larger - 1) / ratio
+
+
 def generation_cost(
-    prefixes: Sequence[tuple[int, ...]], continuations: Sequence[Continuation], num_parameters: int
+    prefixes: Sequence[tuple[int, ...]],
+    continuations: Sequence[Continuation],
+    num_parameters: int,
+    shape: ModelShape | None = None,
 ) -> Cost:
     """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once.
 
@@ -31,26 +88,44 @@ def generation_cost(
     ...     [(1, 2, 3), (1, 2, 3)], [Continuation((5, 6), "ab", "eos", 3), Continuation((5,), "a", "eos", 3)], 10)
     >>> cost.generated_tokens, cost.prompt_tokens, cost.cached_tokens, cost.flops
     (3, 3, 3, 120.0)
+
+    Args:
+        shape: of the model; what is unknown is counted by the formula.
     """
+    shape = shape or ModelShape(num_parameters)
     first = dict(zip(reversed(prefixes), reversed(continuations), strict=True))
     generated = sum(len(continuation.token_ids) for continuation in continuations)
     prefill = sum(continuation.prefill for continuation in first.values())
+    read = [shape.flops(len(prefix) - its.prefill, len(prefix)) for prefix, its in first.items()]
+    written = [
+        shape.flops(len(prefix), len(prefix) + len(its.token_ids))
+        for prefix, its in zip(prefixes, continuations, strict=True)
+    ]
     return Cost(
         generated_tokens=generated,
         prompt_tokens=prefill,
         cached_tokens=sum(continuation.prefill + continuation.cached for continuation in continuations) - prefill,
         generator_calls=len(continuations),
         flops=forward_flops(num_parameters, generated + prefill),
+        flops_by_shape=sum(read) + sum(written),
     )
 
 
-def scoring_cost(scores_N: Sequence[Scores | None], num_parameters: int) -> Cost:
-    """Cost of the scores of one request; a trace that was too long (None) cost nothing."""
+def scoring_cost(scores_N: Sequence[Scores | None], num_parameters: int, shape: ModelShape | None = None) -> Cost:
+    """Cost of the scores of one request; a trace that was too long (None) cost nothing.
+
+    Args:
+        shape: of the model; what is unknown is counted by the formula.
+    """
+    shape = shape or ModelShape(num_parameters)
     made = [scores for scores in scores_N if scores is not None]
-    read = sum(scores.read for scores in made)
+    read, cached = sum(scores.read for scores in made), sum(scores.cached for scores in made)
     return Cost(
         verifier_tokens=read,
-        cached_tokens=sum(scores.cached for scores in made),
+        cached_tokens=cached,
         verifier_calls=len(made),
         flops=forward_flops(num_parameters, read),
+        cached_verifier_tokens=cached,
+        # What is shared is the beginning.
+        flops_by_shape=sum(shape.flops(scores.cached, scores.cached + scores.read) for scores in made),
     )

@@ -11,6 +11,7 @@
   (`prm.search`); **method**: a strategy with its verifier and parameters, as one run compares them.
 - **candidate**: a trace that a method looked at (`SearchResult.candidates`); **usable**: it may be chosen, because it is
   finished and states an answer; **open**: it is still being written.
+- **tree**: the steps that a search sampled, each a node after its parent (`SampledStep`).
 - **pool**: the independent samples of one problem, shared by all methods that choose among such samples.
 - **Budget** / **Cost**: what a method may spend and what it did spend, in the same units for every method.
 
@@ -254,9 +255,28 @@ class Cost:
     """Forward FLOPs of both models, 2 x parameters x tokens (see `prm.costs`)."""
     seconds: float = 0.0
     """Its share of the wall time of the batches it took part in."""
+    cached_verifier_tokens: int = 0
+    """Those of `cached_tokens` that are the verifier's."""
+    flops_by_shape: float = 0.0
+    """Forward FLOPs of both models as they are built, attention included; what is unknown of a model is as in `flops`."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class SampledStep:
+    """A node of the tree of a search: a step after its parent."""
+
+    parent: int | None
+    """Index of the node before it; None if it is the first step of a trace."""
+    text: str
+    """Empty if only blanks were sampled."""
+    score: float | None
+    """What a verifier said last of the trace up to here; None if none was asked."""
+    tokens: int
+    """Sampled for it, those of equal steps after the same parent included. Of a trace that was sampled at once, all tokens
+    are with the last step."""
 
 
 @dataclass(frozen=True)
@@ -281,6 +301,9 @@ class SearchResult:
     cost: Cost
     duplicates: int = 0
     """Continuations that repeat a text which was sampled for this problem before: paid for, and of no use to a tree."""
+    tree: tuple[SampledStep, ...] = ()
+    """Everything that was sampled step by step, and the whole traces that are not among the candidates; parents come first.
+    Empty where the candidates are all that was sampled."""
 
     @property
     def answer(self) -> str | None:

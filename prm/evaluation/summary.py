@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from prm.costs import forward_flops
@@ -35,6 +36,7 @@ from prm.evaluation.step_metrics import (
     expected_calibration_error,
     length_correlation_within_groups,
 )
+from prm.types import Cost
 
 TITLES = {
     "best_of_n": "best-of-N",
@@ -51,9 +53,11 @@ NOTHING_CHOSEN = 0.05
 """Share of problems without any usable candidate above which a method is warned of."""
 
 UNITS = (
-    "accuracy, low, high: share of problems solved with its 95% interval (null of too few problems); generated_tokens, "
-    "verifier_tokens, flops: mean per problem, flops = 2 x parameters x tokens read or written by generator and verifier; "
-    "duplicates: mean number of continuations that repeat an earlier one of their problem; seconds: whole run"
+    "accuracy, low, high: share of problems solved with its 95% interval (null of too few problems); costs are means per "
+    "problem, as in prm/types.py: generated_tokens (decode), prompt_tokens (prefill), verifier_tokens, cached_tokens (of "
+    "both) and cached_verifier_tokens, calls, flops = 2 x parameters x tokens read or written by generator and verifier, "
+    "flops_by_shape (attention included), search_seconds; duplicates: mean number of continuations that repeat an earlier "
+    "one of their problem; seconds: whole run"
 )
 
 
@@ -166,11 +170,11 @@ def _budgets(curves_P: dict[str, dict[int, list[float]]]) -> list[dict[str, Any]
 
 
 def _cost(run: Run, name: str) -> dict[str, float]:
-    """Mean cost per problem at the full budget, as the search charged it."""
-    keys = ("generated_tokens", "verifier_tokens", "flops")
+    """Mean cost per problem at the full budget, as the search charged it; of what did not run, the first columns."""
     number = next((i for i, result in enumerate(run.rows[0].results) if result.method == name), None)
     if number is not None:
-        return {key: _mean([getattr(row.results[number].cost, key) for row in run.rows]) for key in keys}
+        spent = {f.name: _mean([getattr(row.results[number].cost, f.name) for row in run.rows]) for f in fields(Cost)}
+        return {"search_seconds" if key == "seconds" else key: value for key, value in spent.items()}
     # One sample, and the pool without a verifier: the generator's part of any method that draws the pool.
     shared = next(i for i, result in enumerate(run.rows[0].results) if result.independent)
     generated, prompt = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from prm.evaluation.estimates import CEILING
+from prm.evaluation.estimates import CEILING, SINGLE
 from prm.evaluation.reading import interval, percent, points
 
 Table = list[list[str]]
@@ -18,6 +18,28 @@ def method_table(summary: dict[str, Any]) -> Table:
     for m in summary["methods"].values():
         tokens = [f"{m['generated_tokens']:,.0f}", f"{m['verifier_tokens']:,.0f}"]
         rows.append([m["label"], percent(m["accuracy"]), interval(m), *tokens, f"{m['flops']:.2e}"])
+    return rows
+
+
+def cost_table(summary: dict[str, Any]) -> Table:
+    """Everything that the methods spent, and the FLOPs as a multiple of those of one sample."""
+    keys = {
+        "prompt_tokens": "prompt tokens",
+        "generated_tokens": "generated tokens",
+        "verifier_tokens": "verifier tokens",
+        "cached_tokens": "cached tokens",
+        "cached_verifier_tokens": "of these, verifier",
+        "generator_calls": "continuations",
+        "verifier_calls": "traces scored",
+    }
+    rows = [["method", *keys.values(), "FLOPs", "with attention", "seconds", "x one sample"]]
+    for m in summary["methods"].values():
+        if m["strategy"] is None:  # an estimate: nothing ran
+            continue
+        single = summary["methods"].get(SINGLE, {}).get("flops")
+        times = f"{m['flops'] / single:.1f}" if single else "–"
+        flops = [f"{m[key]:.2e}" for key in ("flops", "flops_by_shape")]
+        rows.append([m["label"], *(f"{m[key]:,.0f}" for key in keys), *flops, f"{m['search_seconds']:.3f}", times])
     return rows
 
 

@@ -12,17 +12,17 @@ Left out: requests that do not wait for the others of a round; the engines answe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from prm.costs import generation_cost, scoring_cost
+from prm.costs import ModelShape, generation_cost, scoring_cost
 from prm.generators import Generator, derive_seed
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
 from prm.search.methods import Method
 from prm.search.requests import Expand, Found, Request, Sample, Score, Search
 from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored, request_key
-from prm.types import Budget, Cost, Problem, Scores, SearchResult, Trace
+from prm.types import Budget, Cost, Problem, SampledStep, Scores, SearchResult, Trace
 from prm.verifiers import Verifier
 
 
@@ -46,6 +46,10 @@ class _Task:
     drawn: set[tuple[str, ...]] = field(default_factory=set)
     """Steps of what was sampled for it."""
     duplicates: int = 0
+    made: list[tuple[_Wanted, Drawn]] = field(default_factory=list)
+    """What was sampled and paid, in order."""
+    opinions: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """The last score of each trace, by its steps."""
 
     def answer(self, reply: Sequence[Trace] | Sequence[Scores | None] | None) -> None:
         """Give the strategy what it asked for; it goes on to its next request or to its end."""
@@ -100,6 +104,7 @@ def search(
     answered: AnsweredRequests | None = None,
     progress: Callable[[int], object] = lambda ended: None,
     limits: Limits | None = None,
+    shapes: Mapping[str, ModelShape] | None = None,
 ) -> list[SearchResult]:
     """What the method finds for each problem within the budget.
 
@@ -109,6 +114,7 @@ def search(
         answered: what was answered before; give the same to several methods to share their samples.
         progress: called after every round with the number of problems that ended in it.
         limits: of the run; None = it may sample as much as it likes.
+        shapes: of the models whose shape is known, by the name of the generator or verifier.
 
     Raises:
         LimitReached: something would have to be sampled, or read after the last hour. All answers before are kept.
@@ -117,15 +123,18 @@ def search(
     """
     answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
     budget = method.budget(budget)
+    shapes = shapes or {}
     tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)
     while working := [task for task in tasks if task.request is not None]:
         for task in working:
             _check(task, method, verifier)
-        _draw([task for task in working if not isinstance(task.request, Score)], generator, seed, answered, limits)
+        drawing = [task for task in working if not isinstance(task.request, Score)]
+        _draw(drawing, generator, shapes.get(generator.name), seed, answered, limits)
         if verifier is not None:
-            _score([task for task in working if isinstance(task.request, Score)], verifier, answered, limits)
+            scoring = [task for task in working if isinstance(task.request, Score)]
+            _score(scoring, verifier, shapes.get(verifier.name), answered, limits)
         progress(sum(task.request is None for task in working))
     return [_result(task, method) for task in tasks]
 
@@ -148,7 +157,14 @@ def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
         raise ValueError(f"{name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
 
 
-def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: AnsweredRequests, limits: Limits) -> None:
+def _draw(
+    tasks: Sequence[_Task],
+    generator: Generator,
+    shape: ModelShape | None,
+    seed: int,
+    answered: AnsweredRequests,
+    limits: Limits,
+) -> None:
     """Answer all requests for traces: one batch, or with a limit on tokens as many at a time as surely fit."""
     waiting = [_wanted(task, generator, seed) for task in tasks]
     drawn: list[list[Trace]] = [[] for _ in tasks]
@@ -162,14 +178,14 @@ def _draw(tasks: Sequence[_Task], generator: Generator, seed: int, answered: Ans
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
-            new = {
-                one.key: (one.prefix, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid
-            }
+            new = {one.key: (one, its) for one, its in zip(wanted, made, strict=True) if one.key not in task.paid}
             task.paid |= new.keys()
+            task.made += new.values()
             task.cost += generation_cost(
-                [prefix for prefix, _ in new.values()],
+                [one.prefix for one, _ in new.values()],
                 [its.continuation for _, its in new.values()],
                 generator.num_parameters,
+                shape,
             ) + Cost(seconds=sum(its.seconds for _, its in new.values()))
     for task, traces in zip(tasks, drawn, strict=True):
         if isinstance(task.request, Sample) or (isinstance(task.request, Expand) and not task.request.greedy):
@@ -225,7 +241,9 @@ def _after(parent: Trace, drawn: Drawn) -> Trace:
     return replace(drawn.trace, num_tokens=tokens_after(parent, drawn.continuation))
 
 
-def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequests, limits: Limits) -> None:
+def _score(
+    tasks: Sequence[_Task], verifier: Verifier, shape: ModelShape | None, answered: AnsweredRequests, limits: Limits
+) -> None:
     """Answer all requests for scores; what was not scored before is one batch."""
     keys = [_score_key(task, verifier) for task in tasks]
     new = {key: task for key, task in zip(keys, tasks, strict=True) if key not in answered.scored}
@@ -242,8 +260,10 @@ def _score(tasks: Sequence[_Task], verifier: Verifier, answered: AnsweredRequest
     for key, task in zip(keys, tasks, strict=True):
         scored = answered.scored[key]
         if key not in task.paid:
-            task.cost += scoring_cost(scored.scores, verifier.num_parameters) + Cost(seconds=scored.seconds)
+            task.cost += scoring_cost(scored.scores, verifier.num_parameters, shape) + Cost(seconds=scored.seconds)
             task.paid.add(key)
+        pairs = zip(task.request.traces, scored.scores, strict=True)  # type: ignore[union-attr]
+        task.opinions |= {trace.steps: its.trace for trace, its in pairs if its is not None}
         task.answer(scored.scores)
 
 
@@ -309,4 +329,23 @@ def _result(task: _Task, method: Method) -> SearchResult:
         and len(candidates) == most,
         cost=task.cost,
         duplicates=task.duplicates,
+        tree=_tree(task, found),
+    )
+
+
+def _tree(task: _Task, found: Found) -> tuple[SampledStep, ...]:
+    """What was sampled, as `SearchResult.tree` says. The strategies need not keep it."""
+    returned = {trace.steps for trace in found.candidates}
+    tokens: dict[tuple[str, ...], int] = {}  # in the order of the first time
+    for one, drawn in task.made:
+        steps = drawn.trace.steps
+        if not one.one_step and steps in returned:
+            continue
+        path = steps if len(steps) > len(one.parent.steps) else (*one.parent.steps, "")
+        for end in range(1, len(path)):
+            tokens.setdefault(path[:end], 0)
+        tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
+    number = {path: i for i, path in enumerate(tokens)}
+    return tuple(
+        SampledStep(number.get(path[:-1]), path[-1], task.opinions.get(path), count) for path, count in tokens.items()
     )

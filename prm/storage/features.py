@@ -81,6 +81,12 @@ SEARCH_FEATURES = Features(
                 "independent": Value("bool"),
                 "cost": {f.name: Value("int64" if isinstance(f.default, int) else "float64") for f in fields(Cost)},
                 "duplicates": Value("int64"),
+                "tree": {
+                    "parents": List(Value("int64")),
+                    "steps": List(Value("string")),
+                    "scores": List(Value("float64")),
+                    "tokens": List(Value("int64")),
+                },
             }
         ),
     }

@@ -10,10 +10,12 @@ candidate:
      "step_rule": "line"}],
      "results": [{"method": "prm_best_of_n", "strategy": "best_of_n", "verifier": "prm", "candidates": [0],
      "scores": [[0.9, 0.8, 0.95]], "trace_scores": [0.95], "chosen": 0, "independent": true,
-     "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}, "duplicates": 0}]}
+     "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}, "duplicates": 0,
+     "tree": {"parents": [], "steps": [], "scores": [], "tokens": []}}]}
 
-`class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. `kept` is there if the
-problems have other columns (`prm.storage.rows`).
+`class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. Each column of a tree has
+one entry per step (`SampledStep`): "parents": [null, 0], "steps": ["47 + 38 = 85", "85 - 12 = 73"], .... `kept` is there if
+the problems have other columns (`prm.storage.rows`).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from prm.storage.rows import kept_columns
-from prm.types import Cost, Problem, Scores, SearchResult, Trace
+from prm.types import Cost, Problem, SampledStep, Scores, SearchResult, Trace
 
 _ROW = {"problem_id", "prompt", "gold", "source", "level", "candidates", "results"}
 _CANDIDATE = {
@@ -42,7 +44,9 @@ _CANDIDATE = {
 }
 _FACTS = ("method", "strategy", "verifier", "chosen", "independent", "duplicates")
 """Of a result, written as they are."""
-_RESULT = {*_FACTS, "candidates", "scores", "trace_scores", "cost"}
+_RESULT = {*_FACTS, "candidates", "scores", "trace_scores", "cost", "tree"}
+_TREE = {"parents": "parent", "steps": "text", "scores": "score", "tokens": "tokens"}
+"""Columns of a tree, and the fields of its steps."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,7 @@ def results_to_row(
                 "independent": result.independent,
                 "cost": asdict(result.cost),
                 "duplicates": result.duplicates,
+                "tree": {name: [getattr(step, field) for step in result.tree] for name, field in _TREE.items()},
             }
             for result in results
         ],
@@ -172,8 +177,20 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
         candidates=tuple(candidates[i] for i in mine),
         scores=tuple(scores),
         cost=Cost(**values["cost"]),
+        tree=_row_to_tree(where, values["tree"]),
         **{name: values[name] for name in _FACTS},
     )
+
+
+def _row_to_tree(where: str, values: Any) -> tuple[SampledStep, ...]:
+    _check_keys(f"{where}: tree", values, set(_TREE))
+    columns = [values[name] for name in _TREE]
+    if len(set(map(len, columns))) > 1:
+        raise ValueError(f"{where}: the columns of the tree have {[*map(len, columns)]} entries; search again")
+    for i, parent in enumerate(values["parents"]):
+        if parent is not None and not 0 <= parent < i:
+            raise ValueError(f"{where}: step {i} of the tree comes after step {parent}; parents come first")
+    return tuple(SampledStep(*step) for step in zip(*columns, strict=True))
 
 
 def _check_keys(where: str, values: Any, keys: set[str]) -> None:

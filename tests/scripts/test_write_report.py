@@ -26,7 +26,7 @@ from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
 META = {
-    "format": 4,
+    "format": 5,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,
@@ -76,7 +76,17 @@ def rows(methods: Sequence[str] = tuple(META["methods"])) -> list[dict]:
                 "chosen": 0,
                 "independent": False,
                 "duplicates": 2,
-                "cost": cost(generated_tokens=80, verifier_tokens=120, flops=7e4),
+                "tree": {"parents": [None], "steps": ["#### 10"], "scores": [0.7], "tokens": [80]},
+                "cost": cost(
+                    generated_tokens=80,
+                    verifier_tokens=120,
+                    cached_tokens=15,
+                    cached_verifier_tokens=5,
+                    generator_calls=8,
+                    verifier_calls=7,
+                    flops=7e4,
+                    flops_by_shape=8e4,
+                ),
             },
         }
         row = {
@@ -123,16 +133,15 @@ def pool(strategy: str, verifier: str | None, scores: list, chosen: int) -> dict
         "chosen": chosen,
         "independent": True,
         "duplicates": 1,
+        "tree": {"parents": [], "steps": [], "scores": [], "tokens": []},
         "cost": cost(generated_tokens=40, prompt_tokens=5, verifier_tokens=read, flops=flops),
     }
 
 
 def cost(**values: float) -> dict:
-    zero = dict.fromkeys(
-        ("generated_tokens", "prompt_tokens", "verifier_tokens", "cached_tokens", "generator_calls", "verifier_calls"),
-        0,
-    )
-    return zero | {"flops": 0.0, "seconds": 0.1} | values
+    tokens = ("generated_tokens", "prompt_tokens", "verifier_tokens", "cached_tokens", "cached_verifier_tokens")
+    zero = dict.fromkeys((*tokens, "generator_calls", "verifier_calls"), 0)
+    return zero | {"flops": 0.0, "flops_by_shape": 0.0, "seconds": 0.1} | values
 
 
 def write_run(folder: Path, rows: list[dict], meta: dict = META) -> Path:
@@ -187,6 +196,21 @@ def test_costs_count_prompts_once_and_only_the_models_that_took_part(summary):
     assert cost["prm_beam_search"] == (80, 120, 7e4)
     duplicates = {name: numbers.get("duplicates") for name, numbers in summary["methods"].items()}
     assert (duplicates["prm_beam_search"], duplicates["majority"], duplicates["single"]) == (2, 1, None)
+
+
+def test_everything_that_was_spent_is_in_the_pages(report):
+    """A single sample costs 3000 FLOPs; what did not run has no row."""
+    page = (report[0] / "report.md").read_text()
+    table = page.split("## What was spent\n\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        "majority vote", "ORM best-of-N", "PRM best-of-N", "PRM weighted vote", "PRM beam search"
+    ]  # fmt: skip
+    assert table[0] == (
+        "| method | prompt tokens | generated tokens | verifier tokens | cached tokens | of these, verifier | continuations "
+        "| traces scored | FLOPs | with attention | seconds | x one sample |"
+    )
+    assert table[-1] == "| PRM beam search | 0 | 80 | 120 | 15 | 5 | 8 | 7 | 7.00e+04 | 8.00e+04 | 0.100 | 23.3 |"
+    assert "as this one at 258 (R = 0.16), 63 (R = 0.79) or 16 (R = 22) times one sample" in page
 
 
 def test_curves_average_over_all_subsets(summary):

@@ -1,11 +1,13 @@
 """The driver: what it charges against a count over what was really asked, what it remembers, what it refuses."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
 import pytest
 
+from prm.costs import ModelShape
 from prm.encoding.codec import StepCodec
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
@@ -103,17 +105,23 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
     monkeypatch.setattr(
         verifier, "score_batch", lambda p, s: (asked.append(list(zip(p, s, strict=True))), score_batch(p, s))[1]
     )
-    results = search(method(name), PROBLEMS, generator, verifier, budget, 0)
+    shapes = {"scripted": ModelShape(7, 2), verifier.name: ModelShape(11, 3)}
+    results = search(method(name), PROBLEMS, generator, verifier, budget, 0, shapes=shapes)
 
     for problem, result in zip(PROBLEMS, results, strict=True):
         mine = own_prefixes(generator.batches, problem)
         generated, prefill = sum(n for _, _, n in mine), sum(len(p) for _, p in {(i, p) for i, p, _ in mine})
+        places = [place for _, p in {(i, p) for i, p, _ in mine} for place in range(len(p))]
+        places += [place for _, p, n in mine for place in range(len(p), len(p) + n)]
+        by_shape = sum(2 * 7 + 4 * 2 * (place + 1) for place in places)
         read = scored = whole = 0
         for call in asked:
             ids_N = [
                 verifier.config.codec.encode(plain_tokenizer, p, s).input_ids for p, s in call if p == problem.prompt
             ]
-            read += len({ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)})
+            nodes = {ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)}
+            by_shape += sum(2 * 11 + 4 * 3 * len(node) for node in nodes)
+            read += len(nodes)
             scored += len(ids_N)
             whole += sum(map(len, ids_N))
         assert replace(result.cost, seconds=0.0) == Cost(
@@ -121,9 +129,11 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
             prompt_tokens=prefill,
             verifier_tokens=read,
             cached_tokens=sum(len(p) for _, p, _ in mine) - prefill + whole - read,
+            cached_verifier_tokens=whole - read,
             generator_calls=len(mine),
             verifier_calls=scored,
             flops=2.0 * 5 * (generated + prefill) + 2.0 * verifier.num_parameters * read,
+            flops_by_shape=by_shape,
         )
         assert budget.generated_tokens is None or generated <= budget.generated_tokens
     assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
@@ -577,6 +587,35 @@ def test_open_traces_are_scored_and_traces_without_an_answer_are_not():
     (result,) = search(Method("mine", strategy, "v"), PROBLEMS[:1], student(), verifier, Budget(2), 0)
     assert [scores is None for scores in result.scores] == [False, True]
     assert len(verifier.calls[0]) == 1
+
+
+def test_whole_traces_that_do_not_come_back_are_in_the_tree():
+    """With their steps, and a prefix of one that goes on; the tokens of what was sampled at once are at its end."""
+
+    def strategy(problem, budget, seed):
+        traces = yield Sample(4)
+        yield Score(traces[1:2])
+        begun = replace(open_trace(problem), steps=traces[2].steps[:1])
+        (grown,) = yield Expand([begun], key=("on",))
+        return Found([traces[0], grown], [None, None], None)
+
+    verifier = Random()
+    results = search(Method("mine", strategy, "v"), PROBLEMS, student(), verifier, Budget(4), 0)
+    pools = search(method("majority"), PROBLEMS, student(), None, Budget(4), 0)
+    for result, pool in zip(results, pools, strict=True):
+        paths = []
+        for step in result.tree:
+            paths.append((*(() if step.parent is None else paths[step.parent]), step.text))
+        tokens = Counter({result.candidates[1].steps: result.candidates[1].num_tokens})
+        for trace in pool.candidates[1:]:
+            if trace.steps != pool.candidates[0].steps:
+                tokens[trace.steps] += trace.num_tokens
+        found = {path: step.tokens for path, step in zip(paths, result.tree, strict=True)}
+        assert found == {path: tokens[path] for path in found}
+        assert set(tokens) <= set(found) == {path[:end] for path in tokens for end in range(1, len(path) + 1)}
+        scored = {path for path, step in zip(paths, result.tree, strict=True) if step.score is not None}
+        assert scored <= {pool.candidates[1].steps}
+    assert any(step.score is not None for result in results for step in result.tree)
 
 
 def test_limits_cut_the_same_sample(tiny_llama, plain_tokenizer):

@@ -318,6 +318,8 @@ def test_cost_of_a_pool_by_hand():
         cached_tokens=3 * 15 + 2 * 14,  # three samples share the prompt with the first; two traces share it
         verifier_calls=3,
         flops=2 * 100 * (25 + 15) + 2 * 7 * 38,
+        cached_verifier_tokens=2 * 14,
+        flops_by_shape=2 * 100 * (25 + 15) + 2 * 7 * 38,  # no shape is known
     )
     assert result.cost.seconds > 0
     assert [c.num_tokens for c in result.candidates] == [12, 6, 0, 7]
@@ -379,6 +381,8 @@ def test_beam_search_by_hand():
         generator_calls=10,
         verifier_calls=10,
         flops=2 * 100 * (generated + prompts) + 2 * 7 * read,
+        cached_verifier_tokens=14 * (3 + 3 + 1),
+        flops_by_shape=2 * 100 * (generated + prompts) + 2 * 7 * read,
     )
     deepest = max(c.num_tokens for c in result.candidates)
     assert generated == 52 <= 4 * deepest == 60

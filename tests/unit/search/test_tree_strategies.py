@@ -441,6 +441,45 @@ class Recording(World):
         return text
 
 
+# --- What they leave behind ---
+
+
+def paths_of(tree):
+    """The steps from the problem to each node."""
+    paths = []
+    for step in tree:
+        paths.append((*(() if step.parent is None else paths[step.parent]), step.text))
+    return paths
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+@pytest.mark.parametrize("tokens", [None, 50])
+def test_every_step_that_was_sampled_is_in_the_tree(name, settings, tokens):
+    """Once, with the tokens of all its samples and what the verifier said of the trace up to it."""
+    for world in map(World, range(4)):
+        generator = world.generator()
+        (result,) = run(name, generator, world, 9, tokens=tokens, **settings)
+        written = Counter()
+        for prefix, seed in generator.calls:
+            steps = tuple(prefix.splitlines()[1:])
+            written[(*steps, world.write(steps, seed))] += 1
+        asked = {steps for request in world.asked for steps in request}
+        paths = paths_of(result.tree)
+        if tokens is None:
+            assert dict(zip(paths, [step.tokens for step in result.tree], strict=True)) == {
+                path: times * len(path[-1] + "\n") for path, times in written.items()
+            }
+        assert len(set(paths)) == len(paths) > 0
+        assert sum(step.tokens for step in result.tree) == result.cost.generated_tokens
+        assert [step.score for step in result.tree] == [world.value(p) if p in asked else None for p in paths]
+        assert set(texts(result)) <= set(paths)
+
+
+def test_where_all_whole_traces_come_back_they_are_the_tree():
+    results = run("best_of_n", crossroads(), OnPath(), 8, FORKS[:3])
+    assert [result.tree for result in results] == [()] * 3
+
+
 # --- Parameters ---
 
 

@@ -10,7 +10,7 @@ from prm.storage.features import FEATURES, SEARCH_FEATURES, features_of
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import labeled_to_row, trace_to_row
 from prm.storage.search_rows import results_to_row
-from prm.types import Cost, LabeledTrace, Problem, Scores, SearchResult, Trace
+from prm.types import Cost, LabeledTrace, Problem, SampledStep, Scores, SearchResult, Trace
 
 PROBLEM = Problem("p/1", "1 + 1?", "2", "p", 3)
 TRACE = Trace("p/1", ("a", "#### 2"), "2", True, "g", True, 5, 2**62, 0)
@@ -47,7 +47,8 @@ def test_results_of_a_search_with_nulls_first(tmp_path):
     nothing = replace(RESULT, verifier=None, candidates=(silent,), scores=(None,), chosen=None)
     bare = replace(PROBLEM, prompt="x" * 400_000, level=None)
     first = results_to_row(bare, [nothing], lambda answers: [None for _ in answers])
-    last = results_to_row(PROBLEM, [RESULT], lambda answers: [0 for _ in answers])
+    tree = (SampledStep(None, "a", None, 4), SampledStep(0, "#### 2", 0.9, 3))
+    last = results_to_row(PROBLEM, [replace(RESULT, tree=tree)], lambda answers: [0 for _ in answers])
     write_jsonl(path, [*[first] * 30, last])
     assert load(path, tmp_path, features=features_of(path))[-1] == json.loads(json.dumps(last))
 

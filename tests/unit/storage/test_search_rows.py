@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from prm.storage.search_rows import results_to_row, row_to_results
-from prm.types import Cost, Problem, Scores, SearchResult, Trace
+from prm.types import Cost, Problem, SampledStep, Scores, SearchResult, Trace
 
 PROBLEM = Problem("p/1", "1 + 1?", "2", "p", 3)
 RIGHT = Trace("p/1", ("a", "#### 2"), "2", True, "g", True, 5, 11, 0)
@@ -14,6 +14,8 @@ WRONG = Trace("p/1", ("#### 3",), "3", False, "g", True, 4, 12, 1)
 SILENT = Trace("p/1", ("hm",), None, False, "g", True, 2, 13, 2, "no_answer")
 CUT = Trace("p/1", ("#### 2",), "2", False, "g", False, 9, 14, 3, "truncated")
 SCORES = (Scores((0.5, 0.9), 0.9), Scores((0.25,), 0.25), None, None)
+
+TREE = (SampledStep(None, "a", 0.5, 4), SampledStep(None, "#### 3", None, 8), SampledStep(0, "#### 2", 0.9, 6))
 
 
 def group(answers):
@@ -24,7 +26,9 @@ def results():
     pool = SearchResult("p/1", "v_x", "x", "v", (RIGHT, WRONG, SILENT, CUT), SCORES, 0, True, Cost(20, 3, flops=7.0), 2)
     return [
         pool,
-        replace(pool, method="y", strategy="y", verifier=None, candidates=(WRONG,), scores=(None,), chosen=None),
+        replace(
+            pool, method="y", strategy="y", verifier=None, candidates=(WRONG,), scores=(None,), chosen=None, tree=TREE
+        ),
     ]
 
 
@@ -69,6 +73,8 @@ def test_a_right_candidate_that_was_cut_has_no_vote_and_hides_none_that_has():
         (("results", 0, "chosen"), r"r:1: needs the keys .*'chosen'"),
         (("results", 0, "duplicates"), r"r:1: needs the keys .*'duplicates'"),
         (("results", 0, "cost", "flops"), r"r:1: v_x: cost: needs the keys .*'flops'"),
+        (("results", 1, "tree"), r"r:1: needs the keys .*'tree'"),
+        (("results", 1, "tree", "scores"), r"r:1: y: tree: needs the keys .*'scores'"),
     ],
 )
 def test_a_missing_key_is_named(path, message):
@@ -78,6 +84,21 @@ def test_a_missing_key_is_named(path, message):
     for key in way:
         part = part[key]
     del part[last]
+    with pytest.raises(ValueError, match=message):
+        row_to_results("r:1", row)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("tokens", [4, 8], r"r:1: y: the columns of the tree have \[3, 3, 3, 2\] entries"),
+        ("parents", [None, None, 2], "r:1: y: step 2 of the tree comes after step 2; parents come first"),
+        ("parents", [None, -1, 0], "r:1: y: step 1 of the tree comes after step -1"),
+    ],
+)
+def test_a_broken_tree_is_refused(column, values, message):
+    row = json.loads(json.dumps(results_to_row(PROBLEM, results(), group)))
+    row["results"][1]["tree"][column] = values
     with pytest.raises(ValueError, match=message):
         row_to_results("r:1", row)
 
