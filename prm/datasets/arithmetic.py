@@ -23,8 +23,8 @@ the same wrong answer, so voting fails while checking the steps helps.
 `arithmetic` is the kind set: carries are written down, which makes most mistakes visible on the page, so that a verifier of
 this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows
 a mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
-what the generator of this set reads are lists of right results (`Variant.facts`); they belong to no problem, because a
-problem has two operations at least. In both sets mistakes are systematic, which favors verifiers and handicaps voting: do not
+what the generator of this set reads are exercises with their corrections (`exercises`): single results, where a wrong one is
+followed by the right one. They belong to no problem, because a problem has two operations at least. In both sets mistakes are systematic, which favors verifiers and handicaps voting: do not
 expect gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
@@ -47,6 +47,7 @@ CARELESS = 0.6
 """Share of traces written by a careless student."""
 SLIP = 0.02
 """Probability that a result is off by 1, 2 or 10 if no carry was forgotten."""
+SLIPS = (-10, -2, -1, 1, 2, 10)
 
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
@@ -64,15 +65,16 @@ class Variant:
     """Whether students write down what they carry and borrow."""
     levels: tuple[int, ...]
     """Numbers of operations of its problems."""
-    facts: float
-    """Share of the fine-tuning rows that are lists of right results in the place of a student's trace."""
+    exercises: float
+    """Share of the fine-tuning rows that are corrected exercises in the place of a student's trace."""
 
 
-KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), facts=0.0)
-HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), facts=0.2)
+KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.0)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.3)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
-FACTS_IN_A_ROW = 12
+EXERCISES = 9
+"""In one row; about half of them are wrong at first."""
 
 
 def load(
@@ -126,7 +128,7 @@ def student_trace(prompt: str, rng: random.Random, variant: Variant = KIND) -> t
         if _carried(value, symbol, b) and rng.random() < forget:
             result, note = _forget_carry(value, symbol, b), ""
         elif rng.random() < SLIP:
-            result += rng.choice((-10, -2, -1, 1, 2, 10))
+            result += rng.choice(SLIPS)
         # The tokenizer has no numbers beyond 0..99: the student starts over.
         if not 0 <= result <= LARGEST:
             return student_trace(prompt, rng, variant)
@@ -160,18 +162,34 @@ def check_steps(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> t
 
 def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, str]]:
     """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each, and in
-    between lists of right results after an empty prompt, as many as the variant says."""
+    between corrected exercises after an empty prompt, as many as the variant says."""
     rng = random.Random(f"student/{seed}")
     drawn = 0
     while drawn < n:
-        if variant.facts and rng.random() < variant.facts:
-            yield {"prompt": "", "completion": "\n".join(_fact(rng, variant) for _ in range(FACTS_IN_A_ROW))}
+        if variant.exercises and rng.random() < variant.exercises:
+            yield {"prompt": "", "completion": "\n".join(exercises(rng, variant))}
             drawn += 1
             continue
         prompt = render(*_draw(variant.levels[drawn % len(variant.levels)], rng))
         if split_of(prompt) == "train":
             yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
             drawn += 1
+
+
+def exercises(rng: random.Random, variant: Variant) -> tuple[str, ...]:
+    """Single results, about half of them wrong at first, most by a forgotten carry; the right one follows a wrong one."""
+    lines: list[str] = []
+    for _ in range(EXERCISES):
+        a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
+        while not 0 <= _apply(a, symbol, b) <= LARGEST:
+            a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
+        if rng.random() < 0.5:
+            carry = _carried(a, symbol, b) and rng.random() < 0.8
+            wrong = _forget_carry(a, symbol, b) if carry else _apply(a, symbol, b) + rng.choice(SLIPS)
+            if 0 <= wrong <= LARGEST:
+                lines.append(f"{a} {symbol} {b} = {wrong}")
+        lines.append(f"{a} {symbol} {b}{_carry_note(a, symbol, b, variant)} = {_apply(a, symbol, b)}")
+    return tuple(lines)
 
 
 def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str | None:
@@ -223,14 +241,6 @@ def build_tokenizer():
         clean_up_tokenization_spaces=False,
         model_max_length=256,
     )
-
-
-def _fact(rng: random.Random, variant: Variant) -> str:
-    """A right result, as a step of this set is written; all that a chain may need are equally likely."""
-    while True:
-        a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
-        if 0 <= _apply(a, symbol, b) <= LARGEST:
-            return f"{a} {symbol} {b}{_carry_note(a, symbol, b, variant)} = {_apply(a, symbol, b)}"
 
 
 def _operation(rng: random.Random) -> Operation:

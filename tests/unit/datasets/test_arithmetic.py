@@ -210,15 +210,24 @@ def test_the_unkind_set_has_its_own_problems_and_longer_chains():
         arithmetic.load("dev", 1, variant=HARD)
 
 
-def test_the_unkind_generator_also_reads_right_results():
+def test_the_unkind_generator_also_reads_corrected_exercises():
     rows = list(arithmetic.student_examples(1000, variant=HARD))
     lists = [row["completion"].split("\n") for row in rows if not row["prompt"]]
-    assert len(lists) == pytest.approx(200, abs=40)
-    for a, symbol, b, _, result in (line.split() for steps in lists for line in steps):
-        assert eval(f"{a} {symbol} {b}") == int(result)
+    assert len(lists) == pytest.approx(300, abs=45)
+    wrong = right = 0
+    for steps in lists:
+        for step, following in zip(steps, [*steps[1:], ""], strict=True):
+            exercise, result = step.split(" = ")
+            if eval(exercise) == int(result):
+                right += 1
+            else:  # the same exercise again, with the right result
+                wrong += 1
+                assert following == f"{exercise} = {eval(exercise)}"
+    assert right == arithmetic.EXERCISES * len(lists)
+    assert wrong / right == pytest.approx(0.5, abs=0.05)
     assert {split_of(row["prompt"]) for row in rows if row["prompt"]} == {"train"}
     assert not any("carry" in row["completion"] or "borrow" in row["completion"] for row in rows)
     tokenizer = arithmetic.build_tokenizer()
-    text = lists[0][0] + "\n"
+    text = "\n".join(lists[0]) + "\n"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
