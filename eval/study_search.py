@@ -1,4 +1,4 @@
-r"""Why does a tree search win or lose against independent samples? Tables on an embedded set, whose exact step truth is known.
+r"""Why does a tree search win or lose against independent samples? Tables on an embedded set, whose step truth is known.
 
     1  what a prefix score says, by depth: AUC within a problem against the outcome and against step truth
     2  beam search by depth: duplicates, and problems in which a right beginning is still alive
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from prm import answers
 from prm.command_line import run_script
 from prm.datasets import arithmetic
-from prm.evaluation.search_metrics import FEWEST, best_of_n, bootstrap, paired_difference, weighted_vote_at_n
+from prm.evaluation.search_metrics import FEWEST, best_of_n, paired_difference, weighted_vote_at_n
 from prm.evaluation.step_metrics import auc_within_groups
 from prm.evaluation.tables import as_markdown, as_text
 from prm.generators import Generator, load_generator
@@ -333,7 +333,9 @@ def mistake_table(
 
     table.append(row(f"best of {n}", best))
     for text, results in found.items():
-        table.append(row(text, lambda i, its=results: [its[i].candidates[c]] if (c := its[i].chosen) is not None else []))
+        table.append(
+            row(text, lambda i, its=results: [its[i].candidates[c]] if (c := its[i].chosen) is not None else [])
+        )
     return table
 
 

@@ -21,11 +21,11 @@ Burton 1978, doi:10.1207/s15516709cog0202_4). They are *systematic* and correlat
 the same wrong answer, so voting fails while checking the steps helps.
 
 `arithmetic` is the kind set: carries are written down, which makes most mistakes visible on the page, so that a verifier of
-this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows
-a mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
-what the generator of this set reads are exercises with their corrections (`exercises`): single results, where a wrong one is
-followed by the right one. They belong to no problem, because a problem has two operations at least. In both sets mistakes are systematic, which favors verifiers and handicaps voting: do not
-expect gaps of this size from real language models.
+this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows a
+mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
+what the generator of this set reads are corrected exercises (`exercises`): single results, where a wrong one is followed by
+the right one. They belong to no problem, because a problem has two operations at least. In both sets mistakes are
+systematic, which favors verifiers and handicaps voting: do not expect gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """

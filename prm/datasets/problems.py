@@ -61,7 +61,8 @@ def load_problems(
     """Problems of one split that have a gold answer, in file order (embedded sets: levels in rotation).
 
     Args:
-        source: an embedded set (`arithmetic`, `arithmetic_hard`), a hub name, or the path of a JSON Lines, JSON, CSV or Parquet file.
+        source: an embedded set (`arithmetic`, `arithmetic_hard`), a hub name, or the path of a JSON Lines, JSON, CSV or
+            Parquet file.
         split: `train`, `validation`, `test` or `all`.
         limit: how many of the first problems; an embedded set needs a limit, since it is endless.
         prompt_column: name of the column with the problem; None = one of `PROMPT_COLUMNS`.

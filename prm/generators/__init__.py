@@ -68,7 +68,7 @@ ENGINES = {
 """Engine of `load_generator` -> its module and class. Imported when needed, because vLLM and httpx2 are extras."""
 
 EMBEDDED = {"arithmetic": 80, "arithmetic_hard": 100}
-"""Name of an embedded problem set (`prm.datasets.arithmetic`), which has a generator -> tokens that a trace of it may need."""
+"""Name of an embedded problem set (`prm.datasets.arithmetic`) and of its generator -> tokens that a trace may need."""
 
 
 def derive_seed(run_seed: int, *address: str | int) -> int:

@@ -19,7 +19,9 @@ from prm.types import StepRule
 
 @dataclass(kw_only=True)
 class GeneratorArguments:
-    generator: str = field(metadata={"help": "`arithmetic` or `arithmetic_hard` (embedded), a Hugging Face folder, a hub name or a URL"})
+    generator: str = field(
+        metadata={"help": "`arithmetic`, `arithmetic_hard` (embedded), a Hugging Face folder, hub name or URL"}
+    )
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy", "least": 0})
     top_p: float = field(
         default=1.0,
