@@ -52,8 +52,10 @@ METHODS = [
     "beam_search prm width=4 refill=true vote=true",
     "dvts prm",
     "dvts prm vote=true",
-    "rebase prm vote=false",
+    "dvts prm vote=true weigh=true",
     "rebase prm",
+    "rebase prm weigh=true",
+    "mcts prm vote=true",
     "particle_filtering prm",
     "particle_filtering prm vote=true",
     "beam_search truth width=4",
@@ -239,7 +241,7 @@ def is_right(problem: Problem, steps: Sequence[str], depth: int, variant: arithm
 def method_table(problems: list[Problem], pool: list[SearchResult], found: dict[str, list[SearchResult]]) -> Table:
     """Accuracy, and minus independent samples at the same tokens: of all problems, and of thirds of their levels."""
     levels = sorted({problem.level or 0 for problem in problems})
-    third = math.ceil(len(levels) / 3)
+    third = len(levels) // 3
     parts = {"all": levels, "easy": levels[:third], "middle": levels[third:-third], "hard": levels[-third:]}
     names = [f"{name} ({its[0]}–{its[-1]})" for name, its in parts.items()]
     head = ["method", "tokens", "verifier tokens", "duplicates", "accuracy", "right one found", "same tokens", *names]

@@ -58,8 +58,7 @@ def beams(
     ended: list[Node] = []
     working = [root(problem)]
     for depth in range(max_steps):
-        ranked = sorted(working, key=lambda beam: -beam.score * (beam.share if weigh else 1.0))
-        kept = ranked[: budget.samples // m]
+        kept = sorted(working, key=lambda beam: -beam.value(weigh))[: budget.samples // m]
         room = budget.samples - (0 if refill else len(ended))
         if not kept or not room:
             break

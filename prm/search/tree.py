@@ -47,6 +47,10 @@ class Node:
     def score(self) -> float:
         return 0.0 if self.scores is None else self.scores.trace
 
+    def value(self, weigh: bool) -> float:
+        """The score, or score x share: how much of what the generator writes is this, and how good it is."""
+        return self.score * self.share if weigh else self.score
+
 
 def root(problem: Problem) -> Node:
     return Node(open_trace(problem), Scores((), 0.0))
@@ -111,14 +115,10 @@ def conclude(
         weigh: multiply scores by shares. A vote then counts a leaf as often as the generator would write it, as it does
             among independent samples, where equal ones are several candidates.
     """
-
-    def value(leaf: Node) -> float:
-        return leaf.score * (leaf.share if weigh else 1.0)
-
     kept = [leaf for leaf in leaves if leaf.trace.steps]
-    ranked = sorted(range(len(kept)), key=lambda i: (not kept[i].trace.usable, -value(kept[i])))
+    ranked = sorted(range(len(kept)), key=lambda i: (not kept[i].trace.usable, -kept[i].value(weigh)))
     kept = [kept[i] for i in sorted(ranked[: budget.samples])]
     traces, scores = [leaf.trace for leaf in kept], [leaf.scores for leaf in kept]
-    values = [its and replace(its, trace=value(leaf)) for its, leaf in zip(scores, kept, strict=True)]
+    values = [its and replace(its, trace=leaf.value(weigh)) for its, leaf in zip(scores, kept, strict=True)]
     chosen = weighted_winner(traces, values, f"{seed}/{problem.id}") if vote else best(traces, values)
     return Found(traces, scores, chosen)
