@@ -43,7 +43,9 @@ from prm.types import Problem, Rollout, Trace
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments, LimitArguments):
     problems: str = field(
-        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"}
+        metadata={
+            "help": "`arithmetic`, `arithmetic_hard`, `gsm8k`, hub name, or JSON Lines, JSON, CSV or Parquet file"
+        }
     )
     output: str = field(metadata={"help": "traces file to write"})
     split: str = field(default="train", metadata={"help": "train, validation, test or all"})

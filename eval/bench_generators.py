@@ -43,7 +43,9 @@ class Arguments:
     generator: str = field(default="arithmetic", metadata={"help": "`arithmetic` (embedded), a folder or a hub name"})
     problems: str = field(
         default="arithmetic",
-        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"},
+        metadata={
+            "help": "`arithmetic`, `arithmetic_hard`, `gsm8k`, hub name, or JSON Lines, JSON, CSV or Parquet file"
+        },
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int = field(default=16, metadata={"help": "problems, one trace each", "least": 1})

@@ -51,7 +51,9 @@ from prm.verifiers.checkpoint import VerifierConfig
 @dataclass(kw_only=True)
 class Arguments(GeneratorArguments, LimitArguments):
     problems: str = field(
-        metadata={"help": "`arithmetic`, `gsm8k`, a hub name, or a JSON Lines, JSON, CSV or Parquet file"}
+        metadata={
+            "help": "`arithmetic`, `arithmetic_hard`, `gsm8k`, hub name, or JSON Lines, JSON, CSV or Parquet file"
+        }
     )
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(

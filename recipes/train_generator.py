@@ -4,7 +4,7 @@ The generator learns the exact token layout that sampling uses: prompt ids as `p
 steps joined by the separator, then the end token. The loss is on the steps and the end token only. Left out: packing, and
 fine-tuning on multi-turn chats.
 
-Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the student's traces), or
+Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the students' traces; also arithmetic_hard), or
         train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's form, or
         traces.jsonl     checked or labeled traces, or a folder of data/build_dataset.py: those that end right are learned
 Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes everywhere; config.yaml with all settings and
@@ -38,7 +38,8 @@ class ScriptArguments:
 
     data: str = field(
         metadata={
-            "help": "`arithmetic`; or solved problems or checked traces: file, folder of data/build_dataset.py, or hub name"
+            "help": "`arithmetic`, `arithmetic_hard`, or solved problems or checked traces: file, folder of"
+            " data/build_dataset.py, or hub name"
         }
     )
     model: str | None = field(
@@ -47,7 +48,7 @@ class ScriptArguments:
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the model folder"})
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int | None = field(
-        default=None, metadata={"help": "use the first rows only (arithmetic: how many to make)", "least": 1}
+        default=None, metadata={"help": "use the first rows only (embedded sets: how many to make)", "least": 1}
     )
     hidden_size: int = field(default=128, metadata={"help": "new model: width", "least": 1})
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP", "least": 1})
@@ -61,8 +62,8 @@ class ScriptArguments:
 
     def __post_init__(self) -> None:
         prompt_template(self.prompt)  # a wrong name is found before anything is loaded
-        if self.data == "arithmetic" and self.limit is None:
-            raise ValueError("--data arithmetic needs --limit: how many traces of the student to make")
+        if self.data in arithmetic.SETS and self.limit is None:
+            raise ValueError(f"--data {self.data} needs --limit: how many traces of the student to make")
 
 
 def main(script: ScriptArguments, training: SFTConfig) -> None:
@@ -78,8 +79,8 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
     torch.manual_seed(training.seed)
     model, tokenizer = build_model(script)
 
-    if script.data == "arithmetic":
-        rows = arithmetic.student_examples(script.limit, training.seed)
+    if variant := arithmetic.SETS.get(script.data):
+        rows = arithmetic.student_examples(script.limit, training.seed, variant)
     else:
         rows, left_out = load_examples(training_source(script.data))
         rows = rows[: script.limit]
@@ -125,7 +126,7 @@ def build_model(script: ScriptArguments):
 
     if script.model is not None:
         return load_model_and_tokenizer(script.model, script.gguf_file)
-    tokenizer = arithmetic.build_tokenizer()
+    tokenizer = arithmetic.build_tokenizer(arithmetic.SETS.get(script.data, arithmetic.KIND))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=script.hidden_size,

@@ -1,7 +1,7 @@
 """Problems and sets of labeled traces: loading, splitting, cleaning, describing.
 
 - `problems`: a name or a path -> problems.
-- `arithmetic`: the embedded problem set.
+- `arithmetic`: the embedded problem sets, a kind and an unkind one.
 - `splits`: which split a problem belongs to.
 - `decontamination`: finds problems that are also in a benchmark.
 - `balance`: chooses the traces to keep so that a verifier cannot learn a shortcut.

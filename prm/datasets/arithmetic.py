@@ -1,27 +1,31 @@
-"""The embedded problem set: chains of 2 to 8 operations on integers from 0 to 99, and the students who solve them.
+"""The embedded problem sets: chains of operations on integers from 0 to 99, and the students who solve them.
 
-With it the whole toolkit can be run, tested and measured on two CPU cores in minutes. A hash of a problem's text
+With them the whole toolkit can be run, tested and measured on two CPU cores in minutes. A hash of a problem's text
 decides its split, so train, validation and test are disjoint by construction. The difficulty (`Problem.level`) is the
 number of operations.
 
-One problem and one trace of a student, who writes down carries and borrows but forgets a borrow in the second step:
+One problem and one trace of a student, who writes down carries and borrows but forgets a borrow in the second step, and
+the same in the set `arithmetic_hard`, where nobody writes them down:
 
     Start with 47, add 38, subtract 26, subtract 12.        gold answer 47
-    47 + 38, carry 1 = 85
-    85 - 26 = 61                                            gold step: 85 - 26, borrow 1 = 59
-    61 - 12 = 49
-    #### 49
+    47 + 38, carry 1 = 85                                   47 + 38 = 85
+    85 - 26 = 61                                            85 - 26 = 61
+    61 - 12 = 49                                            61 - 12 = 49
+    #### 49                                                 #### 49
+    gold second step: 85 - 26, borrow 1 = 59                gold second step: 85 - 26 = 59
 
-`recipes/train_generator.py` teaches the embedded generator to imitate such students. There are two kinds: a careful one
+`recipes/train_generator.py` teaches the embedded generators to imitate such students. There are two kinds: a careful one
 forgets a carry (or borrow) with probability `FORGET["careful"]`, a careless one with `FORGET["careless"]`; both make a
 random slip with probability `SLIP`. Forgotten carries are the classic "buggy procedure" of school arithmetic (Brown &
 Burton 1978, doi:10.1207/s15516709cog0202_4). They are *systematic* and correlated within a trace: many samples agree on
 the same wrong answer, so voting fails while checking the steps helps.
 
-Carries are written down because that makes most mistakes visible on the page, so that a verifier of this size can learn
-to see them in a minute. In an earlier form of the set a forgotten carry showed only in the result; the verifier's loss
-fell, but within a problem it chose worse than chance. Both properties favor verifiers and handicap voting, so do not
-expect gaps of this size from real language models.
+`arithmetic` is the kind set: carries are written down, which makes most mistakes visible on the page, so that a verifier of
+this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows a
+mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
+what the generator of this set reads are corrected exercises (`exercises`): single results, where a wrong one is followed by
+the right one. They belong to no problem, because a problem has two operations at least. In both sets mistakes are
+systematic, which favors verifiers and handicaps voting: do not expect gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -31,18 +35,19 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from prm.datasets.splits import SPLITS, split_of
 from prm.types import Problem
 
 LARGEST = 99
-LEVELS = tuple(range(2, 9))
 FORGET = {"careful": 0.1, "careless": 0.8}
 """Probability that a student of this kind forgets a carry or borrow."""
 CARELESS = 0.6
 """Share of traces written by a careless student."""
 SLIP = 0.02
 """Probability that a result is off by 1, 2 or 10 if no carry was forgotten."""
+SLIPS = (-10, -2, -1, 1, 2, 10)
 
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
@@ -51,19 +56,50 @@ _OPERATION = re.compile(r"(add|subtract|multiply by) (\d+)")
 Operation = tuple[str, int]
 
 
-def load(split: str, n: int, seed: int = 0, levels: Sequence[int] = LEVELS) -> list[Problem]:
-    """The first `n` problems of a split, all different, levels in rotation. A larger `n` extends the same list."""
+@dataclass(frozen=True)
+class Variant:
+    """One of the embedded sets."""
+
+    name: str
+    notes: bool
+    """Whether students write down what they carry and borrow."""
+    levels: tuple[int, ...]
+    """Numbers of operations of its problems."""
+    digits: bool
+    """Whether a token is a digit instead of a number: tables of digits are small, so they are learned, and their results
+    compared, with much less reading."""
+    exercises: float
+    """Share of the fine-tuning rows that are corrected exercises in the place of a student's trace."""
+
+
+KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), digits=False, exercises=0.0)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), digits=True, exercises=0.3)
+SETS = {variant.name: variant for variant in (KIND, HARD)}
+
+EXERCISES = 9
+"""In one row; about half of them are wrong at first."""
+
+
+def load(
+    split: str, n: int, seed: int = 0, levels: Sequence[int] | None = None, variant: Variant = KIND
+) -> list[Problem]:
+    """The first `n` problems of a split, all different, levels in rotation. A larger `n` extends the same list.
+
+    Args:
+        levels: those of the variant if None.
+    """
+    name, levels = variant.name, levels or variant.levels
     if split not in SPLITS:
-        raise ValueError(f"arithmetic has no split {split!r}; it has {', '.join(sorted(SPLITS))}")
+        raise ValueError(f"{name} has no split {split!r}; it has {', '.join(sorted(SPLITS))}")
     problems: dict[str, Problem] = {}
-    rng = random.Random(f"arithmetic/{split}/{seed}")
+    rng = random.Random(f"{name}/{split}/{seed}")
     while len(problems) < n:
         level = levels[len(problems) % len(levels)]
         start, operations = _draw(level, rng)
         prompt = render(start, operations)
         if split_of(prompt) == split and prompt not in problems:
             answer = str(_results(start, operations)[-1])
-            problems[prompt] = Problem(f"arithmetic/{split}/{len(problems)}", prompt, answer, "arithmetic", level)
+            problems[prompt] = Problem(f"{name}/{split}/{len(problems)}", prompt, answer, name, level)
     return list(problems.values())
 
 
@@ -83,62 +119,103 @@ def parse(prompt: str) -> tuple[int, list[Operation]]:
     return int(start[1]), [(_SYMBOLS[word], int(b)) for word, b in _OPERATION.findall(prompt)]
 
 
-def student_trace(prompt: str, rng: random.Random) -> tuple[str, ...]:
+def student_trace(prompt: str, rng: random.Random, variant: Variant = KIND) -> tuple[str, ...]:
     """One attempt by a student of random kind: the steps and the final `#### answer`."""
     value, operations = parse(prompt)
     # One kind for the whole trace: this is what correlates its mistakes.
     forget = FORGET["careless" if rng.random() < CARELESS else "careful"]
     steps = []
     for symbol, b in operations:
-        result, note = _apply(value, symbol, b), _carry_note(value, symbol, b)
-        # A forgotten carry is not written down, either, so the missing note shows the mistake.
-        if note and rng.random() < forget:
+        result, note = _apply(value, symbol, b), _carry_note(value, symbol, b, variant)
+        # A forgotten carry is not written down, either, so in the kind set the missing note shows the mistake.
+        if _carried(value, symbol, b) and rng.random() < forget:
             result, note = _forget_carry(value, symbol, b), ""
         elif rng.random() < SLIP:
-            result += rng.choice((-10, -2, -1, 1, 2, 10))
+            result += rng.choice(SLIPS)
         # The tokenizer has no numbers beyond 0..99: the student starts over.
         if not 0 <= result <= LARGEST:
-            return student_trace(prompt, rng)
+            return student_trace(prompt, rng, variant)
         # The next step continues from the student's own result, right or wrong.
         steps.append(f"{value} {symbol} {b}{note} = {result}")
         value = result
     return (*steps, f"#### {value}")
 
 
-def solution(prompt: str) -> tuple[str, ...]:
+def solution(prompt: str, variant: Variant = KIND) -> tuple[str, ...]:
     """The gold steps."""
     start, operations = parse(prompt)
     values = [start, *_results(start, operations)]
     steps = [
-        f"{a} {s} {b}{_carry_note(a, s, b)} = {c}" for a, (s, b), c in zip(values, operations, values[1:], strict=False)
+        f"{a} {s} {b}{_carry_note(a, s, b, variant)} = {c}"
+        for a, (s, b), c in zip(values, operations, values[1:], strict=False)
     ]
     return (*steps, f"#### {values[-1]}")
 
 
-def check_steps(prompt: str, steps: Sequence[str]) -> tuple[bool, ...]:
+def check_steps(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> tuple[bool, ...]:
     """Exact labels: a step is good if it and all steps before it are equal to those of the gold solution.
 
     >>> check_steps("Start with 47, add 38, subtract 12.", ("47 + 38 = 75", "75 - 12 = 63", "#### 63"))
     (False, False, False)
     """
-    gold = solution(prompt)
+    gold = solution(prompt, variant)
     good = [i < len(gold) and step == gold[i] for i, step in enumerate(steps)]
     return tuple(all(good[: i + 1]) for i in range(len(steps)))
 
 
-def student_examples(n: int, seed: int = 0) -> Iterator[dict[str, str]]:
-    """`n` rows of fine-tuning data for the embedded generator: random problems of the train split, one trace each."""
+def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, str]]:
+    """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each, and in
+    between corrected exercises after an empty prompt, as many as the variant says."""
     rng = random.Random(f"student/{seed}")
     drawn = 0
     while drawn < n:
-        prompt = render(*_draw(LEVELS[drawn % len(LEVELS)], rng))
+        if variant.exercises and rng.random() < variant.exercises:
+            yield {"prompt": "", "completion": "\n".join(exercises(rng, variant))}
+            drawn += 1
+            continue
+        prompt = render(*_draw(variant.levels[drawn % len(variant.levels)], rng))
         if split_of(prompt) == "train":
-            yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng))}
+            yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
             drawn += 1
 
 
-def build_tokenizer():
-    """A tokenizer for this set only: one token per number, word group and line end (about 115 tokens)."""
+def exercises(rng: random.Random, variant: Variant) -> tuple[str, ...]:
+    """Single results, about half of them wrong at first, most by a forgotten carry; the right one follows a wrong one."""
+    lines: list[str] = []
+    for _ in range(EXERCISES):
+        a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
+        while not 0 <= _apply(a, symbol, b) <= LARGEST:
+            a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
+        if rng.random() < 0.5:
+            carry = _carried(a, symbol, b) and rng.random() < 0.8
+            wrong = _forget_carry(a, symbol, b) if carry else _apply(a, symbol, b) + rng.choice(SLIPS)
+            if 0 <= wrong <= LARGEST:
+                lines.append(f"{a} {symbol} {b} = {wrong}")
+        lines.append(f"{a} {symbol} {b}{_carry_note(a, symbol, b, variant)} = {_apply(a, symbol, b)}")
+    return tuple(lines)
+
+
+def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str | None:
+    """What is wrong with the first step that is not as in the gold solution; None if all are.
+
+    >>> first_mistake("Start with 47, add 38, subtract 12.", ("47 + 38 = 75", "75 - 12 = 63"))
+    'forgotten'
+    >>> first_mistake("Start with 47, add 38, subtract 12.", ("47 + 38, carry 1 = 84", "84 - 12 = 72"))
+    'slip'
+    """
+    good = check_steps(prompt, steps, variant)
+    if all(good):
+        return None
+    wrong = steps[good.index(False)]
+    step = re.match(r"(\d+) ([-+*]) (\d+)\b.* = (\d+)$", wrong)
+    if step is None:
+        return "other"
+    a, symbol, b, result = int(step[1]), step[2], int(step[3]), int(step[4])
+    return "forgotten" if _carried(a, symbol, b) and result == _forget_carry(a, symbol, b) else "slip"
+
+
+def build_tokenizer(variant: Variant = KIND):
+    """A tokenizer for this set only: one token per number (or digit), word group and line end (at most 116 tokens)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -155,9 +232,10 @@ def build_tokenizer():
         ", borrow ",
     ]
     words += [" = ", "\n", "#### "]
-    vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(LARGEST + 1))]
+    vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(10 if variant.digits else LARGEST + 1))]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+|\n|[^\d\n]+"), "isolated")
+    number = r"\d" if variant.digits else r"\d+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(number + r"|\n|[^\d\n]+"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -169,13 +247,17 @@ def build_tokenizer():
     )
 
 
+def _operation(rng: random.Random) -> Operation:
+    symbol = rng.choices("+-*", weights=(2, 2, 1))[0]
+    return symbol, rng.randint(2, 4) if symbol == "*" else rng.randint(2, 30)
+
+
 def _draw(level: int, rng: random.Random) -> tuple[int, list[Operation]]:
     """A random chain whose results all stay in 0..99."""
     start = value = rng.randint(10, 99)
     operations: list[Operation] = []
     while len(operations) < level:
-        symbol = rng.choices("+-*", weights=(2, 2, 1))[0]
-        b = rng.randint(2, 4) if symbol == "*" else rng.randint(2, 30)
+        symbol, b = _operation(rng)
         result = _apply(value, symbol, b)
         if 0 <= result <= LARGEST:
             operations.append((symbol, b))
@@ -200,8 +282,8 @@ def _carried(a: int, symbol: str, b: int) -> int:
     return _apply(a % 10, symbol, b if symbol == "*" else b % 10) // 10
 
 
-def _carry_note(a: int, symbol: str, b: int) -> str:
-    carried = _carried(a, symbol, b)
+def _carry_note(a: int, symbol: str, b: int, variant: Variant) -> str:
+    carried = _carried(a, symbol, b) if variant.notes else 0
     return f", carry {carried}" if carried > 0 else f", borrow {-carried}" if carried < 0 else ""
 
 

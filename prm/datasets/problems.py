@@ -1,6 +1,6 @@
 r"""load_problems: a name or a path -> problems.
 
-    load_problems("arithmetic", "test", limit=300)          the embedded set
+    load_problems("arithmetic", "test", limit=300)          an embedded set
     load_problems("gsm8k", "test")                          openai/gsm8k from the hub
     load_problems("openai/gsm8k", ...)                      any hub data set with the columns below
     load_problems("problems.jsonl", "validation")           any JSON Lines, JSON, CSV or Parquet file
@@ -58,12 +58,13 @@ def load_problems(
     prompt_column: str | None = None,
     gold_column: str | None = None,
 ) -> list[Problem]:
-    """Problems of one split that have a gold answer, in file order (arithmetic: levels in rotation).
+    """Problems of one split that have a gold answer, in file order (embedded sets: levels in rotation).
 
     Args:
-        source: `arithmetic`, a hub name, or the path of a JSON Lines, JSON, CSV or Parquet file.
+        source: an embedded set (`arithmetic`, `arithmetic_hard`), a hub name, or the path of a JSON Lines, JSON, CSV or
+            Parquet file.
         split: `train`, `validation`, `test` or `all`.
-        limit: how many of the first problems; `arithmetic` needs a limit, since it is endless.
+        limit: how many of the first problems; an embedded set needs a limit, since it is endless.
         prompt_column: name of the column with the problem; None = one of `PROMPT_COLUMNS`.
         gold_column: name of the column with the gold answer; None = `answer`.
 
@@ -74,10 +75,10 @@ def load_problems(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; it says how many of the first problems, so it is at least 1")
-    if source == "arithmetic":
+    if variant := arithmetic.SETS.get(source):
         if limit is None:
-            raise ValueError("arithmetic is endless: say how many problems with limit (--limit on the command line)")
-        return arithmetic.load(split, limit)
+            raise ValueError(f"{source} is endless: say how many problems with limit (--limit on the command line)")
+        return arithmetic.load(split, limit, variant=variant)
     prompts, gold = (prompt_column,) if prompt_column else PROMPT_COLUMNS, gold_column or "answer"
     problems: dict[str, Problem] = {}
     golds: dict[str, tuple[str, str]] = {}  # question -> the first row that has it, and its gold answer
@@ -147,7 +148,7 @@ def _rows(source: str, split: str, needed: Mapping[str, tuple[str, ...]] = {}) -
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split {split!r} is not one of {', '.join((*SPLITS, 'all'))}")
-    check_name(source, ("arithmetic", *HUB_NAMES))
+    check_name(source, (*arithmetic.SETS, *HUB_NAMES))
     if Path(source).is_file():
         rows, wanted = read_rows(source), None if split == "all" else split
     else:
@@ -189,7 +190,7 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
         splits = datasets.load_dataset(name, config)
     except Exception as error:
         raise ValueError(
-            f"{source!r} is not a file, not `arithmetic`, and could not be loaded from the hub: {error}"
+            f"{source!r} is not a file, not {' or '.join(arithmetic.SETS)}, and could not be loaded from the hub: {error}"
         ) from error
     if split == "all":
         chosen, wanted = list(splits), None

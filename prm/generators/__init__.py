@@ -67,6 +67,9 @@ ENGINES = {
 }
 """Engine of `load_generator` -> its module and class. Imported when needed, because vLLM and httpx2 are extras."""
 
+EMBEDDED = {"arithmetic": 80, "arithmetic_hard": 100}
+"""Name of an embedded problem set (`prm.datasets.arithmetic`) and of its generator -> tokens that a trace may need."""
+
 
 def derive_seed(run_seed: int, *address: str | int) -> int:
     """A 63-bit seed for one sample, from the run's seed and the address of the sample (problem, step, index).
@@ -81,7 +84,7 @@ def derive_seed(run_seed: int, *address: str | int) -> int:
 
 
 def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
-    """A generator from a Hugging Face folder or hub name, the embedded one (`path="arithmetic"`), or a server's URL.
+    """A generator from a Hugging Face folder or hub name, an embedded one (of `EMBEDDED`), or a server's URL.
 
     Args:
         engine: one of `ENGINES`.
@@ -103,10 +106,10 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         raise ValueError(f"max_new_tokens and batch_size must be at least 1; they are in {settings}")
     if engine != "hf" and "gguf_file" in settings:
         raise ValueError(f"engine {engine} reads no GGUF files; use engine hf, or save the model as safetensors")
-    if path == "arithmetic":
-        settings = {"max_new_tokens": 80, **settings}
-        path = str(files("prm") / "assets" / "arithmetic_generator")
+    if path in EMBEDDED:
+        settings = {"max_new_tokens": EMBEDDED[path], **settings}
+        path = str(files("prm") / "assets" / f"{path}_generator")
     elif engine != "openai":
-        check_name(path, ["arithmetic"])
+        check_name(path, EMBEDDED)
     module, kind = ENGINES[engine]
     return getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)

@@ -12,14 +12,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
-from prm.generators import ENGINES, Generator, load_generator
+from prm.generators import EMBEDDED, ENGINES, Generator, load_generator
 from prm.storage.paths import check_name
 from prm.types import StepRule
 
 
 @dataclass(kw_only=True)
 class GeneratorArguments:
-    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
+    generator: str = field(
+        metadata={"help": "`arithmetic`, `arithmetic_hard` (embedded), a Hugging Face folder, hub name or URL"}
+    )
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy", "least": 0})
     top_p: float = field(
         default=1.0,
@@ -50,7 +52,7 @@ class GeneratorArguments:
         if self.prompt is not None:
             prompt_template(self.prompt)
         if self.generator is not None and self.engine in ("hf", "vllm"):
-            check_name(self.generator, ["arithmetic"])
+            check_name(self.generator, EMBEDDED)
 
     def load(self) -> Generator:
         return load_generator(

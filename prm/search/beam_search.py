@@ -28,6 +28,7 @@ def beam_search(
     max_steps: int = 40,
     refill: bool = False,
     vote: bool = False,
+    weigh: bool = False,
 ) -> Search:
     """N is `budget.samples`.
 
@@ -36,8 +37,9 @@ def beam_search(
         max_steps: what is still open after so many steps is cut off.
         refill: give the places of ended beams to the others.
         vote: choose by the weighted vote over the beams instead of the highest score.
+        weigh: rank and choose by score x share (`prm.search.tree.Node`) instead of the score alone.
     """
-    return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, as_written))
+    return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, weigh, as_written))
 
 
 def beams(
@@ -48,6 +50,7 @@ def beams(
     max_steps: int,
     refill: bool,
     vote: bool,
+    weigh: bool,
     opinion: Opinion,
 ) -> Search:
     """Beam search that ranks open beams by any opinion of them."""
@@ -55,7 +58,7 @@ def beams(
     ended: list[Node] = []
     working = [root(problem)]
     for depth in range(max_steps):
-        kept = sorted(working, key=lambda beam: -beam.score)[: budget.samples // m]
+        kept = sorted(working, key=lambda beam: -beam.value(weigh))[: budget.samples // m]
         room = budget.samples - (0 if refill else len(ended))
         if not kept or not room:
             break
@@ -65,4 +68,4 @@ def beams(
         found = distinct(children)
         ended += [beam for beam in found if not beam.open]
         working = [beam for beam in found if beam.open]
-    return conclude([*ended, *working], problem, budget, seed, vote)
+    return conclude([*ended, *working], problem, budget, seed, vote, weigh)

@@ -18,7 +18,13 @@ from prm.types import Budget, Problem
 
 
 def dvts(
-    problem: Problem, budget: Budget, seed: int, width: int | str = 4, max_steps: int = 40, vote: bool = False
+    problem: Problem,
+    budget: Budget,
+    seed: int,
+    width: int | str = 4,
+    max_steps: int = 40,
+    vote: bool = False,
+    weigh: bool = False,
 ) -> Search:
     """N is `budget.samples`.
 
@@ -26,12 +32,13 @@ def dvts(
         width: M, the continuations of each step; there are N/M subtrees. `sqrt`: M = sqrt(N).
         max_steps: what is still open after so many steps is cut off.
         vote: choose by the weighted vote instead of the highest score.
+        weigh: compare score x share (`prm.search.tree.Node`) instead of the score alone.
     """
     m = branching(width, budget)
     siblings = [[root(problem)] for _ in range(budget.samples // m)]  # the last ones of every subtree
     passed: list[Node] = []
     for depth in range(max_steps):
-        heads = {tree: max(nodes, key=lambda node: node.score) for tree, nodes in enumerate(siblings) if nodes}
+        heads = {tree: max(nodes, key=lambda node: node.value(weigh)) for tree, nodes in enumerate(siblings) if nodes}
         working = [tree for tree, head in heads.items() if head.open]
         if not working:
             break
@@ -42,4 +49,4 @@ def dvts(
                 siblings[tree] = distinct(mine)
         if not children:
             break
-    return conclude([*passed, *(node for nodes in siblings for node in nodes)], problem, budget, seed, vote)
+    return conclude([*passed, *(node for nodes in siblings for node in nodes)], problem, budget, seed, vote, weigh)

@@ -30,12 +30,13 @@ def lookahead_search(
     max_steps: int = 40,
     refill: bool = False,
     vote: bool = False,
+    weigh: bool = False,
 ) -> Search:
     """N is `budget.samples`.
 
     Args:
         lookahead: k, the steps of a rollout (Snell et al.: 3, and 1 with M = sqrt(N)).
-        width, max_steps, refill, vote: as in `beam_search`.
+        width, max_steps, refill, vote, weigh: as in `beam_search`.
     """
 
     def opinion(traces: Sequence[Trace], key: tuple[str | int, ...]) -> Generator[Request, Any, list[Scores | None]]:
@@ -46,7 +47,7 @@ def lookahead_search(
             for trace, its in zip(traces, scores, strict=True)
         ]
 
-    return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, opinion))
+    return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, weigh, opinion))
 
 
 def roll_out(traces: Sequence[Trace], steps: int, key: tuple[str | int, ...]) -> Generator[Request, Any, list[Trace]]:

@@ -25,7 +25,13 @@ from prm.types import Budget, Problem
 
 
 def rebase(
-    problem: Problem, budget: Budget, seed: int, temperature: float = 0.2, max_steps: int = 40, vote: bool = True
+    problem: Problem,
+    budget: Budget,
+    seed: int,
+    temperature: float = 0.2,
+    max_steps: int = 40,
+    vote: bool = True,
+    weigh: bool = False,
 ) -> Search:
     """N is `budget.samples`.
 
@@ -34,6 +40,7 @@ def rebase(
             a choice of this project.
         max_steps: what is still open after so many steps is cut off.
         vote: choose by the weighted vote, as published, or by the highest score.
+        weigh: places in proportion to share x exp(score / T), and votes of score x share (`prm.search.tree.Node`).
     """
     if temperature <= 0:
         raise ValueError(f"temperature is {temperature}; it must be more than 0")
@@ -43,8 +50,9 @@ def rebase(
         room = budget.samples - len(ended)
         if not working or not room:
             break
-        ranked = sorted(working, key=lambda node: -node.score)
-        places = shares([node.score for node in ranked], room, temperature)
+        logs = {node: node.score / temperature + (math.log(node.share) if weigh else 0.0) for node in working}
+        ranked = sorted(working, key=lambda node: -logs[node])
+        places = portions([math.exp(logs[node] - logs[ranked[0]]) for node in ranked], room)
         parents = [node for node, n in zip(ranked, places, strict=True) for _ in range(n)]
         children = yield from expand(parents, ("rebase", depth))
         if not children:  # the budget is spent
@@ -52,19 +60,18 @@ def rebase(
         nodes = distinct(children)
         ended += [node for node in nodes if not node.open]
         working = [node for node in nodes if node.open]
-    return conclude([*ended, *working], problem, budget, seed, vote)
+    return conclude([*ended, *working], problem, budget, seed, vote, weigh)
 
 
-def shares(scores: Sequence[float], places: int, temperature: float) -> list[int]:
-    """How many of the places each score gets; they are all given away.
+def portions(weights: Sequence[float], places: int) -> list[int]:
+    """How many of the places each weight gets; they are all given away.
 
     Args:
-        scores: in descending order.
+        weights: in descending order.
 
-    >>> shares([0.9, 0.5, 0.1], 8, temperature=0.4)
-    [6, 2, 0]
+    >>> portions([0.9, 0.5, 0.1], 8)
+    [5, 3, 0]
     """
-    weights = [math.exp((score - scores[0]) / temperature) for score in scores]
     given = []
     for i, weight in enumerate(weights):
         share = places * weight / math.fsum(weights[i:]) if weight else 0.0

@@ -13,8 +13,9 @@ Steps are sampled, so equal ones happen. They are scored once here, and the driv
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prm.sampling.traces import open_trace
@@ -33,6 +34,9 @@ class Node:
     trace: Trace
     scores: Scores | None
     """None where it has ended without an answer, or is longer than the verifier reads."""
+    share: float = 1.0
+    """How likely the generator is to write this, by what was sampled: the product over its steps of the share of its
+    parent's continuations that were equal to it."""
 
     @property
     def open(self) -> bool:
@@ -42,6 +46,10 @@ class Node:
     @property
     def score(self) -> float:
         return 0.0 if self.scores is None else self.scores.trace
+
+    def value(self, weigh: bool) -> float:
+        """The score, or score x share: how much of what the generator writes is this, and how good it is."""
+        return self.score * self.share if weigh else self.score
 
 
 def root(problem: Problem) -> Node:
@@ -79,7 +87,12 @@ def expand(
     new = [node.trace for node in distinct([Node(child, None) for child in children])]
     scores = yield from opinion(new, key)
     scored = dict(zip([trace.steps for trace in new], scores, strict=True))
-    return [Node(child, scored.get(child.steps)) for child in children]
+    asked = Counter(parent.trace.steps for parent in parents[: len(children)])
+    sampled = Counter(child.steps for child in children)
+    return [
+        Node(child, scored.get(child.steps), parent.share * sampled[child.steps] / asked[parent.trace.steps])
+        for parent, child in zip(parents, children, strict=False)
+    ]
 
 
 def distinct(nodes: Sequence[Node]) -> list[Node]:
@@ -91,16 +104,21 @@ def distinct(nodes: Sequence[Node]) -> list[Node]:
     return list(first.values())
 
 
-def conclude(leaves: Sequence[Node], problem: Problem, budget: Budget, seed: int, vote: bool = False) -> Found:
+def conclude(
+    leaves: Sequence[Node], problem: Problem, budget: Budget, seed: int, vote: bool = False, weigh: bool = False
+) -> Found:
     """The candidates and the choice among them.
 
     Args:
         leaves: if there are more than the budget has samples, usable ones come first, then high scores.
         vote: choose by the weighted vote instead of the highest score.
+        weigh: multiply scores by shares. A vote then counts a leaf as often as the generator would write it, as it does
+            among independent samples, where equal ones are several candidates.
     """
     kept = [leaf for leaf in leaves if leaf.trace.steps]
-    ranked = sorted(range(len(kept)), key=lambda i: (not kept[i].trace.usable, -kept[i].score))
+    ranked = sorted(range(len(kept)), key=lambda i: (not kept[i].trace.usable, -kept[i].value(weigh)))
     kept = [kept[i] for i in sorted(ranked[: budget.samples])]
     traces, scores = [leaf.trace for leaf in kept], [leaf.scores for leaf in kept]
-    chosen = weighted_winner(traces, scores, f"{seed}/{problem.id}") if vote else best(traces, scores)
+    values = [its and replace(its, trace=leaf.value(weigh)) for its, leaf in zip(scores, kept, strict=True)]
+    chosen = weighted_winner(traces, values, f"{seed}/{problem.id}") if vote else best(traces, values)
     return Found(traces, scores, chosen)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
+from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import HELP, prompt_template
 from prm.encoding.steps import SEPARATORS
@@ -152,7 +153,7 @@ def check_given(given: Mapping[str, Any]) -> None:
     data, eval_data = given["data"], given.get("eval_data")
     for source in (training_source(data), validation_source(data, eval_data) if eval_data else None):
         if source is not None:
-            check_name(source, ("arithmetic", *HUB_NAMES))
+            check_name(source, (*arithmetic.SETS, *HUB_NAMES))
     resume, overwrite = given.get("resume_from_checkpoint"), given.get("overwrite_output_dir", False)
     check_output_dir(given["output_dir"], resume, overwrite)
 

@@ -11,7 +11,7 @@ from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import labeled_to_row
-from prm.types import LabeledTrace, Trace
+from prm.types import Cost, LabeledTrace, Scores, SearchResult, Trace
 
 
 def last_json(done):
@@ -69,3 +69,47 @@ def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
     write_jsonl(tmp_path / "labeled.jsonl", rows[:-1])
     with pytest.raises(SystemExit, match="holds runs on other data"):
         run_script(study.main, study.Arguments)
+
+
+def test_search(load, tmp_path, monkeypatch, capsys):
+    """With step truth in the place of a PRM: its AUC is 1, and its beams are those of the ceiling."""
+    study = load("study_search")
+    monkeypatch.setattr(study, "load_verifier", lambda path: study.StepTruth(arithmetic.KIND))
+    methods = ["beam_search prm", "beam_search truth", "beam_search prm vote=true"]
+    arguments = ["--verifier", "truth", "--output_dir", str(tmp_path), "--limit", "14", "--samples", "4", "--pool", "8"]
+    monkeypatch.setattr(sys, "argv", ["study_search.py", *arguments, "--methods", *methods])
+    run_script(study.main, study.Arguments)
+    printed = capsys.readouterr().out
+    prefixes, beams, compared, growth, mistakes = json.loads((tmp_path / "study.json").read_text()).values()
+    assert [row[4] for row in prefixes[1:]] == ["1.000"] * 9  # 8 depths and the last step
+    assert [int(row[1]) for row in beams[1:]] == [14, 14, *range(12, -1, -2)][:9]  # two problems of every level
+    own, ceiling, vote = compared[1:]
+    assert own[1:] == ceiling[1:] != vote[1:]
+    assert float(own[4][:-1]) > float(own[6][:-1]) > 0  # better than as many tokens of independent samples
+    assert [row[0] for row in growth[1:]] == ["4", "8"]
+    assert [row[0] for row in mistakes[1:]] == ["every sample", "best of 4", *methods]
+    assert all(sum(float(cell[:-1]) for cell in row[1:]) == pytest.approx(100, abs=0.3) for row in mistakes[1:])
+    assert "3 methods at equal generated tokens (N = 4)" in printed
+
+    sampled = (tmp_path / "requests.journal").stat().st_size
+    run_script(study.main, study.Arguments)
+    assert capsys.readouterr().out == printed
+    assert (tmp_path / "requests.journal").stat().st_size == sampled  # nothing was sampled again
+
+
+def test_independent_samples_at_equal_tokens(load):
+    """Samples of 10 tokens: right with score 0.9, and two wrong ones that agree, with 0.5 each."""
+    study = load("study_search")
+    attempts = [("4", 0.9), ("5", 0.5), ("5", 0.5)]
+    candidates = tuple(
+        Trace("p", (f"#### {a}",), a, a == "4", num_tokens=10, index=i) for i, (a, _) in enumerate(attempts)
+    )
+    scores = tuple(Scores((score,), score) for _, score in attempts)
+    pool = SearchResult("p", "best_of_n prm", "best_of_n", "prm", candidates, scores, 0, True, Cost())
+    assert study.independent(0, pool, 10, vote=False) == pytest.approx(1 / 3)
+    assert study.independent(0, pool, 11, vote=False) == pytest.approx(2 / 3)  # rounded up
+    assert study.independent(0, pool, 30, vote=False) == 1
+    assert study.independent(0, pool, 20, vote=True) == pytest.approx(2 / 3)
+    assert study.independent(0, pool, 30, vote=True) == 0  # 1.0 against 0.9
+    with pytest.raises(ValueError, match="31 tokens pay for 4 samples of p; raise --pool"):
+        study.independent(0, pool, 31, vote=True)

@@ -7,6 +7,7 @@ from prm.datasets import arithmetic
 from prm.datasets.splits import split_of
 
 PROMPT = "Start with 47, add 38, subtract 12."
+HARD = arithmetic.HARD
 
 
 def evaluate(prompt: str) -> list[int]:
@@ -170,3 +171,63 @@ def test_tokenizer_has_one_token_per_number_and_word_group():
         *("47", " + ", "38", ", carry ", "1", " = ", "85", "\n", "#### ", "85"),
     ]
     assert len(tokenizer) == 3 + 13 + 100
+
+
+def test_nobody_notes_a_carry_in_the_unkind_set():
+    prompt = "Start with 27, multiply by 3, subtract 38."
+    assert arithmetic.solution(prompt, HARD) == ("27 * 3 = 81", "81 - 38 = 43", "#### 43")
+    rng = random.Random(0)
+    steps = Counter(arithmetic.student_trace("Start with 47, add 38.", rng, HARD)[0] for _ in range(4000))
+    # As in the kind set: 0.6 * 0.8 + 0.4 * 0.1 = 0.52 forget the carry.
+    assert steps["47 + 38 = 75"] / 4000 == pytest.approx(0.52, abs=0.025)
+    assert steps["47 + 38 = 85"] / 4000 == pytest.approx(0.48 * 0.98, abs=0.025)
+    assert sum(steps.values()) - steps["47 + 38 = 75"] - steps["47 + 38 = 85"] < 4000 * 0.03
+
+
+@pytest.mark.parametrize(
+    ("steps", "labels", "mistake"),
+    [
+        (("47 + 38 = 85", "85 - 12 = 73", "#### 73"), (True, True, True), None),
+        (("47 + 38 = 75", "75 - 12 = 63", "#### 63"), (False, False, False), "forgotten"),
+        (("47 + 38 = 85", "85 - 12 = 72", "#### 72"), (True, False, False), "slip"),
+        (("47 + 38 = 85", "#### 85"), (True, False), "other"),
+        (("47 + 38, carry 1 = 85",), (False,), "slip"),  # a step of the other set
+    ],
+)
+def test_step_truth_of_the_unkind_set(steps, labels, mistake):
+    assert arithmetic.check_steps(PROMPT, steps, HARD) == labels
+    assert arithmetic.first_mistake(PROMPT, steps, HARD) == mistake
+
+
+def test_the_unkind_set_has_its_own_problems_and_longer_chains():
+    splits = {split: arithmetic.load(split, 220, variant=HARD) for split in ("train", "validation", "test")}
+    for split, problems in splits.items():
+        assert {split_of(problem.prompt) for problem in problems} == {split}
+        assert Counter(problem.level for problem in problems) == dict.fromkeys(range(2, 13), 20)
+        assert all(problem.answer == str(evaluate(problem.prompt)[-1]) for problem in problems)
+    assert (splits["test"][0].id, splits["test"][0].source) == ("arithmetic_hard/test/0", "arithmetic_hard")
+    with pytest.raises(ValueError, match="arithmetic_hard has no split 'dev'"):
+        arithmetic.load("dev", 1, variant=HARD)
+
+
+def test_the_unkind_generator_also_reads_corrected_exercises():
+    rows = list(arithmetic.student_examples(1000, variant=HARD))
+    lists = [row["completion"].split("\n") for row in rows if not row["prompt"]]
+    assert len(lists) == pytest.approx(300, abs=45)
+    wrong = right = 0
+    for steps in lists:
+        for step, following in zip(steps, [*steps[1:], ""], strict=True):
+            exercise, result = step.split(" = ")
+            if eval(exercise) == int(result):
+                right += 1
+            else:  # the same exercise again, with the right result
+                wrong += 1
+                assert following == f"{exercise} = {eval(exercise)}"
+    assert right == arithmetic.EXERCISES * len(lists)
+    assert wrong / right == pytest.approx(0.5, abs=0.05)
+    assert {split_of(row["prompt"]) for row in rows if row["prompt"]} == {"train"}
+    assert not any("carry" in row["completion"] or "borrow" in row["completion"] for row in rows)
+    tokenizer = arithmetic.build_tokenizer()
+    text = "\n".join(lists[0]) + "\n"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]

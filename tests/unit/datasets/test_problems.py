@@ -183,7 +183,9 @@ def test_errors_in_the_request(tmp_path, write):
         load_problems(str(tmp_path / "missing.jsonl"))
     with pytest.raises(ValueError, match=r"arithmetic is endless: say how many problems with limit \(--limit"):
         load_problems("arithmetic", "test")
-    with pytest.raises(ValueError, match="'no/such-set' is not a file, not `arithmetic`, and could not be loaded"):
+    with pytest.raises(ValueError, match="arithmetic_hard is endless"):
+        load_problems("arithmetic_hard", "test")
+    with pytest.raises(ValueError, match="'no/such-set' is not a file, not arithmetic or arithmetic_hard, and"):
         load_problems("no/such-set", "test")
 
 

@@ -24,6 +24,7 @@ SETTINGS = [
     *((name, {}) for name in TREES),
     ("beam_search", {"refill": True, "vote": True}),
     ("beam_search", {"width": "sqrt"}),
+    ("beam_search", {"vote": True, "weigh": True}),
     ("particle_filtering", {"entropic": True}),
 ]
 P = Problem("p", "What is 2 + 2?", "4", "p")
@@ -128,6 +129,38 @@ def test_beam_search_is_its_reference(world, n, m, width):
     refilled = run_one("beam_search", world, n, width=width, refill=True)
     assert set(texts(refilled)) == set(sorted(refilling, key=world.value, reverse=True)[:n])
     assert chosen(refilled) == max(refilling, key=world.value)
+
+
+def reference_weighed_beams(world, n, m):
+    """Ended beams with their shares; beams are ranked by value x share."""
+    done, live, depth = {}, {(): 1.0}, 0
+    while live and len(done) < n:
+        kept = sorted(live, key=lambda steps: world.value(steps) * live[steps], reverse=True)[: n // m]
+        parents = [kept[i % len(kept)] for i in range(n - len(done))]
+        new = [world.child(parent, "beam", depth, i) for i, parent in enumerate(parents)]
+        shares = {
+            child: live[parent] * new.count(child) / parents.count(parent)
+            for parent, child in zip(parents, new, strict=True)
+        }
+        done |= {steps: share for steps, share in shares.items() if ended(steps)}
+        live = {steps: share for steps, share in shares.items() if not ended(steps)}
+        depth += 1
+    return done
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(("n", "m"), [(8, 4), (9, 3), (16, 2)])
+def test_weighed_beams_are_their_reference(world, n, m):
+    shares = reference_weighed_beams(world, n, m)
+    result = run_one("beam_search", world, n, width=m, weigh=True)
+    assert texts(result) == list(shares)
+    assert chosen(result) == max(shares, key=lambda steps: world.value(steps) * shares[steps])
+    votes = Counter()
+    for steps, share in shares.items():
+        votes[steps[-1]] += world.value(steps) * share
+    vote = run_one("beam_search", world, n, width=m, weigh=True, vote=True)
+    assert chosen(vote)[-1] == votes.most_common(1)[0][0]
+    assert all(its.trace == world.value(c.steps) for its, c in zip(vote.scores, vote.candidates, strict=True))
 
 
 @pytest.mark.parametrize("world", WORLDS)
