@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from prm.generators.chat import ChatCritic, Question
-from prm.generators.endpoint import Endpoint, EndpointError
+from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 from prm.generators.openai import OpenAIGenerator
 
 STOP = {"finish_reason": "stop"}
@@ -148,6 +148,17 @@ def test_a_critic_knows_a_cut_answer(reason, used, finished):
     )
     critic.ask([Question("p#0", "key", 0, 1, "Judge.")], answers.extend)
     assert [answer.finished for answer in answers] == [finished]
+
+
+@pytest.mark.parametrize(("content", "used"), [([{"type": "text", "text": "Hm."}], 1), ("Hm.", None), ("Hm.", "1")])
+def test_a_critic_takes_no_answer_of_another_form(content, used):
+    critic = ChatCritic(Endpoint("http://server/v1"), "critic")
+    usage = {"prompt_tokens": 5, "completion_tokens": used}
+    critic.endpoint.ask = _reply(
+        {"choices": [{"message": {"content": content}, "finish_reason": "stop"}], "usage": usage}
+    )
+    with pytest.raises(MalformedAnswer):
+        critic.ask([Question("p#0", "key", 0, 1, "Judge.")], lambda answers: None)
 
 
 def test_a_critic_names_an_unknown_reason():

@@ -292,6 +292,17 @@ def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer)
         run(Judge([(PROBLEM, TRACE)]), GeneratorCritic(generator))
 
 
+def test_a_folder_becomes_a_critic_that_is_asked_by_chat_and_may_quote_answers(tiny_llama, plain_tokenizer, tmp_path):
+    tiny_llama(len(plain_tokenizer)).save_pretrained(tmp_path)
+    plain_tokenizer.save_pretrained(tmp_path)
+    critic = GeneratorCritic.from_pretrained(str(tmp_path), batch_size=3, max_new_tokens=5, temperature=0.25)
+    generator = critic.generator
+    assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
+    assert (generator.step_rule, generator.max_new_tokens, generator.temperature) == ("whole", 5, 0.25)
+    assert critic.batch_size == generator.batch_size == 3
+    assert critic.name == generator.name
+
+
 def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
     ids = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
     stops = [
