@@ -1,5 +1,6 @@
 """The judge against critics whose words are known: what is asked, how answers are read, which of them count."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -143,6 +144,13 @@ def test_the_order_of_arrival_does_not_matter():
     judge.add(answers[:1])
     assert judge.verdict(PROBLEM, TRACE) == 0
     assert judge.report()["answers"] == 1
+
+
+def test_answers_on_disk_find_their_question_by_the_hash_of_its_text():
+    """Another key would have every question asked, and paid for, again."""
+    (question,) = Judge([(PROBLEM, TRACE)]).questions()
+    assert question.prompt == judge_prompt(PROBLEM.prompt, TRACE.steps)
+    assert question.key == hashlib.sha256(question.prompt.encode()).hexdigest()[:16]
 
 
 def test_equal_traces_are_asked_once_and_unknown_answers_left_aside():
