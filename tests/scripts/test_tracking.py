@@ -212,6 +212,7 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(trained):
         "data-labeled": "dataset",
         "data-held-out": "dataset",
     }
+    assert all(artifact.user_created for artifact in inputs.values())  # as those of `run.use_artifact`
     (data,) = inputs["data-labeled"].manifest.contents
     assert (data.path, data.digest) == ("labeled.jsonl", md5(Path(config["data"])))
     assert (model.type, sorted(model.aliases)) == ("model", ["final", "latest", "step-2"])

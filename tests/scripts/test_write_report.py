@@ -386,6 +386,14 @@ def twelve_problems():
     return [row | {"problem_id": f"{row['problem_id']}/{i}"} for i in range(3) for row in rows()]
 
 
+def test_ten_problems_are_enough_to_compare_methods(tmp_path):
+    nine, ten = (reading(summarize(read_runs([write_run(tmp_path / str(n), twelve_problems()[:n])]))) for n in (9, 10))
+    assert "9 problems are too few to compare methods" in nine
+    assert "The difference between" not in nine
+    assert "too few" not in ten
+    assert "The difference between PRM best-of-N and majority vote may be chance" in ten
+
+
 def test_a_gain_is_claimed_only_without_zero_in_its_interval(tmp_path):
     summary = summarize(read_runs([write_run(tmp_path, twelve_problems())]))
     assert (

@@ -16,6 +16,7 @@ from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flag
 @dataclass(kw_only=True)
 class EngineArguments:
     engine: str = field(default="hf", metadata={"help": "where it runs", "choices": ["hf", "vllm"]})
+    planner: str | None = field(default=None, metadata={"choices": ["all", "bisect"]})
 
 
 @dataclass(kw_only=True)
@@ -95,6 +96,7 @@ def test_types_of_the_command_line(script):
         problems="p", consensus=True, limit=-1
     )
     assert script("--problems", "p", "--files", "a", "--files", "b").files == [Path("a"), Path("b")]
+    assert script("--problems", "p", "--planner", "bisect").planner == "bisect"
 
 
 def test_flags_override_yaml_which_may_have_numbers_as_text(script, tmp_path):
@@ -122,6 +124,7 @@ def test_flags_override_yaml_which_may_have_numbers_as_text(script, tmp_path):
         ("--consensus maybe", "--consensus 'maybe': expected true or false"),
         ("--balance both", "--balance 'both': expected one of label, level"),
         ("--engine tgi", "--engine 'tgi': expected one of hf, vllm"),
+        ("--planner none", "--planner 'none': expected one of all, bisect"),
         ("--methods c d", "--methods 'd': expected one of a b, c"),
     ],
 )

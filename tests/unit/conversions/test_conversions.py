@@ -229,6 +229,15 @@ def test_rlhflow_unnumbered_steps_need_the_questions(golden):
     assert brief([row]) == [("ok", ["To compute it, we add.", "It is $\\boxed{6}$."], [True, True])]
 
 
+@pytest.mark.parametrize("first", ["Step 1: 2 + 2 = 4", "It is 4."])
+def test_rlhflow_without_a_question_is_no_trace_of_its_steps(first):
+    """The first turn is all there is for a prompt, so its label belongs to no step."""
+    turns = [("user", first), ("assistant", "+"), ("user", "Step 2: 4 + 1 = 6"), ("assistant", "-")]
+    made = one("rlhflow", {"conversations": [{"role": role, "content": content} for role, content in turns]})
+    assert brief(made) == [("no_first_step", ["Step 2: 4 + 1 = 6"], [False])]
+    assert made[0]["prompt"] == first
+
+
 def test_openr(golden):
     """OpenR's own converter writes the question into `process`: from a tree (row 2), or a list of prefixes (row 3)."""
     rows = golden("openr")

@@ -1,8 +1,8 @@
-"""Accuracy by level, as a table and as bars."""
+"""Accuracy by level, as a table and as bars; accuracy against tokens, as lines."""
 
 import pytest
 
-from prm.evaluation.plots import draw_by_level
+from prm.evaluation.plots import draw_by_level, draw_gains
 from prm.evaluation.step_metrics import expected_calibration_error
 from prm.evaluation.tables import level_table
 
@@ -43,6 +43,28 @@ def test_bars_are_those_of_a_sample_the_vote_and_the_leading_method(tmp_path, mo
     bars = {container.get_label(): [bar.get_height() for bar in container] for container in axes.containers}
     assert list(bars) == ["single sample", "majority vote", "PRM best-of-N"]
     assert [round(height, 3) for height in bars["PRM best-of-N"]] in ([1.0, 0.5], [100.0, 50.0])
+
+
+def test_a_curve_has_a_band_and_a_single_point_a_bar(tmp_path, monkeypatch):
+    def point(n, accuracy):
+        return {"n": n, "generated_tokens": 10 * n, "accuracy": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
+
+    methods = {
+        "majority": {"label": "majority vote", **point(4, 0.75)},
+        "prm_beam_search": {"label": "PRM beam search", **point(4, 0.5)},
+    }
+    summary = {"methods": methods, "curves": {"majority": [point(2, 0.25), point(4, 0.75)]}, "N": 4}
+    drawn = []
+    monkeypatch.setattr("prm.evaluation.plots.title", lambda summary: "title")
+    monkeypatch.setattr("prm.evaluation.plots.finish", lambda figure, axes, text, path: drawn.append(axes))
+    draw_gains(summary, tmp_path / "gains.png")
+    lines = {line.get_label(): [xy.tolist() for xy in line.get_data()] for line in drawn[0].lines}
+    assert lines == {"majority vote  75.0%": [[20, 40], [0.25, 0.75]], "PRM beam search  50.0%": [[40], [0.5]]}
+    intervals = [(type(mark).__name__, mark.get_paths()[0].get_extents().extents) for mark in drawn[0].collections]
+    assert [(kind, extents.round(3).tolist()) for kind, extents in intervals] == [
+        ("FillBetweenPolyCollection", [20, 0.15, 40, 0.85]),
+        ("LineCollection", [40, 0.4, 40, 0.6]),
+    ]
 
 
 @pytest.mark.parametrize("score", [1.5, -0.5])

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import pytest
 
 from prm.generators.chat import ChatCritic, Question
-from prm.generators.endpoint import Endpoint, EndpointError
+from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 from prm.generators.openai import OpenAIGenerator
 
 STOP = {"finish_reason": "stop"}
@@ -79,6 +79,16 @@ def test_a_server_without_any_sign_has_ended_if_it_writes_nothing_twice(sample, 
     assert len(dialogue.prompts) == 3
 
 
+def test_a_continuation_has_no_token_that_begins_texts(trimming_tokenizer):
+    """The tokenizer puts one before every text that it is given."""
+    generator = OpenAIGenerator(
+        Dialogue(("x = 4", VLLM[0]), ("y = 4", TGI[1])), trimming_tokenizer, token_ids=False, max_new_tokens=64
+    )
+    (found,) = generator.generate([trimming_tokenizer("Q:\n")["input_ids"]], [0])
+    assert trimming_tokenizer.decode(found.token_ids) == "x = 4\ny = 4<eos>"
+    assert found.text == "x = 4\ny = 4"
+
+
 def test_a_server_that_returns_its_stop_strings_has_written_a_blank_line(sample):
     found = sample(Dialogue(("x = 4\n", STOP), ("\n", STOP), ("\n", STOP), ("#### 4\n", STOP)))
     assert (found.text, found.stop) == ("x = 4\n\n\n#### 4\n", "answer")
@@ -88,6 +98,9 @@ def test_stop_at_the_token_limit_is_a_cut(sample):
     assert sample(Dialogue(("x = 4, so", STOP), used=64)).stop == "length"
     assert sample(Dialogue(("x = 4, so", STOP | {"stop_reason": None}), used=64)).stop == "length"
     assert sample(Dialogue(("x = 4, so", {"finish_reason": "length"}))).stop == "length"
+    assert sample(Dialogue(("\nx = 4, so", STOP), used=64)).stop == "length"
+    # A server that returns the stop string has stopped at it.
+    assert sample(Dialogue(("#### 4\n", STOP), used=64)).stop == "answer"
     # A server that names what stopped it is believed.
     assert sample(Dialogue(("#### 4", VLLM[0]), used=64)).stop == "answer"
     assert sample(Dialogue(("x = 4", SGLANG[1]), used=64)).stop == "eos"
@@ -148,6 +161,17 @@ def test_a_critic_knows_a_cut_answer(reason, used, finished):
     )
     critic.ask([Question("p#0", "key", 0, 1, "Judge.")], answers.extend)
     assert [answer.finished for answer in answers] == [finished]
+
+
+@pytest.mark.parametrize(("content", "used"), [([{"type": "text", "text": "Hm."}], 1), ("Hm.", None), ("Hm.", "1")])
+def test_a_critic_takes_no_answer_of_another_form(content, used):
+    critic = ChatCritic(Endpoint("http://server/v1"), "critic")
+    usage = {"prompt_tokens": 5, "completion_tokens": used}
+    critic.endpoint.ask = _reply(
+        {"choices": [{"message": {"content": content}, "finish_reason": "stop"}], "usage": usage}
+    )
+    with pytest.raises(MalformedAnswer):
+        critic.ask([Question("p#0", "key", 0, 1, "Judge.")], lambda answers: None)
 
 
 def test_a_critic_names_an_unknown_reason():

@@ -8,7 +8,7 @@ import pytest
 
 from prm.datasets.problems import load_problems
 from prm.generators import derive_seed, endpoint, load_generator
-from prm.generators.endpoint import EndpointError
+from prm.generators.endpoint import Endpoint, EndpointError
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +91,11 @@ def test_a_server_that_hangs_is_asked_again(openai_server, model, folder, work, 
         prefixes, seeds = work
         assert generator.generate(prefixes[:4], seeds[:4]) == expected[:4]
     assert retries(generator)["timeout"] >= server.served["hang"] >= 1
+
+
+def test_no_other_deadline_ends_a_request():
+    """httpx2 would end every request after five seconds, which is less than most solutions take."""
+    assert set(Endpoint("http://server/v1").client(3).timeout.as_dict().values()) == {None}
 
 
 def test_a_server_is_started_again_in_between(openai_server, model, folder, work, expected):

@@ -37,6 +37,15 @@ def test_only_the_prompt_begins_with_the_token_that_begins_texts(trimming_tokeni
     assert trimming_tokenizer.convert_ids_to_tokens(ids) == ["<bos>", "4", "Ċ", "8", ".ĊĊ", "x", "ĊĊ"]
 
 
+def test_a_model_may_write_ids_that_its_tokenizer_does_not_have(plain_tokenizer):
+    """The rows of its embedding are often more, up to the next multiple of 64 or 128."""
+    text = TokenText(plain_tokenizer, template=PromptTemplate(), step_rule="line", end_ids=None)
+    line = plain_tokenizer("x = 4\n", add_special_tokens=False)["input_ids"]
+    assert text.stop(line, "step") == "step"
+    for extra in (len(plain_tokenizer), len(plain_tokenizer) + 1):
+        assert text.stop([*line[:-1], extra], "step") is None
+
+
 def test_scripted_generator_continues_text():
     generator = ScriptedGenerator(lambda prefix, seed: f"seed {seed}\n#### {len(prefix)}")
     prefix = generator.encode("ab", ["x = 1"])

@@ -62,12 +62,16 @@ def test_what_is_not_kept(labels, verdict, status):
     assert agreed(monte_carlo(labels), verdict, "judge@1") == status
 
 
-def test_relations():
-    assert [relation(1, 1), relation(-1, -1), relation(2, 1), relation(1, 2), relation(-1, 0), relation(0, -1)] == [
-        "same place",
-        "no error",
-        "judge earlier",
-        "judge later",
-        "error only for the judge",
-        "error only for Monte Carlo",
-    ]
+@pytest.mark.parametrize(
+    ("pairs", "name"),
+    [
+        ([(0, 0), (1, 1)], "same place"),
+        ([(-1, -1)], "no error"),
+        ([(1, 0), (2, 1)], "judge earlier"),
+        ([(0, 1), (1, 2)], "judge later"),
+        ([(-1, 0), (-1, 1)], "error only for the judge"),
+        ([(0, -1), (1, -1)], "error only for Monte Carlo"),
+    ],
+)
+def test_relations(pairs, name):
+    assert {relation(first_error, verdict) for first_error, verdict in pairs} == {name}

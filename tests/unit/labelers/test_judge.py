@@ -1,5 +1,6 @@
 """The judge against critics whose words are known: what is asked, how answers are read, which of them count."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -143,6 +144,13 @@ def test_the_order_of_arrival_does_not_matter():
     judge.add(answers[:1])
     assert judge.verdict(PROBLEM, TRACE) == 0
     assert judge.report()["answers"] == 1
+
+
+def test_answers_on_disk_find_their_question_by_the_hash_of_its_text():
+    """Another key would have every question asked, and paid for, again."""
+    (question,) = Judge([(PROBLEM, TRACE)]).questions()
+    assert question.prompt == judge_prompt(PROBLEM.prompt, TRACE.steps)
+    assert question.key == hashlib.sha256(question.prompt.encode()).hexdigest()[:16]
 
 
 def test_equal_traces_are_asked_once_and_unknown_answers_left_aside():
@@ -290,6 +298,17 @@ def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer)
     # The question is longer than the 512 positions of this model.
     with pytest.raises(ValueError, match=r"judging p/0#0: a prefix of \d+ tokens fills the model's context of 512"):
         run(Judge([(PROBLEM, TRACE)]), GeneratorCritic(generator))
+
+
+def test_a_folder_becomes_a_critic_that_is_asked_by_chat_and_may_quote_answers(tiny_llama, plain_tokenizer, tmp_path):
+    tiny_llama(len(plain_tokenizer)).save_pretrained(tmp_path)
+    plain_tokenizer.save_pretrained(tmp_path)
+    critic = GeneratorCritic.from_pretrained(str(tmp_path), batch_size=3, max_new_tokens=5, temperature=0.25)
+    generator = critic.generator
+    assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
+    assert (generator.step_rule, generator.max_new_tokens, generator.temperature) == ("whole", 5, 0.25)
+    assert critic.batch_size == generator.batch_size == 3
+    assert critic.name == generator.name
 
 
 def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):

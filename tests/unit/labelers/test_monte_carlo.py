@@ -38,7 +38,7 @@ def test_counts_labels_and_values_by_hand():
     assert labeled.counts == ((3, 8), (0, 8), (0, 1))
     assert labeled.values == (0.375, 0.0, 0.0)
     assert labeled.labels == (True, False, False)
-    assert (labeled.method, labeled.semantics) == ("monte_carlo@8", "value")
+    assert (labeled.method, labeled.semantics, labeled.labeler) == ("monte_carlo@8", "value", student({}).name)
     assert labeled.first_error == 1
 
 

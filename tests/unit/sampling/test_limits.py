@@ -1,13 +1,25 @@
 """When a run stops, and what the whole is said to cost."""
 
 import math
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 
 import pytest
 
 from prm.generators.scripted import ScriptedGenerator
-from prm.sampling.limits import LimitReached, Limits, Pilot, of_all, pilot, search_report
+from prm.sampling.limits import (
+    LimitArguments,
+    LimitReached,
+    Limits,
+    Pilot,
+    is_finished,
+    of_all,
+    pilot,
+    search_report,
+    unlimited,
+)
 from prm.sampling.rollouts import Request, RolloutSource
+from prm.storage.provenance import write_provenance
 from prm.types import Cost, Problem
 
 PROBLEM = Problem("p/0", "Count.", "3", "p")
@@ -28,6 +40,24 @@ def test_a_source_stops_after_the_batch_that_reaches_the_limit_and_keeps_it():
     with pytest.raises(LimitReached):
         source.take([Request(PROBLEM, (), 3)])
     assert len(kept) == 2
+
+
+@dataclass(kw_only=True)
+class Sampling(LimitArguments):
+    samples: int = 4
+
+
+def test_a_limit_and_an_estimate_are_no_settings_of_what_is_written(tmp_path):
+    limits = {"max_tokens": 5, "max_hours": 2.0, "estimate": True, "price_per_million_tokens": 3.0}
+    assert limits.keys() == {field.name for field in fields(LimitArguments)}
+    limited = Sampling(samples=8, **limits)
+    assert unlimited(limited) == Sampling(samples=8)
+    output = tmp_path / "rows.jsonl"
+    output.touch()
+    for unfinished in (3, 0):
+        write_provenance(output, "data/x.py", unlimited(limited), [], unfinished_problems=unfinished)
+        assert is_finished(str(output), Sampling(samples=8), []) == is_finished(str(output), limited, [])
+        assert is_finished(str(output), limited, []) == (unfinished == 0)
 
 
 def test_hours_are_a_limit_too(monkeypatch):

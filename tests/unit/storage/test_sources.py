@@ -5,7 +5,7 @@ import json
 import datasets
 import pytest
 
-from prm.storage.sources import read_rows
+from prm.storage.sources import cell_text, read_rows
 
 ROWS = [{"prompt": "a", "labels": [True, None]}, {"prompt": "b", "labels": [False]}]
 
@@ -14,6 +14,23 @@ def test_json_lines(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "a"}\n\n{"prompt": "b"}\n')
     assert list(read_rows(str(path))) == [(f"{path}:1", {"prompt": "a"}), (f"{path}:3", {"prompt": "b"})]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (float("nan"), ""),
+        (" größer \n", "größer"),
+        (3, "3"),
+        (3.0, "3"),
+        (2.5, "2.5"),
+        (True, "true"),
+        (["größer", {"≥": 1}], '["größer", {"≥": 1}]'),
+    ],
+)
+def test_a_cell_of_any_type_is_text(value, text):
+    assert cell_text(value) == text
 
 
 def test_parquet(tmp_path):

@@ -80,6 +80,12 @@ def test_a_hub_name_is_its_splits_and_without_validation_a_tenth_is_held_out(hub
     assert ids({"data": "org/set", "eval_data": str(tmp_path / "own.jsonl")})[1] == expected[1]
 
 
+@pytest.mark.parametrize("name", ["labels.jsonl", "labels.parquet"])
+def test_a_file_that_is_missing_is_not_looked_for_on_the_hub(name, monkeypatch):
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, config: pytest.fail(f"asked for {name}"))
+    assert validation_source(name, None) is None
+
+
 def test_the_hash_is_that_of_the_file_or_of_the_rows(folder, hub):
     rows = read_labeled(folder / "train.jsonl")
     assert data_hash(training_source(str(folder)), rows) == file_hash(folder / "train.jsonl")

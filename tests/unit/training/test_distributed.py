@@ -1,11 +1,14 @@
 """Runs that would end without a complete checkpoint, or without training the head, are refused before they start."""
 
+import gc
 import types
+import weakref
 
 import pytest
+import torch
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 
-from prm.training.distributed import check_devices
+from prm.training.distributed import check_devices, close_process_group
 
 FSDP = {"fsdp_version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": False}
 FSDP |= {"activation_checkpointing": False}
@@ -64,3 +67,24 @@ def test_zero3_needs_fp32_and_whole_weights():
         check(DistributedType.DEEPSPEED, zero(stage3_gather_16bit_weights_on_model_save=False))
     with pytest.raises(ValueError, match="the fp32 head too"):
         check(DistributedType.DEEPSPEED, zero(), bf16=True)
+
+
+def test_closing_the_process_group_frees_what_only_refers_to_itself(tmp_path):
+    """A trainer is such a thing, and its model would keep the threads of the group alive."""
+
+    class Trainer:
+        pass
+
+    trainer = Trainer()
+    trainer.model = trainer
+    alive = weakref.ref(trainer)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    gc.disable()
+    try:
+        del trainer
+        close_process_group()
+        assert alive() is None
+    finally:
+        gc.enable()
+    assert not torch.distributed.is_initialized()
+    close_process_group()  # nothing is left to close

@@ -174,6 +174,14 @@ def test_other_heads_survive_saving_and_merging(head, lora_r, bases, tmp_path):
             load_verifier(folder)
 
 
+def test_lm_tokens_head_takes_no_token_that_begins_texts(tiny_llama, trimming_tokenizer, tmp_path):
+    base = tiny_llama(len(trimming_tokenizer))
+    base.save_pretrained(tmp_path)
+    trimming_tokenizer.save_pretrained(tmp_path)
+    minus, plus = (trimming_tokenizer.convert_tokens_to_ids(token) for token in "-+")
+    assert torch.equal(from_base(str(tmp_path), head="lm_tokens").score.weight, base.lm_head.weight[[minus, plus]])
+
+
 def test_lm_tokens_head_starts_with_the_rows_of_minus_and_plus(bases, merging_tokenizer):
     model = from_base(bases["qwen2"], head="lm_tokens")
     rows = AutoModelForCausalLM.from_pretrained(bases["qwen2"]).lm_head.weight

@@ -1,0 +1,88 @@
+"""VllmGenerator against a stand-in for vLLM's engine: what it is asked for, and which of its tokens are taken."""
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from prm.generators.vllm import VllmGenerator
+
+
+class Engine:
+    """Writes the ids of a text, one for every request and turn, and holds a context of 64."""
+
+    model_config = SimpleNamespace(max_model_len=64)
+
+    def __init__(self, ids):
+        self.ids, self.requests, self.aborted = ids, {}, []
+        self._running = {}
+
+    def add_request(self, name, prompt, params):
+        self.requests[name] = (prompt, vars(params))
+        self._running[name] = 0
+
+    def has_unfinished_requests(self):
+        return bool(self._running)
+
+    def step(self):
+        outputs = []
+        for name, done in list(self._running.items()):
+            self._running[name] = done + 1
+            finished = done + 1 == self.requests[name][1]["max_tokens"]
+            token = SimpleNamespace(token_ids=[self.ids[done]])
+            outputs.append(SimpleNamespace(request_id=name, outputs=[token], finished=finished))
+            if finished:
+                del self._running[name]
+        return outputs
+
+    def abort_request(self, names):
+        self.aborted += names
+        for name in names:
+            del self._running[name]
+
+
+@pytest.fixture
+def engine(monkeypatch, plain_tokenizer):
+    names = {
+        "vllm": {"SamplingParams": SimpleNamespace},
+        "vllm.inputs": {},
+        "vllm.inputs.engine": {"tokens_input": lambda ids: ids},
+        "vllm.sampling_params": {"RequestOutputKind": SimpleNamespace(DELTA="delta")},
+    }
+    for name, contents in names.items():
+        module = ModuleType(name)
+        vars(module).update(contents)
+        monkeypatch.setitem(sys.modules, name, module)
+    return Engine(plain_tokenizer("x = 4\n#### 4\nAnd so on, and so on", add_special_tokens=False)["input_ids"])
+
+
+@pytest.fixture
+def generator(engine, plain_tokenizer):
+    return VllmGenerator(
+        engine, plain_tokenizer, name="m", num_parameters=1, end_ids=1, temperature=0.7, top_p=0.9, max_new_tokens=40
+    )
+
+
+def test_every_setting_reaches_the_request(engine, generator):
+    generator.generate([[5, 6, 7], [5] * 60], [11, 12], limits=[30, 50])
+    generator.generate([[5]], [13], greedy=True)
+    mine = {"top_p": 0.9, "stop_token_ids": [1], "detokenize": False, "output_kind": "delta"}
+    # The least of max_new_tokens, the limit, and what the prefix leaves of the context.
+    assert engine.requests == {
+        "0": ([5], {"temperature": 0.0, "seed": 13, "max_tokens": 40, **mine}),
+        "1": ([5] * 60, {"temperature": 0.7, "seed": 12, "max_tokens": 4, **mine}),
+    }
+
+
+def test_a_text_ends_by_our_rule_and_the_engine_is_told(engine, generator, plain_tokenizer):
+    counts = []
+    found = generator.generate([[5], [6, 7], [8] * 61], [0, 1, 2], ended=counts.append)
+    assert [(one.text, one.stop, one.prefill) for one in found] == [
+        ("x = 4\n#### 4\n", "answer", 1),
+        ("x = 4\n#### 4\n", "answer", 2),
+        ("x = 4", "length", 61),
+    ]
+    assert engine.aborted == ["0", "1"]
+    assert sum(counts) == 3
+    (step,) = generator.generate([[5]], [0], until="step")
+    assert (step.text, step.stop) == ("x = 4\n", "step")

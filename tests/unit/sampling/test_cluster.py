@@ -1,0 +1,71 @@
+"""Rollouts of a cluster, with a stand-in for Ray Data in this process: what is committed, and where a limit stops."""
+
+import pytest
+
+from prm.generators.scripted import ScriptedGenerator
+from prm.sampling.limits import Limits
+from prm.sampling.rollouts import Request, RolloutSource
+from prm.storage.rollout_store import RolloutStore
+from prm.types import Problem
+
+PROBLEMS = [Problem(f"p/{i}", f"What is {i} + {i}?", str(2 * i), "p") for i in range(5)]
+UNITS = [PROBLEMS[:2], PROBLEMS[2:4], PROBLEMS[4:]]
+
+
+class Data:
+    """What `fill_store` needs of a Ray data set: one actor, whose results come one by one."""
+
+    def __init__(self, items):
+        self._items = items
+
+    def map_batches(self, actor, fn_constructor_args, **settings):
+        self._actor, self._arguments = actor, fn_constructor_args
+        return self
+
+    def iter_batches(self, **settings):
+        actor = self._actor(*self._arguments)
+        for item in self._items:
+            yield actor({"payload": [item["payload"]]})
+
+
+@pytest.fixture
+def fill(tmp_path, monkeypatch):
+    """`fill(limits)`: two rollouts of every problem; the prompts that this took, and what the store has."""
+    cluster = pytest.importorskip("prm.sampling.cluster")
+    monkeypatch.setattr(cluster.ray.data, "from_items", lambda items, override_num_blocks: Data(items))
+
+    def work(unit, source):
+        return source.take([Request(problem, (), 2) for problem in unit])
+
+    def run(limits):
+        generator = ScriptedGenerator(lambda prefix, seed: f"#### {seed % 100}")
+        store = RolloutStore(tmp_path / "store", {"generator": generator.name, "seed": 3})
+        cluster.fill_store(store, UNITS, ids, work, lambda: generator, 3, 1, 0, limits)
+        rollouts = [rollout for unit in UNITS for rollout in store.read(ids(unit))]
+        store.close()
+        return [prefix for prefix, _ in generator.calls], rollouts
+
+    return run
+
+
+def ids(unit):
+    return [problem.id for problem in unit]
+
+
+def test_a_cluster_samples_what_one_machine_does(fill):
+    asked, rollouts = fill(limits := Limits())
+    alone = RolloutSource(ScriptedGenerator(lambda prefix, seed: f"#### {seed % 100}"), seed=3)
+    expected = alone.take([Request(problem, (), 2) for problem in PROBLEMS])
+    assert rollouts == [rollout for rollouts_N in expected for rollout in rollouts_N]
+    assert len(asked) == 10
+    assert limits.sampled == sum(rollout.num_tokens for rollout in rollouts)
+    assert fill(Limits()) == ([], rollouts)  # all of it is in the store
+
+
+def test_a_limit_stops_after_the_unit_that_reaches_it_and_the_next_run_goes_on(fill):
+    asked, rollouts = fill(Limits(max_tokens=1))
+    assert {rollout.problem_id for rollout in rollouts} == {"p/0", "p/1"}
+    assert len(asked) == 4
+    asked, rollouts = fill(Limits())
+    assert len(asked) == 6
+    assert len(rollouts) == len(set(rollouts)) == 10
