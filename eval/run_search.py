@@ -9,7 +9,8 @@ killed goes on where it stopped, and a later run with other methods or verifiers
 
 Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parquet file (prm.datasets.problems); other columns
                          are kept in the rows
-        verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), or name=my_verifier.py:Name
+        verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), name=my_verifier.py:Name,
+                         or name=likelihood (the generator's own, prm.verifiers.likelihood)
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
 
@@ -36,6 +37,7 @@ from prm.evaluation.search_runs import FORMAT
 from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
+from prm.search.calibration import check_fits
 from prm.search.driver import search
 from prm.search.methods import BEAM_WIDTH, Method, check_method, default_methods, parse_method
 from prm.storage.answered_requests import AnsweredRequests
@@ -44,7 +46,7 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
 from prm.types import Budget, Cost, Problem
-from prm.verifiers import Verifier, find_verifier, load_verifier
+from prm.verifiers import LIKELIHOOD, Verifier, find_verifier, load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 
 
@@ -57,7 +59,8 @@ class Arguments(GeneratorArguments, LimitArguments):
     )
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(
-        default_factory=list, metadata={"help": "name=checkpoint folder, or name=file.py:Name, of each verifier"}
+        default_factory=list,
+        metadata={"help": "name=checkpoint folder, name=file.py:Name, or name=likelihood, of each verifier"},
     )
     methods: list[str] = field(
         default_factory=list,
@@ -93,7 +96,10 @@ def main(args: Arguments) -> None:
     # What can be wrong comes first; then models are loaded, which takes long.
     paths = named_paths(args.verifiers)
     own = {name: find_verifier(path) for name, path in paths.items() if ".py:" in path}
-    kinds = {name: own[name].kind if name in own else VerifierConfig.load(path).kind for name, path in paths.items()}
+    kinds = {
+        name: own[name].kind if name in own else "prm" if path == LIKELIHOOD else VerifierConfig.load(path).kind
+        for name, path in paths.items()
+    }
     for name, kind in kinds.items():
         if name in ("prm", "orm") and kind != name:
             raise ValueError(
@@ -101,8 +107,16 @@ def main(args: Arguments) -> None:
             )
     methods = find_methods(args, kinds, problems[0])
     generator = args.load()
-    verifiers = {name: own[name] if name in own else load_verifier(path) for name, path in paths.items()}
+    verifiers = {
+        name: own[name] if name in own else likelihood(generator) if path == LIKELIHOOD else load_verifier(path)
+        for name, path in paths.items()
+    }
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
+    for method in methods:
+        if method.verifier and (calibration := method.parameters.get("calibration")):
+            check_fits(
+                calibration, verifiers[method.verifier].name, generator.name, [problem.id for problem in problems]
+            )
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -140,7 +154,17 @@ def main(args: Arguments) -> None:
                 try:
                     found = [
                         search(
-                            method, chunk, generator, verifier, budget, args.seed, answered, bar.update, limits, shapes
+                            method,
+                            chunk,
+                            generator,
+                            verifier,
+                            budget,
+                            args.seed,
+                            answered,
+                            bar.update,
+                            limits,
+                            shapes,
+                            verifiers,
                         )
                         for method, verifier in searches
                     ]
@@ -205,13 +229,26 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
             print(f"warning: {name} {warning}", file=sys.stderr)
 
 
+def likelihood(generator: Generator) -> Verifier:
+    from prm.generators.hf import HfGenerator
+    from prm.verifiers.likelihood import LikelihoodVerifier
+
+    if not isinstance(generator, HfGenerator):
+        raise ValueError(
+            f"--verifiers ...={LIKELIHOOD} needs --engine hf: other engines do not say how likely a text is"
+        )
+    return LikelihoodVerifier(generator)
+
+
 def known_shapes(models: list[Any]) -> dict[str, ModelShape]:
     """By the name of the generator or verifier; that of a served model, or of a verifier of the user's own, is not known."""
     from prm.generators.hf import HfGenerator
     from prm.models.shape import model_shape
+    from prm.verifiers.likelihood import LikelihoodVerifier
     from prm.verifiers.step_verifier import StepVerifier
 
-    return {model.name: model_shape(model.model) for model in models if isinstance(model, HfGenerator | StepVerifier)}
+    ours = [model for model in models if isinstance(model, HfGenerator | StepVerifier | LikelihoodVerifier)]
+    return {model.name: model_shape(model.model) for model in ours}
 
 
 def named_paths(texts: list[str]) -> dict[str, str]:

@@ -43,6 +43,7 @@ from prm.evaluation.tables import (
     method_table,
     verifier_table,
 )
+from prm.verifiers import LIKELIHOOD
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
 ESTIMATES = (
@@ -85,9 +86,8 @@ def main(args: Arguments) -> None:
     from prm.evaluation.plots import draw_by_level, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    checkpoints = [
-        Path(verifier["path"]) for verifier in run.meta["verifiers"].values() if ".py:" not in verifier["path"]
-    ]
+    paths = [verifier["path"] for verifier in run.meta["verifiers"].values()]
+    checkpoints = [Path(path) for path in paths if ".py:" not in path and path != LIKELIHOOD]
     if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
         raise ValueError(
             f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"

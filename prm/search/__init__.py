@@ -4,6 +4,8 @@
 - `best_of_n`: the candidate with the highest verifier score.
 - `weighted_vote`: the answer with the highest sum of verifier scores.
 - `adaptive_consistency`: majority voting that stops when the vote is decided. No verifier.
+- `adaptive_best_of_n`: best-of-N, or the weighted vote, that stops when its choice is likely enough to be right.
+- `cascade`: a cheap verifier keeps some candidates, another one chooses among these.
 - `beam_search`: the verifier guides the generator step by step: the best beams get the same number of next steps.
 - `lookahead_search`: the same, with steps judged by where they lead.
 - `dvts`: independent greedy subtrees.
@@ -20,9 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from prm.search.adaptive_best_of_n import adaptive_best_of_n
 from prm.search.adaptive_consistency import adaptive_consistency
 from prm.search.beam_search import beam_search
 from prm.search.best_of_n import best_of_n
+from prm.search.cascade import cascade
 from prm.search.dvts import dvts
 from prm.search.lookahead_search import lookahead_search
 from prm.search.majority import majority
@@ -37,6 +41,8 @@ STRATEGIES: dict[str, Callable[..., Search]] = {
     "best_of_n": best_of_n,
     "weighted_vote": weighted_vote,
     "adaptive_consistency": adaptive_consistency,
+    "adaptive_best_of_n": adaptive_best_of_n,
+    "cascade": cascade,
     "beam_search": beam_search,
     "lookahead_search": lookahead_search,
     "dvts": dvts,

@@ -105,6 +105,7 @@ def search(
     progress: Callable[[int], object] = lambda ended: None,
     limits: Limits | None = None,
     shapes: Mapping[str, ModelShape] | None = None,
+    verifiers: Mapping[str, Verifier] | None = None,
 ) -> list[SearchResult]:
     """What the method finds for each problem within the budget.
 
@@ -115,6 +116,7 @@ def search(
         progress: called after every round with the number of problems that ended in it.
         limits: of the run; None = it may sample as much as it likes.
         shapes: of the models whose shape is known, by the name of the generator or verifier.
+        verifiers: of the run, by the names that a strategy may give in `Score.by`.
 
     Raises:
         LimitReached: something would have to be sampled, or read after the last hour. All answers before are kept.
@@ -124,22 +126,26 @@ def search(
     answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
     budget = method.budget(budget)
     shapes = shapes or {}
+    judges = {**(verifiers or {}), **({} if verifier is None else {"": verifier})}  # the method's own has no name here
     tasks = [_Task(problem, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)
     while working := [task for task in tasks if task.request is not None]:
         for task in working:
-            _check(task, method, verifier)
+            _check(task, method, judges)
         drawing = [task for task in working if not isinstance(task.request, Score)]
+        scoring: dict[str, list[_Task]] = {}
+        for task in working:
+            if isinstance(task.request, Score):
+                scoring.setdefault(task.request.by or "", []).append(task)
         _draw(drawing, generator, shapes.get(generator.name), seed, answered, limits)
-        if verifier is not None:
-            scoring = [task for task in working if isinstance(task.request, Score)]
-            _score(scoring, verifier, shapes.get(verifier.name), answered, limits)
+        for by, asking in scoring.items():
+            _score(asking, judges[by], shapes.get(judges[by].name), answered, limits)
         progress(sum(task.request is None for task in working))
     return [_result(task, method) for task in tasks]
 
 
-def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
+def _check(task: _Task, method: Method, judges: Mapping[str, Verifier]) -> None:
     """Refuse what the budget does not hold, and what nobody can answer."""
     request, most, name = task.request, task.budget.samples, method.words
     if not isinstance(request, Request):
@@ -153,7 +159,9 @@ def _check(task: _Task, method: Method, verifier: Verifier | None) -> None:
         raise ValueError(f"{name} asks for a step after {ended[0].steps}, which has ended ({task.problem.id})")
     if task.sampled > most or (isinstance(request, Expand) and len(request.parents) > most):
         raise ValueError(f"{name} asks for more than the {most} samples of its budget at once ({task.problem.id})")
-    if isinstance(request, Score) and verifier is None:
+    if isinstance(request, Score) and (request.by or "") not in judges:
+        if request.by is not None:
+            raise ValueError(f"{name} asks for scores by {request.by!r}, which is no verifier of the run")
         raise ValueError(f"{name} asks for scores and names no verifier; write `{method.strategy} VERIFIER`")
 
 

@@ -4,6 +4,7 @@
     best_of_n prm                  with the verifier called `prm`
     beam_search prm width=8        with a parameter
     lookahead_search prm samples=4 with a budget of its own: N is 4, whatever --samples says
+    cascade prm cheap=orm          with a second verifier, if the strategy has a parameter for it
     my_search.py:first_wins prm    a strategy of one's own
 
 The name of a method in rows and reports is made of its parts: `prm_beam_search[width=8]`.
@@ -23,9 +24,9 @@ import yaml
 
 from prm.command_line import convert, expected
 from prm.search import STRATEGIES
-from prm.search.requests import Expand, Sample, Score, Search
+from prm.search.requests import Expand, Sample, Score, Search, VerifierName
 from prm.storage.user_code import load_object
-from prm.types import Budget, Problem, Trace
+from prm.types import Budget, Problem, Scores, Trace
 
 SAMPLES = "samples"
 """The parameter that every method has."""
@@ -116,11 +117,17 @@ def parse_method(text: str, verifiers: Sequence[str]) -> Method:
             raise ValueError(f"method {text!r}: {name} has no parameter {key!r}{_instead(key, [*known, SAMPLES])}")
         if key in parameters:
             raise ValueError(f"method {text!r}: {key} twice; leave one out")
+        kind = int if key == SAMPLES else _kind(run, signature[key])
+        if kind is VerifierName and value not in verifiers:
+            raise ValueError(f"method {text!r}: {key} names no verifier{_instead(str(value), verifiers)}")
         try:
-            parameters[key] = convert(int if key == SAMPLES else _kind(run, signature[key]), value)
+            parameters[key] = convert(str if kind is VerifierName else kind, value)
         except ValueError as error:
             wrong, needed = error.args
             raise ValueError(f"method {text!r}: {key} is {wrong!r}; expected {expected(needed, wrong)}") from error
+    required = [key for key in known if signature[key].default is inspect.Parameter.empty]
+    if missing := [key for key in required if key not in parameters]:
+        raise ValueError(f"method {text!r}: {name} needs {', '.join(f'{key}=...' for key in missing)}")
     samples = parameters.pop(SAMPLES, None)
     if samples is not None and samples < 1:
         raise ValueError(f"method {text!r}: samples is {samples}; it must be at least 1")
@@ -155,6 +162,8 @@ def check_method(method: Method, kind: str | None, problem: Problem, budget: Bud
     with suppress(StopIteration):
         if isinstance(request, Sample | Expand):
             request = search.send([trace] * (request.n if isinstance(request, Sample) else len(request.parents)))
+        while isinstance(request, Score) and request.by is not None:
+            request = search.send([Scores((1.0,), 1.0)] * len(request.traces))
     if isinstance(request, Score) and kind is None:
         raise ValueError(f"{method.words} asks for scores; name a verifier after it: {method.strategy} prm")
     return None

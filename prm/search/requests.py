@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NewType
 
 from prm.types import Scores, Trace
 
@@ -48,11 +48,17 @@ class Expand:
     """The most likely step instead of a sampled one (temperature 0)."""
 
 
+VerifierName = NewType("VerifierName", str)
+"""The type of a strategy's parameter that names a verifier of the run beside the method's own."""
+
+
 @dataclass(frozen=True)
 class Score:
     """The verifier's opinion of traces, whole or open. Answer: one `Scores` per trace, None where it is too long to read."""
 
     traces: Sequence[Trace]
+    by: VerifierName | None = None
+    """Another verifier of the run; None = the method's own."""
 
 
 Request = Sample | Expand | Score
@@ -74,13 +80,18 @@ Search = Generator[Request, Any, Found]
 """A strategy at work on one problem."""
 
 
-def score_readable(traces: Sequence[Trace]) -> Generator[Score, Any, list[Scores | None]]:
+def score_readable(
+    traces: Sequence[Trace], by: VerifierName | None = None
+) -> Generator[Score, Any, list[Scores | None]]:
     """Scores of the traces that may still be chosen, open ones included; None for the others, which cost nothing.
 
     A trace without an answer is never chosen, and neither is one that is longer than the verifier reads.
+
+    Args:
+        by: as in `Score`.
     """
     readable = [i for i, trace in enumerate(traces) if trace.usable or trace.status == "open"]
-    scores = (yield Score([traces[i] for i in readable])) if readable else []
+    scores = (yield Score([traces[i] for i in readable], by)) if readable else []
     by_index = dict(zip(readable, scores, strict=True))
     return [by_index.get(i) for i in range(len(traces))]
 

@@ -1,6 +1,7 @@
 """Verifiers score the steps of traces. PRM and ORM alike: one score in [0, 1] per step, and one of the whole trace.
 
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
+- `likelihood.LikelihoodVerifier`: how likely the generator itself finds a trace.
 - `oracle.OracleVerifier`: knows the gold answers.
 - `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
 - `model_card`, `score_meaning`, `origin`: what its card says.
@@ -51,6 +52,9 @@ class Verifier(Protocol):
         """
         ...
 
+
+LIKELIHOOD = "likelihood"
+"""In the place of a checkpoint on a command line: the likelihood of the run's own generator."""
 
 MEMBERS = ("name", "kind", "num_parameters", "score_batch")
 

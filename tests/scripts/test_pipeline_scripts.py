@@ -15,6 +15,7 @@ import yaml
 from prm.datasets.splits import split_of
 from prm.encoding.codec import StepCodec
 from prm.evaluation.search_runs import read_runs
+from prm.search.calibration import read_calibration
 from prm.storage.rows import read_labeled, read_traces
 from prm.verifiers import find_verifier
 from prm.verifiers.checkpoint import VerifierConfig
@@ -239,6 +240,52 @@ def test_a_stored_pool_is_scored_with_another_verifier_without_sampling_again(sc
         assert any("scored" in row for row in asked)
     refuses(
         scripts, "seed: was 0, now 1", "eval/run_search.py", **later | {"seed": 1, "output_dir": tmp_path / "other"}
+    )
+
+
+def test_a_calibrated_verifier_says_when_to_stop(scripts, verifiers, tmp_path):
+    prm = {"prm": verifiers["prm"]}
+    for split in ("validation", "test"):
+        ok(
+            scripts.run(
+                "eval/run_search.py",
+                **search_flags(prm, tmp_path / split, methods=["best_of_n prm"], limit=12, split=split),
+            )
+        )
+    learn = {"run": tmp_path / "validation", "verifier": "prm", "output": tmp_path / "prm.json"}
+    printed = ok(scripts.run("eval/calibrate_verifier.py", **learn)).stdout
+    assert "learned from 12 problems with 4 samples each" in printed
+    assert printed.count("\n1.00 ") == 2  # both ways of choosing, each with a row per target
+    target = min(chance for _, chance in read_calibration(str(tmp_path / "prm.json")).best if chance > 0)
+
+    checked = ok(scripts.run("eval/calibrate_verifier.py", **learn, check=tmp_path / "test")).stdout
+    method = f"adaptive_best_of_n prm calibration={tmp_path / 'prm.json'} target="
+    methods = ["best_of_n prm", f"{method}{target}", f"{method}1"]
+    flags = search_flags(prm, tmp_path / "adaptive", methods=methods, limit=12, reuse=tmp_path / "test")
+    ok(scripts.run("eval/run_search.py", **flags))
+    samples = []
+    for row in read_runs([tmp_path / "adaptive"]).rows:
+        whole, stopped, never = row.results
+        assert (never.candidates, never.chosen) == (whole.candidates, whole.chosen)
+        assert stopped.candidates == whole.candidates[: len(stopped.candidates)]
+        samples.append(len(stopped.candidates))
+    assert sum(samples) < 4 * 12
+    assert "12 problems" in checked
+
+    refuses(scripts, "was learned of 12 of these problems", "eval/run_search.py", **flags | {"split": "validation"})
+    refuses(
+        scripts,
+        "prm.json was learned of the verifier",
+        "eval/run_search.py",
+        **search_flags(
+            {"orm": verifiers["orm"]}, tmp_path / "other", methods=[method.replace(" prm ", " orm ") + "0.5"]
+        ),
+    )
+    refuses(
+        scripts,
+        "no method of the run has scores of orm for a whole pool; search with `best_of_n orm`",
+        "eval/calibrate_verifier.py",
+        **learn | {"verifier": "orm"},
     )
 
 

@@ -15,6 +15,7 @@ from prm.models.loading import from_base
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import open_trace
 from prm.search import STRATEGIES
+from prm.search.calibration import Calibration
 from prm.search.driver import search
 from prm.search.methods import Method, check_method, default_methods, parse_method
 from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
@@ -70,9 +71,19 @@ def student():
 
 
 UNVERIFIED = {"majority", "adaptive_consistency"}
+NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}}
+"""Parameters without a default."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def calibration(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    Calibration("v", "g", 8, (), ((0.0, 0.5), (0.7, 0.9)), ((0.0, 0.5), (0.7, 0.9))).save(path)
+    NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
 
 
 def method(strategy, verifier="v", **parameters):
+    parameters = NEEDED.get(strategy, {}) | parameters
     return Method(strategy, STRATEGIES[strategy], None if strategy in UNVERIFIED else verifier, parameters)
 
 
@@ -106,7 +117,7 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
         verifier, "score_batch", lambda p, s: (asked.append(list(zip(p, s, strict=True))), score_batch(p, s))[1]
     )
     shapes = {"scripted": ModelShape(7, 2), verifier.name: ModelShape(11, 3)}
-    results = search(method(name), PROBLEMS, generator, verifier, budget, 0, shapes=shapes)
+    results = search(method(name), PROBLEMS, generator, verifier, budget, 0, shapes=shapes, verifiers={"v": verifier})
 
     for problem, result in zip(PROBLEMS, results, strict=True):
         mine = own_prefixes(generator.batches, problem)
@@ -163,11 +174,14 @@ def test_two_problems_with_one_prompt_pay_for_themselves(tiny_llama, plain_token
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 def test_a_problem_alone_equals_the_same_among_fifty(name):
     problems = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(50)]
-    among = search(method(name), problems, student(), Random(), Budget(8), 3)
+
+    def found(those):
+        verifier = Random()
+        return without_time(search(method(name), those, student(), verifier, Budget(8), 3, verifiers={"v": verifier}))
+
+    among = found(problems)
     for i in (0, 7, 49):
-        assert without_time(search(method(name), problems[i : i + 1], student(), Random(), Budget(8), 3)) == (
-            without_time(among[i : i + 1])
-        )
+        assert found(problems[i : i + 1]) == among[i : i + 1]
 
 
 # --- What it remembers ---
@@ -514,6 +528,7 @@ def test_a_method_may_have_a_budget_of_its_own():
         ("best_of_n prm width=2", r"best_of_n has no parameter 'width'; there is samples"),
         ("best_of_n prm samples=0", r"samples is 0; it must be at least 1"),
         ("best_of_n prm samples=few", r"samples is 'few'; expected a whole number"),
+        ("adaptive_best_of_n prm target=0.8", r"adaptive_best_of_n needs calibration=\.\.\."),
         ("nowhere.py:first prm", r"nowhere\.py does not exist"),
     ],
 )
@@ -540,13 +555,13 @@ def test_a_file_without_the_strategy_is_refused_with_what_it_defines_itself(tmp_
 
 def test_a_method_that_cannot_begin_is_refused_before_anything_is_loaded():
     for name, strategy in STRATEGIES.items():
-        check_method(Method(name, strategy, "v"), "prm", PROBLEMS[0], Budget(8), 0)
+        check_method(Method(name, strategy, "v", NEEDED.get(name, {})), "prm", PROBLEMS[0], Budget(8), 0)
     without = {"majority", "adaptive_consistency"}
     for name in without:
         assert check_method(Method(name, STRATEGIES[name]), None, PROBLEMS[0], Budget(8), 0) is None
     for name in STRATEGIES.keys() - without:
-        with pytest.raises(ValueError, match=f"^{name} asks for scores; name a verifier after it: {name} prm$"):
-            check_method(Method(name, STRATEGIES[name]), None, PROBLEMS[0], Budget(8), 0)
+        with pytest.raises(ValueError, match=rf"^{name}\b.* asks for scores; name a verifier after it: {name} prm$"):
+            check_method(Method(name, STRATEGIES[name], None, NEEDED.get(name, {})), None, PROBLEMS[0], Budget(8), 0)
     with pytest.raises(ValueError, match="width 4 needs a budget"):
         check_method(Method("beam_search", STRATEGIES["beam_search"], "v"), "prm", PROBLEMS[0], Budget(3), 0)
 
