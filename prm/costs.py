@@ -2,13 +2,19 @@
 
 A forward pass of a dense transformer takes 2 x parameters FLOPs per token (Kaplan et al. 2020, arXiv:2001.08361, sec.
 2.1); attention over the context is left out, which is right while the context is short against 6 x the width of the
-model. Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and
+model. So a token that is kept from an earlier request costs no FLOPs: what is left of it is the attention of new tokens to
+it. Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and
 nothing else in the project counts.
+
+A verifier that keeps what it has read (`Scores.ends`) is charged for what is new to the search of one problem by one method:
+neither in another trace of the request nor in whole steps that its earlier requests have read. That is what it would read
+if it had nothing else to do and room for everything. What really is in its memory, which other problems and methods share
+and a kill empties, changes its speed and no cost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prm.types import Continuation, Cost, Scores
 
@@ -44,13 +50,42 @@ def generation_cost(
     )
 
 
-def scoring_cost(scores_N: Sequence[Scores | None], num_parameters: int) -> Cost:
-    """Cost of the scores of one request; a trace that was too long (None) cost nothing."""
-    made = [scores for scores in scores_N if scores is not None]
-    read = sum(scores.read for scores in made)
+def scoring_cost(
+    steps_N: Sequence[Sequence[str]],
+    scores_N: Sequence[Scores | None],
+    num_parameters: int,
+    known: Collection[tuple[str, ...]] = (),
+) -> Cost:
+    """Cost of the scores of one request; a trace that was too long (None) cost nothing.
+
+    >>> scores = [Scores((0.5, 0.6), 0.6, read=9, ends=(4, 7, 9)), Scores((0.5, 0.2), 0.2, read=2, cached=7, ends=(4, 7, 9))]
+    >>> cost = scoring_cost([("a", "b"), ("a", "c")], scores, 10, known={(), ("a",), ("x",)})
+    >>> cost.verifier_tokens, cost.cached_tokens, cost.flops
+    (4, 14, 80.0)
+
+    Args:
+        known: prefixes of traces that earlier requests have read (`prefixes`).
+    """
+    made = [(steps, its) for steps, its in zip(steps_N, scores_N, strict=True) if its is not None]
+    total = sum(its.read + its.cached for _, its in made)
+    cached = sum(max(its.cached, _kept(steps, its.ends, known)) for steps, its in made)
     return Cost(
-        verifier_tokens=read,
-        cached_tokens=sum(scores.cached for scores in made),
+        verifier_tokens=total - cached,
+        cached_tokens=cached,
         verifier_calls=len(made),
-        flops=forward_flops(num_parameters, read),
+        flops=forward_flops(num_parameters, total - cached),
     )
+
+
+def prefixes(steps: Sequence[str]) -> list[tuple[str, ...]]:
+    """A trace after every step, and before the first.
+
+    >>> prefixes(["a", "b"])
+    [(), ('a',), ('a', 'b')]
+    """
+    return [tuple(steps[:n]) for n in range(len(steps) + 1)]
+
+
+def _kept(steps: Sequence[str], ends: tuple[int, ...], known: Collection[tuple[str, ...]]) -> int:
+    """Tokens of the longest prefix that is known."""
+    return max((end for prefix, end in zip(prefixes(steps), ends, strict=False) if prefix in known), default=0)
