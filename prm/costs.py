@@ -2,20 +2,26 @@
 
 FLOPs are counted in two ways. By the published formula, a forward pass of a dense transformer takes 2 x parameters per
 token (Kaplan et al. 2020, arXiv:2001.08361, sec. 2.1); attention over the context is left out, which is right while the
-context is short against 6 x the width of the model. By the model's own shape (`ModelShape`), the table of embeddings is
-looked up and not multiplied, and a token that attends to c others takes 4 x layers x heads x size of a head x c more:
-that many products with c keys, and as many with c values, each a multiplication and an addition.
+context is short against 6 x the width of the model. So a token that is kept from an earlier request costs no FLOPs. By the
+model's own shape (`ModelShape`), the table of embeddings is looked up and not multiplied, and a token that attends to c
+others, kept ones among them, takes 4 x layers x heads x size of a head x c more: that many products with c keys, and as
+many with c values, each a multiplication and an addition.
 
 Generators and verifiers report what they read and wrote (`Continuation`, `Scores`); here it becomes a `Cost`, and nothing
 else in the project counts. Left out, because all methods leave it out alike: that a language model needs no logits where
 it only reads, what sampling takes, and training.
+
+A verifier that keeps what it has read (`Scores.ends`) is charged for what is new to the search of one problem by one method:
+neither in another trace of the request nor in whole steps that its earlier requests have read. That is what it would read
+if it had nothing else to do and room for everything. What really is in its memory, which other problems and methods share
+and a kill empties, changes its speed and no cost.
 
 What search can buy is set against a larger model by `inference_multiple`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from prm.types import Continuation, Cost, Scores
@@ -111,21 +117,49 @@ def generation_cost(
     )
 
 
-def scoring_cost(scores_N: Sequence[Scores | None], num_parameters: int, shape: ModelShape | None = None) -> Cost:
+def scoring_cost(
+    steps_N: Sequence[Sequence[str]],
+    scores_N: Sequence[Scores | None],
+    num_parameters: int,
+    known: Collection[tuple[str, ...]] = (),
+    shape: ModelShape | None = None,
+) -> Cost:
     """Cost of the scores of one request; a trace that was too long (None) cost nothing.
 
+    >>> scores = [Scores((0.5, 0.6), 0.6, read=9, ends=(4, 7, 9)), Scores((0.5, 0.2), 0.2, read=2, cached=7, ends=(4, 7, 9))]
+    >>> cost = scoring_cost([("a", "b"), ("a", "c")], scores, 10, known={(), ("a",), ("x",)})
+    >>> cost.verifier_tokens, cost.cached_tokens, cost.flops
+    (4, 14, 80.0)
+
     Args:
+        known: prefixes of traces that earlier requests have read (`prefixes`).
         shape: of the model; what is unknown is counted by the formula.
     """
     shape = shape or ModelShape(num_parameters)
-    made = [scores for scores in scores_N if scores is not None]
-    read, cached = sum(scores.read for scores in made), sum(scores.cached for scores in made)
+    made = [(steps, its) for steps, its in zip(steps_N, scores_N, strict=True) if its is not None]
+    # What is shared is the beginning: (tokens kept, tokens in all) of each trace.
+    spans = [(max(its.cached, _kept(steps, its.ends, known)), its.read + its.cached) for steps, its in made]
+    cached = sum(kept for kept, _ in spans)
+    read = sum(total for _, total in spans) - cached
     return Cost(
         verifier_tokens=read,
         cached_tokens=cached,
         verifier_calls=len(made),
         flops=forward_flops(num_parameters, read),
         cached_verifier_tokens=cached,
-        # What is shared is the beginning.
-        flops_by_shape=sum(shape.flops(scores.cached, scores.cached + scores.read) for scores in made),
+        flops_by_shape=sum(shape.flops(kept, total) for kept, total in spans),
     )
+
+
+def prefixes(steps: Sequence[str]) -> list[tuple[str, ...]]:
+    """A trace after every step, and before the first.
+
+    >>> prefixes(["a", "b"])
+    [(), ('a',), ('a', 'b')]
+    """
+    return [tuple(steps[:n]) for n in range(len(steps) + 1)]
+
+
+def _kept(steps: Sequence[str], ends: tuple[int, ...], known: Collection[tuple[str, ...]]) -> int:
+    """Tokens of the longest prefix that is known."""
+    return max((end for prefix, end in zip(prefixes(steps), ends, strict=False) if prefix in known), default=0)

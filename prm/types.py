@@ -220,9 +220,12 @@ class Scores:
     trace: float
     """One score of the whole, in [0, 1]; strategies compare and add up these."""
     read: int = 0
-    """Tokens that the verifier computed for it."""
+    """Tokens of it that are not counted for another trace of the same request, whatever was read in earlier requests."""
     cached: int = 0
-    """Tokens that it did not compute, because another trace shares them."""
+    """Tokens that another trace of the request shares."""
+    ends: tuple[int, ...] = ()
+    """Tokens up to the end of the prompt and of each step, if the verifier keeps what it has read between requests: then
+    what an earlier request of the problem has read is not charged again (`prm.costs`)."""
 
 
 @dataclass(frozen=True)
@@ -244,9 +247,9 @@ class Cost:
     prompt_tokens: int = 0
     """Tokens of prefixes that the generator computed (prefill), once for all continuations of a prefix in one request."""
     verifier_tokens: int = 0
-    """Tokens that the verifier computed; what the traces of one request share is computed once."""
+    """Tokens that the verifier computed; what traces share is computed once (see `prm.costs`)."""
     cached_tokens: int = 0
-    """Tokens that neither model had to compute again, because they are shared within a request."""
+    """Tokens that neither model had to compute again, because they are shared."""
     generator_calls: int = 0
     """Continuations asked for."""
     verifier_calls: int = 0

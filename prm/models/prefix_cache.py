@@ -1,17 +1,262 @@
-"""RoomyLayer: keys and values of one layer in a buffer with room to grow, which can be forked to several rows.
+"""What a model keeps of what it has read: `PrefixCache` between calls, for scoring; `RoomyLayer` in a call, for generating.
 
-The stock `DynamicLayer` copies all keys and values for every new token.
+Search scores the same beginnings again and again, each time with one step more. A `PrefixCache` keeps the keys and values
+of what was read, as a tree of tokens per prompt, and the next call computes the tokens that are not in it and nothing else:
+they are packed as ever (`prm.models.packing`), and each sees those before it, kept or new (`prm.models.tree_attention`).
+The tree of the prompt `a b`, after a call with the traces `a b c d` and `a b c e` and another one with `a b c e f`:
+
+    number      0  1  2  3  4  5      in the order of reading, in which keys and values are stored, call by call
+    token       a  b  c  d  e  f
+    parent     -1  0  1  2  2  4      only f was computed in the second call; it sees 0, 1, 2, 4 and itself
+
+A branch forks where it is continued twice; nothing is copied for that.
+
+Memory: a token takes 2 x layers x key-value heads x head size numbers, 46 KB in fp32 at the shape of SmolLM2-135M. Of a
+beam search at the lengths of GSM8K, 16 beams, width 4, 8 steps, that is 51 MB per problem for the open beams and 130 MB with
+all the branches that were left. Where `max_bytes` does not hold everything, there go first the prompts that were asked for
+least recently, then the branches that the present call does not ask for, then what was read last: of more open problems
+than there is room for, some are kept and the others are read again in every call, which costs what it costs without a cache.
+
+Left out: sharing between prompts (the header of a chat template), which nobody would own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
+from transformers import Cache
 from transformers.cache_utils import DynamicLayer
+
+from prm.models.packing import pack
+
+_ROOT, _NEW = -1, -2
+"""The parent of a first token; the number of a token that is not kept."""
+
+Layers = list[list[tuple[torch.Tensor, torch.Tensor]]]
+"""Of each layer, keys and values of one run of tokens after another; each (1, heads, tokens, size)."""
+
+
+class PrefixCache:
+    """What may be asked for again: a tree per prompt, least recently used first."""
+
+    most_prompts = 10_000
+    """Whose names are known. Those that were asked for once have no tree."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self._trees: dict[str, _Tree] = {}
+
+    @property
+    def bytes(self) -> int:
+        return sum(tree.bytes for tree in self._trees.values())
+
+    def ask(self, prompt: str) -> bool:
+        """Note that this prompt is asked for. Returns whether it was before."""
+        known = self._trees.pop(prompt, None)
+        self._trees[prompt] = known or _Tree()
+        if len(self._trees) > self.most_prompts:
+            del self._trees[next(iter(self._trees))]
+        return known is not None
+
+    def read(
+        self,
+        prompts: Sequence[str],
+        ids_N: Sequence[Sequence[int]],
+        ends_N: Sequence[Sequence[int]],
+        score: Callable[[dict[str, Any]], list[float]],
+        busy: set[str],
+    ) -> list[list[float]]:
+        """The scores of traces at the ends of their steps. Tokens that are kept are not computed.
+
+        Args:
+            prompts: of each trace, all of them asked for.
+            ids_N, ends_N: the token ids of each trace, and where its steps end; the last token is such an end.
+            score: from the arguments of `StepClassifier.forward` to one score per `step_index`.
+            busy: all prompts of the call that these traces are a part of: they make room for each other last.
+        """
+        groups: dict[str, list[int]] = {}
+        for i, prompt in enumerate(prompts):
+            groups.setdefault(prompt, []).append(i)
+        readings = [
+            self._trees[prompt].plan([ids_N[i] for i in group], [ends_N[i] for i in group])
+            for prompt, group in groups.items()
+        ]
+        # One row of all that is new, prompt after prompt, and where each of them starts in it.
+        starts = [0]
+        for reading in readings:
+            starts.append(starts[-1] + len(reading.input_ids))
+        ends = [
+            sorted({n - reading.kept for numbers in reading.end_numbers for n in numbers if n >= reading.kept})
+            for reading in readings
+        ]
+        if starts[-1]:
+            kept = _RowCache([reading.tree.layers for reading in readings if reading.kept])
+            parts = list(zip(readings, starts, strict=False))
+            batch = {
+                "input_ids": torch.cat([reading.input_ids for reading in readings])[None],
+                "position_ids": torch.cat([reading.position_ids for reading in readings])[None],
+                "subtree_end": torch.cat([reading.subtree_end + start for reading, start in parts])[None],
+                "kept_below": torch.cat([reading.kept_below + start for reading, start in parts]),
+                "step_index": torch.tensor(
+                    [start + end for start, mine in zip(starts, ends, strict=False) for end in mine]
+                ),
+                "kept": kept,
+            }
+            scores = iter(score(batch))
+            for (reading, start), mine, stop in zip(parts, ends, starts[1:], strict=True):
+                new = {reading.kept + end: next(scores) for end in mine}
+                reading.tree.add(reading, new, kept.new(slice(start, stop)))
+        steps_N: list[list[float]] = [[]] * len(prompts)
+        for group, reading in zip(groups.values(), readings, strict=True):
+            for i, numbers in zip(group, reading.end_numbers, strict=True):
+                steps_N[i] = [reading.tree.scores[number] for number in numbers]
+        self._make_room(dict(zip(groups, readings, strict=True)), busy)
+        return steps_N
+
+    def _make_room(self, readings: dict[str, _Reading], busy: set[str]) -> None:
+        over = self.bytes - self.max_bytes
+        for prompt in [prompt for prompt in self._trees if prompt not in busy]:
+            if over > 0:
+                over -= self._trees[prompt].bytes
+                self._trees[prompt] = _Tree()
+        for reading in readings.values():
+            if over > 0:
+                over -= reading.tree.prune(reading.numbers)
+        for prompt in reversed(readings):
+            if over > 0:
+                over -= self._trees[prompt].bytes
+                self._trees[prompt] = _Tree()
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What is to be read of one prompt: a packed row, and what is left of it without the tokens that are kept (T)."""
+
+    tree: _Tree
+    kept: int
+    """Tokens of the tree before."""
+    paths: list[tuple[Sequence[int], list[int]]]
+    """Of every trace its token ids and their numbers in the tree; new tokens have the next ones, in the order of the row."""
+    end_numbers: list[list[int]]
+    """Of every trace the numbers of the tokens at which a step ends."""
+    numbers: torch.Tensor
+    """Of all tokens of the row."""
+    input_ids: torch.Tensor
+    """(T,)"""
+    position_ids: torch.Tensor
+    """(T,)"""
+    subtree_end: torch.Tensor
+    """(T,)"""
+    kept_below: torch.Tensor
+    """(kept, 2) the range of the T tokens that continue each token of the tree."""
+
+
+class _Tree:
+    """What is kept of one prompt."""
+
+    def __init__(self) -> None:
+        self.layers: Layers = []
+        self.scores: dict[int, float] = {}
+        """Of the tokens at which a step ends."""
+        self.size = 0
+        self._numbers: dict[tuple[int, int], int] = {}  # of a token, by the number of its parent and its id
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for runs in self.layers for pair in runs for tensor in pair)
+
+    def plan(self, ids_N: Sequence[Sequence[int]], ends_N: Sequence[Sequence[int]]) -> _Reading:
+        row = pack(ids_N)
+        places_N = [positions.tolist() for positions in row.positions_N]
+        numbers = [_NEW] * len(row.input_ids)
+        for ids, ends, places in zip(ids_N, ends_N, places_N, strict=True):
+            number = _ROOT
+            for token, place in zip(ids, places, strict=True):
+                number = self._numbers.get((number, token), _NEW)
+                if number == _NEW:
+                    break
+                numbers[place] = number
+            # A step that ends where none ended before has no score: this token is read again.
+            for end in ends:
+                if numbers[places[end]] not in self.scores:
+                    numbers[places[end]] = _NEW
+        numbered = torch.tensor(numbers)
+        new = numbered == _NEW
+        numbered[new] = self.size + torch.arange(int(new.sum()))
+        # Ranges of the row, without its kept tokens.
+        before = torch.cat([torch.zeros(1, dtype=torch.long), new.cumsum(0)])  # new tokens before each place
+        ranges = torch.stack([before[:-1], before[row.subtree_end]], 1)
+        kept_below = torch.zeros(self.size, 2, dtype=torch.long)
+        kept_below[numbered[~new]] = ranges[~new]
+        numbers = numbered.tolist()
+        return _Reading(
+            tree=self,
+            kept=self.size,
+            paths=[(ids, [numbers[place] for place in places]) for ids, places in zip(ids_N, places_N, strict=True)],
+            end_numbers=[[numbers[places[end]] for end in ends] for ends, places in zip(ends_N, places_N, strict=True)],
+            numbers=numbered,
+            input_ids=row.input_ids[new],
+            position_ids=row.position_ids[new],
+            subtree_end=ranges[new, 1],
+            kept_below=kept_below,
+        )
+
+    def add(
+        self, reading: _Reading, scores: dict[int, float], layers: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ) -> None:
+        """Keep what was read: scores by number, keys and values by layer."""
+        for i, (keys, values) in enumerate(layers):
+            if i == len(self.layers):
+                self.layers.append([])
+            self.layers[i].append((keys.clone(), values.clone()))  # not a view of the whole row
+        self.scores |= scores
+        self.size += len(reading.input_ids)
+        for ids, numbers in reading.paths:
+            self._numbers |= zip(zip([_ROOT, *numbers], ids, strict=False), numbers, strict=True)
+
+    def prune(self, numbers: torch.Tensor) -> int:
+        """Forget all tokens but these, which are whole branches. Returns the bytes that are free now."""
+        before, kept = self.bytes, numbers.sort().values
+        renamed = {_ROOT: _ROOT} | {number: i for i, number in enumerate(kept.tolist())}
+        self._numbers = {
+            (renamed[parent], token): renamed[number]
+            for (parent, token), number in self._numbers.items()
+            if parent in renamed and number in renamed
+        }
+        self.scores = {renamed[number]: score for number, score in self.scores.items() if number in renamed}
+        for i, runs in enumerate(self.layers):
+            keys, values = (torch.cat(parts, -2) for parts in zip(*runs, strict=True))
+            index = kept.to(keys.device)
+            self.layers[i] = [(keys.index_select(-2, index), values.index_select(-2, index))]
+        self.size = len(kept)
+        return before - self.bytes
+
+
+class _RowCache(Cache):
+    """Gives every layer the keys and values that are kept before those of the row, and remembers the latter."""
+
+    def __init__(self, trees: Sequence[Layers]) -> None:
+        super().__init__(layers=[])
+        self._trees = trees
+        self._row: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args, **kwargs):
+        self._row.append((key_states, value_states))
+        runs = [pair for layers in self._trees for pair in layers[layer_idx]]
+        keys, values = zip(*runs, (key_states, value_states), strict=True)
+        return torch.cat(keys, -2), torch.cat(values, -2)
+
+    def new(self, part: slice) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Keys and values, by layer, of a part of the row."""
+        return [(keys[:, :, part], values[:, :, part]) for keys, values in self._row]
 
 
 class RoomyLayer(DynamicLayer):
-    """Keys and values of one layer with room to grow. The stock layer copies all of them for every new token, a third
-    of the time of a small model."""
+    """Keys and values of one layer with room to grow, which can be forked to several rows. The stock layer copies all of
+    them for every new token, a third of the time of a small model."""
 
     room = 32  # tokens
 

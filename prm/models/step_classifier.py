@@ -26,10 +26,7 @@ from typing import Any, get_args
 
 import torch
 from torch import nn
-from transformers import (
-    MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING,
-    PreTrainedConfig,
-)
+from transformers import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING, Cache, PreTrainedConfig
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from prm.models import tree_attention
@@ -76,6 +73,8 @@ class StepClassifier:
         position_ids: torch.Tensor | None = None,
         subtree_end: torch.Tensor | None = None,
         step_index: torch.Tensor | None = None,
+        kept: Cache | None = None,
+        kept_below: torch.Tensor | None = None,
         return_dict: bool = True,
         **peft_defaults: None,
     ) -> TokenClassifierOutput:
@@ -85,6 +84,8 @@ class StepClassifier:
             position_ids: (1, tokens); None = 0, 1, 2, ...
             subtree_end: (1, tokens) of a packed row (`prm.models.packing`); None = plain causal rows.
             step_index: (steps,) indices into the flattened (rows * tokens) positions; None = every position.
+            kept: keys and values of tokens that the row continues (`prm.models.prefix_cache`).
+            kept_below: (kept tokens, 2) which tokens of the row continue each of them (`tree_attention.attention_calls`).
             return_dict: always true; PEFT's wrapper passes it.
             peft_defaults: arguments that PEFT's wrapper passes unset (`labels`, `inputs_embeds`, ...). There is no
                 `attention_mask`, because no row has padding.
@@ -103,7 +104,7 @@ class StepClassifier:
                 raise ValueError(
                     f"packed rows come one at a time, this batch has {len(subtree_end)}; pack them together"
                 )
-            tree = {"tree": tree_attention.attention_calls(subtree_end)}
+            tree = {"tree": tree_attention.attention_calls(subtree_end, kept_below)}
         # The body. Its last layer mixes tokens in the attention; the MLP after it works token by token, so that it is
         # needed only where a score is read. Under gradient checkpointing it is computed everywhere (`_only_at`).
         backbone = self.get_decoder()  # type: ignore[attr-defined]
@@ -111,7 +112,9 @@ class StepClassifier:
         if step_index is not None and not backbone.layers[-1].gradient_checkpointing:
             only = _only_at(step_index.unique(), backbone.layers[-1].mlp)  # type: ignore[assignment]
         with only:
-            hidden = backbone(input_ids=input_ids, position_ids=position_ids, use_cache=False, **tree).last_hidden_state
+            hidden = backbone(
+                input_ids=input_ids, position_ids=position_ids, past_key_values=kept, use_cache=False, **tree
+            ).last_hidden_state
         # The head, at steps only. A position that several traces share is read once for each of them.
         if step_index is not None:
             hidden = hidden.flatten(0, 1)[step_index]

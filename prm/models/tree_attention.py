@@ -7,6 +7,9 @@ FlashAttention. The backward pass of the fused kernel is exact for a slice of ke
 log-sum-exp (the identity on which ring attention is based, Liu et al. 2310.01889). A small subtree is one call with a
 mask, because there the calls cost more than the masked part. A dense mask over the whole row would cost its square.
 
+Where keys and values of earlier rows are kept (`prm.models.prefix_cache`, no gradients), they come before those of the row,
+and each of them is seen by the tokens of the row that continue it: a range again, because the row is in tree order.
+
 On GPUs the same mask is a FlexAttention block mask. Left out: attention dropout, soft-capped scores, sliding windows
 shorter than a trace (refused).
 """
@@ -36,33 +39,44 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
-def attention_calls(subtree_end: torch.Tensor) -> list[Call] | BlockMask:
+def attention_calls(subtree_end: torch.Tensor, kept_below: torch.Tensor | None = None) -> list[Call] | BlockMask:
     """The kernel calls that make up the attention over a packed row (CPU), or its block mask (GPU); one for all layers.
 
     Args:
         subtree_end: (1, T) or (T,), of a `PackedRow`.
+        kept_below: (K, 2), for each kept token the first token of the row that continues it and the index after the last.
+            Keys and values of the K kept tokens come before those of the row. None = nothing is kept.
     """
     ends = subtree_end.flatten()
+    kept = 0 if kept_below is None else len(kept_below)
     if ends.device.type != "cpu":
-        return create_block_mask(
-            flex_mask(ends), None, None, len(ends), len(ends), device=str(ends.device), _compile=True
-        )
+        mask = flex_mask(ends, kept_below)
+        return create_block_mask(mask, None, None, len(ends), kept + len(ends), device=str(ends.device), _compile=True)
     own: list[Call] = []
     below: list[Call] = []
     done = 0
+    # A run of kept tokens that the same tokens of the row continue is one call; what nothing continues is skipped.
+    if kept:
+        ranges, lengths = torch.unique_consecutive(kept_below, dim=0, return_counts=True)
+        stops = lengths.cumsum(0)
+        for (first, end), start, stop in zip(ranges.tolist(), (stops - lengths).tolist(), stops.tolist(), strict=True):
+            if first < end:
+                below.append((slice(first, end), slice(start, stop), False, None))
     # In row order a node comes before everything below it.
     for start, stop, end in segments(ends):
         if start < done:  # the node is part of a small subtree that has its call already
             continue
         # A small subtree with branches is one call for all its nodes.
         if stop < end <= start + SMALL:
-            own.append((slice(start, end), slice(start, end), False, _additive_mask(ends[start:end] - start)))
+            keys = slice(kept + start, kept + end)
+            own.append((slice(start, end), keys, False, _additive_mask(ends[start:end] - start)))
             done = end
             continue
         # Any other node attends to itself, and everything below it attends to all of it, which needs no mask.
-        own.append((slice(start, stop), slice(start, stop), True, None))
+        keys = slice(kept + start, kept + stop)
+        own.append((slice(start, stop), keys, True, None))
         if stop < end:
-            below.append((slice(stop, end), slice(start, stop), False, None))
+            below.append((slice(stop, end), keys, False, None))
     # `own` covers every query exactly once, from the first to the last: its results are written, those of `below` merged.
     return own + below
 
@@ -76,7 +90,8 @@ def tree_attention(
     tree: list[Call] | BlockMask | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The attention function that transformers calls. (1, heads, T, size) -> (1, T, heads, size).
+    """The attention function that transformers calls. (1, heads, T, size) -> (1, T, heads, size); keys and values may be
+    more than queries: the kept ones come first.
 
     Args:
         tree: what `attention_calls` returned; None = the rows are plain causal sequences.
@@ -176,11 +191,16 @@ def check_supported(config: PreTrainedConfig, max_length: int) -> None:
         )
 
 
-def flex_mask(ends: torch.Tensor) -> Callable[..., torch.Tensor]:
-    """(T,) subtree ends -> FlexAttention's form of the mask: a function of the indices of query and key."""
+def flex_mask(ends: torch.Tensor, kept_below: torch.Tensor | None = None) -> Callable[..., torch.Tensor]:
+    """(T,) subtree ends and (K, 2) ranges of kept tokens, as in `attention_calls` -> FlexAttention's form of the mask: a
+    function of the indices of query and key."""
+    # For every key the range of the queries that see it.
+    first = torch.arange(len(ends), device=ends.device)
+    if kept_below is not None:
+        first, ends = torch.cat([kept_below[:, 0], first]), torch.cat([kept_below[:, 1], ends])
 
     def mask(batch, head, q, kv):
-        return (kv <= q) & (q < ends[kv])
+        return (first[kv] <= q) & (q < ends[kv])
 
     return mask
 

@@ -4,7 +4,7 @@ All problems advance together: in each round, what they ask of the generator is 
 verifier another. A problem pays for its own requests alone, so a problem that is searched alone finds and costs the same
 as in a batch of 50. What was answered once is remembered (`prm.storage.answered_requests`): several methods share their
 samples, and after a kill the strategies are started again and get the same answers until they reach what nobody has asked
-yet. A remembered answer costs a method what it cost when it was made, so that each is charged as if it had run alone.
+yet. A remembered answer costs a method what it would have cost to make it, so that each is charged as if it had run alone.
 
 Left out: requests that do not wait for the others of a round; the engines answer in batches.
 """
@@ -12,10 +12,11 @@ Left out: requests that do not wait for the others of a round; the engines answe
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from prm.costs import ModelShape, generation_cost, scoring_cost
+from prm.costs import ModelShape, generation_cost, prefixes, scoring_cost
 from prm.generators import Generator, derive_seed
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
@@ -43,6 +44,8 @@ class _Task:
     """Requests for traces so far."""
     paid: set[str] = field(default_factory=set)
     """Keys of what it has been given: what it asks for again costs nothing."""
+    read: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
+    """Name of a verifier -> prefixes of the traces that it scored for this task."""
     drawn: set[tuple[str, ...]] = field(default_factory=set)
     """Steps of what was sampled for it."""
     duplicates: int = 0
@@ -62,6 +65,11 @@ class _Task:
         new = {trace.steps for trace in traces} - self.drawn
         self.duplicates += len(traces) - len(new)
         self.drawn |= new
+
+    def scoring_cost(self, scores: Sequence[Scores | None], verifier: Verifier, shape: ModelShape | None) -> Cost:
+        """Of the traces that it asks for, after those that were scored for it before."""
+        steps_N = [trace.steps for trace in self.request.traces]  # type: ignore[union-attr]
+        return scoring_cost(steps_N, scores, verifier.num_parameters, self.read[verifier.name], shape)
 
     def room(self, longest: int) -> tuple[int | None, int | None]:
         """How many continuations are sure to fit into the budget, and the limit of each in tokens; None = any number.
@@ -268,10 +276,12 @@ def _score(
     for key, task in zip(keys, tasks, strict=True):
         scored = answered.scored[key]
         if key not in task.paid:
-            task.cost += scoring_cost(scored.scores, verifier.num_parameters, shape) + Cost(seconds=scored.seconds)
+            task.cost += task.scoring_cost(scored.scores, verifier, shape) + Cost(seconds=scored.seconds)
             task.paid.add(key)
-        pairs = zip(task.request.traces, scored.scores, strict=True)  # type: ignore[union-attr]
-        task.opinions |= {trace.steps: its.trace for trace, its in pairs if its is not None}
+        for trace, its in zip(task.request.traces, scored.scores, strict=True):  # type: ignore[union-attr]
+            if its is not None:
+                task.read[verifier.name].update(prefixes(trace.steps))
+                task.opinions[trace.steps] = its.trace
         task.answer(scored.scores)
 
 
@@ -298,10 +308,13 @@ def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: Answered
                 f"{verifier.name} gave {scores} for a trace of {len(steps)} steps ({prompt[:60]!r}); it must give one"
                 " score in [0, 1] per step, and one for the trace"
             )
+        if scores.ends and len(scores.ends) != len(steps) + 1:
+            raise ValueError(f"{verifier.name} gave {len(scores.ends)} ends for {len(steps)} steps; they are one more")
     share = (time.monotonic() - started) / len(batch)
     rest = iter(scores_N)
     scored = {key: tuple(next(rest) for _ in task.request.traces) for key, task in batch.items()}  # type: ignore[union-attr]
-    answered.add({}, {key: Scored(batch[key].problem.id, scores, share) for key, scores in scored.items()})
+    read = {key: task.scoring_cost(scored[key], verifier, None).verifier_tokens for key, task in batch.items()}
+    answered.add({}, {key: Scored(task.problem.id, scored[key], read[key], share) for key, task in batch.items()})
 
 
 def _score_key(task: _Task, verifier: Verifier) -> str:

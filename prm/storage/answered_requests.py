@@ -8,7 +8,8 @@ One line of the file for a drawn trace, shortened, and one for the scores of a r
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
      "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "seconds": 0.02}
-    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0]], "seconds": 0.1}
+    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23]]],
+     "read": 23, "seconds": 0.1}
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Any
 from prm.storage.journal import Journal
 from prm.types import Continuation, Cost, Scores, Trace
 
-FORMAT = 2
-"""Of the file; 1 did not say to which problem scores belong."""
+FORMAT = 3
+"""Of the file; 1 did not say to which problem scores belong, 2 not where steps end in the verifier's tokens."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Scored:
 
     problem_id: str
     scores: tuple[Scores | None, ...]
+    read: int
+    """Tokens that were new to the search that asked first."""
     seconds: float
 
 
@@ -91,6 +94,7 @@ class AnsweredRequests:
                     "scored": key,
                     "problem_id": one.problem_id,
                     "scores": [scores and astuple(scores) for scores in one.scores],
+                    "read": one.read,
                     "seconds": one.seconds,
                 }
                 for key, one in scored.items()
@@ -104,8 +108,7 @@ class AnsweredRequests:
             sampled = len(one.continuation.token_ids)
             self.costs[one.trace.problem_id] += Cost(generated_tokens=sampled, seconds=one.seconds)
         for its in scored.values():
-            read = sum(scores.read for scores in its.scores if scores is not None)
-            self.costs[its.problem_id] += Cost(verifier_tokens=read, seconds=its.seconds)
+            self.costs[its.problem_id] += Cost(verifier_tokens=its.read, seconds=its.seconds)
 
 
 def request_key(*parts: Any) -> str:
@@ -122,8 +125,11 @@ def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
         trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
-    scores = tuple(values and Scores(tuple(values[0]), *values[1:]) for values in row["scores"])
-    return {}, {row["scored"]: Scored(row["problem_id"], scores, row["seconds"])}
+    scores = tuple(
+        values and Scores(tuple(values[0]), *values[1:-1], tuple(values[-1]))  # type: ignore[call-arg]
+        for values in row["scores"]
+    )
+    return {}, {row["scored"]: Scored(row["problem_id"], scores, row["read"], row["seconds"])}
 
 
 def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:

@@ -5,6 +5,10 @@
 
 One forward pass gives the scores of all steps of many traces, because the model is causal and because traces that begin
 alike are packed into one row in which the shared part is computed once (`prm.models.packing`). There is no padding.
+
+Between calls the verifier keeps the keys and values of what it has read where that may be asked for again, so that in a
+search a new step costs its own tokens (`prm.models.prefix_cache`). Kept are the traces of a prompt that was asked for
+before, and traces of one step, with which a search begins; whole traces that are scored once leave nothing behind.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import math
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -23,6 +27,7 @@ from prm.encoding.codec import EncodedTrace
 from prm.encoding.vocabulary import UnknownWords
 from prm.models.loading import fingerprint
 from prm.models.packing import pack, plan_rows, shared_length
+from prm.models.prefix_cache import PrefixCache
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Scores, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
@@ -41,15 +46,23 @@ class StepVerifier:
         tokenizer: PreTrainedTokenizerBase,
         config: VerifierConfig,
         batch_tokens: int = 16384,
+        keep_bytes: int = 4 << 30,
     ) -> None:
         """
         Args:
+            model: its weights must not change any more.
             batch_tokens: tokens in one forward pass, shared ones counted once.
+            keep_bytes: most memory, on the model's device, for what is kept between calls; one forward pass may exceed it
+                for a moment. The usual 4 GiB fit beside a small model on any machine that runs one, and hold the open beams
+                of 50 problems (16 beams, 8 steps as long as those of GSM8K, at the shape of SmolLM2-135M: 2.6 GB). Give a
+                larger verifier more, or search fewer problems at a time; what there is no room for is read again.
+                0 = keep nothing, and be charged for every prefix again.
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.config = config
         self.batch_tokens = batch_tokens
+        self._cache = PrefixCache(keep_bytes)
         self._unknown_words = UnknownWords(tokenizer, "verifier")
         self.num_parameters = sum(p.numel() for p in model.parameters())
 
@@ -97,16 +110,17 @@ class StepVerifier:
         whole_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
         readable = [i for i, encoded in enumerate(whole_N) if self.config.codec.fit(encoded) == len(encoded.step_ends)]
         encoded_N = [whole_N[i] for i in readable]
-        steps: dict[int, list[float]] = {}
-        for row in plan_rows([encoded.input_ids for encoded in encoded_N], self.batch_tokens):
-            steps |= zip(row, self._forward([encoded_N[i] for i in row]), strict=True)
-        shared_N = _shared_tokens([prompts[i] for i in readable], encoded_N)
+        prompt_N = [prompts[i] for i in readable]
+        steps = self._read(prompt_N, encoded_N)
+        shared_N = _shared_tokens(prompt_N, encoded_N)
+        starts = {prompt: len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
                 steps=tuple(steps[i]),
                 trace=aggregate(steps[i], self.aggregation),
                 read=len(encoded.input_ids) - shared,
                 cached=shared,
+                ends=(starts[prompts[place]], *(end + 1 for end in encoded.step_ends)) if self._cache.max_bytes else (),
             )
             for i, (place, encoded, shared) in enumerate(zip(readable, encoded_N, shared_N, strict=True))
         }
@@ -156,18 +170,41 @@ class StepVerifier:
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
 
-    @torch.inference_mode()
-    def _forward(self, encoded_N: list[EncodedTrace]) -> list[list[float]]:
-        device = next(self.model.parameters()).device
+    def _read(self, prompt_N: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> dict[int, list[float]]:
+        """The scores of every trace by its place; of what may be asked for again, only what is not kept is computed."""
+        known = {prompt for prompt in dict.fromkeys(prompt_N) if self._cache.ask(prompt)}
+        longer = {prompt for prompt, encoded in zip(prompt_N, encoded_N, strict=True) if len(encoded.step_ends) > 1}
+        keeping = {prompt for prompt in prompt_N if prompt in known or prompt not in longer}
+        if not self._cache.max_bytes:
+            keeping = set()
+        steps: dict[int, list[float]] = {}
+        for keep in (False, True):
+            mine = [i for i, prompt in enumerate(prompt_N) if (prompt in keeping) == keep]
+            for row in plan_rows([encoded_N[i].input_ids for i in mine], self.batch_tokens):
+                places = [mine[k] for k in row]
+                encoded = [encoded_N[i] for i in places]
+                if keep:
+                    ids, ends = [its.input_ids for its in encoded], [its.step_ends for its in encoded]
+                    read = self._cache.read([prompt_N[i] for i in places], ids, ends, self._good, keeping)
+                else:
+                    read = self._forward(encoded)
+                steps |= zip(places, read, strict=True)
+        return steps
+
+    def _forward(self, encoded_N: Sequence[EncodedTrace]) -> list[list[float]]:
         row = pack([encoded.input_ids for encoded in encoded_N])
         index = torch.cat(
             [positions[list(encoded.step_ends)] for positions, encoded in zip(row.positions_N, encoded_N, strict=True)]
         )
-        batch = row.model_inputs() | {"step_index": index}
-        logits = self.model(**{name: tensor.to(device) for name, tensor in batch.items()}).logits
-        good = torch.softmax(logits, -1)[:, 1].tolist()
-        scores = iter(good)
+        scores = iter(self._good(row.model_inputs() | {"step_index": index}))
         return [[next(scores) for _ in encoded.step_ends] for encoded in encoded_N]
+
+    @torch.inference_mode()
+    def _good(self, batch: dict[str, Any]) -> list[float]:
+        """P(good) at every `step_index` of one row."""
+        device = next(self.model.parameters()).device
+        batch = {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
+        return torch.softmax(self.model(**batch).logits, -1)[:, 1].tolist()
 
 
 def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:

@@ -31,6 +31,17 @@ def test_scoring(scripts):
     assert {"speedup_padded", "speedup_per_step"} <= result.keys()
 
 
+def test_search(scripts):
+    result = last_json(scripts.run("eval/bench_search.py", model="tiny", steps=8, rounds=1))
+    assert result["largest_difference"] < 1e-5  # what is kept changes no score, against the padded rows of the baseline
+    assert result["verifier_token_ratio"] > 5
+    assert result["verifier_speedup"] > 0
+    ours, padded = ([tokens[way] for tokens in result["tokens"].values()] for way in ("ours", "padded"))
+    # From 8 to 16 steps there are twice as many new ones as from 4 to 8.
+    assert 1.8 < (ours[2] - ours[1]) / (ours[1] - ours[0]) < 2.2
+    assert (padded[2] - padded[1]) / (padded[1] - padded[0]) > 2.5
+
+
 def test_training(scripts):
     result = last_json(scripts.run("eval/bench_training.py", model="tiny", num_problems=1, rounds=1))
     assert {"speedup_gsm8k", "speedup_tree", "flop_utilization"} <= result.keys()
@@ -71,7 +82,7 @@ def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
         run_script(study.main, study.Arguments)
 
 
-def test_search(load, tmp_path, monkeypatch, capsys):
+def test_study_of_search(load, tmp_path, monkeypatch, capsys):
     """With step truth in the place of a PRM: its AUC is 1, and its beams are those of the ceiling."""
     study = load("study_search")
     monkeypatch.setattr(study, "load_verifier", lambda path: study.StepTruth(arithmetic.KIND))

@@ -45,10 +45,11 @@ def test_what_is_generated_is_charged_at_its_place():
 def test_what_is_read_is_charged_after_what_it_shares():
     shape = ModelShape(1000, 48)
     scores = [Scores((0.5,), 0.5, read=7), None, Scores((0.5, 0.5), 0.5, read=3, cached=4)]
-    cost = scoring_cost(scores, 1100, shape)
+    steps = [("a",), ("b",), ("a", "c")]
+    cost = scoring_cost(steps, scores, 1100, shape=shape)
     assert (cost.verifier_tokens, cost.cached_tokens, cost.cached_verifier_tokens, cost.verifier_calls) == (10, 4, 4, 2)
     assert cost.flops_by_shape == by_token(shape, 0, 7) + by_token(shape, 4, 7)
-    assert cost.flops == scoring_cost(scores, 1100).flops_by_shape == 2 * 1100 * 10
+    assert cost.flops == scoring_cost(steps, scores, 1100).flops_by_shape == 2 * 1100 * 10
 
 
 @pytest.mark.parametrize("ratio", [0.16, 0.79, 22])

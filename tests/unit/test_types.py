@@ -15,7 +15,7 @@ def labeled(**changes):
 
 def test_a_verifier_that_reports_no_tokens_costs_none():
     assert (Scores((0.5,), 0.5).read, Scores((0.5,), 0.5).cached) == (0, 0)
-    assert scoring_cost([Scores((0.5,), 0.5), None], 7) == Cost(verifier_calls=1)
+    assert scoring_cost([("a",), ("b",)], [Scores((0.5,), 0.5), None], 7) == Cost(verifier_calls=1)
 
 
 def test_id_names_problem_and_index():

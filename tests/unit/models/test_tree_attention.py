@@ -60,6 +60,34 @@ def test_kernel_calls_equal_a_dense_mask_in_outputs_and_gradients(small, monkeyp
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("small", [1, 64])
+@pytest.mark.parametrize("path", ["cpu", "flex"])
+def test_kept_keys_are_seen_by_what_continues_them(small, path, monkeypatch):
+    """Six kept tokens in front of a row of five; the mask is written down by hand. FlexAttention is uncompiled."""
+    monkeypatch.setattr(tree_attention, "SMALL", small)
+    below = torch.tensor([[0, 5], [0, 5], [0, 3], [2, 2], [3, 5], [0, 3]])  # the fourth is continued by nothing
+    ends = torch.tensor([3, 2, 3, 5, 5])
+    seen = torch.tensor(
+        [
+            [1, 1, 1, 0, 0, 1, 1, 0, 0, 0, 0],
+            [1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0],
+            [1, 1, 1, 0, 0, 1, 1, 0, 1, 0, 0],
+            [1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0],
+            [1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 1],
+        ]
+    ).bool()
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(1, 4, tokens, 16) for tokens in (5, 11, 11))
+    expected = scaled_dot_product_attention(query, key, value, attn_mask=seen).transpose(1, 2)
+    if path == "flex":
+        mask = create_block_mask(tree_attention.flex_mask(ends, below), None, None, 5, 11, device="cpu")
+        out = flex_attention(query, key, value, block_mask=mask).transpose(1, 2)
+    else:
+        tree = tree_attention.attention_calls(ends, below)
+        out, _ = tree_attention.tree_attention(torch.nn.Module(), query, key, value, None, tree=tree, scaling=None)
+    assert torch.allclose(out, expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("base", ["llama", "qwen2"])
 @pytest.mark.parametrize("lora_r", [0, 4])
 @pytest.mark.parametrize("head", ["linear", "mlp", "lm_tokens"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+import torch
 
 from prm.costs import ModelShape
 from prm.encoding.codec import StepCodec
@@ -105,13 +106,10 @@ def own_prefixes(calls, problem):
 def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
     name, budget, tiny_llama, plain_tokenizer, monkeypatch
 ):
-    """Counted by brute force: every distinct prefix of a call, every node of the prefix tree that a verifier was given."""
+    """Counted by brute force: every distinct prefix of a call, every node of the prefix tree that a verifier was given
+    where no earlier call has given it the whole step."""
     generator = student()
-    verifier = StepVerifier(
-        _classifier(tiny_llama, plain_tokenizer),
-        plain_tokenizer,
-        VerifierConfig("prm", StepCodec(max_length=500), "value", "last", "base", "hash"),
-    )
+    verifier = step_verifier(tiny_llama, plain_tokenizer)
     asked, score_batch = [], verifier.score_batch
     monkeypatch.setattr(
         verifier, "score_batch", lambda p, s: (asked.append(list(zip(p, s, strict=True))), score_batch(p, s))[1]
@@ -126,15 +124,21 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
         places += [place for _, p, n in mine for place in range(len(p), len(p) + n)]
         by_shape = sum(2 * 7 + 4 * 2 * (place + 1) for place in places)
         read = scored = whole = 0
+        known = {()}  # what earlier calls have read, in steps
+        start = len(verifier.config.codec.prompt.encode(plain_tokenizer, problem.prompt))
         for call in asked:
-            ids_N = [
-                verifier.config.codec.encode(plain_tokenizer, p, s).input_ids for p, s in call if p == problem.prompt
-            ]
-            nodes = {ids[:end] for ids in ids_N for end in range(1, len(ids) + 1)}
-            by_shape += sum(2 * 11 + 4 * 3 * len(node) for node in nodes)
-            read += len(nodes)
-            scored += len(ids_N)
-            whole += sum(map(len, ids_N))
+            traces = [(verifier.config.codec.encode(plain_tokenizer, p, s), s) for p, s in call if p == problem.prompt]
+            nodes = set()
+            for encoded, steps in sorted(traces, key=lambda trace: trace[0].input_ids):
+                ids, ends = encoded.input_ids, [start, *(end + 1 for end in encoded.step_ends)]
+                old = max(end for i, end in enumerate(ends) if steps[:i] in known) if scored else 0
+                new = {ids[:end] for end in range(old + 1, len(ids) + 1)} - nodes
+                read += len(new)
+                by_shape += sum(2 * 11 + 4 * 3 * len(node) for node in new)
+                nodes |= {ids[:end] for end in range(1, len(ids) + 1)}
+                whole += len(ids)
+            known |= {steps[:i] for _, steps in traces for i in range(1, len(steps) + 1)}
+            scored += len(traces)
         assert replace(result.cost, seconds=0.0) == Cost(
             generated_tokens=generated,
             prompt_tokens=prefill,
@@ -150,21 +154,79 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
     assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
 
 
-def _classifier(tiny_llama, tokenizer):
+def step_verifier(tiny_llama, tokenizer, **settings):
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         tiny_llama(len(tokenizer)).save_pretrained(folder)
-        return from_base(folder)
+        torch.manual_seed(0)  # the head
+        model = from_base(folder)
+    config = VerifierConfig("prm", StepCodec(max_length=500), "value", "last", "base", "hash")
+    return StepVerifier(model, tokenizer, config, **settings)
+
+
+def tokens(results):
+    return [(result.cost.verifier_tokens, result.cost.cached_tokens, result.cost.flops) for result in results]
+
+
+@pytest.mark.parametrize("name", ["beam_search", "lookahead_search", "mcts"])
+def test_what_a_verifier_keeps_changes_no_cost_whatever_the_company_and_the_memory(name, tiny_llama, plain_tokenizer):
+    """A token takes 256 bytes, a prompt with a few steps 5,000."""
+    room = {"plenty": 4 << 30, "little": 20_000}
+    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(12)]
+    among = {
+        size: search(
+            method(name), many, student(), step_verifier(tiny_llama, plain_tokenizer, keep_bytes=n), Budget(8), 0
+        )
+        for size, n in room.items()
+    }
+    assert tokens(among["plenty"]) == tokens(among["little"])
+    for i in (0, 5, 11):
+        alone = search(
+            method(name), many[i : i + 1], student(), step_verifier(tiny_llama, plain_tokenizer), Budget(8), 0
+        )
+        assert tokens(alone) == tokens(among["plenty"][i : i + 1])
+    again = search(
+        method(name), many, student(), step_verifier(tiny_llama, plain_tokenizer, keep_bytes=0), Budget(8), 0
+    )
+    for kept, read_again in zip(among["plenty"], again, strict=True):
+        assert kept.cost.verifier_tokens < read_again.cost.verifier_tokens
+        assert kept.cost.verifier_tokens + kept.cost.cached_tokens == (
+            read_again.cost.verifier_tokens + read_again.cost.cached_tokens
+        )
+
+
+def test_methods_that_share_a_verifier_are_charged_as_if_alone(tiny_llama, plain_tokenizer):
+    """The first two ask for the same first steps, and all of them for the same prompts."""
+    methods = [method("beam_search"), method("beam_search", width=8), method("dvts"), method("best_of_n")]
+    verifier, answered = step_verifier(tiny_llama, plain_tokenizer), AnsweredRequests()
+    shared = [search(one, PROBLEMS, student(), verifier, Budget(8), 0, answered) for one in methods]
+    alone = [
+        search(one, PROBLEMS, student(), step_verifier(tiny_llama, plain_tokenizer), Budget(8), 0) for one in methods
+    ]
+    assert list(map(tokens, shared)) == list(map(tokens, alone))
+    read = sum(cost.verifier_tokens for cost in answered.costs.values())
+    assert read < sum(result.cost.verifier_tokens for results in shared for result in results)  # the first steps once
+
+
+@pytest.mark.parametrize("survived", [1, 2, 3])
+def test_a_kill_empties_the_memory_of_a_verifier_and_changes_no_cost(survived, tiny_llama, plain_tokenizer, tmp_path):
+    expected = search(
+        method("beam_search"), PROBLEMS, student(), step_verifier(tiny_llama, plain_tokenizer), Budget(8), 0
+    )
+    for generator in (Dying(student().script, survived), student()):
+        verifier, answered = step_verifier(tiny_llama, plain_tokenizer), AnsweredRequests(tmp_path / "j", {})
+        try:
+            results = search(method("beam_search"), PROBLEMS, generator, verifier, Budget(8), 0, answered)
+        except PowerCut:
+            assert isinstance(generator, Dying)
+    assert tokens(results) == tokens(expected)
+    assert AnsweredRequests(tmp_path / "j", {}).costs.keys() == {problem.id for problem in PROBLEMS}
 
 
 def test_two_problems_with_one_prompt_pay_for_themselves(tiny_llama, plain_tokenizer):
     twins = [Problem("a", "What is 1 + 1?", "2", "p"), Problem("b", "What is 1 + 1?", "2", "p")]
-    verifier = StepVerifier(
-        _classifier(tiny_llama, plain_tokenizer),
-        plain_tokenizer,
-        VerifierConfig("prm", StepCodec(max_length=500), "value", "last", "base", "hash"),
-    )
+    verifier = step_verifier(tiny_llama, plain_tokenizer)
     together = search(method("best_of_n"), twins, student(), verifier, Budget(4), 0)
     alone = [search(method("best_of_n"), [twin], student(), verifier, Budget(4), 0)[0] for twin in twins]
     assert [r.cost.verifier_tokens for r in together] == [r.cost.verifier_tokens for r in alone]
@@ -460,6 +522,7 @@ class Wrong(Random):
         (lambda scores: [replace(s, steps=s.steps[:-1]) for s in scores], r"must give one score in \[0, 1\] per step"),
         (lambda scores: None, r"score_batch returned None; it must return a list of prm.types.Scores\(steps="),
         (lambda scores: [0.5 for _ in scores], r"score_batch returned a list of 0.5; it must hold prm.types.Scores\("),
+        (lambda scores: [replace(s, ends=(3,)) for s in scores], r"gave 1 ends for \d steps; they are one more"),
         (lambda scores: [replace(s, trace=1.5) for s in scores], r"must give one score in \[0, 1\] per step"),
         (lambda scores: [replace(s, trace=float("nan")) for s in scores], r"must give one score in \[0, 1\] per step"),
     ],

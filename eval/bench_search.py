@@ -1,0 +1,201 @@
+r"""What a verifier costs in beam search: ours, which keeps what it has read, against every prefix read again.
+
+Beam search (16 beams, width 4) on a problem with a prompt and steps as long as those of GSM8K in SmolLM2 tokens; the steps
+are random, and so are the weights of the verifier, in fp32. What the search asks of the verifier is recorded and then
+scored in three ways, one call after the other:
+
+- ours: keys and values are kept between calls, and a new step costs its own tokens (`StepVerifier`);
+- packed: nothing is kept; every call is a packed prefix tree (`StepVerifier` with `keep_bytes=0`);
+- padded: `AutoModelForTokenClassification` reads every prefix again, in padded batches of 8 rows, as search-and-learn does.
+
+The ways take turns, after one call each that is not counted. Tokens are also counted for half and for twice as many steps:
+what is kept makes them grow with the number of steps instead of its square. Nothing else should run on the machine.
+
+Reads   nothing
+Writes  the last line of its output, JSON
+
+    python eval/bench_search.py --model 135m
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+from prm.command_line import run_script
+from prm.datasets import arithmetic
+from prm.encoding.codec import EncodedTrace, StepCodec
+from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
+from prm.generators.scripted import ScriptedGenerator
+from prm.search import STRATEGIES
+from prm.search.driver import search
+from prm.search.methods import Method
+from prm.types import Budget, Problem
+from prm.verifiers.checkpoint import VerifierConfig
+
+if TYPE_CHECKING:  # help and a typo must not wait for torch
+    import torch
+
+    from prm.verifiers.step_verifier import StepVerifier
+
+BEAMS, WIDTH = 16, 4
+PADDED_ROWS = 8
+CONFIG = VerifierConfig("prm", StepCodec(max_length=2048), "value", "last", "", "")
+
+Calls = list[tuple[Sequence[str], Sequence[Sequence[str]]]]
+"""Prompts and traces of each call of a verifier."""
+
+
+@dataclass
+class Arguments:
+    model: str = field(default="135m", metadata={"help": "shape of the model", "choices": list(SHAPES)})
+    steps: int = field(default=8, metadata={"help": "steps of every trace", "least": 2})
+    rounds: int = field(default=2, metadata={"help": "rounds; the ways take turns", "least": 1})
+
+
+def main(args: Arguments) -> None:
+    import torch
+    from transformers import AutoModelForTokenClassification, LlamaForCausalLM
+
+    from prm.models.loading import from_base
+    from prm.verifiers.step_verifier import StepVerifier
+
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        LlamaForCausalLM(llama(args.model)).save_pretrained(folder)
+        model = from_base(folder)
+        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
+        padded.load_state_dict(model.state_dict())
+
+    tokens, searches = {}, {}
+    for steps in (args.steps // 2, args.steps, 2 * args.steps):
+        searches[steps], ours = beam_search(StepVerifier(model, tokenizer(), CONFIG), steps)
+        packed, in_batches = packed_tokens(searches[steps]), padded_tokens(searches[steps])
+        tokens[steps] = {"ours": ours, "packed": sum(packed), "padded": sum(in_batches)}
+        print(f"{steps:2} steps:", ", ".join(f"{way} {count:,}" for way, count in tokens[steps].items()), "tokens")
+
+    ways: dict[str, Callable[[Calls], list[float]]] = {
+        "ours": lambda calls: score(StepVerifier(model, tokenizer(), CONFIG), calls),
+        "packed": lambda calls: score(StepVerifier(model, tokenizer(), CONFIG, keep_bytes=0), calls),
+        "padded": lambda calls: torch.inference_mode()(score_padded)(padded, calls),
+    }
+    calls = searches[args.steps]
+    for way in ways.values():
+        way(calls[:1])
+    seconds, scores = dict.fromkeys(ways, 0.0), {}
+    for _ in range(args.rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            scores[name] = way(calls)
+            seconds[name] += (time.perf_counter() - started) / args.rounds
+    for name in ways:
+        print(f"{name:7} {seconds[name]:7.2f} s  {tokens[args.steps][name]:7,} tokens")
+    others = [scores["packed"], scores["padded"]]
+    result = {
+        "model": args.model,
+        "threads": torch.get_num_threads(),
+        "steps": args.steps,
+        "tokens": tokens,
+        "verifier_token_ratio": round(tokens[args.steps]["padded"] / tokens[args.steps]["ours"], 2),
+        "verifier_speedup": round(seconds["padded"] / seconds["ours"], 2),
+        "token_ratio_packed": round(tokens[args.steps]["packed"] / tokens[args.steps]["ours"], 2),
+        "speedup_packed": round(seconds["packed"] / seconds["ours"], 2),
+        "largest_difference": max(abs(a - b) for other in others for a, b in zip(scores["ours"], other, strict=True)),
+    }
+    print(json.dumps(result))
+
+
+def beam_search(verifier: StepVerifier, steps: int) -> tuple[Calls, int]:
+    """What a beam search asks of its verifier, and the tokens that the verifier computes for it."""
+    rng = random.Random(0)
+    problem = Problem("p", text(rng, draw(rng, PROMPT_TOKENS)), "1", "bench")
+
+    def write(prefix: str, seed: int) -> str:
+        rng = random.Random(f"{prefix}{seed}")
+        if prefix.count("\n") == steps:  # the prompt's line and all steps but one
+            return "#### 1\n"
+        return text(rng, max(4, round(draw(rng, TRACE_TOKENS) / draw(rng, STEPS)))) + "\n"
+
+    calls: Calls = []
+    computed = 0
+    score_batch = verifier.score_batch
+
+    def record(prompts: Sequence[str], steps_N: Sequence[Sequence[str]]):
+        calls.append((prompts, steps_N))
+        return score_batch(prompts, steps_N)
+
+    def count(module: torch.nn.Module, inputs: tuple, named: dict) -> None:
+        nonlocal computed
+        computed += named["input_ids"].numel()
+
+    verifier.score_batch = record  # type: ignore[method-assign]
+    hook = verifier.model.register_forward_pre_hook(count, with_kwargs=True)
+    method = Method("beam_search", STRATEGIES["beam_search"], "verifier", {"width": WIDTH})
+    search(method, [problem], ScriptedGenerator(write), verifier, Budget(BEAMS), seed=0)
+    hook.remove()
+    return calls, computed
+
+
+@cache
+def tokenizer():
+    return arithmetic.build_tokenizer()
+
+
+def text(rng: random.Random, tokens: int) -> str:
+    """So many tokens and a line end, or one less: the tokenizer knows numbers and what stands between them."""
+    return " + ".join(str(rng.randrange(100)) for _ in range((tokens + 1) // 2))
+
+
+def encode(calls: Calls) -> Iterator[list[EncodedTrace]]:
+    """The encoded traces of each call."""
+    for prompts, steps_N in calls:
+        yield [CONFIG.codec.encode(tokenizer(), prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
+
+
+def padded_batches(encoded_N: list[EncodedTrace]) -> list[list[EncodedTrace]]:
+    return [encoded_N[i : i + PADDED_ROWS] for i in range(0, len(encoded_N), PADDED_ROWS)]
+
+
+def packed_tokens(calls: Calls) -> Iterator[int]:
+    from prm.models.packing import pack
+
+    for encoded_N in encode(calls):
+        yield len(pack([encoded.input_ids for encoded in encoded_N]).input_ids)
+
+
+def padded_tokens(calls: Calls) -> Iterator[int]:
+    for encoded_N in encode(calls):
+        for rows in padded_batches(encoded_N):
+            yield len(rows) * max(len(row.input_ids) for row in rows)
+
+
+def score(verifier: StepVerifier, calls: Calls) -> list[float]:
+    """The scores of the last steps."""
+    return [its.steps[-1] for call in calls for its in verifier.score_batch(*call) if its is not None]
+
+
+def score_padded(model: torch.nn.Module, calls: Calls) -> list[float]:
+    import torch
+
+    scores = []
+    for encoded_N in encode(calls):
+        for rows in padded_batches(encoded_N):
+            width = max(len(row.input_ids) for row in rows)
+            ids = torch.zeros(len(rows), width, dtype=torch.long)
+            mask = torch.zeros_like(ids)
+            for i, row in enumerate(rows):
+                ids[i, : len(row.input_ids)] = torch.tensor(row.input_ids)
+                mask[i, : len(row.input_ids)] = 1
+            good = model(input_ids=ids, attention_mask=mask).logits.softmax(-1)[..., 1]
+            scores += [good[i, row.step_ends[-1]].item() for i, row in enumerate(rows)]
+    return scores
+
+
+if __name__ == "__main__":
+    run_script(main, Arguments)
