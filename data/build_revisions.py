@@ -36,7 +36,7 @@ from prm.storage.rows import group_by_problem, read_traces
 class Arguments:
     output: str = field(metadata={"help": "file to write"})
     traces: str | None = field(default=None, metadata={"help": "traces file: makes examples for a reviser"})
-    chains: Path | None = field(
+    chains: str | None = field(
         default=None, metadata={"help": "folder of a search by `revisions`: makes traces for the verifier of a reviser"}
     )
     seed: int = field(default=0, metadata={"help": "of what is drawn from --traces", "least": 0})
@@ -48,12 +48,12 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     started = time.monotonic()
-    source = args.traces or str(args.chains / "results.jsonl")  # type: ignore[operator]
+    source = args.traces or f"{args.chains}/results.jsonl"
     if is_complete(args.output, args, [source]):
         print(f"{args.output} is complete already")
         return
     problems: Counter[str] = Counter()
-    rows = list(from_chains(args.chains, problems) if args.chains else from_traces(source, args.seed, problems))
+    rows = list(from_chains(Path(args.chains), problems) if args.chains else from_traces(source, args.seed, problems))
     if not rows:
         raise ValueError(f"{source}: nothing to learn from, problems: {listed(problems)}; sample more traces of each")
     attempts = Counter(row["attempts"] for row in rows)
