@@ -8,7 +8,8 @@ drawn at random. They are independent samples: that one was written after the ot
               47 + 39 = 86                              #### 85
               #### 86
               47 + 38 = 75
-              #### 75                         (with blank lines between the attempts: prm.encoding.revisions)
+              #### 75
+              Start with 47, add 38.          (with blank lines between them: prm.encoding.revisions)
 
 A verifier that is to read the history of an attempt learns from whole chains, right and wrong, as a reviser wrote them.
 

@@ -10,7 +10,7 @@ is represented by its highest score for that answer, and the weighted vote among
 the attempts of all chains alike, because a vote within a short chain would be too noisy.
 
     generated tokens  =  N x tokens of a trace
-    prompt tokens     =  those of the problem and of up to `memory` attempts, once per attempt
+    prompt tokens     =  for each attempt, those of the problem (twice) and of up to `memory` attempts
     verifier calls    =  N, after the last attempt; with `history`, it reads as much of the chain as the reviser did
 """
 

@@ -47,15 +47,16 @@ def rows_of(path):
 
 def test_the_reviser_learned_from_prompts_with_attempts_and_reads_longer_ones(folder, root):
     rows = rows_of(folder / "examples.jsonl")
-    assert {row["prompt"].count(ATTEMPT_BREAK) == row["attempts"] for row in rows} == {True}
+    breaks = {(row["prompt"].count(ATTEMPT_BREAK), row["attempts"]) for row in rows}
+    assert breaks <= {(0, 0), (2, 1), (3, 2), (4, 3), (5, 4)}
     assert len({row["attempts"] for row in rows}) > 2
     reviser, base = load_generator(str(folder / "reviser")), load_generator("arithmetic")
     assert (reviser.model.config.max_position_embeddings, base.model.config.max_position_embeddings) == (512, 256)
     weights = base.model.state_dict()
     assert any(not torch.equal(weights[name], tensor) for name, tensor in reviser.model.state_dict().items())
-    longest = max(rows, key=lambda row: len(row["prompt"]))
-    (continuation,) = reviser.generate([reviser.encode("\n\n\n".join([longest["prompt"]] * 2))], [0])
-    assert continuation.prefill > 256
+    long = (reviser.encode(rows[0]["prompt"]) * 30)[:300]
+    (continuation,) = reviser.generate([long], [0])
+    assert continuation.prefill == 300
 
 
 def test_a_search_shows_its_attempts_and_the_study_reads_it(scripts, folder):

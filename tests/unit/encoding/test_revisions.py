@@ -14,7 +14,7 @@ WORDY = Trace("p", ("Adding up:", "It is 75."), "75", False, step_rule="paragrap
 def test_the_text():
     assert revision_prompt("Start with 47, add 38.", []) == "Start with 47, add 38."
     assert revision_prompt("Start with 47, add 38.", [WRONG, WORDY]) == (
-        "Start with 47, add 38.\n\n\n47 + 38 = 75\n#### 75\n\n\nAdding up:\n\nIt is 75."
+        "Start with 47, add 38.\n\n\n47 + 38 = 75\n#### 75\n\n\nAdding up:\n\nIt is 75.\n\n\nStart with 47, add 38."
     )
 
 
@@ -29,7 +29,7 @@ def test_the_embedded_vocabulary_has_all_of_it():
 def test_a_chat_template_shows_it_in_one_message(tokenizer, request):
     tokenizer = request.getfixturevalue(tokenizer)
     text = tokenizer.decode(PROMPTS["chat"].encode(tokenizer, revision_prompt("What is 47 + 38?", [WORDY])))
-    assert text.count("What is 47 + 38?\n\n\nAdding up:\n\nIt is 75.<eos>") == 1
+    assert text.count("What is 47 + 38?\n\n\nAdding up:\n\nIt is 75.\n\n\nWhat is 47 + 38?<eos>") == 1
 
 
 def test_the_last_ones_that_state_an_answer_are_shown():

@@ -91,7 +91,7 @@ def reference(n, chains, memory, seed):
     for turn in range(1, n // chains):
         for c, chain in enumerate(written):
             seen = [text for text in chain if "####" in text][-memory:]
-            prompt = "\n\n\n".join([P.prompt, *seen]) + "\n"
+            prompt = "\n\n\n".join([P.prompt, *seen, P.prompt] if seen else [P.prompt]) + "\n"
             chain.append(write(prompt, derive_seed(seed, P.id, "revision", turn, c)))
     return written
 
