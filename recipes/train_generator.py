@@ -4,6 +4,8 @@ The generator learns the exact token layout that sampling uses: prompt ids as `p
 steps joined by the separator, then the end token. The loss is on the steps and the end token only. Left out: packing, and
 fine-tuning on multi-turn chats.
 
+A reviser is a generator that learns from prompts with earlier attempts (data/build_revisions.py), nothing else.
+
 Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the students' traces; also arithmetic_hard), or
         train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's form, or
         traces.jsonl     checked or labeled traces, or a folder of data/build_dataset.py: those that end right are learned
@@ -54,6 +56,13 @@ class ScriptArguments:
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP", "least": 1})
     num_layers: int = field(default=4, metadata={"help": "new model: layers", "least": 1})
     num_heads: int = field(default=4, metadata={"help": "new model: attention heads", "least": 1})
+    context: int | None = field(
+        default=None,
+        metadata={
+            "help": "longest text of the model in tokens, if not its own (new model: 256); needs rotary positions",
+            "least": 1,
+        },
+    )
     lora_r: int = field(
         default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning", "least": 0}
     )
@@ -125,7 +134,12 @@ def build_model(script: ScriptArguments):
     from prm.models.loading import load_model_and_tokenizer
 
     if script.model is not None:
-        return load_model_and_tokenizer(script.model, script.gguf_file)
+        model, tokenizer = load_model_and_tokenizer(script.model, script.gguf_file)
+        if script.context:
+            if "rope_parameters" not in model.config.to_dict():
+                raise ValueError(f"--context {script.context}: {script.model} learned its positions, it has no others")
+            model.config.max_position_embeddings = tokenizer.model_max_length = script.context
+        return model, tokenizer
     tokenizer = arithmetic.build_tokenizer(arithmetic.SETS.get(script.data, arithmetic.KIND))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -133,7 +147,7 @@ def build_model(script: ScriptArguments):
         intermediate_size=script.intermediate_size,
         num_hidden_layers=script.num_layers,
         num_attention_heads=script.num_heads,
-        max_position_embeddings=256,
+        max_position_embeddings=script.context or 256,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -190,6 +190,26 @@ def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) 
     return Estimate(float(values.mean()), float(low), float(high))
 
 
+def bootstrap_ratio(
+    parts_P: Sequence[float], wholes_P: Sequence[float], seed: int = 0, resamples: int = 10000
+) -> Estimate:
+    """Sum of the parts over the sum of the wholes with a 95% percentile bootstrap interval over problems: for a share of
+    what problems have in unequal numbers. No interval where fewer than `FEWEST` problems have any.
+
+    Raises ValueError on unequal lengths, and if all wholes are 0.
+    """
+    _check_lengths(parts=parts_P, wholes=wholes_P)
+    parts, wholes = (np.array(values, dtype=float)[np.array(wholes_P) > 0] for values in (parts_P, wholes_P))
+    if not len(wholes):
+        raise ValueError(f"no share of nothing: the wholes of all {len(wholes_P)} problems are 0")
+    ratio = float(parts.sum() / wholes.sum())
+    if len(wholes) < FEWEST:
+        return Estimate(ratio, None, None)
+    drawn = np.random.default_rng(seed).integers(len(wholes), size=(resamples, len(wholes)))
+    low, high = np.percentile(parts[drawn].sum(axis=1) / wholes[drawn].sum(axis=1), [2.5, 97.5])
+    return Estimate(ratio, float(low), float(high))
+
+
 def paired_difference(a_P: Sequence[float], b_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:
     """Mean of a - b over the same problems, redrawn jointly: what both methods find hard cancels out.
 

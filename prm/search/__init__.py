@@ -12,6 +12,7 @@
 - `rebase`: every node gets next steps in proportion to its score.
 - `particle_filtering`: traces are resampled by their scores after every step.
 - `mcts`: Monte Carlo tree search.
+- `revisions`: a reviser writes attempts that see the ones before them, in one chain or several.
 
 A strategy is a generator function of one problem (`prm.search.requests`); those that grow trees share `prm.search.tree`.
 The driver runs a strategy on many problems (`prm.search.driver.search`). Adding one is a module and a line below:
@@ -34,6 +35,7 @@ from prm.search.mcts import mcts
 from prm.search.particle_filtering import particle_filtering
 from prm.search.rebase import rebase
 from prm.search.requests import Search
+from prm.search.revisions import revisions
 from prm.search.weighted_vote import weighted_vote
 
 STRATEGIES: dict[str, Callable[..., Search]] = {
@@ -49,6 +51,7 @@ STRATEGIES: dict[str, Callable[..., Search]] = {
     "rebase": rebase,
     "particle_filtering": particle_filtering,
     "mcts": mcts,
+    "revisions": revisions,
 }
 
 __all__ = ["STRATEGIES"]

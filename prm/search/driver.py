@@ -17,11 +17,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from prm.costs import ModelShape, generation_cost, prefixes, scoring_cost
+from prm.encoding.revisions import revision_prompt
 from prm.generators import Generator, derive_seed
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import cut, grow, open_trace, tokens_after, trace_seed
 from prm.search.methods import Method
-from prm.search.requests import Expand, Found, Request, Sample, Score, Search
+from prm.search.requests import Expand, Found, Request, Revise, Sample, Score, Search
 from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored, request_key
 from prm.types import Budget, Cost, Problem, SampledStep, Scores, SearchResult, Trace
 from prm.verifiers import Verifier
@@ -68,8 +69,11 @@ class _Task:
 
     def scoring_cost(self, scores: Sequence[Scores | None], verifier: Verifier, shape: ModelShape | None) -> Cost:
         """Of the traces that it asks for, after those that were scored for it before."""
-        steps_N = [trace.steps for trace in self.request.traces]  # type: ignore[union-attr]
-        return scoring_cost(steps_N, scores, verifier.num_parameters, self.read[verifier.name], shape)
+        assert isinstance(self.request, Score)
+        steps_N = [trace.steps for trace in self.request.traces]
+        # What was read after the problem alone is of no use after earlier attempts.
+        known = self.read[verifier.name] if self.request.attempts is None else ()
+        return scoring_cost(steps_N, scores, verifier.num_parameters, known, shape)
 
     def room(self, longest: int) -> tuple[int | None, int | None]:
         """How many continuations are sure to fit into the budget, and the limit of each in tokens; None = any number.
@@ -157,10 +161,12 @@ def _check(task: _Task, method: Method, judges: Mapping[str, Verifier]) -> None:
     """Refuse what the budget does not hold, and what nobody can answer."""
     request, most, name = task.request, task.budget.samples, method.words
     if not isinstance(request, Request):
-        raise ValueError(f"{name} yields {request!r}; a strategy yields Sample, Expand or Score")
+        raise ValueError(f"{name} yields {request!r}; a strategy yields Sample, Expand, Revise or Score")
     if isinstance(request, Sample):
         task.sampled += request.n
-    if isinstance(request, Sample | Expand):
+    if isinstance(request, Revise):
+        task.sampled += len(request.attempts)
+    if not isinstance(request, Score):
         task.requests.append(request)
     ended = [parent for parent in request.parents if parent.status != "open"] if isinstance(request, Expand) else []
     if ended:
@@ -204,7 +210,7 @@ def _draw(
                 shape,
             ) + Cost(seconds=sum(its.seconds for _, its in new.values()))
     for task, traces in zip(tasks, drawn, strict=True):
-        if isinstance(task.request, Sample) or (isinstance(task.request, Expand) and not task.request.greedy):
+        if not (isinstance(task.request, Expand) and task.request.greedy):
             task.count_duplicates(traces)
         task.answer(traces)
 
@@ -217,6 +223,16 @@ def _wanted(task: _Task, generator: Generator, seed: int) -> list[_Wanted]:
         numbers = range(request.first, request.first + request.n)
         whole = [replace(open_trace(problem), seed=trace_seed(seed, problem.id, i), index=i) for i in numbers]
         return [_Wanted(problem, parent, prefix, one_step=False) for parent in whole]
+    if isinstance(request, Revise):
+        return [
+            _Wanted(
+                problem,
+                replace(open_trace(problem), seed=derive_seed(seed, problem.id, *request.key, i)),
+                tuple(generator.encode(revision_prompt(problem.prompt, attempts))),
+                one_step=False,
+            )
+            for i, attempts in enumerate(request.attempts)
+        ]
     assert isinstance(request, Expand)
     prefixes = {parent.steps: tuple(generator.encode(problem.prompt, parent.steps)) for parent in request.parents}
     seeded = [
@@ -278,9 +294,10 @@ def _score(
         if key not in task.paid:
             task.cost += task.scoring_cost(scored.scores, verifier, shape) + Cost(seconds=scored.seconds)
             task.paid.add(key)
-        for trace, its in zip(task.request.traces, scored.scores, strict=True):  # type: ignore[union-attr]
+        assert isinstance(task.request, Score)
+        for trace, its in zip(task.request.traces, scored.scores, strict=True):
             if its is not None:
-                task.read[verifier.name].update(prefixes(trace.steps))
+                task.read[verifier.name].update(prefixes(trace.steps) if task.request.attempts is None else ())
                 task.opinions[trace.steps] = its.trace
         task.answer(scored.scores)
 
@@ -290,7 +307,11 @@ _SCORES = "prm.types.Scores(steps=(one score per step), trace=one score), or Non
 
 def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: AnsweredRequests) -> None:
     started = time.monotonic()
-    asked = [(task.problem.prompt, trace.steps) for task in batch.values() for trace in task.request.traces]  # type: ignore[union-attr]
+    asked = [
+        (prompt, trace.steps)
+        for task in batch.values()
+        for prompt, trace in zip(_prompts(task), task.request.traces, strict=True)  # type: ignore[union-attr]
+    ]
     scores_N = verifier.score_batch([prompt for prompt, _ in asked], [steps for _, steps in asked]) if asked else []
     if not isinstance(scores_N, Sequence):
         raise ValueError(f"{verifier.name}: score_batch returned {scores_N!r:.60}; it must return a list of {_SCORES}")
@@ -318,7 +339,19 @@ def _score_batch(batch: dict[str, _Task], verifier: Verifier, answered: Answered
 
 
 def _score_key(task: _Task, verifier: Verifier) -> str:
-    return request_key(verifier.name, task.problem.id, [trace.steps for trace in task.request.traces])  # type: ignore[union-attr]
+    request = task.request
+    assert isinstance(request, Score)
+    history = [] if request.attempts is None else [_prompts(task)]
+    return request_key(verifier.name, task.problem.id, [trace.steps for trace in request.traces], *history)
+
+
+def _prompts(task: _Task) -> list[str]:
+    """What the verifier reads before each trace."""
+    request = task.request
+    assert isinstance(request, Score)
+    if request.attempts is None:
+        return [task.problem.prompt] * len(request.traces)
+    return [revision_prompt(task.problem.prompt, attempts) for attempts in request.attempts]
 
 
 def _result(task: _Task, method: Method) -> SearchResult:

@@ -24,7 +24,7 @@ import yaml
 
 from prm.command_line import convert, expected
 from prm.search import STRATEGIES
-from prm.search.requests import Expand, Sample, Score, Search, VerifierName
+from prm.search.requests import Expand, Revise, Sample, Score, Search, VerifierName
 from prm.storage.user_code import load_object
 from prm.types import Budget, Problem, Scores, Trace
 
@@ -74,8 +74,8 @@ class Method:
         search: Any = self.run(problem, budget, seed, **self.parameters)
         if not inspect.isgenerator(search):
             raise ValueError(
-                f"{self.words} returned {search!r}; a strategy is a generator function: it yields Sample, Expand or Score,"
-                " and returns Found(candidates, scores, chosen)"
+                f"{self.words} returned {search!r}; a strategy is a generator function: it yields Sample, Expand, Revise or"
+                " Score, and returns Found(candidates, scores, chosen)"
             )
         return search  # type: ignore[return-value]
 
@@ -134,6 +134,17 @@ def parse_method(text: str, verifiers: Sequence[str]) -> Method:
     return Method(name, run, named[0] if named else None, parameters, samples)
 
 
+def settings_of(name: str, strategy: str) -> dict[str, Any]:
+    """The parameters of a stored method, those that its name does not state with their defaults.
+
+    >>> settings_of("prm_beam_search[width=sqrt]", "beam_search")
+    {'width': 'sqrt', 'max_steps': 40, 'refill': False, 'vote': False}
+    """
+    known = list(inspect.signature(STRATEGIES[strategy]).parameters.values())[3:]
+    stated = [words.split("=", 1) for words in name.partition("[")[2].rstrip("]").split(",") if words]
+    return {parameter.name: parameter.default for parameter in known} | {k: yaml.safe_load(v) for k, v in stated}
+
+
 def _kind(run: types.FunctionType, parameter: inspect.Parameter) -> Any:
     """The type that a parameter is declared with."""
     kind = parameter.annotation
@@ -162,6 +173,8 @@ def check_method(method: Method, kind: str | None, problem: Problem, budget: Bud
     with suppress(StopIteration):
         if isinstance(request, Sample | Expand):
             request = search.send([trace] * (request.n if isinstance(request, Sample) else len(request.parents)))
+        while isinstance(request, Revise):
+            request = search.send([trace] * len(request.attempts))
         while isinstance(request, Score) and request.by is not None:
             request = search.send([Scores((1.0,), 1.0)] * len(request.traces))
     if isinstance(request, Score) and kind is None:

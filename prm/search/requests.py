@@ -53,15 +53,27 @@ VerifierName = NewType("VerifierName", str)
 
 
 @dataclass(frozen=True)
+class Revise:
+    """One more whole trace for each of these lists of earlier attempts, which its prompt shows. Answer: the traces."""
+
+    attempts: Sequence[Sequence[Trace]]
+    """Oldest first (`prm.encoding.revisions`); an empty list asks for a first attempt."""
+    key: tuple[str | int, ...]
+    """As that of `Expand`."""
+
+
+@dataclass(frozen=True)
 class Score:
     """The verifier's opinion of traces, whole or open. Answer: one `Scores` per trace, None where it is too long to read."""
 
     traces: Sequence[Trace]
     by: VerifierName | None = None
     """Another verifier of the run; None = the method's own."""
+    attempts: Sequence[Sequence[Trace]] | None = None
+    """Earlier attempts that the verifier is shown with each trace; None: it reads the problem and the trace."""
 
 
-Request = Sample | Expand | Score
+Request = Sample | Expand | Revise | Score
 
 
 @dataclass(frozen=True)
@@ -81,17 +93,20 @@ Search = Generator[Request, Any, Found]
 
 
 def score_readable(
-    traces: Sequence[Trace], by: VerifierName | None = None
+    traces: Sequence[Trace],
+    by: VerifierName | None = None,
+    attempts: Sequence[Sequence[Trace]] | None = None,
 ) -> Generator[Score, Any, list[Scores | None]]:
     """Scores of the traces that may still be chosen, open ones included; None for the others, which cost nothing.
 
     A trace without an answer is never chosen, and neither is one that is longer than the verifier reads.
 
     Args:
-        by: as in `Score`.
+        by, attempts: as those of `Score`.
     """
     readable = [i for i, trace in enumerate(traces) if trace.usable or trace.status == "open"]
-    scores = (yield Score([traces[i] for i in readable], by)) if readable else []
+    before = None if attempts is None else [attempts[i] for i in readable]
+    scores = (yield Score([traces[i] for i in readable], by, before)) if readable else []
     by_index = dict(zip(readable, scores, strict=True))
     return [by_index.get(i) for i in range(len(traces))]
 

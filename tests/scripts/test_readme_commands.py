@@ -119,6 +119,7 @@ SMALLER = {
     "data/label_steps.py": "--rollouts 2",
     "data/judge_steps.py": "--judge critic",
     "eval/run_search.py": "--limit 4 --samples 4",
+    "eval/configs/arithmetic_revisions.yaml": "--samples 16",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",

@@ -483,7 +483,7 @@ def scoring(problem, budget, seed):
         (sampling(9), r"mine asks for more than the 8 samples of its budget at once \(sum/0\)"),
         (expanding, r"mine asks for a step after \(.*\), which has ended \(sum/0\)"),
         (nothing, r"mine returned None; a strategy must return Found"),
-        (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand or Score"),
+        (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand, Revise or Score"),
         (lambda problem, budget, seed: 3, r"mine returned 3; a strategy is a generator function"),
         (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
         (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
