@@ -25,7 +25,8 @@ def forward_flops(num_parameters: int, tokens: float) -> float:
 def generation_cost(
     prefixes: Sequence[tuple[int, ...]], continuations: Sequence[Continuation], num_parameters: int
 ) -> Cost:
-    """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once.
+    """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once. What
+    was read to ask for the answer of one of them is its own.
 
     >>> cost = generation_cost(
     ...     [(1, 2, 3), (1, 2, 3)], [Continuation((5, 6), "ab", "eos", 3), Continuation((5,), "a", "eos", 3)], 10)
@@ -35,12 +36,13 @@ def generation_cost(
     first = dict(zip(reversed(prefixes), reversed(continuations), strict=True))
     generated = sum(len(continuation.token_ids) for continuation in continuations)
     prefill = sum(continuation.prefill for continuation in first.values())
+    asked = sum(continuation.asked for continuation in continuations)
     return Cost(
         generated_tokens=generated,
-        prompt_tokens=prefill,
+        prompt_tokens=prefill + asked,
         cached_tokens=sum(continuation.prefill + continuation.cached for continuation in continuations) - prefill,
-        generator_calls=len(continuations),
-        flops=forward_flops(num_parameters, generated + prefill),
+        generator_calls=len(continuations) + sum(continuation.asked > 0 for continuation in continuations),
+        flops=forward_flops(num_parameters, generated + prefill + asked),
     )
 
 
