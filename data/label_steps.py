@@ -122,7 +122,7 @@ def main(args: Arguments) -> None:
     if record and not notes and writers and generator.name not in writers:
         notes = [
             f"the traces are by {', '.join(sorted(writers))}, and their settings now give {generator.name}: is the"
-            " model in the same place another one?"
+            " model in the same place another one, or has the file of the prompt changed?"
         ]
     rules = {row.trace.step_rule for row in rows if row.trace.step_rule}
     if rules - {generator.step_rule}:

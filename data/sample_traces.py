@@ -74,7 +74,8 @@ def main(args: Arguments) -> None:
         raise ValueError(
             f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split"
         )
-    check_exemplars(prompt_template(args.prompt), problems)
+    template = prompt_template(args.prompt)
+    check_exemplars(template, problems)
     inputs = [args.problems, *files_of(args.prompt)]
     if is_finished(args.output, args, inputs):
         print(f"{args.output} is complete already")
@@ -117,7 +118,8 @@ def main(args: Arguments) -> None:
             progress.update(len(chunk))
         seconds = progress.format_dict["elapsed"]
 
-    for symptom in symptoms([trace for its in traces.values() for trace in its], generator.max_new_tokens):
+    every = [trace for its in traces.values() for trace in its]
+    for symptom in symptoms(every, generator.max_new_tokens, template.reasoning):
         print(f"warning: {symptom}", file=sys.stderr)
     if args.estimate:
         print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))

@@ -8,7 +8,14 @@ import time
 
 import pytest
 
-FLAGS = {"generator": "arithmetic", "problems": "arithmetic", "limit": 8, "chunk": 2, "samples": 2, "max_new_tokens": 80}
+FLAGS = {
+    "generator": "arithmetic",
+    "problems": "arithmetic",
+    "limit": 8,
+    "chunk": 2,
+    "samples": 2,
+    "max_new_tokens": 80,
+}
 TWO_CALLS = "data/prompts/arithmetic_zero_shot_cot.yaml"
 
 
@@ -46,7 +53,10 @@ def test_every_trace_ends_with_the_answer_that_was_asked_for(whole):
 
 def test_a_killed_run_asks_for_nothing_twice(scripts, whole, tmp_path):
     flags = FLAGS | {"prompt": TWO_CALLS, "output": tmp_path / "torn.jsonl"}
-    store, rows = tmp_path / "torn.jsonl.rollouts/rollouts-0.jsonl", whole.parent / "traces.jsonl.rollouts/rollouts-0.jsonl"
+    store, rows = (
+        tmp_path / "torn.jsonl.rollouts/rollouts-0.jsonl",
+        whole.parent / "traces.jsonl.rollouts/rollouts-0.jsonl",
+    )
     for kill in range(2):
         pid = scripts.start("data/sample_traces.py", **flags)
         deadline = time.monotonic() + 60
