@@ -20,14 +20,15 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.encoding.prompts import HELP
+from prm.datasets.decontamination import check_exemplars
+from prm.encoding.prompts import HELP, files_of, prompt_template
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
@@ -94,7 +95,8 @@ def main(args: Arguments) -> None:
     record = sampler_record(args.traces)
     settings, notes = settle(args, record)
     args = replace(args, **settings)
-    if is_finished(args.output, args, [args.traces]):
+    inputs = [args.traces, *files_of(args.prompt)]
+    if is_finished(args.output, args, inputs):
         print(f"{args.output} is complete already")
         return
     # Traces with another status than `ok` are not labeled; they go to the output as they are.
@@ -105,6 +107,7 @@ def main(args: Arguments) -> None:
             f"{without[0]}: no `gold`, against which rollouts are checked; add the gold answer, or remove the row"
         )
     groups = list(group_by_problem(usable))
+    check_exemplars(prompt_template(args.prompt), [problem for problem, _ in groups])
     units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
     options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
     options = {name: value for name, value in options.items() if value is not None}
@@ -119,7 +122,7 @@ def main(args: Arguments) -> None:
     if record and not notes and writers and generator.name not in writers:
         notes = [
             f"the traces are by {', '.join(sorted(writers))}, and their settings now give {generator.name}: is the"
-            " model in the same place another one?"
+            " model in the same place another one, or has the file of the prompt changed?"
         ]
     rules = {row.trace.step_rule for row in rows if row.trace.step_rule}
     if rules - {generator.step_rule}:
@@ -171,10 +174,10 @@ def main(args: Arguments) -> None:
         return
     unfinished = {problem.id for problem, _ in groups} - labeled.keys()
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
-        if (labeled or not groups) and not is_finished(args.output, args, [args.traces]):
+        if (labeled or not groups) and not is_finished(args.output, args, inputs):
             finished = [row for row in rows if row.problem.id not in unfinished]
             traces = [trace for problem, _ in groups for trace in labeled.get(problem.id, ())]
-            write(args, finished, traces, len(unfinished), spent, started)
+            write(args, inputs, finished, traces, len(unfinished), spent, started)
     if unfinished:
         print(stopped(limits, len(unfinished), len(groups)))
     if generator.ledger:
@@ -186,16 +189,23 @@ def problem_ids(unit: Sequence[Group]) -> list[str]:
 
 
 def write(
-    args: Arguments, rows: list[TraceRow], labeled: list[LabeledTrace], unfinished: int, spent: Spent, started: float
+    args: Arguments,
+    inputs: list[str],
+    rows: list[TraceRow],
+    labeled: list[LabeledTrace],
+    unfinished: int,
+    spent: Spent,
+    started: float,
 ) -> None:
     """Write the traces of each problem in their order, including those that could not be labeled."""
     facts = label_report(labeled, spent)
     seconds = time.monotonic() - started
     statuses = Counter(row.trace.status for row in rows)
     facts |= {"seconds": seconds, "statuses": statuses, "unfinished_problems": unfinished}
+    facts["template"] = asdict(prompt_template(args.prompt))
     # The file that a stopped run left must not be there beside the record of the finished one.
     Path(args.output).unlink(missing_ok=True)
-    write_provenance(args.output, "data/label_steps.py", unlimited(args), [args.traces], **facts)
+    write_provenance(args.output, "data/label_steps.py", unlimited(args), inputs, **facts)
     problems = {problem.id: problem for problem, _ in group_by_problem(rows)}
     results = [(trace.trace, labeled_to_row(problems[trace.trace.problem_id], trace)) for trace in labeled]
     results += [(row.trace, trace_to_row(row.problem, row.trace)) for row in rows if row.trace.status != "ok"]

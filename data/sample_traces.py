@@ -19,14 +19,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from prm.command_line import run_script
+from prm.datasets.decontamination import check_exemplars
 from prm.datasets.problems import load_problems
+from prm.encoding.prompts import files_of, prompt_template
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
@@ -74,7 +76,10 @@ def main(args: Arguments) -> None:
         raise ValueError(
             f"nothing to sample: no problems in the {args.split} split of {args.problems}; give another --split"
         )
-    if is_finished(args.output, args, [args.problems]):
+    template = prompt_template(args.prompt)
+    check_exemplars(template, problems)
+    inputs = [args.problems, *files_of(args.prompt)]
+    if is_finished(args.output, args, inputs):
         print(f"{args.output} is complete already")
         return
     generator = args.load()
@@ -115,16 +120,17 @@ def main(args: Arguments) -> None:
             progress.update(len(chunk))
         seconds = progress.format_dict["elapsed"]
 
-    for symptom in symptoms([trace for its in traces.values() for trace in its], generator.max_new_tokens):
+    every = [trace for its in traces.values() for trace in its]
+    for symptom in symptoms(every, generator.max_new_tokens, template.reasoning):
         print(f"warning: {symptom}", file=sys.stderr)
     if args.estimate:
         print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))
         return
     unfinished = len(problems) - len(traces)
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
-        if traces and not is_finished(args.output, args, [args.problems]):
+        if traces and not is_finished(args.output, args, inputs):
             rows = [trace_to_row(problem, trace) for problem in problems for trace in traces.get(problem.id, ())]
-            write(args, rows, unfinished, time.monotonic() - started)
+            write(args, rows, inputs, unfinished, time.monotonic() - started)
     if unfinished:
         print(stopped(limits, unfinished, len(problems)))
     if generator.ledger:
@@ -139,14 +145,15 @@ def sample(samples: int, chunk: Sequence[Problem], source: RolloutSource) -> lis
     return source.take([Request(problem, (), samples) for problem in chunk])
 
 
-def write(args: Arguments, rows: list[dict], unfinished: int, seconds: float) -> None:
+def write(args: Arguments, rows: list[dict], inputs: list[str], unfinished: int, seconds: float) -> None:
     statuses = Counter(row["status"] for row in rows)
     correct = sum(bool(row["correct"]) for row in rows) / len(rows)
     generated = sum(row["num_tokens"] for row in rows)
     facts = {"seconds": seconds, "generated_tokens": generated, "statuses": statuses, "unfinished_problems": unfinished}
+    facts["template"] = asdict(prompt_template(args.prompt))
     # The file that a stopped run left must not be there beside the record of the finished one.
     Path(args.output).unlink(missing_ok=True)
-    write_provenance(args.output, "data/sample_traces.py", unlimited(args), [args.problems], **facts)
+    write_provenance(args.output, "data/sample_traces.py", unlimited(args), inputs, **facts)
     write_jsonl(args.output, rows)  # comes last: a run counts as complete once this file exists
     problems = len({row["problem_id"] for row in rows})
     steps = sum(len(row["completions"]) for row in rows) / len(rows)

@@ -32,7 +32,9 @@ from tqdm import tqdm
 from prm import answers
 from prm.command_line import run_script
 from prm.costs import ModelShape
+from prm.datasets.decontamination import check_exemplars
 from prm.datasets.problems import load_problems
+from prm.encoding.prompts import files_of, prompt_template
 from prm.evaluation.search_runs import FORMAT
 from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
@@ -90,6 +92,8 @@ def main(args: Arguments) -> None:
     problems = load_problems(args.problems, args.split, args.limit, args.prompt_column, args.gold_column)
     if not problems:
         raise ValueError(f"no problems in the {args.split} split of {args.problems}; give another --split")
+    template = prompt_template(args.prompt)
+    check_exemplars(template, problems)
     chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
     budget = Budget(args.samples)
 
@@ -197,6 +201,7 @@ def main(args: Arguments) -> None:
             "name": generator.name,
             "num_parameters": generator.num_parameters,
             "temperature": args.temperature,
+            "template": asdict(template),
         },
         "verifiers": {
             name: {
@@ -210,7 +215,9 @@ def main(args: Arguments) -> None:
         "seconds": time.monotonic() - started,
         "unfinished_problems": unfinished,
     }
-    write_provenance(output_dir, "eval/run_search.py", unlimited(args), [args.problems], **facts)
+    write_provenance(
+        output_dir, "eval/run_search.py", unlimited(args), [args.problems, *files_of(args.prompt)], **facts
+    )
     print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
 
 

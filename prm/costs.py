@@ -88,7 +88,8 @@ def generation_cost(
     num_parameters: int,
     shape: ModelShape | None = None,
 ) -> Cost:
-    """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once.
+    """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once. What
+    was read to ask for the answer of one of them is its own.
 
     >>> cost = generation_cost(
     ...     [(1, 2, 3), (1, 2, 3)], [Continuation((5, 6), "ab", "eos", 3), Continuation((5,), "a", "eos", 3)], 10)
@@ -107,13 +108,14 @@ def generation_cost(
         shape.flops(len(prefix), len(prefix) + len(its.token_ids))
         for prefix, its in zip(prefixes, continuations, strict=True)
     ]
+    asked = sum(continuation.asked for continuation in continuations)
     return Cost(
         generated_tokens=generated,
-        prompt_tokens=prefill,
+        prompt_tokens=prefill + asked,
         cached_tokens=sum(continuation.prefill + continuation.cached for continuation in continuations) - prefill,
-        generator_calls=len(continuations),
-        flops=forward_flops(num_parameters, generated + prefill),
-        flops_by_shape=sum(read) + sum(written),
+        generator_calls=len(continuations) + sum(continuation.asked > 0 for continuation in continuations),
+        flops=forward_flops(num_parameters, generated + prefill + asked),
+        flops_by_shape=sum(read) + sum(written) + sum(shape.flops(0, its.asked) for its in continuations),
     )
 
 

@@ -53,7 +53,8 @@ StepRule = Literal["line", "paragraph", "thought", "whole"]
 """Where the steps of a text end; `prm.encoding.steps` says how each rule divides."""
 
 StopReason = Literal["answer", "step", "eos", "length"]
-"""Why a continuation ended: at its final answer, at a step end, at the model's end token, or cut at the token limit."""
+"""Why a continuation ended: at its final answer, at a step end, at the model's end token (`eos`, or where a base model
+goes on to another problem), or cut at the token limit."""
 
 
 @dataclass(frozen=True)
@@ -202,13 +203,16 @@ class Continuation:
     token_ids: tuple[int, ...]
     """All sampled ids, the end token included: `len` is the exact number of tokens generated."""
     text: str
-    """Their text without end tokens; step separators inside are kept."""
+    """Their text without end tokens and without the beginning of another problem; step separators inside are kept."""
     stop: StopReason
     prefill: int = 0
     """Tokens of its prefix that the generator had to compute. Equal prefixes of one call are read once, but each
     continuation says what it would have needed alone, so that its cost does not depend on what else is in the call."""
     cached: int = 0
     """Tokens of its prefix that the generator still had from earlier calls."""
+    asked: int = 0
+    """Tokens that a second call computed, which asked for the answer (`prm.generators.answer_call`); no other continuation
+    shares them. 0 where there was none."""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ _HASH = re.compile(r"^[ \t]*+####[ \t]*+(\S.*)$", re.MULTILINE)
 _TAGS = re.compile(r"<answer>((?:(?!</?answer>).)*+)</answer>", re.DOTALL | re.IGNORECASE)
 _THOUGHT = re.compile(r"^.*</think>(?=.*\S)", re.DOTALL)
 _LEAD = re.compile(
-    r"(?:\b(?:final\s+)?answers?\b[\s*_]*(?:(?:to (?:the|this) (?:question|problem)[\s*]*)?\b(?:is|are)\b(?!\s+not\b)|:|=)"
+    r"(?:\b(?:final\s+)?answers?\b[\s*_]*(?:\([\w ]{1,40}\)[\s*]*)?"  # "the answer (in dollars) is"
+    r"(?:(?:to (?:the|this) (?:question|problem)[\s*]*)?\b(?:is|are)\b(?!\s+not\b)|:|=)"
     r"|\b(?:Antwort|Réponse|Respuesta|Resposta|Risposta|Ответ)[\s*]*:|答案[是为]?[:：]?|答[:：])[\s*:]*",
     re.IGNORECASE,
 )

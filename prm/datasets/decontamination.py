@@ -12,6 +12,8 @@ A problem counts as known if one of two tests succeeds:
 The second test removes too much rather than too little: problems made from one template may share 13 words. Every match
 names the words, so that a person can judge it. Left out: paraphrases and translations, which no test of words finds.
 
+The exemplars of a few-shot prompt are held against the problems to solve in the same way (`check_exemplars`).
+
 Each problem is read once; the n-grams of the benchmarks are kept in a dictionary (tens of thousands for the test
 problems of GSM8K and MATH-500).
 """
@@ -19,8 +21,11 @@ problems of GSM8K and MATH-500).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+from prm.encoding.prompts import PromptTemplate
+from prm.types import Problem
 
 NGRAM = 13
 
@@ -71,6 +76,25 @@ def index_problems(problems: Iterable[tuple[str, str]], n: int = NGRAM) -> Bench
         for words in _ngrams(text, n):
             index.ngrams.setdefault(words, (benchmark, text))
     return index
+
+
+def check_exemplars(template: PromptTemplate, problems: Sequence[Problem]) -> None:
+    """Refuse a prompt that shows the solution of a problem which is to be solved, or of one that is almost the same.
+
+    Raises:
+        ValueError: counts the exemplars and names the first one.
+    """
+    if not template.exemplars:
+        return
+    index = index_problems((problem.id, problem.prompt) for problem in problems)
+    known = {problem: match for problem, _ in template.exemplars if (match := index.find(problem)) is not None}
+    if known:
+        problem, match = next(iter(known.items()))
+        raise ValueError(
+            f"{len(known)} of the {len(template.exemplars)} exemplars of the prompt are among the problems to solve, such as"
+            f" {problem[:60]!r} ({match.benchmark}: {match.words[:80]}); take exemplars from other problems (`ids`, `seed`"
+            " or another file), or leave these problems out"
+        )
 
 
 def _whole(text: str) -> str:

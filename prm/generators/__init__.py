@@ -4,6 +4,7 @@
 - `vllm.VllmGenerator`: vLLM's offline engine.
 - `openai.OpenAIGenerator`: a server that speaks the OpenAI protocol (`vllm serve` and others).
 - `scripted.ScriptedGenerator`: text by fixed rules, for tests.
+- `answer_call.AnswerCall`: any of these, with a second call that asks for the answer, where the prompt template has one.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Generator(Protocol):
     """For FLOPs; 0 if unknown."""
     max_new_tokens: int
     """Longest continuation in tokens."""
+    context: int | None
+    """Most tokens of a prefix and its continuation; None if unknown."""
     ledger: Counter[str]
     """What an engine reports besides its samples (requests, retries by cause); empty if nothing can fail."""
 
@@ -112,4 +115,12 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     elif engine != "openai":
         check_name(path, EMBEDDED)
     module, kind = ENGINES[engine]
-    return getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)
+    generator = getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)
+    template = settings.get("template")
+    if template is None or template.trigger is None:
+        return generator
+    from prm.generators.answer_call import AnswerCall
+
+    return AnswerCall(
+        generator, template, lambda text: generator.tokenizer(text, add_special_tokens=False)["input_ids"]
+    )

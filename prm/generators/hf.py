@@ -69,7 +69,7 @@ class HfGenerator:
         self._ids = TokenText(
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
         )
-        self._context = model.config.max_position_embeddings
+        self.context = model.config.max_position_embeddings
 
     @classmethod
     def from_pretrained(
@@ -100,10 +100,10 @@ class HfGenerator:
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
         """
-        self._ids.check(prefixes, seeds, until, self._context)
+        self._ids.check(prefixes, seeds, until, self.context)
         # Sorted, so that a batch has prefixes of similar length (little padding) and equal prefixes share a batch.
         order = sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i])))
-        limits_N = [min(self.max_new_tokens, self._context - len(prefix)) for prefix in prefixes]
+        limits_N = [min(self.max_new_tokens, self.context - len(prefix)) for prefix in prefixes]
         if limits is not None:
             limits_N = list(map(min, limits_N, limits))
         sampled: dict[int, tuple[list[int], StopReason]] = {}
@@ -179,7 +179,7 @@ class HfGenerator:
             logits = self.model(
                 input_ids=sampled[:, None],
                 attention_mask=(columns >= pads[:, None]).long(),
-                position_ids=(length + t - pads).clamp(max=self._context - 1)[:, None],
+                position_ids=(length + t - pads).clamp(max=self.context - 1)[:, None],
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]

@@ -4,7 +4,9 @@ Made for `vllm serve` (0.10.2 and newer): prompts are sent as token ids and samp
 prefixes and token counts are exact. There is one request per step: the server stops at the separator, which it knows as
 a string, and the rule of all engines (`prm.generators.token_text`) decides here whether the trace has ended. A server
 cannot be told "stop after the line that states the answer", and text after that line would have to be paid for. The next
-step of a sample is requested with a seed derived from the sample's seed; its prefix is in the server's cache.
+step of a sample is requested with a seed derived from the sample's seed; its prefix is in the server's cache. Where a base
+model could go on to another problem ("Q:"), the server stops there, too; within a line that is no end, and the next request
+goes on.
 
     POST /v1/completions {"prompt": [31, 9, 25], "seed": 17, "stop": ["\n"], "max_tokens": 80, "return_token_ids": true, ...}
     -> {"choices": [{"text": "15 - 9 = 6\n", "token_ids": [31, 9, 25, 13, 22, 14], "finish_reason": "stop",
@@ -13,6 +15,8 @@ step of a sample is requested with a seed derived from the sample's seed; its pr
 `token_ids=False` is for servers without token ids. Then
 
 - prompts are sent as text, which the server tokenizes in its own way;
+- the server does not stop at "Q:", so the line that begins with it is written, and left out
+  (`ledger["tokens after the end"]`);
 - sampled ids come from tokenizing the text here, so their number is not exact (`ledger["completion_tokens"]` is the server's
   own count);
 - the server says what stopped a text: vLLM in `stop_reason` (null = the end token), SGLang in `matched_stop`, TGI in its
@@ -53,7 +57,7 @@ class _Piece:
 
     ids: list[int]
     finish: Literal["stop", "length", "blank"]
-    """`stop`: the last ids are the separator or the end token. `blank`: the text is blank, and the server does not say which
+    """`stop`: the last ids are a stop string or the end token. `blank`: the text is blank, and the server does not say which
     of them ended it; the ids are those of a blank line."""
 
 
@@ -97,6 +101,8 @@ class OpenAIGenerator:
         self.tokenizer = tokenizer
         self.step_rule: StepRule = step_rule or template.step_rule
         self._separator = separator_of(self.step_rule)
+        opening = template.another_problem if token_ids else None
+        self._stops = [text for text in (self._separator, opening) if text]
         self.temperature = temperature
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
@@ -104,7 +110,7 @@ class OpenAIGenerator:
         self.num_parameters = num_parameters
         self._token_ids = token_ids
         self._extra = extra_body or {}
-        self._model, self._context = asyncio.run(self._served(model))
+        self._model, self.context = asyncio.run(self._served(model))
         settings = (
             template,
             self.step_rule,
@@ -166,7 +172,7 @@ class OpenAIGenerator:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
             EndpointError: the server refused a request, or failed for too long.
         """
-        self._ids.check(prefixes, seeds, until, self._context)
+        self._ids.check(prefixes, seeds, until, self.context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
         temperature = 0.0 if greedy else self.temperature
         return asyncio.run(self._generate(prefixes, seeds, limits_N, until, ended, temperature))
@@ -206,8 +212,8 @@ class OpenAIGenerator:
         temperature: float,
     ) -> Continuation:
         limit = min(limit, self.max_new_tokens)
-        if self._context is not None:
-            limit = min(limit, self._context - len(prefix))
+        if self.context is not None:
+            limit = min(limit, self.context - len(prefix))
         ids: list[int] = []
         stop, blank = None, False
         # One request per step, until the rule of all engines says that the continuation has ended.
@@ -239,8 +245,8 @@ class OpenAIGenerator:
             "top_p": self.top_p,
             "seed": seed,
         }
-        if self._separator:
-            body["stop"] = [self._separator]
+        if self._stops:
+            body["stop"] = self._stops
         # As text, without a BOS token, because the server adds its own.
         if not self._token_ids:
             start = len(bos(self.tokenizer)) if ids[:1] == [self.tokenizer.bos_token_id] else 0
@@ -293,7 +299,7 @@ class OpenAIGenerator:
         # Whether it stopped or was cut is read from the ids: some servers say `stop` of both.
         if reason in CUTS:
             return _Piece(ids, "length")
-        if ids[-1] in self._ids.end_ids or (self._separator and self._separator in ours):
+        if ids[-1] in self._ids.end_ids or any(text in ours for text in self._stops):
             return _Piece(ids, "stop")
         if len(ids) >= limit:
             return _Piece(ids, "length")

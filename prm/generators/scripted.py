@@ -25,6 +25,7 @@ class ScriptedGenerator:
     """See `prm.generators.Generator`."""
 
     num_parameters = 0
+    context = None
 
     def __init__(
         self,

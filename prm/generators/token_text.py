@@ -7,10 +7,12 @@ blank lines are not steps.
     until="step"    47 + 38 = 85\n            stop "step": ends with the token that closes the step
     until="end"     ... #### 73\n             stop "answer": ends with the token that closes the final step
                     ... 85 - 12 = 73<eos>     stop "eos": the end token is counted but not part of the text
+                    ... = 73\n\nQ:            stop "eos": a base model goes on to another problem, and so does its "Q:"
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -58,30 +60,44 @@ class TokenText:
         # the text.
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
         self._may_end_step = [step_rule != "whole" and ("\n" in text or "\ufffd" in text) for text in texts]
+        opening = template.another_problem  # which ends with a colon
+        self._another_problem = None if opening is None else re.compile(rf"^[ \t]*{re.escape(opening)}", re.MULTILINE)
+        self._may_open_problem = [opening is not None and (":" in text or "\ufffd" in text) for text in texts]
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
         ids = self.template.encode(self.tokenizer, prompt)
-        for step in steps:
-            ids += self.tokenizer(step + self.separator, add_special_tokens=False)["input_ids"]
+        for i, step in enumerate(steps):
+            lead = "" if i else self.template.lead
+            ids += self.tokenizer(lead + step + self.separator, add_special_tokens=False)["input_ids"]
         self._unknown_words.watch(prompt, ids)
         return ids
 
     def text(self, ids: Sequence[int]) -> str:
-        """The text of sampled ids without end tokens."""
-        return str(self.tokenizer.decode([i for i in ids if i not in self.end_ids]))
+        """The text of sampled ids without end tokens, up to where the model goes on to another problem."""
+        text = str(self.tokenizer.decode([i for i in ids if i not in self.end_ids]))
+        if self._another_problem is not None and (begins := self._another_problem.search(text)):
+            return text[: begins.start()]
+        return text
 
     def stop(self, ids: Sequence[int], until: Until) -> StopReason | None:
         """Why a continuation ends with the last of these ids; None if it continues."""
         if ids[-1] in self.end_ids:
             return "eos"
-        # A model may have more ids than its tokenizer has texts.
-        if ids[-1] >= len(self._may_end_step) or not self._may_end_step[ids[-1]]:
+        if ids[-1] >= len(self._may_end_step):  # a model may have more ids than its tokenizer has texts
+            return None
+        if self._may_open_problem[ids[-1]] and self._opens_problem(ids):
+            return "eos"
+        if not self._may_end_step[ids[-1]]:
             return None
         closed = complete_steps(self.text(ids), self.step_rule)
         if closed and states_answer(closed[-1]):
             return "answer"
         return "step" if closed and until == "step" else None
+
+    def _opens_problem(self, ids: Sequence[int]) -> bool:
+        text = str(self.tokenizer.decode(list(ids)))
+        return self._another_problem is not None and self._another_problem.search(text) is not None
 
     def check(self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until, context: int | None) -> None:
         """

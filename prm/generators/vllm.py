@@ -68,7 +68,7 @@ class VllmGenerator:
         settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
         self.name = f"{name}-vllm-{hashlib.sha256(repr(settings).encode()).hexdigest()[:8]}"
         self._engine = engine
-        self._context = engine.model_config.max_model_len
+        self.context = engine.model_config.max_model_len
         self._ids = TokenText(tokenizer, template=template, step_rule=self.step_rule, end_ids=end_ids)
 
     @classmethod
@@ -134,7 +134,7 @@ class VllmGenerator:
         from vllm.inputs.engine import tokens_input
         from vllm.sampling_params import RequestOutputKind
 
-        self._ids.check(prefixes, seeds, until, self._context)
+        self._ids.check(prefixes, seeds, until, self.context)
         # Equal prefixes are submitted one after the other, so that their blocks are still cached.
         for i in sorted(range(len(prefixes)), key=lambda i: (len(prefixes[i]), tuple(prefixes[i]))):
             params = SamplingParams(
@@ -143,7 +143,7 @@ class VllmGenerator:
                 seed=seeds[i],
                 max_tokens=min(
                     self.max_new_tokens,
-                    self._context - len(prefixes[i]),
+                    self.context - len(prefixes[i]),
                     limits[i] if limits is not None else self.max_new_tokens,
                 ),
                 stop_token_ids=sorted(self._ids.end_ids),

@@ -9,6 +9,7 @@ generator, without any error. So labeling takes from the record what the user do
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -83,8 +84,9 @@ def settle(args: GeneratorArguments, record: Mapping[str, Any] | None) -> tuple[
 
 
 def sampler_settings(args: GeneratorArguments) -> dict[str, Any]:
-    """The settings that change what is sampled."""
-    return _with_step_rule({name: getattr(args, name) for name in (*MODEL, *SAMPLING)})
+    """The settings that change what is sampled, with a hash of the prompt template, whose file may change."""
+    template = hashlib.sha256(repr(prompt_template(args.prompt)).encode()).hexdigest()[:8]
+    return _with_step_rule({name: getattr(args, name) for name in (*MODEL, *SAMPLING)}) | {"template": template}
 
 
 def _with_step_rule(settings: dict[str, Any]) -> dict[str, Any]:

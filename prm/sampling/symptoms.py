@@ -17,8 +17,12 @@ MANY = 1 / 3
 """Share of the traces from which on a symptom is worth a warning."""
 
 
-def symptoms(traces: Sequence[Trace], max_new_tokens: int) -> list[str]:
-    """One sentence for each thing that many of the traces have in common and should not."""
+def symptoms(traces: Sequence[Trace], max_new_tokens: int, reasoning: bool = True) -> list[str]:
+    """One sentence for each thing that many of the traces have in common and should not.
+
+    Args:
+        reasoning: whether the prompt asks for more than the answer, which is one step.
+    """
     rules = ", ".join(sorted({trace.step_rule for trace in traces if trace.step_rule}))
     found = []
     for what, affected, advice in (
@@ -34,7 +38,7 @@ def symptoms(traces: Sequence[Trace], max_new_tokens: int) -> list[str]:
         ),
         (
             "are a single step",
-            [trace for trace in traces if trace.finished and len(trace.steps) == 1 and trace.step_rule != "whole"],
+            [t for t in traces if reasoning and t.finished and len(t.steps) == 1 and t.step_rule != "whole"],
             f"is it the right --prompt (chat_cot for chat models) and --step_rule (now {rules})?",
         ),
     ):

@@ -49,7 +49,9 @@ def grow(
         # Blank text instead of a next step would be sampled again and again: it ends the trace.
         goes_on = one_step and continuation.stop == "step" and bool(new)
         finished = not goes_on and continuation.stop != "length"
-        steps = parent.steps + (new[:1] if one_step else new)
+        steps = parent.steps + (
+            new[:1] if goes_on else new
+        )  # a step that ends the trace may have the asked answer after it
         trace = replace(
             parent,
             steps=steps,

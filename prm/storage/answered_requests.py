@@ -7,7 +7,7 @@ the file until they reach what nobody has asked yet.
 One line of the file for a drawn trace, shortened, and one for the scores of a request:
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
-     "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "seconds": 0.02}
+     "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "asked": 0, "seconds": 0.02}
     {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23]]],
      "read": 23, "seconds": 0.1}
 """
@@ -123,7 +123,8 @@ def _with_format(header: dict[str, Any]) -> dict[str, Any]:
 def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
     if "drawn" in row:
         trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
-        continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], row["prefill"], row["cached"])
+        counts = row["prefill"], row["cached"], row.get("asked", 0)
+        continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], *counts)
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
     scores = tuple(
         values and Scores(tuple(values[0]), *values[1:-1], tuple(values[-1]))  # type: ignore[call-arg]
@@ -141,5 +142,6 @@ def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:
         "stop": continuation.stop,
         "prefill": continuation.prefill,
         "cached": continuation.cached,
+        "asked": continuation.asked,
         "seconds": drawn.seconds,
     }

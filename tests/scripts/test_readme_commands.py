@@ -24,6 +24,7 @@ DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
     "data/README.md",
+    "data/prompting.md",
     "recipes/README.md",
     "recipes/migrating_from_trl.md",
     "eval/README.md",

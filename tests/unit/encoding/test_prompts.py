@@ -17,8 +17,13 @@ def test_ready_templates():
     assert PROMPTS["plain"].render("2 + 2?") == "2 + 2?\n"
     assert PROMPTS["zero_shot_cot"].render("2 + 2?") == "Q: 2 + 2?\nA: Let's think step by step.\n"
     few_shot = PROMPTS["few_shot_cot"].render("2 + 2?")
-    assert few_shot.endswith("#### 60\n\nQ: 2 + 2?\nA: ")
+    assert few_shot.startswith(
+        "Q: A baker makes 4 trays of 12 rolls and sells 30 of them. How many rolls are left?\nA: The baker"
+    )
+    assert few_shot.endswith("#### 60\n\nQ: 2 + 2?\nA:")
     assert few_shot.count("\n#### ") == 3
+    direct = PROMPTS["direct"]
+    assert (direct.render("2 + 2?"), direct.trigger, direct.reasoning) == ("Q: 2 + 2?\nA:", "The answer is", False)
     assert [name for name, template in PROMPTS.items() if template.chat] == ["chat", "chat_cot"]
 
 
@@ -85,7 +90,9 @@ def test_a_template_can_be_saved(name):
 
 def test_unknown_prompt_name():
     assert prompt_template("plain") == PromptTemplate()
-    with pytest.raises(ValueError, match="'plian' is not one of plain, zero_shot_cot, few_shot_cot, chat, chat_cot"):
+    with pytest.raises(
+        ValueError, match="'plian' is not one of plain, direct, zero_shot_cot, few_shot_cot, chat, chat_cot"
+    ):
         prompt_template("plian")
 
 
@@ -185,7 +192,7 @@ def test_a_template_of_ones_own_comes_from_a_file(tmp_path):
         ("text: Solve it", r"mine.yaml: prompt template 'Solve it' has no \{prompt\}"),
         (
             "text: '{prompt}'\nsytem: Be brief",
-            "mine.yaml: a prompt template has the keys chat, date, system, text; the",
+            "mine.yaml: a prompt template has the keys chat, date, exemplars, ids, reasoning, seed, shots, system, text, tr",
         ),
         ("just words", "mine.yaml: a prompt template has the keys"),
         ("text: '{prompt}'\nchat: maybe", "mine.yaml: chat of a prompt template is 'maybe'; it must be true or false"),

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from prm.encoding.prompts import PromptTemplate
 from prm.generators.chat import ChatCritic, Question
 from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
 from prm.generators.openai import OpenAIGenerator
@@ -138,6 +139,40 @@ def test_stop_at_the_token_limit_is_a_cut_where_ids_come_back(plain_tokenizer):
     assert stop("x = 4, so") == "length"
     assert stop("x = 4, so<eos>") == "eos"
     assert stop("#### 4\n") == "answer"
+
+
+class Completions(Dialogue):
+    """A server that returns token ids: each answer is a text, up to and with one of the stop strings it was given."""
+
+    def __init__(self, tokenizer, *texts):
+        super().__init__(*texts)
+        self.tokenizer, self.stops = tokenizer, []
+
+    async def ask(self, client, path, body, read):
+        if path == "models":
+            return await super().ask(client, path, body, read)
+        self.stops.append(body["stop"])
+        text = next(self._answers)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return read({"choices": [{"text": text, "token_ids": ids} | STOP], "usage": {"completion_tokens": len(ids)}})
+
+
+def test_a_server_stops_where_another_problem_begins(plain_tokenizer):
+    """It does so within a line, too, and then the next request goes on."""
+    server = Completions(plain_tokenizer, " See FAQ:", " x is 4\n", "\n", "FAQ:")
+    generator = OpenAIGenerator(server, plain_tokenizer, template=PromptTemplate("FAQ: {prompt}\nA:"))
+    (found,) = generator.generate([plain_tokenizer("FAQ: x\nA:")["input_ids"]], [0])
+    assert (found.text, found.stop) == (" See FAQ: x is 4\n\n", "eos")
+    assert plain_tokenizer.decode(found.token_ids) == " See FAQ: x is 4\n\nFAQ:"
+    assert server.stops == [["\n", "FAQ:"]] * 4
+    assert generator.ledger["tokens after the end"] == 0
+
+
+def test_a_server_without_token_ids_writes_the_line_that_is_left_out(sample):
+    dialogue = Dialogue((" x is 4", VLLM[0]), ("Q: Let x be 7.", VLLM[0]))
+    found = sample(dialogue, template=PromptTemplate("Q: {prompt}\nA:"))
+    assert (found.text, found.stop) == (" x is 4\n", "eos")
+    assert len(dialogue.prompts) == 2
 
 
 @pytest.mark.parametrize(

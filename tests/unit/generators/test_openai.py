@@ -7,6 +7,7 @@ import time
 import pytest
 
 from prm.datasets.problems import load_problems
+from prm.encoding.prompts import PromptTemplate
 from prm.generators import derive_seed, endpoint, load_generator
 from prm.generators.endpoint import Endpoint, EndpointError
 
@@ -190,6 +191,29 @@ def test_what_cannot_pass_is_not_retried(openai_server, model, folder, plain_tok
         connect(server, folder).generate(*work)
     with pytest.raises(ValueError, match="engine 'sglang' is not one of hf, vllm, openai"):
         load_generator("arithmetic", engine="sglang")
+
+
+def test_both_calls_for_an_answer_go_to_the_server(openai_server, model, folder, work):
+    """And give what they give in this process, with a server that fails as well."""
+    prefixes, seeds = work[0][::4], work[1][::4]
+    template = PromptTemplate("{prompt}\n", trigger="#### ")
+    here = load_generator("arithmetic", template=template, temperature=0).generate(prefixes, seeds)
+    with openai_server(model.model, model.tokenizer, faults=["500", None]) as server:
+        generator = connect(server, folder, template=template, temperature=0)
+        found = generator.generate(prefixes, seeds)
+        asked = [
+            body for body in server.requests if body["prompt"][-1] == model.tokenizer.convert_tokens_to_ids("#### ")
+        ]
+    assert found == here
+    assert generator.ledger["answers asked for"] == 4
+    assert len(asked) == 8  # half of the requests failed
+    assert {body["temperature"] for body in asked} == {0.0}
+    assert [c.asked for c in found] == [len(body["prompt"]) for body in sorted_by_prefix(asked[1::2], prefixes)]
+
+
+def sorted_by_prefix(bodies, prefixes):
+    """Requests in the order of the prefixes with which their prompts begin."""
+    return [next(body for body in bodies if body["prompt"][: len(prefix)] == prefix) for prefix in prefixes]
 
 
 def test_requests_say_all_that_matters(openai_server, model, folder, work, monkeypatch):

@@ -46,6 +46,43 @@ def test_a_model_may_write_ids_that_its_tokenizer_does_not_have(plain_tokenizer)
         assert text.stop([*line[:-1], extra], "step") is None
 
 
+def ends(tokenizer, template, text, until="end", rule="line"):
+    """Why and where a text ends that is sampled token by token, and what it says."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    engine = TokenText(tokenizer, template=template, step_rule=rule, end_ids=None)
+    for n in range(1, len(ids) + 1):
+        if (stop := engine.stop(ids[:n], until)) is not None:
+            return stop, tokenizer.decode(ids[:n]), engine.text(ids[:n])
+    return None, text, engine.text(ids)
+
+
+def test_a_base_model_that_goes_on_to_another_problem_has_ended(plain_tokenizer, merging_tokenizer):
+    """The beginning of that problem was sampled and is no part of the trace."""
+    template = PromptTemplate("Q: {prompt}\nA:")
+    for tokenizer in (plain_tokenizer, merging_tokenizer):
+        for between in ("\n", "\n\n", "\n  "):
+            text = f" 48 + 24 is{between}"
+            assert ends(tokenizer, template, text + "Q: Let x be 4.\nA: 7") == ("eos", text + "Q:", text.rstrip(" "))
+        assert ends(tokenizer, template, " Q: Let x be 4.") == ("eos", " Q:", "")
+        assert ends(tokenizer, template, " So FAQ: Q: x\nThe Q: x\n")[0] is None  # not where a line begins
+        assert ends(tokenizer, template, " #### 7\n\nQ: x") == ("answer", " #### 7\n", " #### 7\n")
+        assert ends(tokenizer, template, " x is 4\nQ: x", until="step") == ("step", " x is 4\n", " x is 4\n")
+        assert ends(tokenizer, template, "Q: x\n", until="step") == ("eos", "Q:", "")
+        assert ends(tokenizer, template, " x is 4\nQ: x\n\n", rule="whole") == ("eos", " x is 4\nQ:", " x is 4\n")
+        assert ends(tokenizer, PromptTemplate(), " x is 4\nQ: x\n")[0] is None  # this template names no problem
+        chat = PromptTemplate("Q: {prompt}\nA:", chat=True)
+        assert ends(tokenizer, chat, " x is 4\nQ: x\n")[0] is None
+
+
+def test_a_step_after_a_text_that_ends_in_its_line_has_the_blank_that_was_sampled(plain_tokenizer):
+    def text(template):
+        engine = TokenText(plain_tokenizer, template=template, step_rule="line", end_ids=None)
+        return plain_tokenizer.decode(engine.encode("Hm?", ["x is 4", "#### 4"]))
+
+    assert text(PromptTemplate("Q: {prompt}\nA:")) == "Q: Hm?\nA: x is 4\n#### 4\n"
+    assert text(PromptTemplate("Q: {prompt}\nA:\n")) == "Q: Hm?\nA:\nx is 4\n#### 4\n"
+
+
 def test_scripted_generator_continues_text():
     generator = ScriptedGenerator(lambda prefix, seed: f"seed {seed}\n#### {len(prefix)}")
     prefix = generator.encode("ab", ["x = 1"])

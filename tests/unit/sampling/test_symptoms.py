@@ -11,6 +11,7 @@ def test_traces_that_are_worth_something_raise_no_question():
     fine = traces(67, "2 + 2 = 4", "#### 4")
     assert symptoms(fine + traces(33, "#### answer"), 512) == []
     assert symptoms(traces(5, "4", step_rule="whole"), 512) == []
+    assert symptoms(traces(5, "The answer is 4."), 512, reasoning=False) == []
     assert symptoms([], 512) == []
 
 

@@ -243,7 +243,7 @@ def test_costs_with_history_are_those_of_what_was_really_asked(
             whole, scored = whole + len(ids), scored + 1
         assert result.cost.verifier_tokens == read > 0
         generated = sum(n for _, _, n in mine)
-        assert replace(result.cost, seconds=0.0, flops_by_shape=0.0) == Cost(
+        assert replace(result.cost, seconds=0.0, flops_by_shape=0.0, cached_verifier_tokens=0) == Cost(
             generated_tokens=generated,
             prompt_tokens=prefill,
             verifier_tokens=read,
