@@ -126,7 +126,7 @@ def build_model(script: ScriptArguments):
 
     if script.model is not None:
         return load_model_and_tokenizer(script.model, script.gguf_file)
-    tokenizer = arithmetic.build_tokenizer(arithmetic.SETS.get(script.data, arithmetic.KIND))
+    tokenizer = arithmetic.build_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=script.hidden_size,
