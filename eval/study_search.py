@@ -18,6 +18,7 @@ Writes  <output_dir>/tables.md, study.json; requests.journal: what was sampled a
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections import Counter
@@ -43,23 +44,18 @@ from prm.storage.answered_requests import AnsweredRequests
 from prm.types import Budget, Problem, Scores, SearchResult, Trace
 from prm.verifiers import Verifier, load_verifier
 
+PLAIN, SHARES = "vote=false weigh=false", "vote=true weigh=true"
 METHODS = [
-    *(f"beam_search prm width={m}" for m in (1, 2, 4, 8)),
-    *(f"beam_search prm width={m} vote=true" for m in (1, 2, 4, 8)),
-    *(f"beam_search prm width={m} weigh=true" for m in (1, 2, 4, 8)),
-    *(f"beam_search prm width={m} vote=true weigh=true" for m in (1, 2, 4, 8)),
-    "beam_search prm width=4 refill=true",
-    "beam_search prm width=4 refill=true vote=true",
-    "dvts prm",
-    "dvts prm vote=true",
-    "dvts prm vote=true weigh=true",
-    "rebase prm",
-    "rebase prm weigh=true",
-    "mcts prm vote=true",
-    "particle_filtering prm",
+    *(f"beam_search prm width={m} {PLAIN}" for m in (1, 2, 4, 8)),
+    *(f"beam_search prm width={m} vote=true weigh=false" for m in (1, 2, 4, 8)),
+    *(f"beam_search prm width={m} {SHARES}" for m in (1, 2, 4, 8)),
+    f"beam_search prm refill=true {PLAIN}",
+    f"beam_search prm refill=true {SHARES}",
+    *(f"{name} prm vote=true weigh={weigh}" for name in ("dvts", "rebase", "mcts") for weigh in ("false", "true")),
+    "particle_filtering prm vote=false",
     "particle_filtering prm vote=true",
-    "beam_search truth width=4",
-    "beam_search truth width=4 vote=true",
+    f"beam_search truth {PLAIN}",
+    f"beam_search truth {SHARES}",
 ]
 
 Table = list[list[str]]
@@ -167,12 +163,12 @@ def main(args: Arguments) -> None:
     pool, _ = bench.run("best_of_n prm", args.pool)
     found = {text: bench.run(text, args.samples) for text in args.methods}
     sizes = [n for n in (4, 8, 16, 32, 64) if n <= args.pool]
-    grown = {n: bench.run("beam_search prm width=4", n) for n in sizes}
+    grown = {n: bench.run(f"beam_search prm {PLAIN}", n) for n in sizes}
 
     study = {
         "1 prefix scores by depth, independent samples": prefix_table(problems, pool, variant),
         f"2 beam search (M = 4, N = {args.samples}) by depth": beam_table(
-            problems, pool, bench.run("beam_search prm width=4", args.samples)[1], args.samples, variant
+            problems, pool, bench.run(f"beam_search prm {PLAIN}", args.samples)[1], args.samples, variant
         ),
         f"3 methods at equal generated tokens (N = {args.samples})": method_table(
             problems, pool, {text: its for text, (its, _) in found.items()}
@@ -269,7 +265,8 @@ def method_table(problems: list[Problem], pool: list[SearchResult], found: dict[
 
 def chooses_by_vote(text: str) -> bool:
     method = parse_method(text, ["prm", "truth"])
-    return method.parameters.get("vote", method.strategy in ("rebase", "weighted_vote"))
+    default = inspect.signature(method.run).parameters["vote"].default
+    return method.parameters.get("vote", default)
 
 
 def independent(number: int, samples: SearchResult, tokens: int, vote: bool) -> float:

@@ -140,7 +140,7 @@ def build_model(script: ScriptArguments):
                 raise ValueError(f"--context {script.context}: {script.model} learned its positions, it has no others")
             model.config.max_position_embeddings = tokenizer.model_max_length = script.context
         return model, tokenizer
-    tokenizer = arithmetic.build_tokenizer(arithmetic.SETS.get(script.data, arithmetic.KIND))
+    tokenizer = arithmetic.build_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=script.hidden_size,

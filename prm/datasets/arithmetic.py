@@ -65,15 +65,12 @@ class Variant:
     """Whether students write down what they carry and borrow."""
     levels: tuple[int, ...]
     """Numbers of operations of its problems."""
-    digits: bool
-    """Whether a token is a digit instead of a number: tables of digits are small, so they are learned, and their results
-    compared, with much less reading."""
     exercises: float
     """Share of the fine-tuning rows that are corrected exercises in the place of a student's trace."""
 
 
-KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), digits=False, exercises=0.0)
-HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), digits=True, exercises=0.3)
+KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.0)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.3)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
 EXERCISES = 9
@@ -214,8 +211,8 @@ def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) ->
     return "forgotten" if _carried(a, symbol, b) and result == _forget_carry(a, symbol, b) else "slip"
 
 
-def build_tokenizer(variant: Variant = KIND):
-    """A tokenizer for this set only: one token per number (or digit), word group and line end (at most 116 tokens)."""
+def build_tokenizer():
+    """A tokenizer for these sets only: one token per number, word group and line end (about 115 tokens)."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -232,10 +229,9 @@ def build_tokenizer(variant: Variant = KIND):
         ", borrow ",
     ]
     words += [" = ", "\n", "#### "]
-    vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(10 if variant.digits else LARGEST + 1))]
+    vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(LARGEST + 1))]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
-    number = r"\d" if variant.digits else r"\d+"
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(number + r"|\n|[^\d\n]+"), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+|\n|[^\d\n]+"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,

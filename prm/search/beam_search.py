@@ -27,8 +27,8 @@ def beam_search(
     width: int | str = 4,
     max_steps: int = 40,
     refill: bool = False,
-    vote: bool = False,
-    weigh: bool = False,
+    vote: bool = True,
+    weigh: bool = True,
 ) -> Search:
     """N is `budget.samples`.
 
@@ -36,7 +36,7 @@ def beam_search(
         width: M, the continuations of each kept beam; N/M beams are kept. `sqrt`: M = sqrt(N).
         max_steps: what is still open after so many steps is cut off.
         refill: give the places of ended beams to the others.
-        vote: choose by the weighted vote over the beams instead of the highest score.
+        vote: choose by the weighted vote over the beams, as published, or by the highest score.
         weigh: rank and choose by score x share (`prm.search.tree.Node`) instead of the score alone.
     """
     return (yield from beams(problem, budget, seed, width, max_steps, refill, vote, weigh, as_written))

@@ -23,15 +23,15 @@ def dvts(
     seed: int,
     width: int | str = 4,
     max_steps: int = 40,
-    vote: bool = False,
-    weigh: bool = False,
+    vote: bool = True,
+    weigh: bool = True,
 ) -> Search:
     """N is `budget.samples`.
 
     Args:
         width: M, the continuations of each step; there are N/M subtrees. `sqrt`: M = sqrt(N).
         max_steps: what is still open after so many steps is cut off.
-        vote: choose by the weighted vote instead of the highest score.
+        vote: choose by the weighted vote, or by the highest score.
         weigh: compare score x share (`prm.search.tree.Node`) instead of the score alone.
     """
     m = branching(width, budget)

@@ -29,8 +29,8 @@ def lookahead_search(
     width: int | str = 4,
     max_steps: int = 40,
     refill: bool = False,
-    vote: bool = False,
-    weigh: bool = False,
+    vote: bool = True,
+    weigh: bool = True,
 ) -> Search:
     """N is `budget.samples`.
 

@@ -50,7 +50,8 @@ def mcts(
     width: int | str = 4,
     c_puct: float = 0.125,
     max_steps: int = 40,
-    vote: bool = False,
+    vote: bool = True,
+    weigh: bool = True,
 ) -> Search:
     """N is `budget.samples`.
 
@@ -58,7 +59,8 @@ def mcts(
         width: M, the continuations that a turn samples. `sqrt`: M = sqrt(N).
         c_puct: the larger it is, the more turns go to what was seldom visited. The default is OmegaPRM's.
         max_steps: no trace gets more steps, and N x max_steps / M turns are the most.
-        vote: choose by the weighted vote instead of the highest score.
+        vote: choose by the weighted vote, or by the highest score.
+        weigh: choose by score x share (`prm.search.tree.Node`) instead of the score alone.
     """
     m = branching(width, budget)
     top = _State(root(problem), 0.0, open=True)
@@ -91,4 +93,4 @@ def mcts(
         leaves += path[-1].children
         if not top.open or sum(not leaf.node.open for leaf in leaves) >= budget.samples:
             break
-    return conclude([leaf.node for leaf in leaves if not leaf.children], problem, budget, seed, vote)
+    return conclude([leaf.node for leaf in leaves if not leaf.children], problem, budget, seed, vote, weigh)

@@ -37,14 +37,14 @@ EDGE = 1e-7
 
 
 def particle_filtering(
-    problem: Problem, budget: Budget, seed: int, entropic: bool = False, max_steps: int = 40, vote: bool = False
+    problem: Problem, budget: Budget, seed: int, entropic: bool = False, max_steps: int = 40, vote: bool = True
 ) -> Search:
     """N is `budget.samples`.
 
     Args:
         entropic: anneal the resampling while few traces have most of the weight.
         max_steps: what is still open after so many steps is cut off.
-        vote: choose by the weighted vote over the traces instead of the highest score.
+        vote: choose by the weighted vote over the traces, or by the highest score.
     """
     particles = [root(problem)] * budget.samples
     ended: list[Node] = []

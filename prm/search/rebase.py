@@ -31,7 +31,7 @@ def rebase(
     temperature: float = 0.2,
     max_steps: int = 40,
     vote: bool = True,
-    weigh: bool = False,
+    weigh: bool = True,
 ) -> Search:
     """N is `budget.samples`.
 

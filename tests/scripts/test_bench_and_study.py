@@ -86,16 +86,16 @@ def test_study_of_search(load, tmp_path, monkeypatch, capsys):
     """With step truth in the place of a PRM: its AUC is 1, and its beams are those of the ceiling."""
     study = load("study_search")
     monkeypatch.setattr(study, "load_verifier", lambda path: study.StepTruth(arithmetic.KIND))
-    methods = ["beam_search prm", "beam_search truth", "beam_search prm vote=true"]
+    methods = ["beam_search prm", "beam_search truth", "particle_filtering prm"]
     arguments = ["--verifier", "truth", "--output_dir", str(tmp_path), "--limit", "14", "--samples", "4", "--pool", "8"]
     monkeypatch.setattr(sys, "argv", ["study_search.py", *arguments, "--methods", *methods])
     run_script(study.main, study.Arguments)
     printed = capsys.readouterr().out
     prefixes, beams, compared, growth, mistakes = json.loads((tmp_path / "study.json").read_text()).values()
     assert [row[4] for row in prefixes[1:]] == ["1.000"] * 9  # 8 depths and the last step
-    assert [int(row[1]) for row in beams[1:]] == [14, 14, *range(12, -1, -2)][:9]  # two problems of every level
-    own, ceiling, vote = compared[1:]
-    assert own[1:] == ceiling[1:] != vote[1:]
+    assert [int(row[1]) for row in beams[1:]] == [14, 14, 14, *range(12, 0, -2)]  # two problems of every level
+    own, ceiling, particles = compared[1:]
+    assert own[1:] == ceiling[1:] != particles[1:]
     assert float(own[4][:-1]) > float(own[6][:-1]) > 0  # better than as many tokens of independent samples
     assert [row[0] for row in growth[1:]] == ["4", "8"]
     assert [row[0] for row in mistakes[1:]] == ["every sample", "best of 4", *methods]

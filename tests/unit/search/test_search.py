@@ -360,7 +360,7 @@ LEVELS = [["a=1\n", "b=1\n", "c=1\n", "d=1\n"], ["#### 4\n", "e=1\n", "f=1\n", "
 def test_beam_search_by_hand():
     generator, verifier = planted_beams(LEVELS), TableVerifier(SCORES)
     generator.num_parameters = 100
-    result = search_one("beam_search", generator, verifier, 4, width=2)
+    result = search_one("beam_search", generator, verifier, 4, width=2, vote=False, weigh=False)
     assert [c.steps for c in result.candidates] == [
         ("a=1", "#### 4"),
         ("b=1", "#### 5"),
@@ -414,7 +414,8 @@ def test_equal_candidates_are_scored_once():
     ],
 )
 def test_beam_search_holds_its_token_budget(limit, spent, statuses, answer):
-    result = search_one("beam_search", planted_beams(LEVELS), TableVerifier(SCORES), 4, tokens=limit, width=2)
+    by_score = {"width": 2, "vote": False, "weigh": False}
+    result = search_one("beam_search", planted_beams(LEVELS), TableVerifier(SCORES), 4, tokens=limit, **by_score)
     assert result.cost.generated_tokens == spent
     assert [c.status for c in result.candidates] == statuses
     assert result.answer == answer
