@@ -52,7 +52,7 @@ def test_exact_values(text, point, expected):
     "text",
     ["2 3", "x2", "x/yz", "y^T", "A^{-1} '", "60'", "1010_2", r"\int x dx", "5 and 6", "apples", "(1, 2)", "3)", "|x", "x+",
      "", r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", r"\frac{dy}{dx}", "5!!", r"\sin(x, y)", "1.2.3",
-     r"\cos^{-1}", "(" * 99 + "1" + ")" * 99],
+     r"\cos^{-1}", r"\theta_{1", "(" * 99 + "1" + ")" * 99],
 )  # fmt: skip
 def test_what_has_no_sure_reading_is_no_formula(text):
     assert parse(text) is None
@@ -99,6 +99,9 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
     assert max(values) > 10**9
     assert any(39 < x < 40 for x in values)
     assert any(40 < x < 41 for x in values)
+    # A zero takes no place of the products of two numbers: 77 comes late, and only so.
+    several = parse(r"\max(x,0)+1+2+3+5+7+11")
+    assert 77 in {point["x"] for point in points(several, several, ["x"])}
     gcd = parse(r"\gcd(m, 10007)")
     assert all(point["m"].denominator == 1 for point in points(gcd, gcd, ["m"]))
     assert 10_007 in {point["m"] for point in points(gcd, gcd, ["m"])}
@@ -127,6 +130,9 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
         ("f(x)=2x", "f(x)=x+x", True),
         ("f(x)=2x", "g(x)=2x", False),
         (r"(-1)^n", r"(-1)^{n+2}", True),
+        (r"\theta_{12}+1", r"1+\theta_{12}", True),
+        (r"\theta_{12}+1", r"\theta_{1}+1", False),
+        (r"\theta_{1}", r"\theta_1", True),
     ],
 )
 def test_equal_expressions(gold, pred, equal):

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -42,6 +42,22 @@ def asked(generator: ScriptedGenerator) -> Counter[str]:
 
 def label(planner, generator, *traces, source=None):
     return run(planner, [(PROBLEM, traces)], source or RolloutSource(generator, 0))[0]
+
+
+def test_a_planner_without_parameters_is_always_the_same_one():
+    assert {name: asdict(planner()) for name, planner in PLANNERS.items()} == {
+        "monte_carlo": {"rollouts": 8},
+        "first_error": {"rollouts": 4, "confirm": 8, "round": 2},
+        "adaptive": {"tolerance": 0.08, "rollouts": 32, "round": 4, "lost": 0.3},
+        "omega_prm": {
+            "rollouts": 8,
+            "searches": 100,
+            "alpha": 0.5,
+            "beta": 0.9,
+            "length": 500,
+            "c_puct": 0.125,
+        },  # as in its paper
+    }
 
 
 # ---- evidence

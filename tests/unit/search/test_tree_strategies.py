@@ -4,6 +4,7 @@ A `World` is a tree that follows from a number: what a seed writes after a prefi
 references know nothing of requests, nodes and budgets: only `World.child` and `World.value`.
 """
 
+import inspect
 import math
 import random
 from collections import Counter
@@ -16,7 +17,8 @@ from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.search import STRATEGIES
 from prm.search.driver import search
 from prm.search.methods import Method
-from prm.types import Budget, Problem, Scores
+from prm.search.tree import Node, conclude
+from prm.types import Budget, Problem, Scores, Trace
 from prm.verifiers.oracle import OracleVerifier
 
 TREES = ["beam_search", "lookahead_search", "dvts", "rebase", "particle_filtering", "mcts"]
@@ -543,6 +545,35 @@ def test_a_vote_over_the_beams_is_not_the_best_beam():
     generator = ScriptedGenerator(lambda prefix, seed: script[seed])
     assert run("beam_search", generator, verifier, 4, vote=False)[0].answer == "5"
     assert run("beam_search", generator, verifier, 4)[0].answer == "4"
+
+
+def test_a_tree_of_ones_own_ends_with_the_best_leaf_unless_it_asks_for_a_vote():
+    leaves = [
+        Node(Trace(P.id, (f"#### {answer}",), answer, answer == "4", seed=i), Scores((score,), score))
+        for i, (answer, score) in enumerate([("5", 0.9), ("4", 0.5), ("4.0", 0.6)])
+    ]
+    assert conclude(leaves, P, Budget(4), 0).chosen == 0
+    assert conclude(leaves, P, Budget(4), 0, vote=True).chosen == 1
+
+
+def test_a_method_that_names_no_parameters_is_always_the_same_one():
+    """Results of different runs are compared by these names."""
+    steps, choice = {"max_steps": 40}, {"vote": False}
+    assert {
+        name: {p.name: p.default for p in list(inspect.signature(strategy).parameters.values())[3:]}
+        for name, strategy in STRATEGIES.items()
+    } == {
+        "majority": {},
+        "best_of_n": {},
+        "weighted_vote": {},
+        "adaptive_consistency": {"confidence": 0.95},
+        "beam_search": {"width": 4, "refill": False} | steps | choice,
+        "lookahead_search": {"lookahead": 3, "width": 4, "refill": False} | steps | choice,
+        "dvts": {"width": 4} | steps | choice,
+        "rebase": {"temperature": 0.2, "vote": True} | steps,
+        "particle_filtering": {"entropic": False} | steps | choice,
+        "mcts": {"width": 4, "c_puct": 0.125} | steps | choice,
+    }
 
 
 def test_entropic_particles_stay_diverse_longer():
