@@ -40,7 +40,7 @@ class _Task:
     sampled: int = 0
     """Whole traces asked for so far."""
     requests: list[Request] = field(default_factory=list)
-    """Requests for traces so far."""
+    """Requests for traces so far, and those to another verifier than the method's own."""
     paid: set[str] = field(default_factory=set)
     """Keys of what it has been given: what it asks for again costs nothing."""
     drawn: set[tuple[str, ...]] = field(default_factory=set)
@@ -151,7 +151,7 @@ def _check(task: _Task, method: Method, judges: Mapping[str, Verifier]) -> None:
         raise ValueError(f"{name} yields {request!r}; a strategy yields Sample, Expand or Score")
     if isinstance(request, Sample):
         task.sampled += request.n
-    if isinstance(request, Sample | Expand):
+    if isinstance(request, Sample | Expand) or request.by is not None:
         task.requests.append(request)
     ended = [parent for parent in request.parents if parent.status != "open"] if isinstance(request, Expand) else []
     if ended:
