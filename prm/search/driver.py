@@ -42,7 +42,7 @@ class _Task:
     sampled: int = 0
     """Whole traces asked for so far."""
     requests: list[Request] = field(default_factory=list)
-    """Requests for traces so far."""
+    """Requests for traces so far, and those to another verifier than the method's own."""
     paid: set[str] = field(default_factory=set)
     """Keys of what it has been given: what it asks for again costs nothing."""
     read: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
@@ -166,7 +166,7 @@ def _check(task: _Task, method: Method, judges: Mapping[str, Verifier]) -> None:
         task.sampled += request.n
     if isinstance(request, Revise):
         task.sampled += len(request.attempts)
-    if not isinstance(request, Score):
+    if not isinstance(request, Score) or request.by is not None:
         task.requests.append(request)
     ended = [parent for parent in request.parents if parent.status != "open"] if isinstance(request, Expand) else []
     if ended:

@@ -289,6 +289,31 @@ def test_a_calibrated_verifier_says_when_to_stop(scripts, verifiers, tmp_path):
     )
 
 
+def test_a_cascade_runs_by_name_from_the_likelihood_to_the_prm(scripts, verifiers, tmp_path):
+    methods = ["best_of_n lm", "cascade prm cheap=lm keep=2", "cascade prm cheap=lm keep=9"]
+    named = {"prm": verifiers["prm"], "lm": "likelihood"}
+    ok(scripts.run("eval/run_search.py", **search_flags(named, tmp_path / "search", methods=methods)))
+    meta = json.loads((tmp_path / "search/meta.json").read_text())
+    assert meta["verifiers"]["lm"]["fingerprint"] == f"likelihood-{meta['generator']['name']}"
+    dropped = 0
+    for row in read_runs([tmp_path / "search"]).rows:
+        likely, two, all_of_them = row.results
+        score = {t.steps: its.trace for t, its in zip(likely.candidates, likely.scores, strict=True) if its is not None}
+        best = sorted(score, key=score.get, reverse=True)[:2]
+        assert {trace.steps for trace in two.candidates if trace.usable} == set(best)
+        assert {trace.steps for trace in all_of_them.candidates} == {trace.steps for trace in likely.candidates}
+        read = likely.cost.verifier_tokens
+        assert read < two.cost.verifier_tokens <= all_of_them.cost.verifier_tokens
+        assert two.cost.flops_by_shape > likely.cost.flops_by_shape > 0
+        dropped += len(two.tree) > 0
+    assert dropped > 0
+    ok(scripts.run("eval/write_report.py", run=tmp_path / "search", output_dir=tmp_path / "report"))
+    page = (tmp_path / "report" / "report.md").read_text()
+    assert page.count("| PRM cascade [cheap=lm,keep=2] | ") == 2  # what it solves, and what it spent
+    flags = search_flags({"lm": "likelihood"}, tmp_path / "other", engine="openai", generator="http://127.0.0.1:9")
+    assert "likelihood" in scripts.run("eval/run_search.py", **flags, tokenizer=verifiers["prm"]).last_line
+
+
 OWN = '''
 from prm.search.requests import Found, Sample, best, score_readable
 from prm.types import Scores

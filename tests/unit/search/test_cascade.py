@@ -91,6 +91,14 @@ def test_each_verifier_is_paid_for_what_it_read():
         assert (result.verifier, result.independent) == ("dear", False)
 
 
+def test_a_cascade_is_never_a_pool_not_even_where_all_samples_are_kept():
+    """Else the estimators over subsets would be used on some problems and not on others."""
+    results, pools, _, _ = run(keep=99)
+    assert any(len(result.candidates) == 8 for result in results)
+    assert [result.independent for result in results] == [False] * 12
+    assert [pool.independent for pool in pools] == [True] * 12
+
+
 def test_what_the_cheap_one_dropped_is_in_the_tree_with_its_opinion():
     results, pools, cheap, _ = run(keep=1)
     for problem, result, pool in zip(PROBLEMS, results, pools, strict=True):
