@@ -1,8 +1,8 @@
 r"""What a verifier costs in beam search: ours, which keeps what it has read, against every prefix read again.
 
 Beam search (16 beams, width 4) on a problem with a prompt and steps as long as those of GSM8K in SmolLM2 tokens; the steps
-are random, and so are the weights of the verifier, in fp32. What the search asks of the verifier is recorded and then
-scored in three ways, one call after the other:
+are random, and so are the weights of the verifier, in fp32. What the search asks of a tiny verifier is recorded, and then
+the verifier that is measured answers it in three ways, one call after the other:
 
 - ours: keys and values are kept between calls, and a new step costs its own tokens (`StepVerifier`);
 - packed: nothing is kept; every call is a packed prefix tree (`StepVerifier` with `keep_bytes=0`);
@@ -67,15 +67,18 @@ def main(args: Arguments) -> None:
     from prm.verifiers.step_verifier import StepVerifier
 
     with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(0)
-        LlamaForCausalLM(llama(args.model)).save_pretrained(folder)
-        model = from_base(folder)
+        models = {}
+        for shape in ("tiny", args.model):
+            torch.manual_seed(0)
+            LlamaForCausalLM(llama(shape)).save_pretrained(folder)
+            models[shape] = from_base(folder)
+        model = models[args.model]
         padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
         padded.load_state_dict(model.state_dict())
 
     tokens, searches = {}, {}
     for steps in (args.steps // 2, args.steps, 2 * args.steps):
-        searches[steps], ours = beam_search(StepVerifier(model, tokenizer(), CONFIG), steps)
+        searches[steps], ours = beam_search(StepVerifier(models["tiny"], tokenizer(), CONFIG), steps)
         packed, in_batches = packed_tokens(searches[steps]), padded_tokens(searches[steps])
         tokens[steps] = {"ours": ours, "packed": sum(packed), "padded": sum(in_batches)}
         print(f"{steps:2} steps:", ", ".join(f"{way} {count:,}" for way, count in tokens[steps].items()), "tokens")

@@ -55,13 +55,10 @@ def attention_calls(subtree_end: torch.Tensor, kept_below: torch.Tensor | None =
     own: list[Call] = []
     below: list[Call] = []
     done = 0
-    # A run of kept tokens that the same tokens of the row continue is one call; what nothing continues is skipped.
-    if kept:
-        ranges, lengths = torch.unique_consecutive(kept_below, dim=0, return_counts=True)
-        stops = lengths.cumsum(0)
-        for (first, end), start, stop in zip(ranges.tolist(), (stops - lengths).tolist(), stops.tolist(), strict=True):
-            if first < end:
-                below.append((slice(first, end), slice(start, stop), False, None))
+    if kept_below is not None:
+        for first, end, start, stop, mixed in _kept_groups(kept_below):
+            seen = _range_mask(kept_below[start:stop], first, end) if mixed else None
+            below.append((slice(first, end), slice(start, stop), False, seen))
     # In row order a node comes before everything below it.
     for start, stop, end in segments(ends):
         if start < done:  # the node is part of a small subtree that has its call already
@@ -203,6 +200,37 @@ def flex_mask(ends: torch.Tensor, kept_below: torch.Tensor | None = None) -> Cal
         return (first[kv] <= q) & (q < ends[kv])
 
     return mask
+
+
+def _kept_groups(kept_below: torch.Tensor) -> list[tuple[int, int, int, int, bool]]:
+    """Kept tokens that are seen in one call: the range of the queries and that of the keys, and whether a mask is needed.
+
+    A run of tokens that the same queries continue is one call without a mask. The runs after it join it while their queries
+    are among its own, so that no query sees nothing, and while what the mask hides costs less than a call (`SMALL`).
+    """
+    if not len(kept_below):
+        return []
+    ranges, lengths = torch.unique_consecutive(kept_below, dim=0, return_counts=True)
+    stops = lengths.cumsum(0).tolist()
+    groups: list[tuple[int, int, int, int, bool]] = []
+    for (first, end), length, stop in zip(ranges.tolist(), lengths.tolist(), stops, strict=True):
+        if groups:
+            its_first, its_end, start, before, _ = groups[-1]
+            hidden = (its_end - its_first - (end - first)) * length
+            inside = first == end or its_first <= first < end <= its_end
+            if before == stop - length and inside and hidden <= SMALL**2:
+                groups[-1] = (its_first, its_end, start, stop, True)
+                continue
+        if first < end:  # else it is a branch that nothing continues
+            groups.append((first, end, stop - length, stop, False))
+    return groups
+
+
+def _range_mask(ranges: torch.Tensor, first: int, end: int) -> torch.Tensor:
+    """(K, 2) ranges -> (queries, K) mask of the queries from `first` to `end`: 0 in the range of a key, -inf elsewhere."""
+    i = torch.arange(first, end)[:, None]
+    seen = (ranges[:, 0] <= i) & (i < ranges[:, 1])
+    return torch.zeros(seen.shape).masked_fill(~seen, -torch.inf)
 
 
 def _additive_mask(ends: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ finds higher scores; where all traces are equally deep, the two are the same.
 
     generated tokens  <=  N x depth x tokens of a step, less what ended beams leave free (nothing with `refill`)
     verifier calls    <=  N x depth; a step that is sampled twice is scored once
+    verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 """
 
 from __future__ import annotations

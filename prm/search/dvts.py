@@ -6,6 +6,7 @@ can in beam search. The candidates are the last M siblings of every subtree.
 
     generated tokens  <=  N x depth x tokens of a step, as beam search
     verifier calls    <=  N x depth
+    verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
 One difference: a sibling that ended while its subtree went on from another one remains a candidate.
 """

@@ -5,6 +5,7 @@ is the score of the step. The rollout is thrown away. With k = 0 it is beam sear
 
     generated tokens  <=  N x (k + 1) x depth x tokens of a step: every step costs k more, so at the tokens of beam search
                           with N beams it has N/(k + 1)
+    verifier tokens   <=  the prompt, every step and every rollout once, if the verifier keeps what it has read
 
 Rollouts that end before k steps cost less, those after equal steps are written once, and one that is cut or ends without an
 answer counts up to its last step before.

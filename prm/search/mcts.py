@@ -12,6 +12,7 @@ found. A node below which everything has ended is not entered again. The search 
 
     generated tokens  =  turns x M x tokens of a step,   turns <= N x max_steps / M
     verifier calls    <=  turns x M
+    verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
 Left out: a policy prior, rollouts to the end, re-use of a tree.
 """

@@ -15,6 +15,7 @@ where the effective number of traces, 1 / sum p^2, is below N/2 in the first hal
 
     generated tokens  <=  N x depth x tokens of a step
     verifier calls    <=  N x depth; equal traces are scored once and remain several candidates, because their number counts
+    verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
 Differences: nothing is resampled once all have ended, as this would only lose candidates; if no trace has an answer at the
 end, those that ended on the way and were not copied are candidates, too. Left out: Gibbs iterations, lookahead modulation.

@@ -10,6 +10,7 @@ The answer is that of the weighted vote over the ended nodes.
 
     generated tokens  <=  N x depth x tokens of a step, less what ended nodes leave free
     verifier calls    <=  N x depth
+    verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
 One difference: equal children are one node, and of two equal ones that end, one place is left free.
 """

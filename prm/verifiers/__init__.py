@@ -48,7 +48,8 @@ class Verifier(Protocol):
         """One `Scores` per trace, with one score per step, whatever else is in the batch; None for a trace that it cannot
         read because it is too long.
 
-        Neighbors with the same prompt are traces of one problem: what they share is read once and reported once.
+        Neighbors with the same prompt are traces of one problem: what they share is read once and reported once. What
+        earlier calls have read is reported again; a verifier that keeps it reports `Scores.ends`, and it is not charged.
         """
         ...
 

@@ -8,7 +8,8 @@ alike are packed into one row in which the shared part is computed once (`prm.mo
 
 Between calls the verifier keeps the keys and values of what it has read where that may be asked for again, so that in a
 search a new step costs its own tokens (`prm.models.prefix_cache`). Kept are the traces of a prompt that was asked for
-before, and traces of one step, with which a search begins; whole traces that are scored once leave nothing behind.
+before, and traces of one step, with which a search begins; whole traces that are scored once leave nothing behind. Scores
+are those of reading everything again up to rounding, so after a kill, which empties the memory, they may differ by that.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class StepVerifier:
             batch_tokens: tokens in one forward pass, shared ones counted once.
             keep_bytes: most memory, on the model's device, for what is kept between calls; one forward pass may exceed it
                 for a moment. The usual 4 GiB fit beside a small model on any machine that runs one, and hold the open beams
-                of 50 problems (16 beams, 8 steps as long as those of GSM8K, at the shape of SmolLM2-135M: 2.6 GB). Give a
+                of 50 problems (16 beams, 8 steps as long as those of GSM8K, at the shape of SmolLM2-135M: 2.2 GB). Give a
                 larger verifier more, or search fewer problems at a time; what there is no room for is read again.
                 0 = keep nothing, and be charged for every prefix again.
         """

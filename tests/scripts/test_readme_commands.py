@@ -123,6 +123,7 @@ SMALLER = {
     "eval/configs/arithmetic_revisions.yaml": "--samples 16",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
+    "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",
     "recipes/train_prm.py": "--max_steps 2 --use_cpu",
     "recipes/train_orm.py": "--max_steps 2 --use_cpu",
