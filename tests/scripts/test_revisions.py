@@ -94,6 +94,21 @@ def test_chains_become_traces_for_a_verifier(scripts, folder):
     assert max(row["attempts"] for row in rows) == 3
     assert len(read_outcomes(folder / "chains.jsonl")) == len(rows)
 
+    training = TRAINING | {"model": folder / "reviser", "data": folder / "chains.jsonl", "output_dir": folder / "orm"}
+    del training["context"]
+    ok(scripts.run("recipes/train_orm.py", **training, eval_data=folder / "chains.jsonl"))
+    searching = {"generator": folder / "reviser", "problems": "arithmetic", "limit": 3, "samples": 4, "chunk": 2}
+    searching |= {"max_new_tokens": 80, "verifiers": f"orm={folder / 'orm'}", "output_dir": folder / "history"}
+    methods = ["revisions orm history=true", "revisions orm"]
+    ok(scripts.run("eval/run_search.py", **searching, methods=methods))
+    for row in read_runs([folder / "history"]).rows:
+        seeing, blind = row.results
+        assert seeing.candidates == blind.candidates
+        # The first attempt has no history, the second one has.
+        assert seeing.scores[0].steps == pytest.approx(blind.scores[0].steps, abs=1e-5)
+        assert seeing.scores[1].steps != pytest.approx(blind.scores[1].steps, abs=1e-5)
+        assert seeing.cost.verifier_tokens > blind.cost.verifier_tokens + 3 * len(row.problem.prompt.split(","))
+
 
 def test_what_is_refused(scripts, folder, root):
     right_only = [row for row in rows_of(folder / "traces.jsonl") if row["correct"]]
