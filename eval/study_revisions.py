@@ -3,8 +3,9 @@ r"""What revisions gain: accuracy by number of revisions, right attempts spoilt,
 Three tables. By attempt: how often the k-th attempt of a chain is right, how often the choice among the first k is, and how
 often that among k independent samples of the same reviser (over all subsets of k), paired over problems. Changes: what
 the next attempt does to a right one and to a wrong one. Ratios: every number of chains at the same N, minus N independent
-samples with the same way of choosing. Equal N is equal generated tokens up to the lengths of attempts, which are shown;
-FLOPs are not equal, since a revision has to read the attempts before it.
+samples with the same way of choosing; `repeated` counts attempts that are word for word an earlier one of the problem.
+Equal N is equal generated tokens up to the lengths of attempts, which are shown; FLOPs are not equal, since a revision has
+to read the attempts before it.
 
 Reads   <run>/    a search by `revisions` (eval/run_search.py), for the first table with chains=1 and chains=N
 Writes  nothing: prints Markdown; JSON as the last line of its output
@@ -144,6 +145,7 @@ def ratios(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]]
                 "difference": None
                 if rival in (None, i)
                 else paired_difference(right, [float(row.results[rival].correct) for row in run.rows]),
+                "repeated": f"{statistics.fmean(result.duplicates for result in its_P):.1f}",
                 "generated tokens": round(statistics.fmean(result.cost.generated_tokens for result in its_P)),
                 "prompt tokens": round(statistics.fmean(result.cost.prompt_tokens for result in its_P)),
                 "verifier tokens": round(statistics.fmean(result.cost.verifier_tokens for result in its_P)),
