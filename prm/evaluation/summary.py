@@ -40,6 +40,7 @@ from prm.types import Cost
 
 TITLES = {
     "best_of_n": "best-of-N",
+    "adaptive_best_of_n": "adaptive best-of-N",
     "majority": "majority vote",
     "dvts": "DVTS",
     "rebase": "REBASE",
