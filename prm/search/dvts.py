@@ -7,7 +7,8 @@ can in beam search. The candidates are the last M siblings of every subtree.
     generated tokens  <=  N x depth x tokens of a step, as beam search
     verifier calls    <=  N x depth
 
-Equal siblings are one node, so siblings are compared by score x share (`weigh`). One difference: a sibling that ended while its subtree went on from another one remains a candidate.
+Equal siblings are one node, so siblings are compared by score x share (`weigh`). One difference: a sibling that ended while
+its subtree went on from another one remains a candidate.
 """
 
 from __future__ import annotations

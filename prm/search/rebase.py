@@ -11,8 +11,8 @@ The answer is that of the weighted vote over the ended nodes.
     generated tokens  <=  N x depth x tokens of a step, less what ended nodes leave free
     verifier calls    <=  N x depth
 
-One difference: equal children are one node, and of two equal ones that end, one place is left free. So that a node still counts
-as often as it was sampled, places and votes are in proportion to its share, too (`weigh`).
+One difference: equal children are one node, and of two equal ones that end, one place is left free. So that a node still
+counts as often as it was sampled, places and votes are in proportion to its share, too (`weigh`).
 """
 
 from __future__ import annotations
