@@ -10,7 +10,7 @@ Equal tokens: a method that has spent t tokens on a problem is compared with n i
 of them cost t tokens or a little more (rounded up, in favor of the samples); their accuracy is the exact expectation over
 all subsets of the pool. `truth` is a verifier that knows which steps are right: a tree with it is the ceiling.
 
-Reads   a PRM (recipes/train_prm.py); problems and generator are embedded
+Reads   a PRM (recipes/train_prm.py); the problems are embedded
 Writes  <output_dir>/tables.md, study.json; requests.journal: what was sampled and scored, so that a killed study goes on
 
     python eval/study_search.py --verifier outputs/quickstart/prm --output_dir outputs/study_search
@@ -64,9 +64,8 @@ Table = list[list[str]]
 @dataclass
 class Arguments:
     verifier: str = field(metadata={"help": "checkpoint folder of a PRM"})
-    problems: str = field(
-        default="arithmetic", metadata={"help": "embedded set, and its generator", "choices": list(arithmetic.SETS)}
-    )
+    problems: str = field(default="arithmetic", metadata={"help": "embedded set", "choices": list(arithmetic.SETS)})
+    generator: str = field(default="arithmetic", metadata={"help": "`arithmetic` (embedded) or a folder"})
     output_dir: Path = field(default=Path("outputs/study_search"), metadata={"help": "folder to write"})
     split: str = field(default="validation", metadata={"help": "settings are chosen on validation problems"})
     limit: int = field(default=210, metadata={"help": "problems", "least": FEWEST})
@@ -153,7 +152,7 @@ def main(args: Arguments) -> None:
     torch.set_num_threads(1)  # the last digits would depend on the number of cores otherwise
     variant = arithmetic.SETS[args.problems]
     problems = arithmetic.load(args.split, args.limit, variant=variant)
-    generator = load_generator(args.problems)
+    generator = load_generator(args.generator, max_new_tokens=80)
     verifiers: dict[str, Verifier] = {"prm": load_verifier(args.verifier), "truth": StepTruth(variant)}
     args.output_dir.mkdir(parents=True, exist_ok=True)
     header = {"generator": generator.name, "problems": [args.problems, args.split, args.limit], "seed": args.seed}

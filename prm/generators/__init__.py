@@ -70,8 +70,8 @@ ENGINES = {
 }
 """Engine of `load_generator` -> its module and class. Imported when needed, because vLLM and httpx2 are extras."""
 
-EMBEDDED = {"arithmetic": 80, "arithmetic_hard": 100}
-"""Name of an embedded problem set (`prm.datasets.arithmetic`) and of its generator -> tokens that a trace may need."""
+EMBEDDED = {"arithmetic": 80}
+"""Name of an embedded set (`prm.datasets.arithmetic`) that has a generator in `prm/assets/` -> longest trace in tokens."""
 
 
 def derive_seed(run_seed: int, *address: str | int) -> int:

@@ -19,9 +19,7 @@ from prm.types import StepRule
 
 @dataclass(kw_only=True)
 class GeneratorArguments:
-    generator: str = field(
-        metadata={"help": "`arithmetic`, `arithmetic_hard` (embedded), a Hugging Face folder, hub name or URL"}
-    )
+    generator: str = field(metadata={"help": "`arithmetic` (embedded), a Hugging Face folder, a hub name or a URL"})
     temperature: float = field(default=1.0, metadata={"help": "sampling temperature; 0 = greedy", "least": 0})
     top_p: float = field(
         default=1.0,

@@ -9,6 +9,9 @@ work. With `refill`, the others get its place: N steps are sampled at every dept
 and the best N of them are the candidates (so does `search-and-learn`, Hugging Face's code of that paper). It spends more and
 finds higher scores; where all traces are equally deep, the two are the same.
 
+Equal steps are one beam here, so its `share` says how often they were sampled, and score x share ranks and votes (`weigh`).
+By scores alone, a rare mistake that the verifier does not see counts as much as the right one (figures: eval/strategies.md).
+
     generated tokens  <=  N x depth x tokens of a step, less what ended beams leave free (nothing with `refill`)
     verifier calls    <=  N x depth; a step that is sampled twice is scored once
     verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)

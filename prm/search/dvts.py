@@ -8,7 +8,8 @@ can in beam search. The candidates are the last M siblings of every subtree.
     verifier calls    <=  N x depth
     verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
-One difference: a sibling that ended while its subtree went on from another one remains a candidate.
+Equal siblings are one node, so siblings are compared by score x share (`weigh`). One difference: a sibling that ended while
+its subtree went on from another one remains a candidate.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ The answer is that of the weighted vote over the ended nodes.
     verifier calls    <=  N x depth
     verifier tokens   <=  the prompt and every step once, if the verifier keeps what it has read (`prm.costs`)
 
-One difference: equal children are one node, and of two equal ones that end, one place is left free.
+One difference: equal children are one node, and of two equal ones that end, one place is left free. So that a node still
+counts as often as it was sampled, places and votes are in proportion to its share, too (`weigh`).
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ A search begins at `root(problem)`, and a strategy decides which nodes go on and
     return conclude(nodes, problem, budget, seed)                      at most N candidates, the best one chosen
 
 Steps are sampled, so equal ones happen. They are scored once here, and the driver counts them (`SearchResult.duplicates`).
+Whoever keeps one of them only (`distinct`) has to remember how often it was sampled, or rare mistakes count as much as what
+the generator usually writes: `Node.share` does.
 """
 
 from __future__ import annotations

@@ -230,6 +230,47 @@ def test_rebase_is_its_reference(world, temperature):
 
 
 @pytest.mark.parametrize("world", WORLDS)
+def test_weighed_rebase_is_its_reference(world):
+    """A node has the weight of as many equal ones as the generator would write."""
+    done, live, depth = {}, {(): 1.0}, 0
+    while live and len(done) < 8:
+        weights = {steps: share * math.exp(world.value(steps) / 0.2) for steps, share in live.items()}
+        ranked, left, asked = sorted(live, key=weights.get, reverse=True), 8 - len(done), []
+        for i, steps in enumerate(ranked):
+            n = min(left, math.ceil(left * weights[steps] / sum(map(weights.get, ranked[i:]))))
+            asked += [steps] * n
+            left -= n
+        new = [world.child(steps, "rebase", depth, i) for i, steps in enumerate(asked)]
+        shares = {
+            child: live[steps] * new.count(child) / asked.count(steps) for steps, child in zip(asked, new, strict=True)
+        }
+        done |= {steps: share for steps, share in shares.items() if ended(steps)}
+        live = {steps: share for steps, share in shares.items() if not ended(steps)}
+        depth += 1
+    votes = Counter()
+    for steps, share in done.items():
+        votes[steps[-1]] += world.value(steps) * share
+    result = run_one("rebase", world, 8, weigh=True)
+    assert texts(result) == list(done)
+    assert chosen(result)[-1] == votes.most_common(1)[0][0]
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_weighed_dvts_goes_on_from_what_is_good_and_often_sampled(world):
+    """One subtree of four siblings, all ends equally deep."""
+    world = World(world.number, shallow=4, deep=4)
+    head, share = (), 1.0
+    for depth in range(4):
+        siblings = [world.child(head, "dvts", depth, i) for i in range(4)]
+        worth = {steps: share * siblings.count(steps) / 4 * world.value(steps) for steps in siblings}
+        head = max(siblings, key=worth.get)
+        share *= siblings.count(head) / 4
+    result = run_one("dvts", world, 4, weigh=True)
+    assert texts(result) == list(dict.fromkeys(siblings))
+    assert chosen(result) == head
+
+
+@pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("entropic", [False, True])
 def test_particle_filtering_is_its_reference(world, entropic):
     n, steps_at_most, particles, depth = 8, 12, [()] * 8, 0
