@@ -7,6 +7,7 @@ own help; tests/scripts/test_readme_commands.py runs the commands of the READMEs
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import runpy
@@ -63,8 +64,8 @@ def test_every_flag_is_known(script, monkeypatch, capsys):
     for path, command in COMMANDS:
         if command[0] == script:
             flags = [word.split("=")[0] for word in command if word.startswith("--")]
-            for word in command:
-                if word.endswith(".yaml") and (ROOT / word).is_file():
+            for before, word in itertools.pairwise(command):
+                if before == "--config" and (ROOT / word).is_file():
                     flags += [f"--{key}" for key in yaml.safe_load((ROOT / word).read_text(encoding="utf-8"))]
             unknown += [f"{path.relative_to(ROOT)}: {script} {flag}" for flag in flags if flag not in known]
     assert unknown == []

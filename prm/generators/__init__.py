@@ -119,8 +119,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     template = settings.get("template")
     if template is None or template.trigger is None:
         return generator
-    from prm.generators.answer_call import AnswerCall
-
-    return AnswerCall(
+    with_answers = importlib.import_module("prm.generators.answer_call").AnswerCall
+    return with_answers(
         generator, template, lambda text: generator.tokenizer(text, add_special_tokens=False)["input_ids"]
     )
