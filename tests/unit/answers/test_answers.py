@@ -117,6 +117,8 @@ EQUAL = [
 ]
 
 UNEQUAL = [
+    (r"3x+2y=6, x=1", r"\{1,\}"),  # a member without a text
+    ("x+y=3 and x-y=1", "{},1"),
     ("x<5", "y<5"),
     ("xy<5", "x<5"),
     ("xy=5", "5"),
