@@ -109,6 +109,10 @@ def main(args: Arguments) -> None:
             raise ValueError(
                 f"--verifiers {name}={paths[name]}: its kind is {kind}; swap the two, or give it another name"
             )
+    if LIKELIHOOD in paths.values() and args.engine != "hf":
+        raise ValueError(
+            f"--verifiers {LIKELIHOOD} needs --engine hf: engine {args.engine} does not say how likely a text is"
+        )
     methods = find_methods(args, kinds, problems[0])
     generator = args.load()
     verifiers = {
@@ -240,10 +244,7 @@ def likelihood(generator: Generator) -> Verifier:
     from prm.generators.hf import HfGenerator
     from prm.verifiers.likelihood import LikelihoodVerifier
 
-    if not isinstance(generator, HfGenerator):
-        raise ValueError(
-            f"--verifiers ...={LIKELIHOOD} needs --engine hf: other engines do not say how likely a text is"
-        )
+    assert isinstance(generator, HfGenerator)  # `main` has seen to it
     return LikelihoodVerifier(generator)
 
 

@@ -311,7 +311,7 @@ def test_a_cascade_runs_by_name_from_the_likelihood_to_the_prm(scripts, verifier
     page = (tmp_path / "report" / "report.md").read_text()
     assert "| PRM cascade [cheap=lm,keep=2] | " in page.split("## What was spent")[1].split("##")[0]
     flags = search_flags({"lm": "likelihood"}, tmp_path / "other", engine="openai", generator="http://127.0.0.1:9")
-    assert "likelihood" in scripts.run("eval/run_search.py", **flags, tokenizer=verifiers["prm"]).last_line
+    refuses(scripts, "--verifiers likelihood needs --engine hf: engine openai does not", "eval/run_search.py", **flags)
 
 
 OWN = '''
