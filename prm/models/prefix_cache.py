@@ -13,9 +13,9 @@ A branch forks where it is continued twice; nothing is copied for that.
 
 Memory: a token takes 2 x layers x key-value heads x head size numbers, 46 KB in fp32 at the shape of SmolLM2-135M. The open
 beams of a problem take up to 45 MB in a beam search at the lengths of GSM8K (16 beams, width 4, 8 steps, as in
-`eval/bench_search.py`), and 125 MB with all the branches that were left. Where `max_bytes` does not hold everything, there go
-first the prompts that were asked for least recently, then the branches that the present call does not ask for, then what was
-read last: of more open problems than there is room for, some are kept and the others are read again in every call.
+`eval/bench_search.py`), and 125 MB with all the branches that were left. Where `max_bytes` does not hold everything, there
+go first the prompts that were asked for least recently, then the branches that the present call does not ask for, then what
+was read last: of more open problems than there is room for, some are kept and the others are read again in every call.
 
 Left out: sharing between prompts (the header of a chat template), which nobody would own.
 """
