@@ -138,7 +138,7 @@ def settings_of(name: str, strategy: str) -> dict[str, Any]:
     """The parameters of a stored method, those that its name does not state with their defaults.
 
     >>> settings_of("prm_beam_search[width=sqrt]", "beam_search")
-    {'width': 'sqrt', 'max_steps': 40, 'refill': False, 'vote': False}
+    {'width': 'sqrt', 'max_steps': 40, 'refill': False, 'vote': True, 'weigh': True}
     """
     known = list(inspect.signature(STRATEGIES[strategy]).parameters.values())[3:]
     stated = [words.split("=", 1) for words in name.partition("[")[2].rstrip("]").split(",") if words]

@@ -65,7 +65,8 @@ def test_a_base_model_that_goes_on_to_another_problem_has_ended(plain_tokenizer,
             assert ends(tokenizer, template, text + "Q: Let x be 4.\nA: 7") == ("eos", text + "Q:", text.rstrip(" "))
         assert ends(tokenizer, template, " Q: Let x be 4.") == ("eos", " Q:", "")
         assert ends(tokenizer, template, " So FAQ: Q: x\nThe Q: x\n")[0] is None  # not where a line begins
-        assert ends(tokenizer, template, " #### 7\n\nQ: x") == ("answer", " #### 7\n", " #### 7\n")
+        stop, sampled, said = ends(tokenizer, template, " #### 7\n\nQ: x")
+        assert (stop, sampled.rstrip(), sampled) == ("answer", " #### 7", said)  # "\n\n" may be one token
         assert ends(tokenizer, template, " x is 4\nQ: x", until="step") == ("step", " x is 4\n", " x is 4\n")
         assert ends(tokenizer, template, "Q: x\n", until="step") == ("eos", "Q:", "")
         assert ends(tokenizer, template, " x is 4\nQ: x\n\n", rule="whole") == ("eos", " x is 4\nQ:", " x is 4\n")

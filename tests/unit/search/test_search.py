@@ -15,6 +15,7 @@ from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
 from prm.search import STRATEGIES
 from prm.search.adaptive_consistency import lead
+from prm.search.calibration import Calibration
 from prm.search.driver import search
 from prm.search.methods import Method
 from prm.types import Budget, Cost, Problem, Scores
@@ -94,9 +95,22 @@ def without_time(results):
     return [replace(result, cost=replace(result.cost, seconds=0.0)) for result in results]
 
 
+NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}}
+"""Parameters without a default."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def calibration(tmp_path_factory):
+    path = tmp_path_factory.mktemp("calibration") / "calibration.json"
+    Calibration("v", "g", 8, (), ((0.0, 0.5), (2.0, 0.95)), ((0.0, 0.5), (2.0, 0.95))).save(path)
+    NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
+
+
 def run(strategy, problems, generator, verifier, budget, seed, **parameters):
+    parameters = NEEDED.get(strategy, {}) | parameters
     method = Method(strategy, STRATEGIES[strategy], None if verifier is None else "v", parameters)
-    return search(method, problems, generator, verifier, budget, seed)
+    named = {} if verifier is None else {"v": verifier}
+    return search(method, problems, generator, verifier, budget, seed, verifiers=named)
 
 
 def search_one(strategy, generator, verifier, samples, problem=FOUR, seed=0, tokens=None, **parameters):

@@ -599,7 +599,7 @@ def test_a_tree_of_ones_own_ends_with_the_best_leaf_unless_it_asks_for_a_vote():
 
 def test_a_method_that_names_no_parameters_is_always_the_same_one():
     """Results of different runs are compared by these names."""
-    steps, choice = {"max_steps": 40}, {"vote": False}
+    steps, choice, required = {"max_steps": 40}, {"vote": True, "weigh": True}, inspect.Parameter.empty
     assert {
         name: {p.name: p.default for p in list(inspect.signature(strategy).parameters.values())[3:]}
         for name, strategy in STRATEGIES.items()
@@ -608,12 +608,15 @@ def test_a_method_that_names_no_parameters_is_always_the_same_one():
         "best_of_n": {},
         "weighted_vote": {},
         "adaptive_consistency": {"confidence": 0.95},
+        "adaptive_best_of_n": {"calibration": required, "target": 0.9, "vote": False, "at_once": 1},
+        "cascade": {"cheap": required, "keep": 4, "vote": False},
         "beam_search": {"width": 4, "refill": False} | steps | choice,
         "lookahead_search": {"lookahead": 3, "width": 4, "refill": False} | steps | choice,
         "dvts": {"width": 4} | steps | choice,
-        "rebase": {"temperature": 0.2, "vote": True} | steps,
-        "particle_filtering": {"entropic": False} | steps | choice,
+        "rebase": {"temperature": 0.2} | steps | choice,
+        "particle_filtering": {"entropic": False, "vote": True} | steps,
         "mcts": {"width": 4, "c_puct": 0.125} | steps | choice,
+        "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
     }
 
 
