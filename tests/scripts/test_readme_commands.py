@@ -130,7 +130,7 @@ SMALLER = {
     "recipes/train_orm.py": "--max_steps 2 --use_cpu",
     "recipes/accelerate/ddp.yaml": "--num_processes 2",
 }
-"""Script, or config of the launcher -> flags that are added after the others, which they override."""
+"""Script, or config -> flags that are added after the others, which they override."""
 
 NOT_RUN = {
     "make ": "makes an environment and starts the quickstart or these tests",
@@ -197,7 +197,7 @@ def run(scripts, folder, line, words):
             place = next(i for i, word in enumerate(rest) if word.endswith(".py"))
             launcher, (script, *arguments) = rest[:place], rest[place:]
             launcher = ["accelerate.commands.launch", *launcher, *smaller(launcher)]
-            done = scripts.launch(launcher, script, [*arguments, *smaller([script])], folder)
+            done = scripts.launch(launcher, script, [*arguments, *smaller([script, *arguments])], folder)
         case _:
             shell = subprocess.run(line, shell=True, cwd=folder, capture_output=True, text=True)
             return shell.returncode, shell.stderr
