@@ -1,4 +1,4 @@
-r"""What revisions gain: accuracy by number of revisions, right attempts spoilt, and sequential against parallel.
+r"""What revisions gain: accuracy by number of revisions, right attempts spoiled, and sequential against parallel.
 
 Three tables. By attempt: how often the k-th attempt of a chain is right, how often the choice among the first k is, and how
 often that among k independent samples of the same reviser (over all subsets of k), paired over problems. Changes: what
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.command_line import run_script
-from prm.evaluation.revisions import accuracy_by_attempt, spoilt_and_mended
+from prm.evaluation.revisions import accuracy_by_attempt, spoiled_and_mended
 from prm.evaluation.search_metrics import (
     Estimate,
     bootstrap,
@@ -115,14 +115,14 @@ def changes(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]
         chains = settings["chains"]
         if chains < run.meta["n"] and chains not in rows:
             its_P = [row.results[i] for row in run.rows]
-            spoilt, mended = spoilt_and_mended(its_P, chains)
+            spoiled, mended = spoiled_and_mended(its_P, chains)
             by_place = accuracy_by_attempt(its_P, chains)
             rows[chains] = {
                 "chains": chains,
                 "attempts": len(by_place),
                 "first": by_place[0],
                 "last": by_place[-1],
-                "right ones spoilt by the next": spoilt,
+                "right ones spoiled by the next": spoiled,
                 "wrong ones mended by the next": mended,
             }
     return [rows[chains] for chains in sorted(rows)]

@@ -78,6 +78,11 @@ class Arguments:
     seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
     def __post_init__(self) -> None:
+        if self.problems != "arithmetic" and self.generator == "arithmetic":
+            raise ValueError(
+                f"--problems {self.problems} needs --generator, the folder of one that was trained on it: the embedded one"
+                " writes down carries, so that none of its steps would count as right"
+            )
         if self.pool < 2 * self.samples:
             raise ValueError(f"--pool {self.pool} must be at least twice --samples {self.samples}")
 

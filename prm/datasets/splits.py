@@ -25,10 +25,17 @@ def split_of(text: str) -> str:
 
 
 def hold_out(rows: Sequence[LabeledRow]) -> tuple[list[LabeledRow], list[LabeledRow]]:
-    """(rows to train on, rows to validate on): nine tenths of the problems and the rest, chosen by a hash of the problem."""
+    """(rows to train on, rows to validate on): nine tenths of the problems and the rest, chosen by a hash of the problem.
+
+    Rows of one problem may have different prompts, where these show earlier attempts at it: the shortest one counts.
+    """
+    shortest: dict[str, str] = {}
+    for row in rows:
+        prompts = row.problem.prompt, shortest.get(row.problem.id, row.problem.prompt)
+        shortest[row.problem.id] = min(prompts, key=lambda prompt: (len(prompt), prompt))
     by_part: dict[bool, list[LabeledRow]] = {True: [], False: []}
     for row in rows:
-        by_part[split_of("hold out " + row.problem.prompt) == "validation"].append(row)
+        by_part[split_of("hold out " + shortest[row.problem.id]) == "validation"].append(row)
     if not by_part[True] or not by_part[False]:
         raise ValueError(f"{len(rows)} rows are too few to hold out a tenth of their problems; give --eval_data")
     return by_part[False], by_part[True]

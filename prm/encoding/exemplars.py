@@ -31,32 +31,36 @@ _CALCULATOR = re.compile(r"<<.*?>>")
 
 
 def choose(
-    path: Path, shots: int | None = None, seed: int = 0, ids: Sequence[str | int] | None = None
+    path: Path, shots: int | None = None, seed: int | None = None, ids: Sequence[str | int] | None = None
 ) -> tuple[Exemplar, ...]:
     """The exemplars of a prompt, in the order in which they were drawn or named.
 
     Args:
         shots: number of exemplars drawn at random.
-        seed: of the draw.
+        seed: of the draw; 0 if None.
         ids: chosen by hand instead: values of the column `id`, or numbers of lines, from 1, in a file without that column.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a broken row, not exactly one of `shots` and `ids`, fewer rows than `shots`, or an id that is not there;
-            names file and value.
+        ValueError: a broken row, not exactly one of `shots` and `ids`, fewer rows than `shots`, an id that is not there, or
+            a value of another type; names file and value.
     """
     if (shots is None) == (ids is None):
         raise ValueError("exemplars need either shots, how many are drawn at random, or ids, which of them are taken")
+    if not isinstance(seed, int | None) or (seed is not None and ids is not None):
+        raise ValueError(f"seed is {seed!r}; it is a whole number, for shots that are drawn at random")
     rows = _read(path)
     if ids is not None:
+        if not isinstance(ids, list | tuple):
+            raise ValueError(f"ids is {ids!r:.80}; it must be a list, such as [{next(iter(rows))}]")
         missing = [repr(name) for name in ids if str(name) not in rows]
         if missing or not ids:
             named = ", ".join(list(rows)[:5])
             raise ValueError(f"{path} has no exemplar {', '.join(missing) or 'without an id'}; it has {named}, ...")
         return tuple(rows[str(name)] for name in ids)
-    if not isinstance(shots, int) or not 1 <= shots <= len(rows):
+    if type(shots) is not int or not 1 <= shots <= len(rows):
         raise ValueError(f"shots is {shots!r}; {path} has {len(rows)} exemplars, so it must be from 1 to {len(rows)}")
-    return tuple(random.Random(seed).sample(list(rows.values()), shots))
+    return tuple(random.Random(seed or 0).sample(list(rows.values()), shots))
 
 
 def _read(path: Path) -> dict[str, Exemplar]:
@@ -70,6 +74,8 @@ def _read(path: Path) -> dict[str, Exemplar]:
             row = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{where}: no JSON ({error}): {line[:80]!r}") from error
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: {line[:80]!r} is no row; a row is an object with a problem and its solution")
         name = str(row.get("id", number))
         if name in found:
             raise ValueError(f"{where}: an earlier row has the id {name!r}, too; make ids unique")

@@ -87,8 +87,8 @@ def split_steps(text: str, rule: StepRule) -> tuple[str, ...]:
     >>> split_steps("one\nline pair\n\nWe get:\n\n\\[ x = 1 \\]", "paragraph")
     ('one\nline pair', 'We get:\n\n\\[ x = 1 \\]')
     """
-    complete, rest = _divide(text, rule)
-    steps = (*complete, rest) if rest else tuple(complete)
+    complete, rest = divide(text, rule)
+    steps = (*complete, rest.strip()) if rest.strip() else tuple(complete)
     return tuple(_thoughts(steps)) if rule == "thought" else steps
 
 
@@ -98,20 +98,29 @@ def complete_steps(text: str, rule: StepRule) -> list[str]:
     >>> complete_steps("a = 1\n\nb = 2\nc =", "line")
     ['a = 1', 'b = 2']
     """
-    return _divide(text, rule)[0]
+    return divide(text, rule)[0]
 
 
-def _divide(text: str, rule: StepRule) -> tuple[list[str], str]:
-    """The steps that have ended, and the text after them."""
+def divide(text: str, rule: StepRule, after: int = 0) -> tuple[list[str], str]:
+    r"""The steps of an unfinished text that have ended, and the text after the last of them.
+
+    Args:
+        after: in the characters up to here no step ends, which was seen when the text was shorter.
+
+    >>> divide("a = 1\nWe get:\nb", "line")
+    (['a = 1'], 'We get:\nb')
+    """
     steps, start = [], 0
-    for separator in _BREAKS[rule].finditer(text):
+    for separator in _BREAKS[rule].finditer(text, len(text[:after].rstrip())):
+        if separator.end() <= after:  # one that has become longer is looked at again
+            continue
         step = text[start : separator.start()].strip()
         # After the code of a program its output may follow, so that line end is no break; a blank line is one.
         is_break = rule == "line" or separator[0].count("\n") > 1 or _OUTPUT.search(step)
         if step and is_break and not _goes_on(step):
             steps.append(step)
             start = separator.end()
-    return steps, text[start:].strip()
+    return steps, text[start:]
 
 
 def _goes_on(step: str) -> bool:

@@ -5,6 +5,7 @@
 - `estimates`: the curve of each method of a run.
 - `summary`: everything that a search run shows, as one dictionary; `reading`, `tables` and `plots` make text, tables and
   pictures of it.
+- `equal_cost`: a search against as many independent samples as it cost.
 - `revisions`: what happens along chains of revisions.
 - `step_metrics`: how good step scores are against labels.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.

@@ -15,7 +15,6 @@ from prm.storage.search_rows import ProblemResults
 PROBLEMS, BYTES = 60, 2_000_000
 """Most problems, and most bytes of JSON, that a trace browser is given."""
 
-
 SEARCHES = 2
 """Most searches that are spoken of in sentences; more are easier to read in their table."""
 

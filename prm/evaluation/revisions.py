@@ -1,11 +1,11 @@
-"""What happens along chains of revisions: how good each attempt is, which right ones are spoilt, which wrong ones mended.
+"""What happens along chains of revisions: how good each attempt is, which right ones are spoiled, which wrong ones mended.
 
 The candidates of a search by `revisions` with C chains are the first attempt of every chain, then the second of every
 chain, ...: chain c is candidates[c::C]. An attempt without an answer is wrong.
 
     chain of four attempts     wrong, right, right, wrong
-    pairs                      wrong -> right (mended), right -> right, right -> wrong (spoilt)
-    spoilt 1 of 2 right ones, mended 1 of 1 wrong one
+    pairs                      wrong -> right (mended), right -> right, right -> wrong (spoiled)
+    spoiled 1 of 2 right ones, mended 1 of 1 wrong one
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def accuracy_by_attempt(results_P: Sequence[SearchResult], chains: int) -> list[
     return [bootstrap([sum(chain[k] for chain in right) / chains for right in right_P]) for k in range(length)]
 
 
-def spoilt_and_mended(results_P: Sequence[SearchResult], chains: int) -> tuple[Estimate, Estimate]:
+def spoiled_and_mended(results_P: Sequence[SearchResult], chains: int) -> tuple[Estimate, Estimate]:
     """Of the right attempts that another one follows, the share whose next one is wrong; of the wrong ones, the share whose
     next one is right.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 from prm.storage.paths import check_name
@@ -86,6 +87,20 @@ def derive_seed(run_seed: int, *address: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def check_generator(path: str) -> None:
+    """Refuse what is neither an embedded generator, nor a folder, nor a name on the hub.
+
+    Raises:
+        FileNotFoundError: names it and the fix.
+    """
+    if path == "arithmetic_hard" and not Path(path).exists():
+        raise FileNotFoundError(
+            "arithmetic_hard is a problem set whose generator is not shipped; give the folder of one that you trained with"
+            " recipes/configs/generator_arithmetic_hard.yaml"
+        )
+    check_name(path, EMBEDDED)
+
+
 def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     """A generator from a Hugging Face folder or hub name, an embedded one (of `EMBEDDED`), or a server's URL.
 
@@ -113,7 +128,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         settings = {"max_new_tokens": EMBEDDED[path], **settings}
         path = str(files("prm") / "assets" / f"{path}_generator")
     elif engine != "openai":
-        check_name(path, EMBEDDED)
+        check_generator(path)
     module, kind = ENGINES[engine]
     generator = getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)
     template = settings.get("template")

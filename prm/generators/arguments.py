@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
-from prm.generators import EMBEDDED, ENGINES, Generator, load_generator
-from prm.storage.paths import check_name
+from prm.generators import ENGINES, Generator, check_generator, load_generator
 from prm.types import StepRule
 
 
@@ -50,7 +49,7 @@ class GeneratorArguments:
         if self.prompt is not None:
             prompt_template(self.prompt)
         if self.generator is not None and self.engine in ("hf", "vllm"):
-            check_name(self.generator, EMBEDDED)
+            check_generator(self.generator)
 
     def load(self) -> Generator:
         return load_generator(

@@ -126,7 +126,8 @@ class ChatCritic:
         def read(answer: Any) -> Answer:
             (choice,) = answer["choices"]
             text, usage = choice["message"]["content"] or "", answer["usage"]
-            if not isinstance(text, str) or not isinstance(usage["completion_tokens"], int):
+            counts = usage["prompt_tokens"], usage["completion_tokens"]
+            if not isinstance(text, str) or not all(isinstance(count, int) for count in counts):
                 raise MalformedAnswer(f"{answer!r:.200}")
             reason = finish_reason(self.endpoint.url, choice)
             # Some servers say `stop` of a text that the token limit has cut, too.

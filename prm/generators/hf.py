@@ -23,7 +23,7 @@ from transformers.cache_utils import DynamicLayer
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
-from prm.generators.token_text import TokenText, Until
+from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.loading import fingerprint, load_model_and_tokenizer
 from prm.models.prefix_cache import RoomyLayer
 from prm.types import Continuation, StepRule, StopReason
@@ -153,9 +153,10 @@ class HfGenerator:
         cache.batch_select_indices(fork)
         logits, pads = output.logits[fork, -1], pads[fork]
 
-        # Decode one token per turn. `rows` shrinks as samples end; `tokens` and `stops` keep the order of the request.
+        # Decode one token per turn. `rows` shrinks as samples end; the other lists keep the order of the request.
         rows = list(range(len(prefixes)))  # row of the batch -> index of the sample
         tokens: list[list[int]] = [[] for _ in rows]
+        steps = [OpenStep() for _ in rows]
         stops: list[StopReason | None] = [None] * len(rows)
         waiting = len(rows)
         for t in range(max(limits)):
@@ -163,7 +164,7 @@ class HfGenerator:
             for i, token in zip(rows, sampled.tolist(), strict=True):
                 if stops[i] is None:
                     tokens[i].append(token)
-                    stops[i] = self._ids.stop(tokens[i], until) or ("length" if t + 1 == limits[i] else None)
+                    stops[i] = self._ids.stop(token, until, steps[i]) or ("length" if t + 1 == limits[i] else None)
             running = [k for k, i in enumerate(rows) if stops[i] is None]
             ended(waiting - len(running))
             waiting = len(running)

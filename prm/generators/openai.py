@@ -47,7 +47,7 @@ from prm.encoding.prompts import PromptTemplate, bos
 from prm.encoding.steps import separator_of
 from prm.generators import Ended, derive_seed, ignore
 from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
-from prm.generators.token_text import TokenText, Until
+from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.types import Continuation, StepRule
 
 
@@ -215,7 +215,7 @@ class OpenAIGenerator:
         if self.context is not None:
             limit = min(limit, self.context - len(prefix))
         ids: list[int] = []
-        stop, blank = None, False
+        step, stop, blank = OpenStep(), None, False
         # One request per step, until the rule of all engines says that the continuation has ended.
         while stop is None:
             # With one seed, every request would start from the same random numbers. The first keeps the sample's own.
@@ -228,7 +228,7 @@ class OpenAIGenerator:
             # Token by token: the rule may end the continuation before the server does. What it wrote after that is counted.
             for i, token in enumerate(new):
                 ids.append(token)
-                stop = self._ids.stop(ids, until)
+                stop = self._ids.stop(token, until, step)
                 if stop is not None:
                     self.ledger["tokens after the end"] += len(new) - i - 1
                     break

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from prm.answers import states_answer
 from prm.encoding.prompts import PromptTemplate
-from prm.encoding.steps import complete_steps, separator_of
+from prm.encoding.steps import divide, separator_of
 from prm.encoding.vocabulary import UnknownWords
 from prm.types import StepRule, StopReason
 
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Until = Literal["step", "end"]
+
+
+@dataclass
+class OpenStep:
+    """What a continuation has written since its last step ended. With it `TokenText.stop` reads new tokens only."""
+
+    text: str = ""
+    """Its whole lines."""
+    line: list[int] = field(default_factory=list)
+    """The token ids after them."""
 
 
 class TokenText:
@@ -56,11 +67,12 @@ class TokenText:
         self._unknown_words = UnknownWords(tokenizer, "generator")
         declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
         self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
-        # Only a token with a line end, or with bytes of it, can end a step. After all other tokens `stop` need not decode
-        # the text.
+        # Only a token with a line end, or with bytes of it, can end a step, and only one with a colon can begin another
+        # problem. After all other tokens `stop` need not decode the line.
         texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))])
-        self._may_end_step = [step_rule != "whole" and ("\n" in text or "\ufffd" in text) for text in texts]
         opening = template.another_problem  # which ends with a colon
+        is_read = step_rule != "whole" or opening is not None
+        self._may_end_line = [is_read and ("\n" in text or "\ufffd" in text) for text in texts]
         self._another_problem = None if opening is None else re.compile(rf"^[ \t]*{re.escape(opening)}", re.MULTILINE)
         self._may_open_problem = [opening is not None and (":" in text or "\ufffd" in text) for text in texts]
 
@@ -80,24 +92,33 @@ class TokenText:
             return text[: begins.start()]
         return text
 
-    def stop(self, ids: Sequence[int], until: Until) -> StopReason | None:
-        """Why a continuation ends with the last of these ids; None if it continues."""
-        if ids[-1] in self.end_ids:
+    def stop(self, token: int, until: Until, step: OpenStep) -> StopReason | None:
+        """Why a continuation ends with this token; None if it continues.
+
+        Args:
+            token: the next one of the continuation.
+            step: of this continuation, and of no other: an `OpenStep()` at its first token. What is written is noted in it.
+        """
+        if token in self.end_ids:
             return "eos"
-        if ids[-1] >= len(self._may_end_step):  # a model may have more ids than its tokenizer has texts
+        step.line.append(token)
+        if token >= len(self._may_end_line):  # a model may have more ids than its tokenizer has texts
             return None
-        if self._may_open_problem[ids[-1]] and self._opens_problem(ids):
+        if not self._may_end_line[token] and not self._may_open_problem[token]:
+            return None
+        line = str(self.tokenizer.decode(step.line))
+        if self._another_problem is not None and self._another_problem.search(line):
             return "eos"
-        if not self._may_end_step[ids[-1]]:
+        if not self._may_end_line[token]:
             return None
-        closed = complete_steps(self.text(ids), self.step_rule)
+        closed, rest = divide(step.text + line, self.step_rule, after=len(step.text))
         if closed and states_answer(closed[-1]):
             return "answer"
-        return "step" if closed and until == "step" else None
-
-    def _opens_problem(self, ids: Sequence[int]) -> bool:
-        text = str(self.tokenizer.decode(list(ids)))
-        return self._another_problem is not None and self._another_problem.search(text) is not None
+        if closed and until == "step":
+            return "step"
+        if line.endswith("\n"):  # else its last token may hold a part of a character
+            step.text, step.line = rest, []
+        return None
 
     def check(self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until, context: int | None) -> None:
         """

@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
-from prm.generators.token_text import TokenText, Until
+from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.loading import read_weights
 from prm.types import Continuation, StepRule
 
@@ -154,13 +154,16 @@ class VllmGenerator:
 
         # Each turn samples one token for every running request. Requests that have ended are removed before the next turn.
         tokens: list[list[int]] = [[] for _ in prefixes]
+        steps = [OpenStep() for _ in prefixes]
         results: list[Continuation | None] = [None] * len(prefixes)
         while self._engine.has_unfinished_requests():
             aborted, newly = [], 0
             for output in self._engine.step():
                 i = int(output.request_id)
-                tokens[i] += output.outputs[0].token_ids  # one token: neither asynchronous nor speculative
-                stop = self._ids.stop(tokens[i], until)
+                stop = None
+                for token in output.outputs[0].token_ids:  # one: neither asynchronous nor speculative
+                    tokens[i].append(token)
+                    stop = self._ids.stop(token, until, steps[i])
                 # vLLM ends a request by itself at an end token, which the rule has seen, or at the token limit.
                 if stop is None and output.finished:
                     stop = "length"

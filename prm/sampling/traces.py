@@ -49,9 +49,8 @@ def grow(
         # Blank text instead of a next step would be sampled again and again: it ends the trace.
         goes_on = one_step and continuation.stop == "step" and bool(new)
         finished = not goes_on and continuation.stop != "length"
-        steps = parent.steps + (
-            new[:1] if goes_on else new
-        )  # a step that ends the trace may have the asked answer after it
+        # A step that ends the trace may have the answer that was asked for after it.
+        steps = parent.steps + (new[:1] if goes_on else new)
         trace = replace(
             parent,
             steps=steps,

@@ -124,3 +124,10 @@ def test_independent_samples_at_equal_tokens(load):
     assert study.independent(0, pool, 30, vote=True) == 0  # 1.0 against 0.9
     with pytest.raises(ValueError, match="31 tokens pay for 4 samples of p; raise --pool"):
         study.independent(0, pool, 31, vote=True)
+
+
+def test_a_set_is_not_studied_with_the_generator_of_another(load):
+    study = load("study_search")
+    with pytest.raises(ValueError, match="--problems arithmetic_hard needs --generator"):
+        study.Arguments("outputs/prm", problems="arithmetic_hard")
+    assert study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").pool == 64

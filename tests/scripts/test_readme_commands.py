@@ -16,7 +16,7 @@ import subprocess
 
 import pytest
 import yaml
-from documents import FOLDERS, ROOT, lines_in
+from documents import FOLDERS, ROOT, documents, lines_in
 
 from prm.datasets import arithmetic
 
@@ -28,6 +28,7 @@ DOCUMENTS = (
     "recipes/README.md",
     "recipes/migrating_from_trl.md",
     "eval/README.md",
+    "eval/strategies.md",
 )
 
 JUDGE = "http://127.0.0.1:8000/v1"
@@ -125,6 +126,7 @@ SMALLER = {
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",
+    "eval/study_search.py": "--limit 10 --samples 4 --pool 8 --methods 'beam_search prm'",
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",
     "recipes/train_prm.py": "--max_steps 2 --use_cpu",
     "recipes/train_orm.py": "--max_steps 2 --use_cpu",
@@ -224,6 +226,11 @@ def test_command(ended, document, line):
     code, printed, missing = ended[document, line]
     assert code == 0, printed[-3000:]
     assert missing == []
+
+
+def test_no_page_with_commands_is_left_out():
+    pages = [path for path in documents() if path.suffix == ".md" and lines_in(path.read_text(encoding="utf-8"))]
+    assert {str(page.relative_to(ROOT)) for page in pages} == {*DOCUMENTS, "data/own_data.md"}
 
 
 def test_nothing_in_the_tables_is_left_over():

@@ -129,6 +129,11 @@ def test_the_texts_themselves_are_saved(template):
         (["shots: two"], "shots is 'two'; "),
         (["ids: [pens, hats]"], r"exemplars.jsonl has no exemplar 'hats'; it has pens, rolls, clips, cards, \.\.\."),
         (["ids: []"], "has no exemplar without an id"),
+        (["ids: pens"], r"few.yaml: ids is 'pens'; it must be a list, such as \[pens\]"),
+        (["ids: 3"], "few.yaml: ids is 3; it must be a list"),
+        (["shots: true"], "few.yaml: shots is True; "),
+        (["shots: 2", "seed: [1]"], r"few.yaml: seed is \[1\]; it is a whole number, for shots that are drawn"),
+        (["ids: [pens]", "seed: 1"], "few.yaml: seed is 1; it is a whole number, for shots that are drawn"),
     ],
 )
 def test_a_choice_that_cannot_be_made(template, lines, message):
@@ -147,6 +152,7 @@ def test_a_choice_that_cannot_be_made(template, lines, message):
             '{"id": 1, "prompt": "a", "answer": "2"}\n{"id": "1", "prompt": "b", "answer": "3"}',
             "jsonl:2: an earlier row has",
         ),
+        ("[1, 2]", r"exemplars.jsonl:1: '\[1, 2\]' is no row; a row is an object"),
         ("", "exemplars.jsonl holds no row"),
     ],
 )

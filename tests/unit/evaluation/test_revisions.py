@@ -1,9 +1,9 @@
-"""Chains by hand: accuracy by attempt, spoilt and mended, and the interval of a share."""
+"""Chains by hand: accuracy by attempt, spoiled and mended, and the interval of a share."""
 
 import numpy as np
 import pytest
 
-from prm.evaluation.revisions import accuracy_by_attempt, spoilt_and_mended
+from prm.evaluation.revisions import accuracy_by_attempt, spoiled_and_mended
 from prm.evaluation.search_metrics import bootstrap_ratio
 from prm.types import Cost, SearchResult, Trace
 
@@ -26,12 +26,12 @@ def test_by_attempt_of_two_chains():
 
 def test_pairs_are_those_of_a_chain():
     chains = [result([True, False, False, True, True, None], 2)]  # chains: right, wrong, right / wrong, right, none
-    spoilt, mended = spoilt_and_mended(chains, 2)
-    assert (spoilt.mean, mended.mean) == (2 / 2, 2 / 2)
-    spoilt, mended = spoilt_and_mended(chains, 1)  # right, wrong, wrong, right, right, none
-    assert (spoilt.mean, mended.mean) == (2 / 3, 1 / 2)
+    spoiled, mended = spoiled_and_mended(chains, 2)
+    assert (spoiled.mean, mended.mean) == (2 / 2, 2 / 2)
+    spoiled, mended = spoiled_and_mended(chains, 1)  # right, wrong, wrong, right, right, none
+    assert (spoiled.mean, mended.mean) == (2 / 3, 1 / 2)
     with pytest.raises(ValueError, match="no share of nothing"):
-        spoilt_and_mended([result([False, False])], 1)
+        spoiled_and_mended([result([False, False])], 1)
 
 
 def test_an_interval_of_a_share_counts_problems_by_what_they_have():

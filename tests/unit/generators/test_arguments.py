@@ -22,6 +22,17 @@ def test_a_mistyped_generator_is_refused_without_flags_too():
         load_generator("arithmetik")
 
 
+def test_the_set_without_a_generator_is_named(tmp_path, monkeypatch):
+    for load in (load_generator, lambda name: GeneratorArguments(generator=name)):
+        with pytest.raises(
+            FileNotFoundError, match=r"^arithmetic_hard is a problem set whose generator is not shipped; "
+        ):
+            load("arithmetic_hard")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arithmetic_hard").mkdir()  # a folder of one's own
+    assert GeneratorArguments(generator="arithmetic_hard").generator == "arithmetic_hard"
+
+
 def test_every_flag_reaches_the_generator(monkeypatch):
     asked = {}
     monkeypatch.setattr("prm.generators.arguments.load_generator", lambda path, **settings: asked.update(settings))

@@ -198,10 +198,13 @@ def test_a_critic_knows_a_cut_answer(reason, used, finished):
     assert [answer.finished for answer in answers] == [finished]
 
 
-@pytest.mark.parametrize(("content", "used"), [([{"type": "text", "text": "Hm."}], 1), ("Hm.", None), ("Hm.", "1")])
-def test_a_critic_takes_no_answer_of_another_form(content, used):
+@pytest.mark.parametrize(
+    ("content", "read", "used"),
+    [([{"type": "text", "text": "Hm."}], 5, 1), ("Hm.", 5, None), ("Hm.", 5, "1"), ("Hm.", None, 1)],
+)
+def test_a_critic_takes_no_answer_of_another_form(content, read, used):
     critic = ChatCritic(Endpoint("http://server/v1"), "critic")
-    usage = {"prompt_tokens": 5, "completion_tokens": used}
+    usage = {"prompt_tokens": read, "completion_tokens": used}
     critic.endpoint.ask = _reply(
         {"choices": [{"message": {"content": content}, "finish_reason": "stop"}], "usage": usage}
     )

@@ -1,15 +1,21 @@
 """Seeds, token ids of steps, the scripted generator, and traces built from what a generator wrote."""
 
 import hashlib
+import random
+from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from prm import answers
+from prm.answers import states_answer
+from prm.datasets import arithmetic
 from prm.encoding.prompts import PromptTemplate
+from prm.encoding.steps import complete_steps
 from prm.generators import derive_seed
 from prm.generators.scripted import ScriptedGenerator
-from prm.generators.token_text import TokenText
+from prm.generators.token_text import OpenStep, TokenText
 from prm.sampling.traces import cut, grow, open_trace, trace_seed
 from prm.types import Continuation, Problem
 
@@ -41,17 +47,23 @@ def test_a_model_may_write_ids_that_its_tokenizer_does_not_have(plain_tokenizer)
     """The rows of its embedding are often more, up to the next multiple of 64 or 128."""
     text = TokenText(plain_tokenizer, template=PromptTemplate(), step_rule="line", end_ids=None)
     line = plain_tokenizer("x = 4\n", add_special_tokens=False)["input_ids"]
-    assert text.stop(line, "step") == "step"
+
+    def stop(ids):
+        step = OpenStep()
+        return [text.stop(token, "step", step) for token in ids][-1]
+
+    assert stop(line) == "step"
     for extra in (len(plain_tokenizer), len(plain_tokenizer) + 1):
-        assert text.stop([*line[:-1], extra], "step") is None
+        assert stop([*line[:-1], extra]) is None
 
 
 def ends(tokenizer, template, text, until="end", rule="line"):
     """Why and where a text ends that is sampled token by token, and what it says."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     engine = TokenText(tokenizer, template=template, step_rule=rule, end_ids=None)
-    for n in range(1, len(ids) + 1):
-        if (stop := engine.stop(ids[:n], until)) is not None:
+    step = OpenStep()
+    for n, token in enumerate(ids, 1):
+        if (stop := engine.stop(token, until, step)) is not None:
             return stop, tokenizer.decode(ids[:n]), engine.text(ids[:n])
     return None, text, engine.text(ids)
 
@@ -185,3 +197,68 @@ def test_every_reason_why_a_trace_cannot_be_used_is_its_status(monkeypatch):
     assert [trace.correct for trace in traces] == [True, False, False, False, False, None, None]
     assert [trace.answer is None for trace in traces] == [False, False, True, True, True, False, False]
     assert [trace.num_tokens for trace in traces] == [0, 1, 2, 3, 4, 5, 6]
+
+
+def defined_stop(engine, ids, until):
+    """The rule as a definition: it reads the whole continuation at every token."""
+    if ids[-1] in engine.end_ids:
+        return "eos"
+    text = engine.tokenizer.decode(ids)
+    if engine.text(ids) != text:  # another problem begins
+        return "eos"
+    closed = complete_steps(text, engine.step_rule)
+    if closed and states_answer(closed[-1]):
+        return "answer"
+    return "step" if closed and until == "step" else None
+
+
+PIECES = (
+    " x", "4", ".", "#### 7\n", "\nQ:", "\n", "\n", "\n\n", "\r\n", "\n \n", " ", "\t", ":", "\\[", "\\]", "$$", "```",
+    "```output", "**b**", "1.", "#### 7", "#### Step 1: add", "Q:", "A:", "The answer is 7.", "é", "数", "\u00a0", "\u2028",
+    "🙂",
+)  # fmt: skip
+
+
+def test_where_a_text_ends_is_seen_by_its_new_tokens_as_by_all_of_them(
+    plain_tokenizer, merging_tokenizer, trimming_tokenizer
+):
+    rng = random.Random(0)
+    templates = PromptTemplate("Q: {prompt}\nA:"), PromptTemplate()
+    reasons = Counter()
+    for tokenizer in (plain_tokenizer, merging_tokenizer, trimming_tokenizer, arithmetic.build_tokenizer()):
+        for template, rule in product(templates, ("line", "paragraph", "thought", "whole")):
+            engine = TokenText(tokenizer, template=template, step_rule=rule, end_ids=None)
+            for i in range(30):
+                if i % 2:  # any tokens, so that characters are broken, too
+                    ids = rng.choices(range(len(tokenizer)), k=40)
+                else:
+                    text = "".join(rng.choices(PIECES, k=rng.randint(1, 25)))
+                    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+                for until in ("step", "end"):
+                    step = OpenStep()
+                    for n, token in enumerate(ids, 1):
+                        found = engine.stop(token, until, step)
+                        assert found == defined_stop(engine, ids[:n], until), (tokenizer.decode(ids[:n]), rule, until)
+                        reasons[found] += 1
+                        if found:
+                            break
+    assert min(reasons[reason] for reason in ("eos", "answer", "step", None)) > 20
+
+
+@pytest.mark.parametrize("rule", ["line", "paragraph", "whole"])
+def test_the_end_of_a_long_text_is_found_by_reading_its_tokens_about_once(plain_tokenizer, monkeypatch, rule):
+    """A formula that is opened and never closed is one step, of all lines that follow."""
+    engine = TokenText(plain_tokenizer, template=PromptTemplate("Q: {prompt}\nA:"), step_rule=rule, end_ids=None)
+    decode, read = plain_tokenizer.decode, 0
+
+    def counted(ids):
+        nonlocal read
+        read += len(ids)
+        return decode(ids)
+
+    monkeypatch.setattr(plain_tokenizer, "decode", counted)
+    for opening in ("", "\\[\n"):
+        ids = plain_tokenizer(opening + "So: 4 + 4 is 8.\n\n" * 300, add_special_tokens=False)["input_ids"]
+        step, read = OpenStep(), 0
+        assert {engine.stop(token, "end", step) for token in ids} == {None}
+        assert read < 2 * len(ids)

@@ -11,7 +11,7 @@ from prm.generators.chat import Answer, ChatCritic, GeneratorCritic
 from prm.generators.endpoint import Endpoint, EndpointError
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
-from prm.generators.token_text import TokenText
+from prm.generators.token_text import OpenStep, TokenText
 from prm.labelers.judge import Judge, judged, label_first_error
 from prm.labelers.judge_prompt import judge_prompt, read_verdict
 from prm.types import Problem, Trace
@@ -313,8 +313,9 @@ def test_a_folder_becomes_a_critic_that_is_asked_by_chat_and_may_quote_answers(t
 
 def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
     ids = plain_tokenizer("#### 3\n", add_special_tokens=False)["input_ids"]
-    stops = [
-        TokenText(plain_tokenizer, template=PROMPTS["chat"], step_rule=rule, end_ids=()).stop(ids, "end")
-        for rule in ("line", "whole")
-    ]
-    assert stops == ["answer", None]
+
+    def stop(rule):
+        text, step = TokenText(plain_tokenizer, template=PROMPTS["chat"], step_rule=rule, end_ids=()), OpenStep()
+        return [text.stop(token, "end", step) for token in ids][-1]
+
+    assert [stop(rule) for rule in ("line", "whole")] == ["answer", None]

@@ -13,6 +13,7 @@ from transformers import AutoModelForTokenClassification, Trainer, TrainingArgum
 from prm.datasets import arithmetic
 from prm.datasets.splits import hold_out
 from prm.encoding.codec import StepCodec
+from prm.encoding.revisions import revision_prompt
 from prm.evaluation.step_metrics import step_report
 from prm.models.loading import from_base, hash_of_base
 from prm.storage.jsonl import write_jsonl
@@ -447,6 +448,12 @@ def test_problems_held_out_are_whole_and_the_same_in_every_order(rows):
     assert {row.problem.id for row in hold_out(many[::-1])[1]} == {row.problem.id for row in held_out}
     with pytest.raises(ValueError, match="2 rows are too few to hold out a tenth of their problems; give --eval_data"):
         hold_out(rows[:2])
+    # A prompt that shows an earlier attempt is no other problem, and puts no problem on the other side.
+    prompts = {row.problem.id: revision_prompt(row.problem.prompt, [row.labeled.trace]) for row in many[::2]}
+    longer = [replace(row, problem=replace(row.problem, prompt=prompts[row.problem.id])) for row in many[::2]]
+    for mixed in (longer + many[1::2], many[1::2] + longer):
+        assert {row.problem.id for row in hold_out(mixed)[1]} == {row.problem.id for row in held_out}
+        assert len(hold_out(mixed)[1]) == len(held_out)
 
 
 def test_lora_is_scaled_by_two_and_the_head_is_saved_with_it(tiny_llama, tmp_path):
