@@ -216,6 +216,10 @@ class Task:
             )
         if len(found.scores) != len(found.candidates):
             raise ValueError(f"{name} returned {len(found.candidates)} candidates with {len(found.scores)} scores")
+        if found.chosen is not None and not 0 <= found.chosen < len(found.candidates):
+            raise ValueError(
+                f"{name} chose candidate {found.chosen} of {len(found.candidates)}; number them from 0 ({self.problem.id})"
+            )
         if found.chosen is not None and not found.candidates[found.chosen].usable:
             raise ValueError(f"{name} chose candidate {found.chosen}, which states no answer ({self.problem.id})")
         candidates = [
