@@ -120,11 +120,12 @@ def main(args: Arguments) -> None:
         for name, path in paths.items()
     }
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
+    calibrations: dict[str, str] = {}  # file -> hash
     for method in methods:
-        if method.verifier and (calibration := method.parameters.get("calibration")):
-            check_fits(
-                calibration, verifiers[method.verifier].name, generator.name, [problem.id for problem in problems]
-            )
+        if method.strategy == "adaptive_best_of_n" and method.verifier:
+            path = method.parameters["calibration"]
+            check_fits(path, verifiers[method.verifier].name, generator.name, [problem.id for problem in problems])
+            calibrations[path] = file_hash(path)
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -135,6 +136,7 @@ def main(args: Arguments) -> None:
         "format": FORMAT,
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
+        "calibrations": calibrations,
     }
     journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
@@ -220,7 +222,11 @@ def main(args: Arguments) -> None:
         "unfinished_problems": unfinished,
     }
     write_provenance(
-        output_dir, "eval/run_search.py", unlimited(args), [args.problems, *files_of(args.prompt)], **facts
+        output_dir,
+        "eval/run_search.py",
+        unlimited(args),
+        [args.problems, *files_of(args.prompt), *calibrations],
+        **facts,
     )
     print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
 

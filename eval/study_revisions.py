@@ -31,6 +31,7 @@ from prm.evaluation.search_metrics import (
     weighted_vote_at_n,
 )
 from prm.evaluation.search_runs import Run, read_runs
+from prm.evaluation.tables import as_markdown
 from prm.search.methods import settings_of
 from prm.storage.search_rows import ProblemResults
 from prm.types import SearchResult
@@ -44,7 +45,7 @@ class Arguments:
 def main(args: Arguments) -> None:
     run = read_runs([args.run])
     methods = {
-        i: settings_of(result.method, "revisions")
+        i: settings_of(result.method, "revisions") | {"samples": run.meta["methods"][result.method]}
         for i, result in enumerate(run.rows[0].results)
         if result.strategy == "revisions"
     }
@@ -63,23 +64,20 @@ def main(args: Arguments) -> None:
 
 def by_attempt(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     """One row for k = 1, 2, 4, ... and for every way of choosing that was run both in one chain and in N."""
-    n, rows = run.meta["n"], []
-    pairs = {}
+    rows = []
     for i, settings in methods.items():
-        verifier = run.rows[0].results[i].verifier
-        for j, others in methods.items():
-            same = others["choose"] == settings["choose"] and run.rows[0].results[j].verifier == verifier
-            if settings["chains"] == 1 and others["chains"] == n > 1 and same and settings["choose"] != "best":
-                pairs[choice(run, i, settings)] = i, j
-    for name, (one, many) in pairs.items():
-        chain_P, pool_P = ([row.results[i] for row in run.rows] for i in (one, many))
+        n = settings["samples"]
+        many = rival_of(run, methods, i)
+        if settings["chains"] > 1 or n == 1 or many is None or settings["choose"] == "best":
+            continue
+        chain_P, pool_P = ([row.results[place] for row in run.rows] for place in (i, many))
         attempts = accuracy_by_attempt(chain_P, 1)
         for k in (2**e for e in range(n.bit_length())):
             sequential = [first(row, result, k, k) for row, result in zip(run.rows, chain_P, strict=True)]
             parallel = [first(row, result, n, k) for row, result in zip(run.rows, pool_P, strict=True)]
             rows.append(
                 {
-                    "choice": name,
+                    "choice": label(run, i, settings),
                     "k": k,
                     "attempt k": attempts[k - 1],
                     "first k of a chain": bootstrap(sequential),
@@ -109,38 +107,38 @@ def tokens(result: SearchResult, k: int) -> int:
 
 
 def changes(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the next attempt does to a right and to a wrong one, once for every number of chains."""
-    rows: dict[int, dict[str, Any]] = {}
+    """What the next attempt does to a right and to a wrong one, once for all methods that have the same attempts."""
+    rows: dict[tuple[int, ...], dict[str, Any]] = {}
     for i, settings in methods.items():
         chains = settings["chains"]
-        if chains < run.meta["n"] and chains not in rows:
+        same = settings["samples"], chains, settings["memory"]
+        if chains < settings["samples"] and same not in rows:
             its_P = [row.results[i] for row in run.rows]
             spoiled, mended = spoiled_and_mended(its_P, chains)
             by_place = accuracy_by_attempt(its_P, chains)
-            rows[chains] = {
+            rows[same] = {
                 "chains": chains,
                 "attempts": len(by_place),
+                "memory": settings["memory"],
                 "first": by_place[0],
                 "last": by_place[-1],
                 "right ones spoiled by the next": spoiled,
                 "wrong ones mended by the next": mended,
             }
-    return [rows[chains] for chains in sorted(rows)]
+    return [rows[same] for same in sorted(rows)]
 
 
 def ratios(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     """Every method at what it spent, minus N chains with the same way of choosing."""
-    n, rows = run.meta["n"], []
-    parallel = {choice(run, i, settings): i for i, settings in methods.items() if settings["chains"] == n}
+    rows = []
     for i, settings in methods.items():
-        name = choice(run, i, settings)
         its_P = [row.results[i] for row in run.rows]
         right = [float(result.correct) for result in its_P]
-        rival = parallel.get(name)
+        rival = rival_of(run, methods, i)
         rows.append(
             {
-                "choice": name + (", history" if settings["history"] else ""),
-                "chains x attempts": f"{settings['chains']} x {n // settings['chains']}",
+                "choice": label(run, i, settings),
+                "chains x attempts": f"{settings['chains']} x {settings['samples'] // settings['chains']}",
                 "accuracy": bootstrap(right),
                 "difference": None
                 if rival in (None, i)
@@ -155,15 +153,29 @@ def ratios(run: Run, methods: dict[int, dict[str, Any]]) -> list[dict[str, Any]]
     return rows
 
 
+def rival_of(run: Run, methods: dict[int, dict[str, Any]], number: int) -> int | None:
+    """The method with as many samples, each a chain of its own, that chooses in the same way; None if there is none."""
+    n, name = methods[number]["samples"], choice(run, number, methods[number])
+    return next(
+        (i for i, its in methods.items() if its["chains"] == its["samples"] == n and choice(run, i, its) == name), None
+    )
+
+
 def choice(run: Run, number: int, settings: dict[str, Any]) -> str:
     """Who chooses and how: `majority`, `weighted prm`."""
     return " ".join(filter(None, [settings["choose"], run.rows[0].results[number].verifier]))
 
 
+def label(run: Run, number: int, settings: dict[str, Any]) -> str:
+    """The same, with what else is not as usual: `weighted prm, history=true`."""
+    usual = settings_of("", "revisions") | {"samples": run.meta["n"]}
+    own = {name: settings[name] for name in ("memory", "history", "samples") if settings[name] != usual[name]}
+    return ", ".join([choice(run, number, settings), *(f"{name}={value}".lower() for name, value in own.items())])
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0])]
-    lines += [[cell(value, signed=name == "difference") for name, value in row.items()] for row in rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    cells = [[cell(value, signed=name == "difference") for name, value in row.items()] for row in rows]
+    return as_markdown([list(rows[0]), *cells])
 
 
 def cell(value: Any, signed: bool) -> str:

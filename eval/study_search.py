@@ -33,13 +33,14 @@ from tqdm import tqdm
 from prm import answers
 from prm.command_line import run_script
 from prm.datasets import arithmetic
+from prm.evaluation.reading import percent
 from prm.evaluation.search_metrics import FEWEST, best_of_n, paired_difference, weighted_vote_at_n
 from prm.evaluation.step_metrics import auc_within_groups
 from prm.evaluation.tables import as_markdown, as_text
 from prm.generators import Generator, load_generator
 from prm.search.driver import search
 from prm.search.methods import parse_method
-from prm.search.requests import Expand, Search
+from prm.search.requests import Expand, Search, best
 from prm.storage.answered_requests import AnsweredRequests
 from prm.types import Budget, Problem, Scores, SearchResult, Trace
 from prm.verifiers import Verifier, load_verifier
@@ -147,6 +148,7 @@ class Bench:
                 self.seed,
                 self.answered,
                 bar.update,
+                verifiers=self.verifiers,
             )
         return found, levels
 
@@ -155,6 +157,7 @@ def main(args: Arguments) -> None:
     import torch  # not at the top: help and a typo must not wait for it
 
     torch.set_num_threads(1)  # the last digits would depend on the number of cores otherwise
+    votes = {text: chooses_by_vote(text) for text in args.methods}  # what cannot be compared is refused first
     variant = arithmetic.SETS[args.problems]
     problems = arithmetic.load(args.split, args.limit, variant=variant)
     generator = load_generator(args.generator, max_new_tokens=80)
@@ -175,7 +178,7 @@ def main(args: Arguments) -> None:
             problems, pool, bench.run(f"beam_search prm {PLAIN}", args.samples)[1], args.samples, variant
         ),
         f"3 methods at equal generated tokens (N = {args.samples})": method_table(
-            problems, pool, {text: its for text, (its, _) in found.items()}
+            problems, pool, {text: its for text, (its, _) in found.items()}, votes
         ),
         "4 highest score as N grows": growth_table(pool, {n: its for n, (its, _) in grown.items()}),
         "5 first mistake of what is chosen": mistake_table(
@@ -238,7 +241,9 @@ def is_right(problem: Problem, steps: Sequence[str], depth: int, variant: arithm
     return len(steps) >= depth and all(arithmetic.check_steps(problem.prompt, steps[:depth], variant))
 
 
-def method_table(problems: list[Problem], pool: list[SearchResult], found: dict[str, list[SearchResult]]) -> Table:
+def method_table(
+    problems: list[Problem], pool: list[SearchResult], found: dict[str, list[SearchResult]], votes: dict[str, bool]
+) -> Table:
     """Accuracy, and minus independent samples at the same tokens: of all problems, and of thirds of their levels."""
     levels = sorted({problem.level or 0 for problem in problems})
     third = len(levels) // 3
@@ -247,10 +252,9 @@ def method_table(problems: list[Problem], pool: list[SearchResult], found: dict[
     head = ["method", "tokens", "verifier tokens", "duplicates", "accuracy", "right one found", "same tokens", *names]
     table = [head]
     for text, results in found.items():
-        vote = chooses_by_vote(text)
         right = [float(result.correct) for result in results]
         equal = [
-            independent(i, samples, result.cost.generated_tokens, vote)
+            independent(i, samples, result.cost.generated_tokens, votes[text])
             for i, (samples, result) in enumerate(zip(pool, results, strict=True))
         ]
         cells = [f"{fmean([r.cost.generated_tokens for r in results]):,.0f}"]
@@ -268,9 +272,18 @@ def method_table(problems: list[Problem], pool: list[SearchResult], found: dict[
 
 
 def chooses_by_vote(text: str) -> bool:
+    """
+    Raises:
+        ValueError: the strategy does not say so by a parameter `vote`.
+    """
     method = parse_method(text, ["prm", "truth"])
-    default = inspect.signature(method.run).parameters["vote"].default
-    return method.parameters.get("vote", default)
+    parameters = inspect.signature(method.run).parameters
+    if "vote" not in parameters:
+        raise ValueError(
+            f"--methods {text!r}: {method.strategy} has no parameter `vote`, so it is unknown how the samples that it is"
+            " compared with should choose; leave it out"
+        )
+    return method.parameters.get("vote", parameters["vote"].default)
 
 
 def independent(number: int, samples: SearchResult, tokens: int, vote: bool) -> float:
@@ -295,9 +308,9 @@ def independent(number: int, samples: SearchResult, tokens: int, vote: bool) -> 
 def growth_table(pool: list[SearchResult], grown: dict[int, list[SearchResult]]) -> Table:
     table = [["N", "best-of-N: score", "right", "beam search: score", "right", "of the wrong: score above 0.9"]]
     for n, results in grown.items():
-        best = [chosen_of(result, n) for result in pool]
+        samples = [chosen_of(result, n) for result in pool]
         beams = [chosen_of(result, n) for result in results]
-        cells = [f"{fmean(score for score, _ in best):.3f}", percent(fmean(right for _, right in best))]
+        cells = [f"{fmean(score for score, _ in samples):.3f}", percent(fmean(right for _, right in samples))]
         cells += [f"{fmean(score for score, _ in beams):.3f}", percent(fmean(right for _, right in beams))]
         wrong = [score > 0.9 for score, right in beams if not right]
         table.append([str(n), *cells, percent(fmean(wrong)) if wrong else "–"])
@@ -306,9 +319,9 @@ def growth_table(pool: list[SearchResult], grown: dict[int, list[SearchResult]])
 
 def chosen_of(result: SearchResult, n: int) -> tuple[float, bool]:
     """Score and rightness of the highest of the first n candidates; 0 and wrong where none may be chosen."""
-    pairs = zip(result.candidates[:n], result.scores[:n], strict=True)
-    scored = [(its.trace, bool(trace.correct)) for trace, its in pairs if its is not None and trace.usable]
-    return max(scored, key=lambda pair: pair[0], default=(0.0, False))
+    chosen = best(result.candidates[:n], result.scores[:n])
+    scores = None if chosen is None else result.scores[chosen]
+    return (0.0, False) if chosen is None or scores is None else (scores.trace, bool(result.candidates[chosen].correct))
 
 
 def mistake_table(
@@ -330,20 +343,15 @@ def mistake_table(
 
     table.append(row("every sample", lambda i: pool[i].candidates))
 
-    def best(i: int) -> Sequence[Trace]:
-        its = [(s.trace, -k) for k, s in enumerate(pool[i].scores[:n]) if s and pool[i].candidates[k].usable]
-        return [pool[i].candidates[-max(its)[1]]] if its else []
+    def only(candidates: Sequence[Trace], chosen: int | None) -> Sequence[Trace]:
+        return [] if chosen is None else [candidates[chosen]]
 
-    table.append(row(f"best of {n}", best))
+    table.append(
+        row(f"best of {n}", lambda i: only(pool[i].candidates, best(pool[i].candidates[:n], pool[i].scores[:n])))
+    )
     for text, results in found.items():
-        table.append(
-            row(text, lambda i, its=results: [its[i].candidates[c]] if (c := its[i].chosen) is not None else [])
-        )
+        table.append(row(text, lambda i, its=results: only(its[i].candidates, its[i].chosen)))
     return table
-
-
-def percent(share: float) -> str:
-    return f"{100 * share:.1f}%"
 
 
 if __name__ == "__main__":

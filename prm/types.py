@@ -255,7 +255,7 @@ class Cost:
     cached_tokens: int = 0
     """Tokens that neither model had to compute again, because they are shared."""
     generator_calls: int = 0
-    """Continuations asked for."""
+    """Continuations asked for, and second calls that ask for an answer."""
     verifier_calls: int = 0
     """Traces (or prefixes) scored."""
     flops: float = 0.0

@@ -77,6 +77,7 @@ class PrefixCache:
             score: from the arguments of `StepClassifier.forward` to one score per `step_index`.
             busy: all prompts of the call that these traces are a part of: they make room for each other last.
         """
+        # What is new of each prompt.
         groups: dict[str, list[int]] = {}
         for i, prompt in enumerate(prompts):
             groups.setdefault(prompt, []).append(i)
@@ -88,6 +89,7 @@ class PrefixCache:
         starts = [0]
         for reading in readings:
             starts.append(starts[-1] + len(reading.input_ids))
+        # Ends of steps among the new tokens; the scores of the others are kept.
         ends = [
             sorted({n - reading.kept for numbers in reading.end_numbers for n in numbers if n >= reading.kept})
             for reading in readings
@@ -109,6 +111,7 @@ class PrefixCache:
             for (reading, start), mine, stop in zip(parts, ends, starts[1:], strict=True):
                 new = {reading.kept + end: next(scores) for end in mine}
                 reading.tree.add(reading, new, kept.new(slice(start, stop)))
+        # Now the trees know everything: the scores of all traces, read now or before.
         steps_N: list[list[float]] = [[]] * len(prompts)
         for group, reading in zip(groups.values(), readings, strict=True):
             for i, numbers in zip(group, reading.end_numbers, strict=True):
@@ -118,13 +121,16 @@ class PrefixCache:
 
     def _make_room(self, readings: dict[str, _Reading], busy: set[str]) -> None:
         over = self.bytes - self.max_bytes
+        # Least recently asked for first.
         for prompt in [prompt for prompt in self._trees if prompt not in busy]:
             if over > 0:
                 over -= self._trees[prompt].bytes
                 self._trees[prompt] = _Tree()
+        # Branches that this call did not ask for.
         for reading in readings.values():
             if over > 0:
                 over -= reading.tree.prune(reading.numbers)
+        # What was read last, so that the same prompts are kept in every call.
         for prompt in reversed(readings):
             if over > 0:
                 over -= self._trees[prompt].bytes
@@ -172,6 +178,7 @@ class _Tree:
         row = pack(ids_N)
         places_N = [positions.tolist() for positions in row.positions_N]
         numbers = [_NEW] * len(row.input_ids)
+        # Each trace down the tree, as far as it is known.
         for ids, ends, places in zip(ids_N, ends_N, places_N, strict=True):
             number = _ROOT
             for token, place in zip(ids, places, strict=True):
@@ -183,6 +190,7 @@ class _Tree:
             for end in ends:
                 if numbers[places[end]] not in self.scores:
                     numbers[places[end]] = _NEW
+        # New tokens have the next numbers, in the order of the row.
         numbered = torch.tensor(numbers)
         new = numbered == _NEW
         numbered[new] = self.size + torch.arange(int(new.sum()))

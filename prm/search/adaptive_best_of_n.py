@@ -3,8 +3,8 @@
 Sample a few traces, score them, choose among all so far, and ask the calibration (`prm.search.calibration`) how likely
 that choice is right. Stop at `target`. Easy problems end after one sample, hard ones use the whole budget.
 
-    generated tokens  =  n x tokens of a trace,  n <= N found on the way;  a prompt is read once per request
-    verifier calls    =  n
+    generated tokens  =  n x tokens of a trace,  n <= N found on the way;  the generator reads the prompt once per request
+    verifier calls    =  n;  one that keeps what it has read (`prm.costs`) reads the prompt once
 
 The idea is that of instance-adaptive scaling (Park et al. 2025, arXiv:2506.09338), which calibrates the verifier's scores of
 prefixes by quantile regression and sets N before it samples. Differences: what is calibrated is the choice, after every

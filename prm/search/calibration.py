@@ -193,14 +193,15 @@ def pools_of(rows: Sequence[ProblemResults], verifier: str) -> list[SampledPool]
     Raises:
         ValueError: no method of the run chose among independent samples by this verifier.
     """
-    numbers = [i for i, r in enumerate(rows[0].results) if r.independent and r.verifier == verifier]
-    if not numbers:
+    number = next((i for i, r in enumerate(rows[0].results) if r.independent and r.verifier == verifier), None)
+    if number is None:
         raise ValueError(
-            f"no method of the run has scores of {verifier} for a whole pool; search with `best_of_n {verifier}`"
+            f"{rows[0].where}: no method of the run has scores of {verifier} for a whole pool; search with"
+            f" `best_of_n {verifier}`"
         )
     found = []
     for row in rows:
-        result = row.results[numbers[0]]
+        result = row.results[number]
         both = list(zip(result.candidates, result.scores, strict=True))
         found.append(
             SampledPool(

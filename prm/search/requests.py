@@ -106,7 +106,9 @@ def score_readable(
     """
     readable = [i for i, trace in enumerate(traces) if trace.usable or trace.status == "open"]
     before = None if attempts is None else [attempts[i] for i in readable]
-    scores = (yield Score([traces[i] for i in readable], by, before)) if readable else []
+    # Another verifier is asked even about nothing: a method that asks two chooses from no pool, on whatever problem.
+    asking = bool(readable) or by is not None
+    scores = (yield Score([traces[i] for i in readable], by, before)) if asking else []
     by_index = dict(zip(readable, scores, strict=True))
     return [by_index.get(i) for i in range(len(traces))]
 

@@ -123,7 +123,7 @@ def _with_format(header: dict[str, Any]) -> dict[str, Any]:
 def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
     if "drawn" in row:
         trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
-        counts = row["prefill"], row["cached"], row.get("asked", 0)
+        counts = row["prefill"], row["cached"], row["asked"]
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], *counts)
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
     scores = tuple(

@@ -173,12 +173,14 @@ class StepVerifier:
 
     def _read(self, prompt_N: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> dict[int, list[float]]:
         """The scores of every trace by its place; of what may be asked for again, only what is not kept is computed."""
+        # Kept are prompts that were asked for before, and those whose traces have one step, with which a search begins.
         known = {prompt for prompt in dict.fromkeys(prompt_N) if self._cache.ask(prompt)}
         longer = {prompt for prompt, encoded in zip(prompt_N, encoded_N, strict=True) if len(encoded.step_ends) > 1}
         keeping = {prompt for prompt in prompt_N if prompt in known or prompt not in longer}
         if not self._cache.max_bytes:
             keeping = set()
         steps: dict[int, list[float]] = {}
+        # A row is either kept or not.
         for keep in (False, True):
             mine = [i for i, prompt in enumerate(prompt_N) if (prompt in keeping) == keep]
             for row in plan_rows([encoded_N[i].input_ids for i in mine], self.batch_tokens):

@@ -86,7 +86,7 @@ def test_study_of_search(load, tmp_path, monkeypatch, capsys):
     """With step truth in the place of a PRM: its AUC is 1, and its beams are those of the ceiling."""
     study = load("study_search")
     monkeypatch.setattr(study, "load_verifier", lambda path: study.StepTruth(arithmetic.KIND))
-    methods = ["beam_search prm", "beam_search truth", "particle_filtering prm"]
+    methods = ["beam_search prm", "beam_search truth", "particle_filtering prm", "cascade prm cheap=truth"]
     arguments = ["--verifier", "truth", "--output_dir", str(tmp_path), "--limit", "14", "--samples", "4", "--pool", "8"]
     monkeypatch.setattr(sys, "argv", ["study_search.py", *arguments, "--methods", *methods])
     run_script(study.main, study.Arguments)
@@ -94,7 +94,7 @@ def test_study_of_search(load, tmp_path, monkeypatch, capsys):
     prefixes, beams, compared, growth, mistakes = json.loads((tmp_path / "study.json").read_text()).values()
     assert [row[4] for row in prefixes[1:]] == ["1.000"] * 9  # 8 depths and the last step
     assert [int(row[1]) for row in beams[1:]] == [14, 14, 14, *range(12, 0, -2)]  # two problems of every level
-    own, ceiling, particles = compared[1:]
+    own, ceiling, particles, _ = compared[1:]
     assert own[1:] == ceiling[1:] != particles[1:]
     assert float(own[4][:-1]) > float(own[6][:-1]) > 0  # better than as many tokens of independent samples
     assert [row[0] for row in growth[1:]] == ["4", "8"]
@@ -106,6 +106,13 @@ def test_study_of_search(load, tmp_path, monkeypatch, capsys):
     run_script(study.main, study.Arguments)
     assert capsys.readouterr().out == printed
     assert (tmp_path / "requests.journal").stat().st_size == sampled  # nothing was sampled again
+
+
+def test_study_of_search_refuses_at_once_what_it_cannot_compare(load, tmp_path):
+    study = load("study_search")
+    args = study.Arguments("no such folder", output_dir=tmp_path, methods=["best_of_n prm"])
+    with pytest.raises(ValueError, match="--methods 'best_of_n prm': best_of_n has no parameter `vote`"):
+        study.main(args)
 
 
 def test_independent_samples_at_equal_tokens(load):

@@ -78,6 +78,29 @@ def test_a_search_shows_its_attempts_and_the_study_reads_it(scripts, folder):
     assert "| choice | k | attempt k | first k of a chain | k independent | difference |" in done.stdout
 
 
+def test_the_study_compares_methods_of_one_number_of_samples(scripts, folder):
+    searching = {"generator": folder / "reviser", "problems": "arithmetic", "limit": 10, "samples": 4}
+    searching |= {"max_new_tokens": 80, "output_dir": folder / "sizes", "reuse": folder / "search"}
+    methods = [
+        f"revisions choose=majority {own}" for own in ("", "memory=1", "chains=4", "samples=2", "chains=2 samples=2")
+    ]
+    ok(scripts.run("eval/run_search.py", **searching, methods=methods))
+    results = json.loads(ok(scripts.run("eval/study_revisions.py", run=folder / "sizes")).stdout.splitlines()[-1])
+    names = ["majority", "majority, memory=1", "majority", "majority, samples=2", "majority, samples=2"]
+    shapes = ["1 x 4", "1 x 4", "4 x 1", "1 x 2", "2 x 1"]
+    assert [(row["choice"], row["chains x attempts"]) for row in results["ratios"]] == [
+        *zip(names, shapes, strict=True)
+    ]
+    assert [row["difference"] is None for row in results["ratios"]] == [False, False, True, False, True]
+    assert [(row["choice"], row["k"]) for row in results["by_attempt"]] == [
+        *(("majority", k) for k in (1, 2, 4)),
+        *(("majority, memory=1", k) for k in (1, 2, 4)),
+        *(("majority, samples=2", k) for k in (1, 2)),
+    ]
+    changes = [(row["chains"], row["attempts"], row["memory"]) for row in results["changes"]]
+    assert changes == [(1, 2, 4), (1, 4, 1), (1, 4, 4)]
+
+
 def ties(result, row):
     """The expected credit of the majority: ties share it."""
     votes = [row.class_of[trace] for trace in result.candidates if trace.usable]

@@ -119,6 +119,15 @@ def test_a_problem_without_an_answer_has_candidates_and_no_choice():
     assert len({trace.steps for trace in result.candidates}) == 2
 
 
+def test_not_even_a_cascade_that_had_nothing_to_score_is_a_pool():
+    silent = ScriptedGenerator(lambda prefix, seed: f"hm {'abc'[seed % 3]}\n")
+    verifiers = {name: Opinion(name, 1) for name in ("cheap", "dear")}
+    method = Method("cascade", cascade, "dear", {"cheap": "cheap", "keep": 3})
+    (result,) = search(method, PROBLEMS[:1], silent, verifiers["dear"], Budget(8), 0, verifiers=verifiers)
+    assert (len(result.candidates), result.chosen, result.cost.verifier_calls) == (8, None, 0)
+    assert not result.independent
+
+
 def test_a_method_names_two_verifiers():
     method = parse_method("cascade prm cheap=orm keep=2", ["prm", "orm"])
     assert (method.verifier, method.parameters) == ("prm", {"cheap": "orm", "keep": 2})

@@ -473,6 +473,11 @@ def choosing_unusable(problem, budget, seed):
     return Found([replace(trace, answer=None) for trace in traces], [None], 0)
 
 
+def choosing_the_last(problem, budget, seed):
+    traces = yield Sample(1)
+    return Found(traces, [None], -1)
+
+
 def scoring(problem, budget, seed):
     yield Score((yield Sample(1)))
 
@@ -485,6 +490,7 @@ def scoring(problem, budget, seed):
         (nothing, r"mine returned None; a strategy must return Found"),
         (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand, Revise or Score"),
         (lambda problem, budget, seed: 3, r"mine returned 3; a strategy is a generator function"),
+        (choosing_the_last, r"mine chose candidate -1 of 1; number them from 0 \(sum/0\)"),
         (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
         (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
     ],
