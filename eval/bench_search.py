@@ -64,7 +64,7 @@ def main(args: Arguments) -> None:
     from transformers import AutoModelForTokenClassification, LlamaForCausalLM
 
     from prm.models.loading import from_base
-    from prm.verifiers.step_verifier import StepVerifier
+    from prm.verifiers.step_verifier import StepVerifier, largest_difference
 
     with tempfile.TemporaryDirectory() as folder:
         models = {}
@@ -109,7 +109,7 @@ def main(args: Arguments) -> None:
         "verifier_speedup": round(seconds["padded"] / seconds["ours"], 2),
         "token_ratio_packed": round(tokens[args.steps]["packed"] / tokens[args.steps]["ours"], 2),
         "speedup_packed": round(seconds["packed"] / seconds["ours"], 2),
-        "largest_difference": max(abs(a - b) for other in others for a, b in zip(scores["ours"], other, strict=True)),
+        "largest_difference": max(largest_difference(scores["ours"], other) for other in others),
     }
     print(json.dumps(result))
 

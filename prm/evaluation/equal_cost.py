@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from prm.evaluation.estimates import ESTIMATORS, accuracy_at
+from prm.evaluation.estimates import ESTIMATORS, Pool, accuracy_at, pools_of
 from prm.evaluation.search_metrics import paired_difference
 from prm.evaluation.search_runs import Run
 
@@ -39,13 +39,15 @@ def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, A
         with them, and the paired difference of the method to it; None in the last three if the rival has no such budget.
     """
     first = run.rows[0].results
+    pools = {j: pools_of(run, j) for j, rival in enumerate(first) if rival.independent and rival.strategy in ESTIMATORS}
     found = []
     for i, mine in enumerate(first):
         if mine.independent:
             continue
         solved_P = [float(row.results[i].correct) for row in run.rows]
-        for j, rival in enumerate(first):
-            if not (rival.independent and rival.strategy in ESTIMATORS and rival.verifier in (None, mine.verifier)):
+        for j, pools_P in pools.items():
+            rival = first[j]
+            if rival.verifier not in (None, mine.verifier):
                 continue
             most = len(rival.candidates)
             for cost in COSTS:
@@ -54,18 +56,18 @@ def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, A
                 entry |= {"n": None, "accuracy": None, "difference": None}
                 if 1 <= n <= ROUNDING * most:
                     n = min(n, most)
-                    rival_P = _mixture(run, j, n)
+                    rival_P = _mixture(rival.strategy, pools_P, n)
                     entry |= {"n": n, "accuracy": math.fsum(rival_P) / len(rival_P)}
                     entry["difference"] = vars(paired_difference(solved_P, rival_P))
                 found.append(entry)
     return found
 
 
-def _mixture(run: Run, number: int, n: float) -> list[float]:
+def _mixture(strategy: str, pools_P: list[Pool], n: float) -> list[float]:
     """Expected accuracy of each problem with n samples on average: floor(n) of them, or one more."""
     fewer, share = int(n), n - int(n)
-    low_P = accuracy_at(run, number, fewer)
+    low_P = accuracy_at(strategy, pools_P, fewer)
     if not share:
         return low_P
-    high_P = accuracy_at(run, number, fewer + 1)
+    high_P = accuracy_at(strategy, pools_P, fewer + 1)
     return [(1 - share) * low + share * high for low, high in zip(low_P, high_P, strict=True)]

@@ -50,7 +50,10 @@ def curves(run: Run) -> dict[str, dict[int, list[float]]]:
         curves[SINGLE] = {1: [pass_at_n(pool.correct, 1) for pool in pools_P]}
     for number, result in enumerate(run.rows[0].results):
         if result.independent and result.strategy in ESTIMATORS:
-            curves[result.method] = {k: accuracy_at(run, number, k) for k in _budgets(len(result.candidates))}
+            mine_P = pools_of(run, number)
+            curves[result.method] = {
+                k: accuracy_at(result.strategy, mine_P, k) for k in _budgets(len(result.candidates))
+            }
         else:
             curves[result.method] = {
                 run.meta["methods"][result.method]: [float(row.results[number].correct) for row in run.rows]
@@ -62,14 +65,13 @@ def curves(run: Run) -> dict[str, dict[int, list[float]]]:
     return curves
 
 
-def accuracy_at(run: Run, number: int, n: int) -> list[float]:
-    """Expected accuracy of each problem with n samples of the pool of this method, of which there are at least n.
+def accuracy_at(strategy: str, pools_P: list[Pool], n: int) -> list[float]:
+    """Expected accuracy of each problem with n samples of its pool, of which there are at least n.
 
     Args:
-        number: of the method in the run; it is independent, and `ESTIMATORS` knows its strategy.
+        strategy: one that `ESTIMATORS` knows.
     """
-    estimate = ESTIMATORS[run.rows[0].results[number].strategy]
-    return [estimate(_pool(i, row, row.results[number]), n) for i, row in enumerate(run.rows)]
+    return [ESTIMATORS[strategy](pool, n) for pool in pools_P]
 
 
 def _budgets(n: int) -> list[int]:
@@ -80,7 +82,12 @@ def _budgets(n: int) -> list[int]:
 def pools(run: Run) -> list[Pool]:
     """The pool of each problem; empty if no method chooses from independent samples."""
     number = next((i for i, result in enumerate(run.rows[0].results) if result.independent), None)
-    return [] if number is None else [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+    return [] if number is None else pools_of(run, number)
+
+
+def pools_of(run: Run, number: int) -> list[Pool]:
+    """The pool of each problem, as the method with this number chooses from it."""
+    return [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
 
 
 def _pool(number: int, row: ProblemResults, result: SearchResult) -> Pool:
