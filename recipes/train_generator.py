@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
@@ -172,17 +172,24 @@ def describe(folder: Path, script: ScriptArguments, settings: str, traces: int) 
     write_card(folder, head | origins(folder, script.model), sections)
 
 
-def encode(tokenizer, template: PromptTemplate, row: dict[str, str], max_length: int | None) -> dict[str, list[int]]:
-    """Token ids of one solved problem, with labels for its steps and its end token and none (-100) for its prompt."""
-    prompt = template.encode(tokenizer, row["prompt"])
-    if max_length is not None and len(prompt) >= max_length:
+def encode(tokenizer, template: PromptTemplate, row: dict[str, Any], max_length: int | None) -> dict[str, list[int]]:
+    """Token ids of one solved problem, with labels for its steps and its end token and none (-100) for its prompt.
+
+    A row of exercises has `turns` instead of a completion: texts that are given, each with what is to be learned after it.
+    """
+    ids = template.encode(tokenizer, row["prompt"])
+    if max_length is not None and len(ids) >= max_length:
         raise ValueError(
-            f"the prompt {row['prompt'][:60]!r} is {len(prompt)} tokens long and --max_length is {max_length}: no step"
+            f"the prompt {row['prompt'][:60]!r} is {len(ids)} tokens long and --max_length is {max_length}: no step"
             " is left to learn from; raise it or remove the row"
         )
-    completion = tokenizer(row["completion"], add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    labels = [-100] * len(prompt) + completion
-    return {"input_ids": (prompt + completion)[:max_length], "labels": labels[:max_length]}
+    labels = [-100] * len(ids)
+    for given, learned in row.get("turns") or [("", row["completion"])]:
+        given_ids, learned_ids = tokenizer([given, learned], add_special_tokens=False)["input_ids"]
+        ids = ids + given_ids + learned_ids
+        labels += [-100] * len(given_ids) + learned_ids
+    end = [tokenizer.eos_token_id]
+    return {"input_ids": (ids + end)[:max_length], "labels": (labels + end)[:max_length]}
 
 
 if __name__ == "__main__":

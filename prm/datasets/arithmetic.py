@@ -23,9 +23,10 @@ the same wrong answer, so voting fails while checking the steps helps.
 `arithmetic` is the kind set: carries are written down, which makes most mistakes visible on the page, so that a verifier of
 this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows a
 mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
-what the generator of this set reads are corrected exercises (`exercises`): single results, where a wrong one is followed by
-the right one. They belong to no problem, because a problem has two operations at least. In both sets mistakes are
-systematic, which favors verifiers and handicaps voting: do not expect gaps of this size from real language models.
+what the generator of this set reads are corrected exercises (`exercises`), single results, where a wrong one is followed by
+the right one: `47 + 38 = 75 = 85`. To know whether to correct a result is what a verifier has to know. They belong to no
+problem, because a problem has two operations at least. In both sets mistakes are systematic, which favors verifiers and
+handicaps voting: do not expect gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -36,6 +37,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prm.datasets.splits import SPLITS, split_of
 from prm.types import Problem
@@ -70,10 +72,10 @@ class Variant:
 
 
 KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.0)
-HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.3)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.5)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
-EXERCISES = 9
+EXERCISES = 14
 """In one row; about half of them are wrong at first."""
 
 
@@ -160,36 +162,33 @@ def check_steps(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> t
     return tuple(all(good[: i + 1]) for i in range(len(steps)))
 
 
-def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, str]]:
-    """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each, and in
-    between corrected exercises after an empty prompt, as many as the variant says."""
+def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, Any]]:
+    """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each
+    (`completion`), and in between rows of corrected exercises after an empty prompt (`turns`), as many as the variant says."""
     rng = random.Random(f"student/{seed}")
-    drawn = 0
-    while drawn < n:
+    for drawn in range(n):
         if variant.exercises and rng.random() < variant.exercises:
-            yield {"prompt": "", "completion": "\n".join(exercises(rng, variant))}
-            drawn += 1
+            yield {"prompt": "", "turns": [exercise(rng, variant) for _ in range(EXERCISES)]}
             continue
-        prompt = render(*_draw(variant.levels[drawn % len(variant.levels)], rng))
-        if split_of(prompt) == "train":
-            yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
-            drawn += 1
+        while split_of(prompt := render(*_draw(variant.levels[drawn % len(variant.levels)], rng))) != "train":
+            pass
+        yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
 
 
-def exercises(rng: random.Random, variant: Variant) -> tuple[str, ...]:
-    """Single results, about half of them wrong at first, most by a forgotten carry; the right one follows a wrong one."""
-    lines: list[str] = []
-    for _ in range(EXERCISES):
+def exercise(rng: random.Random, variant: Variant) -> tuple[str, str]:
+    """A given exercise and what is to be learned: its result, or in half of the cases a wrong one, most often by a
+    forgotten carry, and then the right one."""
+    while True:
         a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
-        while not 0 <= _apply(a, symbol, b) <= LARGEST:
-            a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
+        right, wrong = _apply(a, symbol, b), -1
         if rng.random() < 0.5:
             carry = _carried(a, symbol, b) and rng.random() < 0.8
-            wrong = _forget_carry(a, symbol, b) if carry else _apply(a, symbol, b) + rng.choice(SLIPS)
-            if 0 <= wrong <= LARGEST:
-                lines.append(f"{a} {symbol} {b} = {wrong}")
-        lines.append(f"{a} {symbol} {b}{_carry_note(a, symbol, b, variant)} = {_apply(a, symbol, b)}")
-    return tuple(lines)
+            wrong = _forget_carry(a, symbol, b) if carry else right + rng.choice(SLIPS)
+        if 0 <= right <= LARGEST:
+            break
+    note = _carry_note(a, symbol, b, variant)
+    mistake = f" = {wrong}" if 0 <= wrong <= LARGEST else ""
+    return f"{a} {symbol} {b}", f"{mistake}{note} = {right}\n"
 
 
 def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str | None:

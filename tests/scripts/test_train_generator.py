@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from prm.datasets import arithmetic
+from prm.encoding.prompts import prompt_template
 from prm.generators import load_generator
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import trace_to_row
@@ -70,6 +72,17 @@ def test_the_loss_is_that_of_the_steps(scripts, learned, tmp_path):
     assert abs(sum(of_prompts + of_steps) / len(of_prompts + of_steps) - expected) > 0.1  # else it would prove nothing
     assert f"8 traces, {len(of_prompts) + len(of_steps) + 8:,} tokens" in log
     assert "0 are longer than --max_length 96" in log
+
+
+def test_of_exercises_only_what_follows_them_is_learned(root):
+    row = {"prompt": "", "turns": [("47 + 38", " = 75 = 85\n"), ("6 + 3", " = 9\n")]}
+    tokenizer = arithmetic.build_tokenizer()
+    encode = runpy.run_path(str(root / "recipes/train_generator.py"))["encode"]
+    example = encode(tokenizer, prompt_template("plain"), row, None)
+    assert tokenizer.decode(example["input_ids"]) == "\n47 + 38 = 75 = 85\n6 + 3 = 9\n<eos>"
+    learned = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label != -100]
+    assert tokenizer.decode(learned) == " = 75 = 85\n = 9\n<eos>"
+    assert all(label in (-100, token) for token, label in zip(example["input_ids"], example["labels"], strict=True))
 
 
 def test_what_was_learned_is_what_is_sampled(learned):

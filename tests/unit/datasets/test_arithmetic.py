@@ -212,22 +212,21 @@ def test_the_unkind_set_has_its_own_problems_and_longer_chains():
 
 def test_the_unkind_generator_also_reads_corrected_exercises():
     rows = list(arithmetic.student_examples(1000, variant=HARD))
-    lists = [row["completion"].split("\n") for row in rows if not row["prompt"]]
-    assert len(lists) == pytest.approx(300, abs=45)
-    wrong = right = 0
-    for steps in lists:
-        for step, following in zip(steps, [*steps[1:], ""], strict=True):
-            exercise, result = step.split(" = ")
-            if eval(exercise) == int(result):
-                right += 1
-            else:  # the same exercise again, with the right result
-                wrong += 1
-                assert following == f"{exercise} = {eval(exercise)}"
-    assert right == arithmetic.EXERCISES * len(lists)
-    assert wrong / right == pytest.approx(0.5, abs=0.05)
+    lists = [row["turns"] for row in rows if not row["prompt"]]
+    assert len(lists) == pytest.approx(500, abs=50)
+    wrong = 0
+    for exercise, learned in (turn for turns in lists for turn in turns):
+        first, *corrected = learned.removeprefix(" = ").removesuffix("\n").split(" = ")
+        if corrected:  # a wrong result is followed by the right one
+            wrong += 1
+            assert [eval(exercise)] == [int(right) for right in corrected] != [int(first)]
+        else:
+            assert eval(exercise) == int(first)
+    assert all(len(turns) == arithmetic.EXERCISES for turns in lists)
+    assert wrong / (arithmetic.EXERCISES * len(lists)) == pytest.approx(0.5, abs=0.05)
     assert {split_of(row["prompt"]) for row in rows if row["prompt"]} == {"train"}
-    assert not any("carry" in row["completion"] or "borrow" in row["completion"] for row in rows)
+    assert not any("carry" in str(row) or "borrow" in str(row) for row in rows)
     tokenizer = arithmetic.build_tokenizer()
-    text = "\n".join(lists[0]) + "\n"
+    text = "".join(map("".join, lists[0]))
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
