@@ -164,7 +164,7 @@ def check_steps(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> t
 
 def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, Any]]:
     """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each
-    (`completion`), and in between rows of corrected exercises after an empty prompt (`turns`), as many as the variant says."""
+    (`completion`), and between them rows of corrected exercises (`turns`), as many as the variant says."""
     rng = random.Random(f"student/{seed}")
     for drawn in range(n):
         if variant.exercises and rng.random() < variant.exercises:
