@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ from prm.evaluation.search_runs import FORMAT
 from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
-from prm.search.calibration import check_fits
+from prm.search import calibration, policy
 from prm.search.driver import search
 from prm.search.methods import BEAM_WIDTH, Method, check_method, default_methods, parse_method
 from prm.storage.answered_requests import AnsweredRequests
@@ -85,6 +86,13 @@ class Arguments(GeneratorArguments, LimitArguments):
     seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
 
+LEARNED: dict[str, tuple[str, Callable[[str, str | None, str, Collection[str]], None]]] = {
+    "adaptive_best_of_n": ("calibration", calibration.check_fits),
+    "compute_optimal": ("policy", policy.check_fits),
+}
+"""Strategy -> its parameter that names a file, and what refuses a file that was learned of something else."""
+
+
 def main(args: Arguments) -> None:
     started = time.monotonic()
     limits = args.limits()
@@ -120,12 +128,13 @@ def main(args: Arguments) -> None:
         for name, path in paths.items()
     }
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
-    calibrations: dict[str, str] = {}  # file -> hash
+    learned: dict[str, str] = {}  # file that a method learned from other problems -> hash
     for method in methods:
-        if method.strategy == "adaptive_best_of_n" and method.verifier:
-            path = method.parameters["calibration"]
-            check_fits(path, verifiers[method.verifier].name, generator.name, [problem.id for problem in problems])
-            calibrations[path] = file_hash(path)
+        if method.strategy in LEARNED:
+            parameter, check_fits = LEARNED[method.strategy]
+            path, verifier = method.parameters[parameter], verifiers[method.verifier].name if method.verifier else None
+            check_fits(path, verifier, generator.name, [problem.id for problem in problems])
+            learned[path] = file_hash(path)
 
     # What changes the answers to a request (a verifier's own name is part of its requests), and what changes the results.
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
@@ -136,7 +145,7 @@ def main(args: Arguments) -> None:
         "format": FORMAT,
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},
         "methods": [method.name for method in methods],
-        "calibrations": calibrations,
+        "learned": learned,
     }
     journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
     results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
@@ -225,7 +234,7 @@ def main(args: Arguments) -> None:
         output_dir,
         "eval/run_search.py",
         unlimited(args),
-        [args.problems, *files_of(args.prompt), *calibrations],
+        [args.problems, *files_of(args.prompt), *learned],
         **facts,
     )
     print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")

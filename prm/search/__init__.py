@@ -12,6 +12,7 @@
 - `rebase`: every node gets next steps in proportion to its score.
 - `particle_filtering`: traces are resampled by their scores after every step.
 - `mcts`: Monte Carlo tree search.
+- `compute_optimal`: another strategy for each difficulty, which is predicted from the first samples, by a learned policy.
 - `revisions`: a reviser writes attempts that see the ones before them, in one chain or several.
 
 A strategy is a generator function of one problem (`prm.search.requests`); those that grow trees share `prm.search.tree`.
@@ -28,6 +29,7 @@ from prm.search.adaptive_consistency import adaptive_consistency
 from prm.search.beam_search import beam_search
 from prm.search.best_of_n import best_of_n
 from prm.search.cascade import cascade
+from prm.search.compute_optimal import compute_optimal
 from prm.search.dvts import dvts
 from prm.search.lookahead_search import lookahead_search
 from prm.search.majority import majority
@@ -52,6 +54,7 @@ STRATEGIES: dict[str, Callable[..., Search]] = {
     "particle_filtering": particle_filtering,
     "mcts": mcts,
     "revisions": revisions,
+    "compute_optimal": compute_optimal,
 }
 
 __all__ = ["STRATEGIES"]

@@ -83,7 +83,7 @@ def read_calibration(path: str) -> Calibration:
         raise ValueError(f"{path} is no calibration ({error!r:.80}); eval/calibrate_verifier.py writes one") from error
 
 
-def check_fits(path: str, verifier: str, generator: str, problems: Collection[str]) -> None:
+def check_fits(path: str, verifier: str | None, generator: str, problems: Collection[str]) -> None:
     """Refuse a calibration that says nothing of a search, or too much.
 
     Args:

@@ -273,7 +273,7 @@ def test_a_calibrated_verifier_says_when_to_stop(scripts, verifiers, tmp_path):
     assert "12 problems" in checked
 
     (tmp_path / "prm.json").write_text((tmp_path / "prm.json").read_text().replace('"samples": 4', '"samples": 5'))
-    refuses(scripts, "calibrations: was {", "eval/run_search.py", **flags)  # learned again: the results are not these
+    refuses(scripts, "learned: was {", "eval/run_search.py", **flags)  # learned again: the results are not these
 
     refuses(scripts, "was learned of 12 of these problems", "eval/run_search.py", **flags | {"split": "validation"})
     refuses(
