@@ -1,0 +1,120 @@
+"""Test-time compute against a larger model, and every method by difficulty: the tables behind the figures of a study.
+
+By difficulty: the problems are divided into bins of equally many, by the difficulty that the verifier predicts from the
+whole pool or by the oracle's, and each method is looked at within a bin, at each of its numbers of samples.
+
+Against a larger model: one sample of a model M times as large costs as much, pretraining included, as `inference_multiple`
+samples of the small one (`prm.costs`). For that the small one may search: the most accurate fixed method that costs no more,
+or compute-optimal, with the probe and the verifier charged. Both models answer the same problems, so differences are
+paired:
+
+    larger  R     may cost    compute-optimal  larger model  difference
+    13.7x   0.79  62 samples  61.2%            41.7%         +19.5 [+15.2, +23.6]
+
+A budget holds for every problem (the form "per problem" of `prm.evaluation.compute_optimal`), so it holds in each bin, too.
+Left out: what the verifier's own training cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from prm.costs import inference_multiple
+from prm.evaluation.compute_optimal import Bins, cross_validate
+from prm.evaluation.difficulty import bin_of, quantile_edges
+from prm.evaluation.menus import Menu
+from prm.evaluation.savings import fixed_methods
+from prm.evaluation.search_metrics import bootstrap, paired_difference
+
+RATIOS = (0.16, 0.79, 22.0)
+"""R, tokens of inference per token of pretraining: those of Snell et al. 2024 (arXiv:2408.03314), sec. 7."""
+
+
+def bins_of(difficulty_P: Sequence[float], bins: int) -> list[list[int]]:
+    """Numbers of the problems in each bin, the easiest first.
+
+    >>> bins_of([0.9, 0.0, 0.5, 0.1], 2)
+    [[1, 3], [0, 2]]
+    """
+    edges = quantile_edges(difficulty_P, bins)
+    places = [bin_of(value, edges) for value in difficulty_P]
+    return [[p for p, place in enumerate(places) if place == b] for b in range(len(edges) + 1)]
+
+
+def by_difficulty(menu: Menu, bins: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+    """Every fixed method in every bin.
+
+    Returns:
+        Per bin {"problems", "methods": {family: [{"samples", "accuracy", "low", "high", "generated_tokens"}, ...]}}.
+    """
+    methods = fixed_methods(menu)
+    return [
+        {
+            "problems": len(those),
+            "methods": {
+                family: [
+                    {
+                        "samples": samples,
+                        **bootstrap(point.right_P[list(those)].tolist()).as_accuracy(),
+                        "generated_tokens": float(point.cost_P["generated_tokens"][list(those)].mean()),
+                    }
+                    for samples, point in zip(its.samples, its.points, strict=True)
+                ]
+                for family, its in methods.items()
+            },
+        }
+        for those in bins
+    ]
+
+
+def against_larger(
+    menu: Menu, larger_P: Sequence[float], larger: float, bins: Bins, groups: Sequence[Sequence[int]]
+) -> list[dict[str, Any]]:
+    """The small model with search against one sample of the larger one, at equal FLOPs.
+
+    Args:
+        menu: of the small model, with a probe.
+        larger_P: chance that one sample of the larger model is right, for each problem of the menu.
+        larger: its parameters over those of the small one.
+        bins: of the policy.
+        groups: problems that are also looked at alone, such as those of a difficulty.
+
+    Returns:
+        Per R {"R", "multiple", "rows": [{"choice", "problems", "small", "larger", "difference"}, ...]}, all problems first;
+        `choice` is the words of the fixed method, or `compute-optimal`.
+    """
+    one = float(menu.one_P["flops"].mean())
+    methods = fixed_methods(menu)
+    adaptive = cross_validate(menu, bins, "flops", "per problem")
+    large_P = np.asarray(larger_P, float)
+    found = []
+    for ratio in RATIOS:
+        multiple = inference_multiple(larger, ratio)
+        within = [
+            (f"{family} samples={samples}", point)
+            for family, its in methods.items()
+            for samples, point in zip(its.samples, its.points, strict=True)
+            if point.cost("flops") <= multiple * one
+        ]
+        fixed = max(within, key=lambda its: (round(its[1].accuracy, 12), -its[1].cost("flops")))
+        free = max((p for p in adaptive if p.setting <= multiple), key=lambda point: point.setting)
+        rows = []
+        for name, point in (fixed, ("compute-optimal", free)):
+            for number, those in enumerate([range(len(large_P)), *groups]):
+                own, theirs = point.right_P[list(those)].tolist(), large_P[list(those)].tolist()
+                rows.append(
+                    {
+                        "choice": name,
+                        "bin": number - 1 if number else None,
+                        "problems": len(own),
+                        "small": vars(bootstrap(own)),
+                        "larger": vars(bootstrap(theirs)),
+                        "difference": vars(paired_difference(own, theirs)),
+                        "multiple_spent": point.cost("flops") / one,
+                    }
+                )
+        found.append({"R": ratio, "multiple": multiple, "rows": rows})
+    return found
