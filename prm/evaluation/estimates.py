@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prm.evaluation.search_metrics import best_of_n, majority_at_n, pass_at_n, weighted_vote_at_n
 from prm.evaluation.search_runs import Run
@@ -41,6 +41,16 @@ ESTIMATORS: dict[str, Callable[[Pool, int], float]] = {
 }
 """Strategy -> its expected accuracy with n of the samples of a pool."""
 
+BLIND: dict[str, Callable[[Pool, int], float]] = {
+    # Shuffled scores choose any candidate that may be chosen: as if all scores tied, which is exact.
+    "best_of_n": lambda pool, n: best_of_n([min(score, 0.0) for score in pool.scores], pool.correct, n),
+    "weighted_vote": lambda pool, n: weighted_vote_at_n(
+        pool.classes, pool.scores, pool.gold_class, n, seed=pool.number, shuffled=True
+    ),
+}
+"""Strategy -> its expected accuracy with n of the samples of a pool, the scores of the pool shuffled: what is left of it
+without a verifier."""
+
 
 def curves(run: Run) -> dict[str, dict[int, list[float]]]:
     """Method -> number of samples -> expected accuracy of each problem. Without an estimator there is one budget only."""
@@ -52,7 +62,7 @@ def curves(run: Run) -> dict[str, dict[int, list[float]]]:
         if result.independent and result.strategy in ESTIMATORS:
             mine_P = pools_of(run, number)
             curves[result.method] = {
-                k: accuracy_at(result.strategy, mine_P, k) for k in _budgets(len(result.candidates))
+                k: accuracy_at(result.strategy, mine_P, k) for k in budgets_up_to(len(result.candidates))
             }
         else:
             curves[result.method] = {
@@ -60,21 +70,23 @@ def curves(run: Run) -> dict[str, dict[int, list[float]]]:
             }
     if pools_P:
         curves[CEILING] = {
-            k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in _budgets(len(pools_P[0].correct))
+            k: [pass_at_n(pool.correct, k) for pool in pools_P] for k in budgets_up_to(len(pools_P[0].correct))
         }
     return curves
 
 
-def accuracy_at(strategy: str, pools_P: list[Pool], n: int) -> list[float]:
+def accuracy_at(strategy: str, pools_P: list[Pool], n: int, blind: bool = False) -> list[float]:
     """Expected accuracy of each problem with n samples of its pool, of which there are at least n.
 
     Args:
         strategy: one that `ESTIMATORS` knows.
+        blind: with shuffled scores; `BLIND` must know the strategy.
     """
-    return [ESTIMATORS[strategy](pool, n) for pool in pools_P]
+    estimator = (BLIND if blind else ESTIMATORS)[strategy]
+    return [estimator(pool, n) for pool in pools_P]
 
 
-def _budgets(n: int) -> list[int]:
+def budgets_up_to(n: int) -> list[int]:
     """1, 2, 4, ... up to the size of the pool."""
     return sorted({2**k for k in range(n.bit_length())} | {n})
 
@@ -88,6 +100,11 @@ def pools(run: Run) -> list[Pool]:
 def pools_of(run: Run, number: int) -> list[Pool]:
     """The pool of each problem, as the method with this number chooses from it."""
     return [_pool(i, row, row.results[number]) for i, row in enumerate(run.rows)]
+
+
+def votes_of(run: Run, number: int) -> list[Pool]:
+    """The pool of each problem, as a vote sees it that asks no verifier."""
+    return [_pool(i, row, replace(row.results[number], verifier=None)) for i, row in enumerate(run.rows)]
 
 
 def _pool(number: int, row: ProblemResults, result: SearchResult) -> Pool:

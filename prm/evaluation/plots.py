@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from prm.evaluation.estimates import CEILING, SINGLE
+from prm.evaluation.labels import leading
 from prm.evaluation.reading import percent, title
-from prm.evaluation.summary import leading
 
 COLORS = ("#E69F00", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#8C564B", "#B8A500")
 """Of the methods, in their order; Okabe and Ito's palette first, told apart by color-blind readers too."""

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
+from prm.evaluation.labels import leading
 from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import Run
-from prm.evaluation.summary import leading
 from prm.storage.search_rows import ProblemResults
 
 PROBLEMS, BYTES = 60, 2_000_000
@@ -54,16 +54,32 @@ def reading(summary: dict[str, Any]) -> str:
             sentences.append(f"{a} loses to {b}: {gain}.")
         else:
             sentences.append(f"The difference between {a} and {b} may be chance: {gain} includes 0.")
+    if lift := _at_equal_flops(summary):
+        sentences.append(lift)
     if many:
         sentences.append(f"The {len(searches)} searches are compared with independent samples of equal cost below.")
     return " ".join(sentences)
 
 
-def points(difference: dict[str, Any]) -> str:
+def _at_equal_flops(summary: dict[str, Any]) -> str | None:
+    """The leading method against majority voting, with the largest number of samples for which the pool has enough votes."""
+    entries = [e for e in summary["over_majority"].get(leading(summary), []) if e["difference"] is not None]
+    if not entries:
+        return None
+    entry = entries[-1]
+    gain, name = entry["difference"], summary["methods"][leading(summary)]["label"]
+    verdict = "wins" if gain["low"] > 0 else "loses" if gain["high"] < 0 else "may be the same"
+    return (
+        f"With its verifier charged, {name} with {entry['n']} samples costs as much as {entry['votes']:.1f} votes: against"
+        f" these it {verdict} ({points(gain)})."
+    )
+
+
+def points(difference: dict[str, Any], unit: str = " points") -> str:
     """`+6.8 points [-0.5, +13.9]`; without the interval where there is none."""
     low, high = difference["low"], difference["high"]
     spread = "" if low is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{100 * difference['mean']:+.1f} points{spread}"
+    return f"{100 * difference['mean']:+.1f}{unit}{spread}"
 
 
 def percent(share: float) -> str:

@@ -109,12 +109,16 @@ def weighted_vote_at_n(
     n: int,
     seed: int,
     subsets: int = 256,
+    shuffled: bool = False,
 ) -> float:
     """Expected accuracy of the answer with the largest sum of weights over subsets of n samples; ties share the credit.
 
     Exact if there are at most `subsets` subsets (always for n = M), else a mean over that many random ones. These
     depend on (M, n, seed) only, so that methods compared on one problem see the same subsets. Sums within 1e-9 of each
     other tie, as their order of addition must not decide. Weights of samples without an answer (None) are not read.
+
+    Args:
+        shuffled: deal the weights anew, by lot, to the samples that have an answer: a mean over at least `subsets` deals.
 
     Raises ValueError if n is out of 1..M, on unequal lengths, and on a weight that is negative or not finite.
     """
@@ -128,7 +132,14 @@ def weighted_vote_at_n(
     answers = sorted({answer for answer in classes if answer is not None})
     ballot = np.array([[answer == a for a in answers] for answer in classes])  # (M, answers)
     chosen = _subsets(len(classes), n, seed, subsets)
-    totals = chosen @ np.where(ballot, np.asarray(weights, dtype=float)[:, None], 0.0)
+    if shuffled:
+        chosen = np.tile(chosen, (-(-subsets // len(chosen)), 1))
+        voters = ballot.any(axis=1)
+        dealt = np.tile(np.asarray(weights, dtype=float)[voters], (len(chosen), 1))
+        rng = np.random.default_rng((seed, len(classes), n, 1))  # other numbers than those that drew the subsets
+        totals = (chosen[:, voters] * rng.permuted(dealt, axis=1)) @ ballot[voters]
+    else:
+        totals = chosen @ np.where(ballot, np.asarray(weights, dtype=float)[:, None], 0.0)
     totals[chosen @ ballot == 0] = -np.inf  # an answer that nobody in the subset gave cannot win, even at weight 0
     top = totals.max(axis=1, keepdims=True)
     winners = totals >= top * (1 - 1e-9)
@@ -160,6 +171,10 @@ class Estimate:
     mean: float
     low: float | None
     high: float | None
+
+    def as_accuracy(self) -> dict[str, float | None]:
+        """As an entry of a summary."""
+        return {"accuracy": self.mean, "low": self.low, "high": self.high}
 
 
 def bootstrap(values_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from prm.evaluation.estimates import CEILING, SINGLE
+from prm.evaluation.estimates import SINGLE
 from prm.evaluation.reading import interval, percent, points
 
 Table = list[list[str]]
@@ -43,40 +43,91 @@ def cost_table(summary: dict[str, Any]) -> Table:
     return rows
 
 
-def budget_table(summary: dict[str, Any]) -> Table:
-    """Accuracy of every method at every number of samples, and the best one where the next is told from it."""
-    names = [name for name in summary["curves"] if name != CEILING]
-    adaptive = [name for name, m in summary["methods"].items() if m["strategy"] and name not in names]
-    rows = [["samples", *(summary["methods"][name]["label"] for name in (*names, *adaptive)), "best"]]
-    at = {name: {point["n"]: percent(point["accuracy"]) for point in summary["curves"][name]} for name in names}
-    at |= {name: {m["samples"]: percent(m["accuracy"])} for name in adaptive for m in [summary["methods"][name]]}
-    for budget in summary["budgets"]:
-        cells = [at[name].get(budget["n"], "–") for name in (*names, *adaptive)]
-        best, second = (summary["methods"][budget[key]]["label"] for key in ("best", "second"))
-        told_apart = (budget["difference"]["low"] or 0) > 0
-        rows.append([str(budget["n"]), *cells, best if told_apart else f"{best} or {second}"])
+def samples_table(summary: dict[str, Any]) -> Table:
+    """Accuracy of every method with every number of samples, the smallest first, and what the largest cost. The best of each
+    number has a star, and the next one, too, where they are not told apart."""
+    at = {name: {m["samples"]: m["accuracy"]} for name, m in summary["methods"].items()}
+    at |= {name: {p["n"]: p["accuracy"] for p in points} for name, points in summary["curves"].items()}
+    numbers = sorted({n for accuracy in at.values() for n in accuracy})
+    stars = {(budget[key], budget["n"]) for budget in summary["budgets"] for key in _best(budget)}
+    head = ["method", f"N = {numbers[0]}", *map(str, numbers[1:]), "95% interval", *method_table(summary)[0][3:]]
+    rows = [head]
+    for (name, accuracy), costs in zip(at.items(), method_table(summary)[1:], strict=True):
+        cells = [percent(accuracy[n]) + " *" * ((name, n) in stars) if n in accuracy else "" for n in numbers]
+        rows.append([costs[0], *cells, *costs[2:]])
     return rows
 
 
+def _best(budget: dict[str, Any]) -> tuple[str, ...]:
+    return ("best",) if (budget["difference"]["low"] or 0) > 0 else ("best", "second")
+
+
+def over_majority_table(summary: dict[str, Any]) -> Table:
+    """Each method with a verifier against as many votes as its FLOPs buy, the smallest number of samples first."""
+    entries = {name: {e["n"]: e for e in its} for name, its in summary["over_majority"].items()}
+    numbers = sorted({n for its in entries.values() for n in its if n > 1})
+    if not numbers:
+        return []
+    rows = [["minus majority vote", f"N = {numbers[0]}", *map(str, numbers[1:])]]
+    for name, its in entries.items():
+        rows.append([summary["methods"][name]["label"], *(_lift(its[n]) if n in its else "" for n in numbers)])
+    return rows
+
+
+def _lift(entry: dict[str, Any]) -> str:
+    if entry["difference"] is None:
+        return f"– needs\n{entry['votes']:.0f} votes"
+    return f"{points(entry['difference'], unit='')}\n{entry['votes']:.1f} votes"
+
+
+def control_table(summary: dict[str, Any]) -> Table:
+    """What the verifier adds to the same choice with shuffled scores, where more samples begin to hurt, and how many right
+    choices have a wrong step."""
+    judged, blind, growth = (summary[key] for key in ("false_positives", "blind", "growth"))
+    head = ["method", "accuracy", "scores shuffled", "the verifier adds", "best N", "from there to the last N"]
+    rows = [head + ["right answer, wrong step"] * bool(judged)]
+    for name, m in summary["methods"].items():
+        if m["strategy"] is None and name not in judged:
+            continue
+        cells = [m["label"], percent(m["accuracy"])]
+        last = blind[name][-1] if name in blind else None
+        cells += [percent(last["accuracy"]), points(last["difference"], unit="")] if last else ["", ""]
+        best = growth.get(name)
+        cells += [str(best["best_n"])] if best else [""]
+        cells += [points(best["change"], unit="")] if best and best["best_n"] < m["samples"] else [""]
+        rows.append(cells + ([_false(judged[name])] if name in judged else [""] * bool(judged)))
+    return rows
+
+
+def _false(numbers: dict[str, Any]) -> str:
+    if numbers["share"] is None:
+        return "– of 0"
+    return f"{percent(numbers['share'])} of {numbers['right']:,} {interval(numbers)}"
+
+
 def equal_cost_table(summary: dict[str, Any]) -> Table:
-    """Each search against the independent samples that its tokens, or its FLOPs, would have bought."""
-    rows = [["search", "accuracy", "minus", *(f"at equal {name}" for name in COST_NAMES.values())]]
-    cells: dict[tuple[str, str], dict[str, str]] = {}
+    """Each search against the independent samples that its tokens, or its FLOPs, would have bought, where these are chosen
+    from by the best method with its verifier."""
+    rivals: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for entry in summary["equal_cost"]:
-        known = entry["n"] is not None
-        cell = f"{points(entry['difference'])}, n = {entry['n']:.1f}" if known else "–"
-        cells.setdefault((entry["method"], entry["rival"]), {})[entry["cost"]] = cell
-    for (name, rival), cell_of in cells.items():
-        mine, other = summary["methods"][name], summary["methods"][rival]
-        rows.append([mine["label"], percent(mine["accuracy"]), other["label"], *(cell_of[cost] for cost in COST_NAMES)])
+        rivals.setdefault(entry["method"], {}).setdefault(entry["rival"], {})[entry["cost"]] = entry
+    rows = [["search", "accuracy", "minus", *(f"at equal {name}" for name in COST_NAMES.values())]]
+    for name, entries in rivals.items():
+        mine = summary["methods"][name]
+        rival = max(entries, key=lambda rival: max(e["accuracy"] or 0.0 for e in entries[rival].values()))
+        cells = [
+            f"{points(e['difference'], unit='')}, n = {e['n']:.1f}" if e["n"] is not None else "–"
+            for e in (entries[rival][cost] for cost in COST_NAMES)
+        ]
+        rows.append([mine["label"], percent(mine["accuracy"]), summary["methods"][rival]["label"], *cells])
     return rows
 
 
 def level_table(summary: dict[str, Any]) -> Table:
-    rows = [["level", "problems", *(method["label"] for method in summary["methods"].values())]]
-    for level, accuracy in summary["by_level"].items():
-        shares = [percent(accuracy[name]) for name in summary["methods"]]
-        rows.append([level, str(summary["problems_by_level"][level]), *shares])
+    levels = summary["by_level"]
+    rows = [["level", *levels], ["problems", *(str(count) for count in summary["problems_by_level"].values())]]
+    for name, method in summary["methods"].items():
+        rows.append([method["label"], *(percent(accuracy[name]) for accuracy in levels.values())])
     return rows
 
 
@@ -102,6 +153,7 @@ def verifier_table(summary: dict[str, Any]) -> Table:
 
 
 def as_text(table: Table) -> str:
+    """Of cells without line ends."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(r, widths, strict=True)))
@@ -111,13 +163,14 @@ def as_text(table: Table) -> str:
 
 
 def as_markdown(table: Table) -> str:
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", "<br>") for cell in row) + " |" for row in table]
     return "\n".join([lines[0], "|---" + "|---:" * (len(table[0]) - 1) + "|", *lines[1:]])
 
 
 def as_html(table: Table) -> str:
     def line(row: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row) + "</tr>"
+        cells = (html.escape(cell).replace("\n", "<br>") for cell in row)
+        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])
     return f'<div class="scroll"><table><thead>{line(table[0], "th")}</thead><tbody>{body}</tbody></table></div>'
