@@ -246,7 +246,7 @@ def test_exercises_of_the_kind_set_have_their_notes():
             continue
         before, wrong, after = parts if len(parts) == 3 else pytest.fail(learned)
         wrong, _, late_note = wrong.partition(",")
-        assert (int(wrong) != int(result)) and after == result
+        assert (after, wrong == result) == (result, False)
         # A forgotten carry is written after the wrong result, and a slip comes after the carry.
         assert (before, late_note) in ((note, ""), ("", note.removeprefix(",")))
         kinds["forgotten" if late_note else "slip"] += 1
