@@ -72,7 +72,7 @@ class Variant:
 
 
 KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.0)
-HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.5)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.75)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
 EXERCISES = 14
