@@ -17,7 +17,7 @@ Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes ev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,14 @@ class ScriptArguments:
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
     limit: int | None = field(
         default=None, metadata={"help": "use the first rows only (embedded sets: how many to make)", "least": 1}
+    )
+    exercises: float | None = field(
+        default=None,
+        metadata={
+            "help": "embedded sets: share of rows that are corrected exercises; default: that of the set",
+            "least": 0,
+            "most": 1,
+        },
     )
     hidden_size: int = field(default=128, metadata={"help": "new model: width", "least": 1})
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP", "least": 1})
@@ -89,6 +97,8 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
     model, tokenizer = build_model(script)
 
     if variant := arithmetic.SETS.get(script.data):
+        if script.exercises is not None:
+            variant = replace(variant, exercises=script.exercises)
         rows = arithmetic.student_examples(script.limit, training.seed, variant)
     else:
         rows, left_out = load_examples(training_source(script.data))

@@ -73,7 +73,7 @@ class Variant:
 
 
 KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.0)
-HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.5)
+HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.75)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
 EXERCISES = 14
@@ -190,18 +190,20 @@ def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator
 
 def exercise(rng: random.Random, variant: Variant) -> tuple[str, str]:
     """A given exercise and what is to be learned: its result, or in half of the cases a wrong one, most often by a
-    forgotten carry, and then the right one."""
+    forgotten carry, and then what is missing: `47 + 38`, `, carry 1 = 84 = 85` or ` = 75, carry 1 = 85`."""
     while True:
         a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
-        right, wrong = _apply(a, symbol, b), -1
+        right, wrong, forgotten = _apply(a, symbol, b), -1, False
         if rng.random() < 0.5:
-            carry = _carried(a, symbol, b) and rng.random() < 0.8
-            wrong = _forget_carry(a, symbol, b) if carry else right + rng.choice(SLIPS)
+            forgotten = bool(_carried(a, symbol, b)) and rng.random() < 0.8
+            wrong = _forget_carry(a, symbol, b) if forgotten else right + rng.choice(SLIPS)
         if 0 <= right <= LARGEST:
             break
     note = _carry_note(a, symbol, b, variant)
-    mistake = f" = {wrong}" if 0 <= wrong <= LARGEST else ""
-    return f"{a} {symbol} {b}", f"{mistake}{note} = {right}\n"
+    if not 0 <= wrong <= LARGEST:
+        return f"{a} {symbol} {b}", f"{note} = {right}\n"
+    before, after = ("", note) if forgotten else (note, "")
+    return f"{a} {symbol} {b}", f"{before} = {wrong}{after} = {right}\n"
 
 
 def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str | None:

@@ -213,7 +213,7 @@ def test_the_unkind_set_has_its_own_problems_and_longer_chains():
 def test_the_unkind_generator_also_reads_corrected_exercises():
     rows = list(arithmetic.student_examples(1000, variant=HARD))
     lists = [row["turns"] for row in rows if not row["prompt"]]
-    assert len(lists) == pytest.approx(500, abs=50)
+    assert len(lists) == pytest.approx(750, abs=45)
     wrong = 0
     for exercise, learned in (turn for turns in lists for turn in turns):
         first, *corrected = learned.removeprefix(" = ").removesuffix("\n").split(" = ")
@@ -230,3 +230,25 @@ def test_the_unkind_generator_also_reads_corrected_exercises():
     text = "".join(map("".join, lists[0]))
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert tokenizer.unk_token_id not in tokenizer(text)["input_ids"]
+
+
+def test_exercises_of_the_kind_set_have_their_notes():
+    rng, kinds = random.Random(0), Counter()
+    for _ in range(2000):
+        exercise, learned = arithmetic.exercise(rng, arithmetic.KIND)
+        a, symbol, b = exercise.split()
+        (gold, _) = arithmetic.solution(arithmetic.render(int(a), [(symbol, int(b))]))
+        note, equals, result = gold.removeprefix(exercise).rpartition(" = ")
+        parts = learned.removesuffix("\n").split(" = ")
+        if len(parts) == 2:
+            kinds["right"] += 1
+            assert learned == f"{note}{equals}{result}\n"
+            continue
+        before, wrong, after = parts if len(parts) == 3 else pytest.fail(learned)
+        wrong, _, late_note = wrong.partition(",")
+        assert (after, wrong == result) == (result, False)
+        # A forgotten carry is written after the wrong result, and a slip comes after the carry.
+        assert (before, late_note) in ((note, ""), ("", note.removeprefix(",")))
+        kinds["forgotten" if late_note else "slip"] += 1
+    assert kinds["right"] == pytest.approx(1050, abs=120)
+    assert min(kinds["forgotten"], kinds["slip"]) > 200
