@@ -37,7 +37,7 @@ Form = Literal["per problem", "on average"]
 SPLITS = 5
 """Times that the problems are divided into halves."""
 
-PRICES = tuple(float(price) for price in np.geomspace(1, 1e-5, 41))
+PRICES = tuple(float(price) for price in np.geomspace(1, 1e-5, 21))
 """Share of a right answer that the cost of one sample must gain at least."""
 
 

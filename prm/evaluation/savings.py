@@ -174,15 +174,19 @@ def compute_optimal_report(menu: Menu, probe: Probe, bins: Bins) -> dict[str, An
 
 
 def _point(point: Point) -> dict[str, Any]:
-    spread = bootstrap(point.right_P.tolist())
+    spread = bootstrap(point.right_P.tolist(), resamples=RESAMPLES)
     costs = {name: float(its.mean()) for name, its in point.cost_P.items()}
     return {"setting": point.setting, "accuracy": spread.mean, "low": spread.low, "high": spread.high} | costs
 
 
 def _minus(point: Point, rivals: dict[str, Fixed], cost: str) -> dict[str, Any]:
     """Paired differences to the rivals that have budgets around its mean cost."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, rival in rivals.items():
         theirs = rival.at_cost(cost, point.cost(cost))
-        found[name] = None if theirs is None else vars(paired_difference(point.right_P.tolist(), theirs.tolist()))
+        found[name] = (
+            None
+            if theirs is None
+            else vars(paired_difference(point.right_P.tolist(), theirs.tolist(), resamples=RESAMPLES))
+        )
     return found
