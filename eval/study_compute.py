@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prm.stages import Stages
+
 from prm.command_line import run_script
 from prm.evaluation.menus import Menu, Probe, menu_of
 from prm.evaluation.model_size import against_larger, bins_of, by_difficulty
@@ -29,7 +31,6 @@ from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.savings import compute_optimal_report
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import Table, as_markdown
-from prm.stages import Stages
 
 OUTPUT = Path("outputs/study")
 
@@ -73,7 +74,10 @@ def main(args: Arguments) -> None:
     for i, (name, command) in enumerate(STAGES.items(), 1):
         stages.once(f"{i:2}/{len(STAGES)} {name}", command, mark=f"{i}", made_of=config_of(command), changed=name)
 
-    menus = {name: menu_of(read_runs([OUTPUT / name]), "prm") for name in ("arithmetic", "arithmetic_hard", "small", "revisions")}
+    menus = {
+        name: menu_of(read_runs([OUTPUT / name]), "prm")
+        for name in ("arithmetic", "arithmetic_hard", "small", "revisions")
+    }
     summary = study(menus)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     draw(summary)
@@ -93,7 +97,10 @@ def study(menus: dict[str, Menu]) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     for name, menu in menus.items():
         report = compute_optimal_report(menu, PROBE, BINS)
-        bins = {kind: bins_of(its, BINS) for kind, its in (("oracle", menu.oracle_P()), ("predicted", menu.predicted_P("score")))}
+        bins = {
+            kind: bins_of(its, BINS)
+            for kind, its in (("oracle", menu.oracle_P()), ("predicted", menu.predicted_P("score")))
+        }
         summary[name] = report | {
             "problems": len(menu.problems),
             "generator_parameters": menu.run.meta["generator"]["num_parameters"],
@@ -104,9 +111,11 @@ def study(menus: dict[str, Menu]) -> dict[str, Any]:
     larger = large.run.meta["generator"]["num_parameters"] / small.run.meta["generator"]["num_parameters"]
     right = [1 - hard for hard in large.oracle_P()]
     groups = bins_of(small.oracle_P(), BINS)
-    summary["against_larger"] = {"larger": larger, "cases": against_larger(small.probed(PROBE), right, larger, BINS, groups)}
+    summary["against_larger"] = {"larger": larger, "cases": against_larger(small, PROBE, BINS, right, larger, groups)}
     # The two figures of the study: those of the kind set; the others have theirs in their own entries.
-    return summary | {key: summary["arithmetic"][key] for key in ("compute_saving_generation", "compute_saving_charged")}
+    return summary | {
+        key: summary["arithmetic"][key] for key in ("compute_saving_generation", "compute_saving_charged")
+    }
 
 
 def draw(summary: dict[str, Any]) -> None:
@@ -124,7 +133,9 @@ def draw(summary: dict[str, Any]) -> None:
         plots.draw_methods(its, f"{who}: every method at every budget", OUTPUT / f"{name}_methods.png")
         bins = its["by_difficulty"]["oracle"]
         plots.draw_by_difficulty(bins, f"{who}, by difficulty (oracle)", OUTPUT / f"{name}_by_difficulty.png")
-        plots.draw_compute_optimal({title: its}, "Compute-optimal against fixed methods", OUTPUT / f"{name}_compute_optimal.png")
+        plots.draw_compute_optimal(
+            {title: its}, "Compute-optimal against fixed methods", OUTPUT / f"{name}_compute_optimal.png"
+        )
     chains = {f: int(f.rpartition("chains=")[2]) for f in summary["revisions"]["fixed"] if f.startswith("revisions")}
     most = max(p["samples"] for p in summary["revisions"]["fixed"]["weighted_vote prm"])
     ratios = {family: (n, most // n) for family, n in chains.items()} | {"weighted_vote prm": (most, 1)}

@@ -52,7 +52,10 @@ def draw_by_difficulty(bins: Sequence[Numbers], heading: str, path: Path) -> Non
 def draw_compute_optimal(reports: dict[str, Numbers], heading: str, path: Path) -> None:
     """One panel per report, such as search and revisions, for each of the two accountings: compute-optimal with each
     difficulty against the best fixed method and the weighted vote."""
-    rows = (("generation", "generated_tokens", "generated tokens"), ("charged", "flops", "FLOPs, verifier and probe charged"))
+    rows = (
+        ("generation", "generated_tokens", "generated tokens"),
+        ("charged", "flops", "FLOPs, verifier and probe charged"),
+    )
     figure, panels = plt.subplots(
         len(reports), 2, figsize=(10, 3.7 * len(reports)), dpi=150, layout="constrained", squeeze=False
     )
@@ -60,7 +63,15 @@ def draw_compute_optimal(reports: dict[str, Numbers], heading: str, path: Path) 
         rivals = {s["rival"]: s["family"] for s in report["savings"]}
         for axes, (accounting, cost, label) in zip(row, rows, strict=True):
             for i, family in enumerate(dict.fromkeys(rivals.values())):
-                _line(axes, report["fixed"][family], cost, ("#777777", "#BBBBBB", "#DDAA88")[i], "s^D"[i], family, band=False)
+                _line(
+                    axes,
+                    report["fixed"][family],
+                    cost,
+                    ("#777777", "#BBBBBB", "#DDAA88")[i],
+                    "s^D"[i],
+                    family,
+                    band=False,
+                )
             mine = [c for c in report["curves"] if c["accounting"] == accounting]
             for i, curve in enumerate(mine):
                 points = sorted(curve["points"], key=lambda point: point[cost])
@@ -88,7 +99,9 @@ def draw_ratios(bins: Sequence[Numbers], ratios: dict[str, tuple[int, int]], hea
         line = axes.plot(x, y, marker=MARKERS[b % len(MARKERS)], color=COLORS[b % len(COLORS)])[0]
         line.set_label(f"bin {b + 1}{' (easiest)' if b == 0 else ' (hardest)' if b == len(bins) - 1 else ''}")
         if None not in (last[0]["low"], last[-1]["high"]):
-            axes.vlines(x, [p["low"] for p in last], [p["high"] for p in last], color=COLORS[b % len(COLORS)], alpha=0.35)
+            axes.vlines(
+                x, [p["low"] for p in last], [p["high"] for p in last], color=COLORS[b % len(COLORS)], alpha=0.35
+            )
     axes.set_xticks(range(len(order)), ["{} x {}".format(*ratios[family]) for family in order])
     _finish(axes, "chains x attempts in a chain (parallel left, sequential right)", log=False)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
@@ -104,7 +117,9 @@ def draw_against_larger(cases: Sequence[Numbers], larger: float, heading: str, p
         rows = [row for row in case["rows"] if row["choice"] == "compute-optimal"]
         x = [number + (i - (len(cases) - 1) / 2) * width for number in range(len(rows))]
         gains = [row["difference"]["mean"] for row in rows]
-        axes.bar(x, gains, width, color=COLORS[(2, 3, 4)[i % 3]], label=f"R = {case['R']:g}: {case['multiple']:.0f} samples")
+        axes.bar(
+            x, gains, width, color=COLORS[(2, 3, 4)[i % 3]], label=f"R = {case['R']:g}: {case['multiple']:.0f} samples"
+        )
         for place, row in zip(x, rows, strict=True):
             if row["difference"]["low"] is not None:
                 axes.vlines(place, row["difference"]["low"], row["difference"]["high"], color="#222222", linewidth=1)
@@ -131,13 +146,17 @@ def _line(
     x, y = [point[cost] for point in points], [point["accuracy"] for point in points]
     axes.plot(x, y, style, color=color, marker=marker, markersize=4, linewidth=1.5, label=label)
     if band and None not in [point["low"] for point in points]:
-        axes.fill_between(x, [p["low"] for p in points], [p["high"] for p in points], color=color, alpha=0.1, linewidth=0)
+        axes.fill_between(
+            x, [p["low"] for p in points], [p["high"] for p in points], color=color, alpha=0.1, linewidth=0
+        )
 
 
 def _finish(axes: Axes, label: str, log: bool = True, legend: bool = True) -> None:
     if log:
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e5 else f"{value:.0e}"))
+        axes.xaxis.set_major_formatter(
+            FuncFormatter(lambda value, _: f"{value:,.0f}" if value < 1e5 else f"{value:.0e}")
+        )
         axes.tick_params(axis="x", labelsize=8)
     axes.set_xlabel(label, fontsize=9)
     axes.set_ylabel("problems solved")
