@@ -9,7 +9,7 @@ Choices are made by two-fold cross-validation over the test problems, as in the 
 is made for it (prm.evaluation.compute_optimal). Statistic, probe and number of bins were chosen on validation problems.
 
 Reads   nothing           the sets and their generators are part of the project
-Writes  outputs/study/    a run folder and a report per search; study.md, summary.json, pictures; study.log: what the stages print
+Writes  outputs/study/    a run folder per search; study.md, summary.json, pictures; study.log: what the stages print
 
     python eval/study_compute.py
 """
@@ -35,26 +35,37 @@ from prm.evaluation.tables import Table, as_markdown
 OUTPUT = Path("outputs/study")
 
 SEARCH = "eval/run_search.py --config eval/configs/study_{}.yaml"
-REPORT = "eval/write_report.py --run outputs/study/{0} --output_dir outputs/study/{0}"
+SAMPLE = "data/sample_traces.py --config data/configs/{}_traces.yaml"
+LABEL = "data/label_steps.py --config data/configs/{}_labels.yaml"
+TRAIN = "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_{}.yaml"
+FIT = "recipes/train_generator.py --overwrite_output_dir --config recipes/configs/{}.yaml"
 STAGES = {
     "kind set: traces, labels, verifiers": "recipes/quickstart.py",
     "kind set: search": SEARCH.format("arithmetic"),
-    "unkind set: traces": "data/sample_traces.py --config data/configs/arithmetic_hard_traces.yaml",
-    "unkind set: labels": "data/label_steps.py --config data/configs/arithmetic_hard_labels.yaml",
-    "unkind set: PRM": "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic_hard.yaml",
+    "unkind set: traces": SAMPLE.format("arithmetic_hard"),
+    "unkind set: labels": LABEL.format("arithmetic_hard"),
+    "unkind set: PRM": TRAIN.format("arithmetic_hard"),
     "unkind set: search": SEARCH.format("arithmetic_hard"),
-    "small generator": "recipes/train_generator.py --overwrite_output_dir --config recipes/configs/generator_arithmetic_small.yaml",
-    "small generator: traces": "data/sample_traces.py --config data/configs/arithmetic_small_traces.yaml",
-    "small generator: labels": "data/label_steps.py --config data/configs/arithmetic_small_labels.yaml",
-    "small generator: PRM": "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic_small.yaml",
+    "small generator": FIT.format("generator_arithmetic_small"),
+    "small generator: traces": SAMPLE.format("arithmetic_small"),
+    "small generator: labels": LABEL.format("arithmetic_small"),
+    "small generator: PRM": TRAIN.format("arithmetic_small"),
     "small generator: search": SEARCH.format("arithmetic_small"),
-    "reviser: traces": "data/sample_traces.py --generator arithmetic --problems arithmetic --split train --limit 1024 --samples 16"
-    " --max_new_tokens 80 --output outputs/revisions/traces.jsonl",
-    "reviser: examples": "data/build_revisions.py --traces outputs/revisions/traces.jsonl --output outputs/revisions/examples.jsonl",
-    "reviser": "recipes/train_generator.py --overwrite_output_dir --config recipes/configs/reviser_arithmetic.yaml",
+    "reviser: traces": SAMPLE.format("arithmetic_revisions"),
+    "reviser: examples": "data/build_revisions.py --traces outputs/revisions/traces.jsonl"
+    " --output outputs/revisions/examples.jsonl",
+    "reviser": FIT.format("reviser_arithmetic"),
     "reviser: search": SEARCH.format("revisions"),
 }
 """What it takes, in order. Each command can be run by hand."""
+
+TITLES = {
+    "arithmetic": "Kind set",
+    "arithmetic_hard": "Unkind set",
+    "small": "Kind set, small generator",
+    "revisions": "Kind set, reviser",
+}
+"""Folder of each search, and what it is about."""
 
 PROBE = Probe("lead", 2)
 BINS = 5
@@ -121,13 +132,7 @@ def study(menus: dict[str, Menu]) -> dict[str, Any]:
 def draw(summary: dict[str, Any]) -> None:
     from prm.evaluation import study_plots as plots
 
-    titles = {
-        "arithmetic": "Kind set",
-        "arithmetic_hard": "Unkind set",
-        "small": "Kind set, small generator",
-        "revisions": "Kind set, reviser",
-    }
-    for name, title in titles.items():
+    for name, title in TITLES.items():
         its = summary[name]
         who = f"{title}, {its['problems']} test problems"
         plots.draw_methods(its, f"{who}: every method at every budget", OUTPUT / f"{name}_methods.png")
@@ -157,9 +162,9 @@ def draw(summary: dict[str, Any]) -> None:
 def markdown(summary: dict[str, Any]) -> str:
     """The tables of the study."""
     parts = ["# Study of compute", ""]
-    for name in ("arithmetic", "arithmetic_hard", "small", "revisions"):
+    for name, title in TITLES.items():
         its = summary[name]
-        parts += [f"## {name}: {its['problems']} test problems", "", as_markdown(method_table(its)), ""]
+        parts += [f"## {title}: {its['problems']} test problems", "", as_markdown(method_table(its)), ""]
         parts += ["Savings, two-fold cross-validation:", "", as_markdown(saving_table(its)), ""]
     against = summary["against_larger"]
     parts += [f"## Against a model {against['larger']:.1f} times larger", "", as_markdown(larger_table(against)), ""]

@@ -49,37 +49,23 @@ def draw_by_difficulty(bins: Sequence[Numbers], heading: str, path: Path) -> Non
     plt.close(figure)
 
 
-def draw_compute_optimal(reports: dict[str, Numbers], heading: str, path: Path) -> None:
-    """One panel per report, such as search and revisions, for each of the two accountings: compute-optimal with each
-    difficulty against the best fixed method and the weighted vote."""
-    rows = (
-        ("generation", "generated_tokens", "generated tokens"),
-        ("charged", "flops", "FLOPs, verifier and probe charged"),
-    )
-    figure, panels = plt.subplots(
-        len(reports), 2, figsize=(10, 3.7 * len(reports)), dpi=150, layout="constrained", squeeze=False
-    )
-    for row, (name, report) in zip(panels, reports.items(), strict=True):
-        rivals = {s["rival"]: s["family"] for s in report["savings"]}
-        for axes, (accounting, cost, label) in zip(row, rows, strict=True):
-            for i, family in enumerate(dict.fromkeys(rivals.values())):
-                _line(
-                    axes,
-                    report["fixed"][family],
-                    cost,
-                    ("#777777", "#BBBBBB", "#DDAA88")[i],
-                    "s^D"[i],
-                    family,
-                    band=False,
-                )
-            mine = [c for c in report["curves"] if c["accounting"] == accounting]
-            for i, curve in enumerate(mine):
-                points = sorted(curve["points"], key=lambda point: point[cost])
-                style = "-" if curve["form"] == "on average" else ":"
-                label_of = f"compute-optimal, {curve['difficulty']}, {curve['form']}"
-                _line(axes, points, cost, COLORS[(2 * (i // 2) + 2) % len(COLORS)], "", label_of, style, band=False)
-            _finish(axes, f"{label} per problem")
-            axes.set_title(name, fontsize=10)
+def draw_compute_optimal(report: Numbers, heading: str, path: Path) -> None:
+    """A panel for each accounting: compute-optimal with each difficulty against fixed methods."""
+    costs = {"generation": "generated_tokens", "charged": "flops"}
+    labels = {"generation": "generated tokens", "charged": "FLOPs, with verifier and probe,"}
+    families = dict.fromkeys(s["family"] for s in report["savings"])
+    figure, panels = plt.subplots(1, 2, figsize=(10.4, 4.2), dpi=150, layout="constrained")
+    for axes, (accounting, cost) in zip(panels, costs.items(), strict=True):
+        for family, color, marker in zip(families, ("#555555", "#999999", "#BB8866"), "s^D", strict=False):
+            _line(axes, report["fixed"][family], cost, color, marker, family, band=False)
+        curves = [curve for curve in report["curves"] if curve["accounting"] == accounting]
+        for i, curve in enumerate(curves):
+            points = sorted(curve["points"], key=lambda point: point[cost])
+            style = "-" if curve["form"] == "on average" else ":"
+            label = f"compute-optimal, {curve['difficulty']}, {curve['form']}"
+            _line(axes, points, cost, COLORS[2 + i // 2], "", label, style, band=False)
+        _finish(axes, f"{labels[accounting]} per problem")
+        axes.set_title(f"{accounting}", fontsize=10)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
     plt.close(figure)
