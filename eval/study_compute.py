@@ -47,9 +47,6 @@ STAGES = {
     "unkind set: PRM": TRAIN.format("arithmetic_hard"),
     "unkind set: search": SEARCH.format("arithmetic_hard"),
     "small generator": FIT.format("generator_arithmetic_small"),
-    "small generator: traces": SAMPLE.format("arithmetic_small"),
-    "small generator: labels": LABEL.format("arithmetic_small"),
-    "small generator: PRM": TRAIN.format("arithmetic_small"),
     "small generator: search": SEARCH.format("arithmetic_small"),
     "reviser: traces": SAMPLE.format("arithmetic_revisions"),
     "reviser: examples": "data/build_revisions.py --traces outputs/revisions/traces.jsonl"
@@ -193,12 +190,18 @@ def saving_table(its: dict[str, Any]) -> Table:
 
 
 def larger_table(against: dict[str, Any]) -> Table:
-    rows = [["R", "may cost", "small model with", "problems", "small", "larger", "difference"]]
+    rows = [["counted", "R", "may cost", "small model with", "problems", "small", "larger", "difference"]]
     for case in against["cases"]:
         for row in case["rows"]:
             group = "all" if row["bin"] is None else f"bin {row['bin'] + 1}"
             both = [percent(row[key]["mean"]) for key in ("small", "larger")]
-            head = [f"{case['R']:g}", f"{case['multiple']:.0f} samples", row["choice"], f"{group}, {row['problems']}"]
+            head = [
+                case["accounting"],
+                f"{case['R']:g}",
+                f"{case['multiple']:.0f} samples",
+                row["choice"],
+                f"{group}, {row['problems']}",
+            ]
             rows.append([*head, *both, points(row["difference"])])
     return rows
 

@@ -5,11 +5,12 @@ whole pool or by the oracle's, and each method is looked at within a bin, at eac
 
 Against a larger model: one sample of a model M times as large costs as much, pretraining included, as `inference_multiple`
 samples of the small one (`prm.costs`). For that the small one may search: the most accurate fixed method that costs no more,
-or compute-optimal, with the probe and the verifier charged. Both models answer the same problems, so differences are
-paired:
+or compute-optimal. Both accountings of `prm.evaluation.savings` are shown: generated tokens alone, as the paper counts, and
+all FLOPs, with the verifier, which may be larger than the small model, and the probe. Both models answer the same problems,
+so differences are paired:
 
-    larger  R     may cost    compute-optimal  larger model  difference
-    13.7x   0.79  62 samples  61.2%            41.7%         +19.5 [+15.2, +23.6]
+    larger  R     may cost    counted     compute-optimal  larger model  difference
+    13.7x   0.79  62 samples  generation  61.2%            41.7%         +19.5 [+15.2, +23.6]
 
 A budget holds for every problem (the form "per problem" of `prm.evaluation.compute_optimal`), so it holds in each bin, too.
 Left out: what the verifier's own training cost.
@@ -26,7 +27,7 @@ from prm.costs import inference_multiple
 from prm.evaluation.compute_optimal import Bins, cross_validate
 from prm.evaluation.difficulty import bin_of, quantile_edges
 from prm.evaluation.menus import Menu, Probe
-from prm.evaluation.savings import fixed_methods
+from prm.evaluation.savings import COSTS, difficulties, fixed_methods
 from prm.evaluation.search_metrics import bootstrap, paired_difference
 
 RATIOS = (0.16, 0.79, 22.0)
@@ -83,38 +84,41 @@ def against_larger(
         groups: problems that are also looked at alone, such as those of a difficulty.
 
     Returns:
-        Per R {"R", "multiple", "rows": [{"choice", "problems", "small", "larger", "difference"}, ...]}, all problems first;
+        Per accounting and R {"accounting", "R", "multiple", "rows": [{"choice", "problems", "small", "larger", "difference"}, ...]}, all problems first;
         `choice` is the words of the fixed method, or `compute-optimal`, which is left out where a probe costs too much.
     """
-    one = float(menu.one_P["flops"].mean())
     fixed = [
         (f"{family} samples={samples}", point)
         for family, its in fixed_methods(menu).items()
         for samples, point in zip(its.samples, its.points, strict=True)
     ]
-    adaptive = [("compute-optimal", p) for p in cross_validate(menu.probed(probe), bins, "flops", "per problem")]
+    menus = difficulties(menu, probe)
     large_P = np.asarray(larger_P, float)
     found = []
-    for ratio in RATIOS:
-        multiple = inference_multiple(larger, ratio)
-        # Of the fixed methods the most accurate, which looks at the answers; of compute-optimal what it says itself.
-        within = [its for its in fixed if its[1].cost("flops") <= multiple * one]
-        chosen = [max(within, key=lambda its: (round(its[1].accuracy, 12), -its[1].cost("flops")))]
-        chosen += [its for its in adaptive if its[1].cost("flops") <= multiple * one][-1:]
-        rows = []
-        for name, point in chosen:
-            for number, those in enumerate([range(len(large_P)), *groups]):
-                own, theirs = point.right_P[list(those)].tolist(), large_P[list(those)].tolist()
-                rows.append(
-                    {
-                        "choice": name,
-                        "bin": number - 1 if number else None,
-                        "problems": len(own),
-                        "small": vars(bootstrap(own)),
-                        "larger": vars(bootstrap(theirs)),
-                        "difference": vars(paired_difference(own, theirs)),
-                        "multiple_spent": point.cost("flops") / one,
-                    }
-                )
-        found.append({"R": ratio, "multiple": multiple, "rows": rows})
+    for accounting, difficulty in (("generation", "predicted"), ("charged", "probe")):
+        cost = COSTS[accounting]
+        one = float(menu.one_P[cost].mean())
+        points = cross_validate(menus[accounting, difficulty], bins, cost, "per problem")
+        for ratio in RATIOS:
+            most = inference_multiple(larger, ratio) * one
+            # Of the fixed methods the most accurate, which looks at the answers; of compute-optimal what it says itself.
+            within = [its for its in fixed if its[1].cost(cost) <= most]
+            chosen = [max(within, key=lambda its: (round(its[1].accuracy, 12), -its[1].cost(cost)))]
+            chosen += [("compute-optimal", point) for point in points if point.cost(cost) <= most][-1:]
+            rows = []
+            for name, point in chosen:
+                for number, those in enumerate([range(len(large_P)), *groups]):
+                    own, theirs = point.right_P[list(those)].tolist(), large_P[list(those)].tolist()
+                    rows.append(
+                        {
+                            "choice": name,
+                            "bin": number - 1 if number else None,
+                            "problems": len(own),
+                            "small": vars(bootstrap(own)),
+                            "larger": vars(bootstrap(theirs)),
+                            "difference": vars(paired_difference(own, theirs)),
+                            "multiple_spent": point.cost(cost) / one,
+                        }
+                    )
+            found.append({"accounting": accounting, "R": ratio, "multiple": most / one, "rows": rows})
     return found

@@ -96,24 +96,28 @@ def draw_ratios(bins: Sequence[Numbers], ratios: dict[str, tuple[int, int]], hea
 
 
 def draw_against_larger(cases: Sequence[Numbers], larger: float, heading: str, path: Path) -> None:
-    """Small model with compute-optimal search minus one sample of the larger model, by bin and R."""
-    figure, axes = plt.subplots(figsize=(7.4, 4.2), dpi=150, layout="constrained")
-    width = 0.8 / len(cases)
-    for i, case in enumerate(cases):
-        rows = [row for row in case["rows"] if row["choice"] == "compute-optimal"]
-        x = [number + (i - (len(cases) - 1) / 2) * width for number in range(len(rows))]
-        gains = [row["difference"]["mean"] for row in rows]
-        axes.bar(
-            x, gains, width, color=COLORS[(2, 3, 4)[i % 3]], label=f"R = {case['R']:g}: {case['multiple']:.0f} samples"
-        )
-        for place, row in zip(x, rows, strict=True):
-            if row["difference"]["low"] is not None:
-                axes.vlines(place, row["difference"]["low"], row["difference"]["high"], color="#222222", linewidth=1)
-    axes.axhline(0, color="#444444", linewidth=0.8)
-    names = ["all problems" if row["bin"] is None else f"bin {row['bin'] + 1}" for row in rows]
-    axes.set_xticks(range(len(names)), names)
-    _finish(axes, "by difficulty, the easiest first", log=False)
-    axes.set_ylabel(f"small minus {larger:.0f}x larger")
+    """Small model with compute-optimal search minus one sample of the larger model, by bin and R; a panel per accounting."""
+    titles = {"generation": "generated tokens alone", "charged": "everything charged"}
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), dpi=150, layout="constrained", sharey=True)
+    for axes, (accounting, title) in zip(panels, titles.items(), strict=True):
+        those = [case for case in cases if case["accounting"] == accounting]
+        width, names = 0.8 / len(those), ["all problems"]
+        for i, case in enumerate(those):
+            rows = [row for row in case["rows"] if row["choice"] == "compute-optimal"]
+            x = [number + (i - (len(those) - 1) / 2) * width for number in range(len(rows))]
+            gains = [row["difference"]["mean"] for row in rows]
+            label = f"R = {case['R']:g}: {case['multiple']:.0f} samples of the small one"
+            axes.bar(x, gains, width, color=COLORS[2 + i], label=label)
+            for place, row in zip(x, rows, strict=True):
+                if row["difference"]["low"] is not None:
+                    low, high = row["difference"]["low"], row["difference"]["high"]
+                    axes.vlines(place, low, high, color="#222222", linewidth=1)
+            names = ["all" if row["bin"] is None else f"bin {row['bin'] + 1}" for row in rows] or names
+        axes.axhline(0, color="#444444", linewidth=0.8)
+        axes.set_xticks(range(len(names)), names)
+        _finish(axes, "by difficulty, the easiest first", log=False)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylabel(f"small minus {larger:.0f}x larger")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
     plt.close(figure)

@@ -6,7 +6,7 @@ import pytest
 from prm.costs import inference_multiple
 from prm.evaluation.menus import Probe
 from prm.evaluation.model_size import RATIOS, against_larger, bins_of, by_difficulty
-from prm.evaluation.savings import fixed_methods
+from prm.evaluation.savings import COSTS, fixed_methods
 
 
 def test_bins_are_of_equally_many_and_the_easiest_come_first():
@@ -32,24 +32,27 @@ def test_every_method_in_every_bin(menu):
     assert first > last + 0.3
 
 
-def test_the_small_model_spends_at_most_what_the_larger_one_costs(menu):
+@pytest.mark.parametrize("accounting", ["generation", "charged"])
+def test_the_small_model_spends_at_most_what_the_larger_one_costs(menu, accounting):
     larger_P = [0.5] * len(menu.problems)
     groups = bins_of(menu.oracle_P(), 3)
-    cases = against_larger(menu, Probe("lead", 2), 3, larger_P, 5.0, groups)
+    every = against_larger(menu, Probe("lead", 2), 3, larger_P, 5.0, groups)
+    cases = [case for case in every if case["accounting"] == accounting]
     assert [case["R"] for case in cases] == list(RATIOS)
-    one = menu.one_P["flops"].mean()
+    cost = COSTS[accounting]
+    one = menu.one_P[cost].mean()
     methods = {
         f"{family} samples={samples}": point
         for family, its in fixed_methods(menu).items()
         for samples, point in zip(its.samples, its.points, strict=True)
     }
     for case in cases:
-        assert case["multiple"] == inference_multiple(5.0, case["R"])
+        assert case["multiple"] == pytest.approx(inference_multiple(5.0, case["R"]))
         fixed, adaptive = case["rows"][0], case["rows"][1 + len(groups)]
         point = methods[fixed["choice"]]
-        affordable = [its for its in methods.values() if its.cost("flops") <= case["multiple"] * one]
+        affordable = [its for its in methods.values() if its.cost(cost) <= case["multiple"] * one]
         assert point.accuracy == max(its.accuracy for its in affordable)
-        assert fixed["multiple_spent"] == pytest.approx(point.cost("flops") / one)
+        assert fixed["multiple_spent"] == pytest.approx(point.cost(cost) / one)
         assert max(row["multiple_spent"] for row in case["rows"]) <= case["multiple"]
         assert adaptive["choice"] == "compute-optimal"
         for row in case["rows"]:
