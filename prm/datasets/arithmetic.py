@@ -23,10 +23,10 @@ the same wrong answer, so voting fails while checking the steps helps.
 `arithmetic` is the kind set: carries are written down, which makes most mistakes visible on the page, so that a verifier of
 this size learns to see them in a minute and need not calculate. `arithmetic_hard` is the unkind one: only the result shows a
 mistake, and chains are longer. A verifier can tell right from wrong there only if its base knows the arithmetic, so part of
-what the generator of this set reads are corrected exercises (`exercises`), single results, where a wrong one is followed by
-the right one: `47 + 38 = 75 = 85`. To know whether to correct a result is what a verifier has to know. They belong to no
-problem, because a problem has two operations at least. In both sets mistakes are systematic, which favors verifiers and
-handicaps voting: do not expect gaps of this size from real language models.
+what the generator of this set reads are corrected exercises (`exercise`), single results, where a wrong one is followed by
+the right one. Whether a line is to be corrected is what a verifier has to know. They belong to no problem, because a problem
+has two operations at least. In both sets mistakes are systematic, which favors verifiers and handicaps voting: do not expect
+gaps of this size from real language models.
 
 Left out on purpose: division, negative numbers, words around the numbers.
 """
@@ -76,7 +76,7 @@ KIND = Variant("arithmetic", notes=True, levels=tuple(range(2, 9)), exercises=0.
 HARD = Variant("arithmetic_hard", notes=False, levels=tuple(range(2, 13)), exercises=0.75)
 SETS = {variant.name: variant for variant in (KIND, HARD)}
 
-EXERCISES = 14
+EXERCISES = 12
 """In one row; about half of them are wrong at first."""
 
 
@@ -190,7 +190,12 @@ def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator
 
 def exercise(rng: random.Random, variant: Variant) -> tuple[str, str]:
     """A given exercise and what is to be learned: its result, or in half of the cases a wrong one, most often by a
-    forgotten carry, and then what is missing: `47 + 38`, `, carry 1 = 84 = 85` or ` = 75, carry 1 = 85`."""
+    forgotten carry. The next line says what is missing, and is empty if nothing is: whether the result is right has to be
+    known after the line, where the verifiers read their scores.
+
+        47 + 38 = 75            47 + 38, carry 1 = 84      47 + 38, carry 1 = 85
+        , carry 1 = 85           = 85
+    """
     while True:
         a, (symbol, b) = rng.randint(0, LARGEST), _operation(rng)
         right, wrong, forgotten = _apply(a, symbol, b), -1, False
@@ -201,9 +206,9 @@ def exercise(rng: random.Random, variant: Variant) -> tuple[str, str]:
             break
     note = _carry_note(a, symbol, b, variant)
     if not 0 <= wrong <= LARGEST:
-        return f"{a} {symbol} {b}", f"{note} = {right}\n"
+        return f"{a} {symbol} {b}", f"{note} = {right}\n\n"
     before, after = ("", note) if forgotten else (note, "")
-    return f"{a} {symbol} {b}", f"{before} = {wrong}{after} = {right}\n"
+    return f"{a} {symbol} {b}", f"{before} = {wrong}\n{after} = {right}\n"
 
 
 def first_mistake(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str | None:

@@ -75,13 +75,13 @@ def test_the_loss_is_that_of_the_steps(scripts, learned, tmp_path):
 
 
 def test_of_exercises_only_what_follows_them_is_learned(root):
-    row = {"prompt": "", "turns": [("47 + 38", " = 75 = 85\n"), ("6 + 3", " = 9\n")]}
+    row = {"prompt": "", "turns": [("47 + 38", " = 75\n = 85\n"), ("6 + 3", " = 9\n\n")]}
     tokenizer = arithmetic.build_tokenizer()
     encode = runpy.run_path(str(root / "recipes/train_generator.py"))["encode"]
     example = encode(tokenizer, prompt_template("plain"), row, None)
-    assert tokenizer.decode(example["input_ids"]) == "\n47 + 38 = 75 = 85\n6 + 3 = 9\n<eos>"
+    assert tokenizer.decode(example["input_ids"]) == "\n47 + 38 = 75\n = 85\n6 + 3 = 9\n\n<eos>"
     learned = [token for token, label in zip(example["input_ids"], example["labels"], strict=True) if label != -100]
-    assert tokenizer.decode(learned) == " = 75 = 85\n = 9\n<eos>"
+    assert tokenizer.decode(learned) == " = 75\n = 85\n = 9\n\n<eos>"
     assert all(label in (-100, token) for token, label in zip(example["input_ids"], example["labels"], strict=True))
 
 

@@ -216,12 +216,10 @@ def test_the_unkind_generator_also_reads_corrected_exercises():
     assert len(lists) == pytest.approx(750, abs=45)
     wrong = 0
     for exercise, learned in (turn for turns in lists for turn in turns):
-        first, *corrected = learned.removeprefix(" = ").removesuffix("\n").split(" = ")
-        if corrected:  # a wrong result is followed by the right one
-            wrong += 1
-            assert [eval(exercise)] == [int(right) for right in corrected] != [int(first)]
-        else:
-            assert eval(exercise) == int(first)
+        first, correction, end = learned.split("\n")
+        result, right = int(first.removeprefix(" = ")), eval(exercise)
+        assert (correction, end) == ("" if result == right else f" = {right}", "")
+        wrong += result != right
     assert all(len(turns) == arithmetic.EXERCISES for turns in lists)
     assert wrong / (arithmetic.EXERCISES * len(lists)) == pytest.approx(0.5, abs=0.05)
     assert {split_of(row["prompt"]) for row in rows if row["prompt"]} == {"train"}
@@ -237,18 +235,18 @@ def test_exercises_of_the_kind_set_have_their_notes():
     for _ in range(2000):
         exercise, learned = arithmetic.exercise(rng, arithmetic.KIND)
         a, symbol, b = exercise.split()
-        (gold, _) = arithmetic.solution(arithmetic.render(int(a), [(symbol, int(b))]))
+        gold, _ = arithmetic.solution(arithmetic.render(int(a), [(symbol, int(b))]))
         note, equals, result = gold.removeprefix(exercise).rpartition(" = ")
-        parts = learned.removesuffix("\n").split(" = ")
-        if len(parts) == 2:
+        first, correction, end = learned.split("\n")
+        written, _, wrong = first.rpartition(" = ")
+        assert end == ""
+        if not correction:
             kinds["right"] += 1
-            assert learned == f"{note}{equals}{result}\n"
+            assert first == f"{note}{equals}{result}"
             continue
-        before, wrong, after = parts if len(parts) == 3 else pytest.fail(learned)
-        wrong, _, late_note = wrong.partition(",")
-        assert (after, wrong == result) == (result, False)
-        # A forgotten carry is written after the wrong result, and a slip comes after the carry.
-        assert (before, late_note) in ((note, ""), ("", note.removeprefix(",")))
-        kinds["forgotten" if late_note else "slip"] += 1
+        assert wrong != result
+        # What is missing: a forgotten carry with the result, or after a slip the result alone.
+        assert (written, correction) in ((note, f"{equals}{result}"), ("", f"{note}{equals}{result}"))
+        kinds["forgotten" if written != note else "slip"] += 1
     assert kinds["right"] == pytest.approx(1050, abs=120)
     assert min(kinds["forgotten"], kinds["slip"]) > 200
