@@ -16,6 +16,7 @@ from prm.datasets.splits import split_of
 from prm.encoding.codec import StepCodec
 from prm.evaluation.search_runs import read_runs
 from prm.search.calibration import read_calibration
+from prm.search.policy import read_policy
 from prm.storage.rows import read_labeled, read_traces
 from prm.verifiers import find_verifier
 from prm.verifiers.checkpoint import VerifierConfig
@@ -290,6 +291,57 @@ def test_a_calibrated_verifier_says_when_to_stop(scripts, verifiers, tmp_path):
         "eval/calibrate_verifier.py",
         **learn | {"verifier": "orm"},
     )
+
+
+def test_a_policy_is_learned_followed_and_held_against_its_card(scripts, verifiers, tmp_path):
+    prm = {"prm": verifiers["prm"]}
+    methods = [f"{name} samples={n}" for name in ("majority", "weighted_vote prm", "rebase prm") for n in (1, 2, 4)]
+    methods += ["best_of_n orm", "cascade prm cheap=orm"]
+    flags = search_flags(verifiers, tmp_path / "validation", methods=methods, limit=12, split="validation")
+    ok(scripts.run("eval/run_search.py", **flags))
+    path = tmp_path / "policy.json"
+    learn = {"run": tmp_path / "validation", "verifier": "prm", "output": path, "bins": 2}
+    report = tmp_path / "report.json"
+    printed = ok(scripts.run("eval/fit_policy.py", **learn, report=report, mean_tokens=300)).stdout
+    assert (
+        "left out, of another verifier or with more than the policy knows: orm_best_of_n, prm_cascade[cheap=orm]"
+        in printed
+    )
+    assert f"{path}: learned from 12 validation problems of arithmetic" in printed
+    assert "generated tokens" in printed.rpartition("promised")[2]
+    assert {"compute_saving_generation", "compute_saving_charged"} <= json.loads(report.read_text()).keys()
+    written = path.read_bytes()
+    ok(scripts.run("eval/fit_policy.py", **learn, mean_tokens=300))
+    assert path.read_bytes() == written  # the same from the same
+
+    method = f"compute_optimal prm policy={path}"
+    follow = search_flags(prm, tmp_path / "test", methods=["weighted_vote prm", method], limit=12)
+    ok(scripts.run("eval/run_search.py", **follow))
+    learned = read_policy(str(path))
+    for row in read_runs([tmp_path / "test"]).rows:
+        pool, found = row.results
+        if found.candidates == pool.candidates[: len(found.candidates)]:  # not a tree
+            assert len(found.candidates) in {choice.samples for choice in learned.choices}
+            assert found.cost.generated_tokens == sum(t.num_tokens for t in found.candidates)
+    checked = ok(scripts.run("eval/fit_policy.py", **learn, mean_tokens=300, check=tmp_path / "test")).stdout
+    assert "found minus promised" in checked
+
+    refuses(scripts, "was learned of 12 of these problems", "eval/run_search.py", **follow | {"split": "validation"})
+    other = search_flags({"orm": verifiers["orm"]}, tmp_path / "other", methods=[method.replace(" prm ", " orm ")])
+    refuses(scripts, "policy.json was learned of the verifier", "eval/run_search.py", **other)
+    for message, change in (
+        ("the cheapest policy costs", {"mean_tokens": 1}),
+        ("one budget is enough", {"mean_tokens": 300, "mean_flops": 1e9}),
+        ("no method says what a probe of 3 samples costs", {"probe": 3}),
+        ("--verifier other: ", {"verifier": "other"}),
+        ("no method is compute_optimal", {"mean_tokens": 300, "check": tmp_path / "validation"}),
+    ):
+        refuses(scripts, message, "eval/fit_policy.py", **learn | change)
+    refuses(scripts, "needs scores; name a --verifier", "eval/fit_policy.py", run=tmp_path / "validation", output=path)
+    path.write_bytes(written.replace(b'"share"', b'"portion"'))
+    refuses(scripts, "learned: was {", "eval/run_search.py", **follow)  # another policy: the results are not its
+    again = learn | {"bins": 1, "mean_tokens": 300, "check": tmp_path / "test"}
+    refuses(scripts, "it followed another policy than the one that these flags make", "eval/fit_policy.py", **again)
 
 
 def test_a_cascade_runs_by_name_from_the_likelihood_to_the_prm(scripts, verifiers, tmp_path):

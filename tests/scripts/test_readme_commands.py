@@ -122,6 +122,7 @@ SMALLER = {
     "data/judge_steps.py": "--judge critic",
     "eval/run_search.py": "--limit 4 --samples 4",
     "eval/configs/arithmetic_revisions.yaml": "--samples 8",
+    "eval/configs/arithmetic_policy.yaml": "--methods 'best_of_n prm samples=2' 'weighted_vote prm' 'rebase prm'",
     "recipes/configs/orm_revisions_arithmetic.yaml": "--eval_data outputs/revisions/chains.jsonl",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",

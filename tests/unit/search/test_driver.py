@@ -19,6 +19,7 @@ from prm.search import STRATEGIES
 from prm.search.calibration import Calibration
 from prm.search.driver import search
 from prm.search.methods import Method, check_method, default_methods, parse_method
+from prm.search.policy import Choice, Policy
 from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
 from prm.storage.answered_requests import AnsweredRequests
 from prm.types import Budget, Cost, Problem, Scores
@@ -72,7 +73,7 @@ def student():
 
 
 UNVERIFIED = {"majority", "adaptive_consistency"}
-NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}}
+NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
 """Parameters without a default."""
 
 
@@ -81,6 +82,10 @@ def calibration(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
     Calibration("v", "g", 8, (), ((0.0, 0.5), (0.7, 0.9)), ((0.0, 0.5), (0.7, 0.9))).save(path)
     NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
+    policy = path.with_name("policy.json")
+    choices = Choice("best_of_n", {}, 4), Choice("rebase", {"temperature": 0.3}, 3), Choice("weighted_vote", {}, 4)
+    Policy("lead", 2, (0.4, 0.8), choices, "v", "g", {}, ()).save(policy)
+    NEEDED["compute_optimal"]["policy"] = str(policy)
 
 
 def method(strategy, verifier="v", **parameters):

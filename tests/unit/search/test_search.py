@@ -18,6 +18,7 @@ from prm.search.adaptive_consistency import lead
 from prm.search.calibration import Calibration
 from prm.search.driver import search
 from prm.search.methods import Method
+from prm.search.policy import Choice, Policy
 from prm.types import Budget, Cost, Problem, Scores
 from prm.verifiers.oracle import OracleVerifier
 
@@ -95,7 +96,7 @@ def without_time(results):
     return [replace(result, cost=replace(result.cost, seconds=0.0)) for result in results]
 
 
-NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}}
+NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
 """Parameters without a default."""
 
 
@@ -104,6 +105,10 @@ def calibration(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
     Calibration("v", "g", 8, (), ((0.0, 0.5), (2.0, 0.95)), ((0.0, 0.5), (2.0, 0.95))).save(path)
     NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
+    policy = path.with_name("policy.json")
+    choices = Choice("best_of_n", {}, 4), Choice("rebase", {"temperature": 0.3}, 3), Choice("weighted_vote", {}, 4)
+    Policy("lead", 2, (0.4, 0.8), choices, "v", "g", {}, ()).save(policy)
+    NEEDED["compute_optimal"]["policy"] = str(policy)
 
 
 def run(strategy, problems, generator, verifier, budget, seed, **parameters):

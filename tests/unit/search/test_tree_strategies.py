@@ -616,6 +616,7 @@ def test_a_method_that_names_no_parameters_is_always_the_same_one():
         "rebase": {"temperature": 0.2} | steps | choice,
         "particle_filtering": {"entropic": False, "vote": True} | steps,
         "mcts": {"width": 4, "c_puct": 0.125} | steps | choice,
+        "compute_optimal": {"policy": required},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
     }
 
