@@ -42,7 +42,19 @@ def test_statements(text, name, values, rounded):
 
 @pytest.mark.parametrize(
     "text",
-    ["5", "x", "x=", "=x", r"x\approx", r"x\approx3=4", "x=1, y=2", "x=1 and y=2", "0<x=5", r"3\in[0, 3]", r"a\in b\in c"],
+    [
+        "5",
+        "x",
+        "x=",
+        "=x",
+        r"x\approx",
+        r"x\approx3=4",
+        "x=1, y=2",
+        "x=1 and y=2",
+        "0<x=5",
+        r"3\in[0, 3]",
+        r"a\in b\in c",
+    ],
 )
 def test_what_is_no_statement(text):
     assert read(text) is None
