@@ -9,7 +9,18 @@ from search_run import META, rows, twelve_problems, write_run
 from prm.evaluation.reading import reading, traces_to_show
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.summary import summarize
-from prm.evaluation.tables import as_markdown, group_table
+from prm.evaluation.tables import (
+    as_html,
+    as_markdown,
+    as_text,
+    budget_table,
+    cost_table,
+    equal_cost_table,
+    group_table,
+    level_table,
+    method_table,
+    verifier_table,
+)
 from prm.search import STRATEGIES
 
 
@@ -294,3 +305,62 @@ def test_what_is_no_finished_search_is_told_from_what_is_none(tmp_path):
     (tmp_path / "results.journal").touch()  # a search writes its answers here, and meta.json when it ends
     with pytest.raises(FileNotFoundError, match=r"the search is unfinished; start it again, and it goes on"):
         read_runs([tmp_path])
+
+
+def test_tables_by_hand(summary):
+    table = method_table(summary)
+    assert table[0] == ["method", "accuracy", "95% interval", "generated tokens", "verifier tokens", "FLOPs"]
+    assert table[1] == ["single sample", "37.5%", "–", "10", "0", "3.00e+03"]
+    assert table[4] == ["PRM best-of-N", "50.0%", "–", "40", "60", "1.50e+04"]
+    assert table[-1] == ["pass@N (ceiling)", "75.0%", "–", "40", "0", "9.00e+03"]
+    assert len(table) == 1 + len(summary["methods"])
+
+    table = cost_table(summary)
+    assert [row[0] for row in table[1:]] == [
+        "majority vote", "ORM best-of-N", "PRM best-of-N", "PRM weighted vote", "PRM beam search"
+    ]  # fmt: skip
+    spent = ["0", "80", "120", "15", "5", "8", "7", "7.00e+04", "8.00e+04", "0.100", "23.3"]  # one sample: 3000 FLOPs
+    assert table[-1][1:] == spent
+    without = summary | {"methods": {name: m for name, m in summary["methods"].items() if name != "single"}}
+    assert cost_table(without)[-1][1:] == [*spent[:-1], "–"]
+
+    table = budget_table(summary)
+    labels = [
+        "single sample",
+        "majority vote",
+        "ORM best-of-N",
+        "PRM best-of-N",
+        "PRM weighted vote",
+        "PRM beam search",
+    ]
+    assert table[0] == ["samples", *labels[1:], "best"]
+    assert table[2] == ["4", "37.5%", "25.0%", "50.0%", "50.0%", "50.0%", "PRM best-of-N or PRM weighted vote"]
+    assert (table[1][0], table[1][5], len(table)) == ("2", "–", 3)  # beam search has one number of samples
+    told_apart = summary["budgets"][1] | {"difference": {"mean": 0.1, "low": 0.05, "high": 0.2}}
+    assert budget_table(summary | {"budgets": [told_apart]})[1][-1] == "PRM best-of-N"
+
+    assert [row[:2] for row in level_table(summary)] == [["level", "problems"], ["1", "2"], ["2", "2"]]
+    assert verifier_table(summary)[0][0] == "verifier"
+    assert verifier_table(summary)[1][:3] == ["PRM", "0.700", "0.667"]
+    nothing = dict.fromkeys(summary["verifiers"]["prm"])
+    assert verifier_table({"verifiers": {"mine": nothing}})[1] == ["mine", "–", "–", "–", "–"]
+
+
+def test_a_search_is_set_against_its_rivals_at_equal_cost():
+    methods = {"a": {"label": "A", "accuracy": 0.5}, "b": {"label": "B", "accuracy": 0.25}}
+    entry = {"method": "a", "rival": "b", "n": 6.25, "difference": {"mean": 0.25, "low": 0.1, "high": 0.4}}
+    entries = [entry | {"cost": "generated_tokens"}, entry | {"cost": "flops", "n": None}]
+    assert equal_cost_table({"methods": methods, "equal_cost": entries}) == [
+        ["search", "accuracy", "minus", "at equal generated tokens", "at equal FLOPs"],
+        ["A", "50.0%", "B", "+25.0 points [+10.0, +40.0], n = 6.2", "–"],
+    ]
+
+
+def test_a_table_as_text_markdown_and_html():
+    table = [["name", "n"], ["a<b|c", "10"]]
+    assert as_text(table) == "name    n\n-----  --\na<b|c  10"
+    assert as_markdown(table) == "| name | n |\n|---|---:|\n| a<b\\|c | 10 |"
+    assert as_html(table) == (
+        '<div class="scroll"><table><thead><tr><th>name</th><th>n</th></tr></thead>'
+        "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table></div>"
+    )
