@@ -100,14 +100,10 @@ def track(tmp_path, monkeypatch):
 
     def make(is_first=True, disabled=False):
         callback = WandbTracking(trainer, arguments, DatasetReport(36, 1, 2, 142, 91, 0.641, 1304))
-        run, Artifact = Run(), callback.wandb.Artifact
+        run, wandb = Run(), callback.wandb
         run.disabled = disabled
-        callback.wandb = SimpleNamespace(
-            run=run,
-            Table=lambda columns, rows: [columns, *rows],
-            Image=lambda pixels: pixels,
-            Artifact=callback.wandb.Artifact,
-        )
+        table, image = (lambda columns, rows: [columns, *rows]), (lambda pixels: pixels)
+        callback.wandb = SimpleNamespace(run=run, Table=table, Image=image, Artifact=wandb.Artifact)
         callback.on_train_begin(None, SimpleNamespace(is_world_process_zero=is_first), None)
         return run, callback
 
