@@ -66,10 +66,11 @@ def read(text: str) -> Statement | None:
     sides = split(exact, "=")
     if len(sides) + len(rounded) < 2 or not all(sides) or not all(rounded) or any("=" in side for side in rounded):
         return None
-    if is_name(sides[0]) and len(sides) + len(rounded) > 1:
-        values = (*sides[1:], *rounded[:1]) if len(sides) == 1 else tuple(sides[1:])
+    if is_name(sides[0]):
+        if len(sides) == 1:  # its value is what comes after the first sign
+            sides, rounded = [sides[0], rounded[0]], rounded[1:]
         name = sides[0].lower() if re.fullmatch("[a-zA-Z][a-z]{2}[a-zA-Z ]*", sides[0]) else sides[0]
-        return Statement(name, values, tuple(rounded if len(sides) > 1 else rounded[1:]), "=")
+        return Statement(name, tuple(sides[1:]), tuple(rounded), "=")
     if len(sides) == 2 and is_name(sides[1]) and re.fullmatch(r"-?[\d.]+|-?\\frac\{\d+\}\{\d+\}", sides[0]):
         return Statement(sides[1], (sides[0],), tuple(rounded), "=")  # 5 = x
     return Statement("", tuple(sides), tuple(rounded), "=")

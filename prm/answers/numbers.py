@@ -20,7 +20,7 @@ MAX_DIGITS = 300
 """Longer texts are left to algebra: Python refuses to read integers of thousands of digits."""
 
 _SCALES = {
-    "dozen": 12, "score": 20, "gross": 144, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
+    "dozen": 12, "score": 20, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
     "trillion": 10**12,
 }  # fmt: skip
 
@@ -100,7 +100,7 @@ def equal_quantities(a: Quantity, b: Quantity) -> bool:
 
 def _rational(text: str) -> Fraction | None:
     """A fraction, decimal, mixed number, power of ten or repeating decimal, exactly; None for anything else."""
-    text = re.sub(rf"\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}(?!\d)", r" \1/\2", text).strip()
+    text = re.sub(rf"\\frac\{{({_DECIMAL})\}}\{{({_DECIMAL})\}}(?!\d)", r" \1/\2", text).lstrip()
     text = re.sub(r"\\(?:times|cdot)10\^\{?(-?\d+)\}?$", r"e\1", text)
     if (repeating := _REPEATING.fullmatch(text)) or (repeating := _DOTS.fullmatch(text)):
         sign, whole, fixed, *cycles = repeating.groups("")

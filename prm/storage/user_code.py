@@ -30,7 +30,7 @@ def load_object(name: str) -> Any:
             for key, value in names.items()
             if isinstance(value, type | types.FunctionType) and value.__module__ == names["__name__"]
         ]
-        near = difflib.get_close_matches(attribute, own, 1)
+        near = difflib.get_close_matches(attribute, own)
         raise ValueError(
             f"{file} has no {attribute!r}{f', did you mean {near[0]!r}?' if near else ';'} it defines"
             f" {', '.join(own) or 'no function and no class'}"

@@ -168,4 +168,4 @@ def step_rule_of(rows: Sequence[LabeledRow]) -> StepRule | None:
     if len(rows_by_rule) > 1:
         found = ", ".join(f"{rule} ({n} rows)" for rule, n in rows_by_rule.items())
         raise ValueError(f"the rows are divided into steps by different rules: {found}; train on the rows of one rule")
-    return min(rows_by_rule, default=None)
+    return next(iter(rows_by_rule), None)

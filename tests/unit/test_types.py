@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from prm.costs import scoring_cost
-from prm.types import Budget, Cost, LabeledTrace, Scores, Trace
+from prm.types import Budget, Continuation, Cost, LabeledTrace, Rollout, Scores, SearchResult, Trace
 
 TRACE = Trace("arithmetic/train/7", ("47 + 38 = 85", "85 - 12 = 63", "#### 63"), "63", False, index=3)
 
@@ -80,3 +80,30 @@ def test_values_can_be_hashed_and_not_changed():
     assert len({labeled(), labeled(), labeled(method="judge")}) == 2
     with pytest.raises(dataclasses.FrozenInstanceError):
         Budget(samples=4).samples = 8
+
+
+def test_what_is_not_said_is_unknown_or_nothing():
+    """Rows and callers leave these out."""
+    trace = Trace("p/1", ("a",), None, None)
+    assert (trace.generator, trace.finished, trace.num_tokens, trace.seed) == ("unknown", True, None, None)
+    assert (trace.id, trace.status, trace.step_rule, trace.kept) == ("p/1#0", "ok", None, {})
+    assert set(vars(Cost()).values()) == {0}
+    continuation = Continuation((1,), "a", "step")
+    assert (continuation.prefill, continuation.cached, continuation.asked) == (0, 0, 0)
+    result = SearchResult("p/1", "m", "m", None, (trace,), (None,), None, True, Cost())
+    assert (result.duplicates, result.tree, result.answer, result.correct) == (0, (), None, False)
+    assert Budget(4).generated_tokens is None
+
+
+def test_a_result_has_the_answer_of_the_candidate_that_it_chose():
+    right, wrong = Trace("p/1", ("a",), "2", True), Trace("p/1", ("b",), "3", False)
+    for chosen, answer, correct in ((0, "2", True), (1, "3", False)):
+        result = SearchResult("p/1", "m", "m", None, (right, wrong), (None, None), chosen, True, Cost())
+        assert (result.answer, result.correct) == (answer, correct)
+
+
+def test_an_answer_that_could_not_be_checked_is_no_evidence():
+    outcomes = ("correct", "wrong", "no_answer", "timeout", "error")
+    rollouts = [Rollout("p", "5be1", 0, 7, (1, 2), "", "answer", "2", outcome) for outcome in outcomes]
+    assert [rollout.decided for rollout in rollouts] == [True, True, True, False, False]
+    assert rollouts[0].num_tokens == 2

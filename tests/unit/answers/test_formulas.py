@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 
 from prm.answers.algebra import equal_expressions, equal_fractions
-from prm.answers.formulas import call, number, power, product
+from prm.answers.formulas import Formula, call, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import parse
 from prm.answers.points import points
@@ -36,7 +36,16 @@ def value(text, **point):
         (r"\max(x, 3, 2)", {"x": 1}, 3),
         (r"\gcd(12, n)", {"n": 18}, 6),
         ("3!", {}, 6),
+        ("0!", {}, 1),
         (r"\binom{5}{2}", {}, 10),
+        (r"\binom{5}{5} + \binom{0}{0}", {}, 2),
+        (r"\binom{2}{3} + \binom{2}{-1}", {}, 0),
+        (r"\lcm(4, 6)", {}, 12),
+        (r"\min(x, 3, 2)", {"x": 1}, 1),
+        ("sgn(x) + sgn(0) + 2sgn(5)", {"x": -3}, 1),
+        (r"\sin 0 + \cos 0 + \ln 1", {}, 1),
+        (r"2\frac{x}{2}^2", {"x": 6}, 18),
+        (r"\sum_{i=1}^{0} i + \prod_{i=1}^{0} i", {}, 1),
         (r"\sum_{i=1}^{n} i^2", {"n": 4}, 30),
         (r"\prod_{k=2}^{4} k", {}, 24),
         (r"0.1\overline{6}", {}, Fraction(1, 6)),
@@ -138,3 +147,16 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
 def test_equal_expressions(gold, pred, equal):
     assert equal_expressions(gold, pred) is equal
     assert equal_fractions(gold, pred) in (equal, None)
+
+
+def test_a_fraction_of_degrees_after_a_factor():
+    half = quotient(number(1), number(2))
+    assert parse(r"x^2\frac{1}{2}^\circ") == product(
+        power(parse("x"), number(2)), product(half, Formula("symbol", ("°",)))
+    )
+
+
+def test_an_exponent_is_an_integer_after_a_negative_base_only():
+    for text, whole in (("(-2)^x", True), ("0.5^x", False), ("0^x", False), ("2^x", False)):
+        formula = parse(text)
+        assert all(point["x"].denominator == 1 for point in points(formula, formula, ["x"])) == whole

@@ -359,8 +359,8 @@ BROKEN = [
     ("omega_prm", {"question": "Q", "reasoning_steps": None}, "must be a tree or a list of prefixes"),
     (
         "omega_prm",
-        {"question": "Q", "reasoning_steps": [{"solution_prefix": "Q\n\na", "mc_value": 3}]},
-        "mc_value is 3",
+        {"question": "Q", "reasoning_steps": [{"solution_prefix": "Q\n\na", "mc_value": 1.5}]},
+        "mc_value is 1.5",
     ),
     (
         "omega_prm",

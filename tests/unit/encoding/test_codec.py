@@ -136,3 +136,11 @@ def test_codecs_saved_before_can_be_loaded():
     assert StepCodec.from_dict(saved | {"max_length": 512}) == StepCodec(
         PromptTemplate("{prompt}", True), "\n\n", None, 512
     )
+
+
+def test_what_fits_is_counted_to_the_token():
+    encoded = EncodedTrace(tuple(range(10)), (3, 6, 9))
+    assert [StepCodec(max_length=n).fit(encoded) for n in (3, 4, 9, 10)] == [0, 1, 2, 3]
+    assert StepCodec(max_length=9).truncate(encoded) == EncodedTrace(tuple(range(7)), (3, 6))
+    assert StepCodec(max_length=3).truncate(encoded) == EncodedTrace((), ())
+    assert (StepCodec().max_length, StepCodec().separator, StepCodec().marker) == (2048, "\n", None)

@@ -190,3 +190,12 @@ def test_a_long_chain_of_thought_is_grouped_by_size_and_turning_words():
 def test_an_unknown_rule_is_named():
     with pytest.raises(ValueError, match="step rule 'sentence' is not one of line, paragraph, thought, whole"):
         separator_of("sentence")
+
+
+def test_a_thought_ends_before_a_turn_when_it_has_200_characters_and_before_anything_when_it_has_1000():
+    for length, next_paragraph, thoughts in (
+        (199, "Wait, no.", 1), (200, "Wait, no.", 2), (200, "It is.", 1), (999, "It is.", 1), (1000, "It is.", 2)
+    ):  # fmt: skip
+        steps = split_steps("a" * length + "\n\n" + next_paragraph, "thought")
+        assert len(steps) == thoughts
+        assert "\n\n".join(steps) == "a" * length + "\n\n" + next_paragraph

@@ -39,6 +39,14 @@ def test_few_unknown_tokens_are_fine(tokenizer):
         watch(words, tokenizer, "add 1 " * 10 + "apples")
         watch(words, tokenizer, *(f"{'add ' * i}1" for i in range(49)))
         watch(words, tokenizer, "two apples")  # text 51 is not looked at
+        watch(UnknownWords(tokenizer, "generator"), tokenizer, "add " * 9 + "apples")  # a tenth
+
+
+def test_the_fiftieth_text_is_looked_at(tokenizer):
+    words = UnknownWords(tokenizer, "verifier")
+    watch(words, tokenizer, *("add " * i for i in range(1, 50)))
+    with pytest.warns(UserWarning, match=r"first 50 texts, 50% are unknown to the verifier's"):
+        watch(words, tokenizer, "apples " * sum(range(1, 50)))
 
 
 def test_a_tokenizer_of_bytes_knows_every_word(plain_tokenizer):

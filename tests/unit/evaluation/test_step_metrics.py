@@ -257,3 +257,13 @@ def test_mismatches_are_refused_and_named():
         expected_calibration_error([0.1, 0.2], [1.0])
     with pytest.raises(ValueError, match="trace 0: 2 labels but 1 scores"):
         first_error_accuracy([[0.9]], [[True, False]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_needs_both_classes_is_nan_without_a_warning():
+    for labels in ([True, True], [False, False], []):
+        scores = [0.5] * len(labels)
+        assert math.isnan(balanced_accuracy(scores, labels))
+        assert math.isnan(auc(scores, labels))
+    assert length_correlation([0.5, 0.5], [1, 2]) == 0
+    assert math.isnan(expected_calibration_error([], []))

@@ -23,6 +23,7 @@ def monte_carlo(labels: str) -> LabeledTrace:
         ("bbb", 0),
         ("gbb", 1),
         ("ggb", 2),
+        ("b-g", 0),
         ("bgg", 0),  # a later success does not make step 0 right
         ("gbg", 1),
         ("-gb", 2),  # a success after step 1 is a success after step 0, too

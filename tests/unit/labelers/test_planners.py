@@ -297,13 +297,28 @@ def test_values_that_are_known_are_not_sampled_again():
     [
         ({"tolerance": 0}, r"^tolerance is 0; it is a standard deviation, more than 0 and less than 0\.3$"),
         ({"tolerance": 0.5}, r"^tolerance is 0\.5; it is a standard deviation"),
+        ({"tolerance": 0.3}, r"^tolerance is 0\.3; it is a standard deviation"),
         ({"rollouts": 0}, r"^rollouts is 0, round is 4; both must be at least 1$"),
+        ({"round": 0}, r"^rollouts is 32, round is 0; both must be at least 1$"),
         ({"lost": 1}, r"^lost is 1; it is a probability, more than 0 and less than 1$"),
+        ({"lost": 0}, r"^lost is 0; it is a probability"),
     ],
 )
 def test_settings_without_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         Adaptive(**wrong)
+
+
+def test_no_more_rollouts_are_drawn_than_allowed():
+    """Four at a time, and six are the most."""
+    generator = by_values({"step 1": 0.5})
+    planner = Adaptive(tolerance=0.01, rollouts=6, round=4)
+    (labeled,) = label(planner, generator, WRONG)
+    assert asked(generator)["step 1"] == 6
+    assert labeled.method == "adaptive@0.01/6"
+    generator = by_values({})
+    label(Adaptive(tolerance=0.29, rollouts=1, round=1, lost=0.99), generator, WRONG)
+    assert generator.calls == []  # nothing is known, and nothing better is asked for
 
 
 # ---- OmegaPRM
@@ -358,6 +373,32 @@ def test_omega_prm_searches_what_is_close_to_right_and_short_first():
     order = [row.trace.steps[:2] for row in labeled]
     assert order.index(("a", "aa")) < order.index(("b", "bb"))
     assert label(OmegaPRM(rollouts=4, searches=1), ScriptedGenerator(lambda prefix, seed: "#### 9")) == []
+    assert label(OmegaPRM(rollouts=4, searches=1), ScriptedGenerator(lambda prefix, seed: "#### 8")) == []
+    for searches in (1, 2):
+        turn.clear()
+        rows = label(OmegaPRM(rollouts=4, searches=searches, c_puct=0.0), ScriptedGenerator(script))
+        assert len(rows) == searches
+
+
+def test_omega_prm_turns_to_what_was_searched_less_the_more_it_explores():
+    """After one search from the prompt (value 1/2), what is left there has Q = 0.71, a rollout of "a" (value 1/4) 0.59."""
+
+    def second(c_puct):
+        turn = Counter()
+
+        def script(prefix, seed):
+            state = tuple(prefix.splitlines()[1:])
+            turn[state] += 1
+            if state == ():
+                return ["#### 9", "a\nq\n#### 8", "b\nq\n#### 8", "#### 9"][turn[state] - 1]
+            if state in (("a",), ("b",)) and turn[state] == 1:
+                return "#### 9"
+            return "again\n#### 8" if len(state) == 1 else "#### 8"
+
+        return label(OmegaPRM(rollouts=4, c_puct=c_puct), ScriptedGenerator(script))[1].trace.steps
+
+    assert second(0.125) == ("b", "q", "#### 8")  # U: 0.0625 and 0.125
+    assert second(0.5) == ("a", "again", "#### 8")  # 0.25 and 0.5
 
 
 # ---- all of them

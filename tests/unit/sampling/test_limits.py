@@ -71,11 +71,15 @@ def test_hours_are_a_limit_too(monkeypatch):
     assert Limits().reached is None
     with pytest.raises(ValueError, match="max_tokens is 0, max_hours is None; a limit must be more than 0"):
         Limits(max_tokens=0)
+    with pytest.raises(ValueError, match="max_hours is -1"):
+        Limits(max_tokens=1, max_hours=-1)
 
 
 def test_a_pilot_is_made_of_whole_chunks():
     assert pilot([1]) == pilot([1, 2, 3]) == [1]
+    assert pilot([1, 2, 3, 4]) == [1, 3]
     assert pilot([1, 2, 3, 4, 5, 6]) == [1, 4]
+    assert pilot([]) == []
 
 
 def test_the_estimate_by_hand():
@@ -128,3 +132,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says():
         _, low, high = of_all(tokens[:40], 200)
         covered += low <= sum(tokens) <= high
     assert 0.91 < covered / 400 < 0.985
+
+
+def test_times_and_costs_have_the_largest_unit_of_which_they_are_one():
+    costs = Pilot()
+    costs.add(["a"], [of("a", 3600)])
+    for seconds, words in ((3600, "1.00 (95%: 1.00 to 1.00) hours"), (60, "1.00 (95%: 1.00 to 1.00) minutes")):
+        assert words in costs.report(1, sampled=3600, seconds=seconds, price=None)
+    assert "59.00 (95%: 59.00 to 59.00) seconds" in costs.report(1, sampled=3600, seconds=59, price=None)
+    assert "cost: 1.00 (95%: 1.00 to 1.00) at" in costs.report(1, sampled=1, seconds=1, price=1e6 / 3600)
+    assert "cost: 0.5 (95%: 0.5 to 0.5) at" in costs.report(1, sampled=1, seconds=1, price=0.5e6 / 3600)
+    assert "nothing can be estimated" in Pilot().report(1, sampled=0, seconds=1, price=None)

@@ -79,5 +79,7 @@ def test_the_record_of_a_labeled_file_is_that_of_its_traces(tmp_path):
     assert sampler_record(tmp_path / "traces.jsonl")["temperature"] == 0.8
     assert sampler_record(tmp_path / "labeled.jsonl")["temperature"] == 0.8
     assert sampler_record(tmp_path / "foreign.jsonl") is None
+    (tmp_path / "traces.jsonl").unlink()
+    assert sampler_record(tmp_path / "labeled.jsonl") is None  # the traces are gone
     with pytest.raises(FileNotFoundError, match=r"missing\.jsonl does not exist"):
         sampler_record(tmp_path / "missing.jsonl")

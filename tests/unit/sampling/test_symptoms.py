@@ -10,6 +10,7 @@ def traces(n, *steps, **changes):
 def test_traces_that_are_worth_something_raise_no_question():
     fine = traces(67, "2 + 2 = 4", "#### 4")
     assert symptoms(fine + traces(33, "#### answer"), 512) == []
+    assert symptoms(traces(6, "2 + 2 = 4", "#### 4") + traces(3, "#### answer"), 512) == []  # a third
     assert symptoms(traces(5, "4", step_rule="whole"), 512) == []
     assert symptoms(traces(5, "The answer is 4."), 512, reasoning=False) == []
     assert symptoms([], 512) == []

@@ -650,3 +650,23 @@ def test_entropic_particles_stay_diverse_longer():
 def test_what_cannot_be_searched_is_refused_at_once(name, parameters, message):
     with pytest.raises(ValueError, match=message):
         next(STRATEGIES[name](P, Budget(8), 0, **parameters))
+
+
+def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_it_means():
+    """Another default would give the results on disk another meaning."""
+    of_beams = {"width": 4, "max_steps": 40, "refill": False, "vote": True, "weigh": True}
+    expected = {
+        "beam_search": of_beams,
+        "lookahead_search": {"lookahead": 3, **of_beams},
+        "dvts": {"width": 4, "max_steps": 40, "vote": True, "weigh": True},
+        "rebase": {"temperature": 0.2, "max_steps": 40, "vote": True, "weigh": True},
+        "particle_filtering": {"entropic": False, "max_steps": 40, "vote": True},
+        "mcts": {"width": 4, "c_puct": 0.125, "max_steps": 40, "vote": True, "weigh": True},
+        "cascade": {"keep": 4, "vote": False},
+        "adaptive_consistency": {"confidence": 0.95},
+        "adaptive_best_of_n": {"target": 0.9, "vote": False, "at_once": 1},
+        "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
+    }
+    for name, defaults in expected.items():
+        parameters = inspect.signature(STRATEGIES[name]).parameters.values()
+        assert {p.name: p.default for p in parameters if p.default is not p.empty} == defaults

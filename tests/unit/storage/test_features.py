@@ -72,3 +72,10 @@ def test_only_the_columns_of_the_file(tmp_path):
     ):
         features_of(path)
     assert "kept" not in FEATURES
+
+
+def test_counts_of_a_cost_are_integers():
+    types = {name: value.dtype for name, value in SEARCH_FEATURES["results"].feature["cost"].items()}
+    kinds = {name: {int: "int64", float: "float64"}[type(value)] for name, value in vars(Cost()).items()}
+    assert types == kinds
+    assert (types["generated_tokens"], types["flops"]) == ("int64", "float64")

@@ -64,6 +64,11 @@ def test_traces_of_one_foreign_prompt_share_a_problem(write):
     rows = read_labeled(write(TRL_ROW, TRL_ROW, TRL_ROW | {"prompt": "What is 3 + 3?"}), "correctness")
     ids = [row.problem.id for row in rows]
     assert ids[0] == ids[1] != ids[2]
+    digest = hashlib.sha256(TRL_ROW["prompt"].encode()).hexdigest()[:12]
+    assert (ids[0], rows[0].problem.source) == (f"prompt/{digest}", "prompt")
+    trace = rows[0].labeled.trace
+    assert (trace.generator, trace.finished, trace.index, trace.status) == ("unknown", True, 0, "ok")
+    assert (rows[0].labeled.method, rows[0].problem.answer) == ("unknown", "")
 
 
 def test_null_is_a_step_without_label(write):

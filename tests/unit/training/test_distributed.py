@@ -63,6 +63,7 @@ def test_zero3_needs_fp32_and_whole_weights():
         return {"deepspeed_plugin": plugin}
 
     check(DistributedType.DEEPSPEED, zero())
+    check(DistributedType.DEEPSPEED, zero(stage=2, stage3_gather_16bit_weights_on_model_save=False))
     with pytest.raises(ValueError, match="zero3_save_16bit_model: true"):
         check(DistributedType.DEEPSPEED, zero(stage3_gather_16bit_weights_on_model_save=False))
     with pytest.raises(ValueError, match="the fp32 head too"):

@@ -121,6 +121,9 @@ def test_traces_that_are_too_long_stop_training_with_their_number_or_are_left_ou
     )
     with pytest.raises(ValueError, match=message):
         examples_of(rows, "hard", codec=codec)
+    longer = [*rows[:1] * 99, row("Start with 1, add 1.", ("1 + 1 = 2",) * 9, (True,) * 9)]
+    with pytest.raises(ValueError, match=r"100 of 100 traces .* 23 would hold 99%"):
+        examples_of(longer, "hard", codec=codec)
     made = examples_of(rows, "hard", codec=codec, overlong="drop")
     assert made.rows == rows[1::2]
     assert [example.truncated for example in made.examples] == [False, False]
@@ -193,5 +196,9 @@ def test_pairs_join_a_right_and_a_wrong_trace_of_one_problem():
         ("a", (1, 2), (1, 4)),
     ]
     assert len(pair_examples(examples, per_problem=1)) == 1
+    many = [outcome("a", i < 5, (i, i)) for i in range(10)]
+    drawn = pair_examples(many)
+    assert len(set(drawn)) == len(drawn) == 16  # of 25
+    assert pair_examples(many) == drawn != pair_examples(many, seed=1)
     with pytest.raises(ValueError, match="none of 2 problems has a right and a wrong trace"):
         pair_examples(examples[3:])

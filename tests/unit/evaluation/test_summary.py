@@ -1,0 +1,366 @@
+"""What a stored run shows, on 4 problems x 4 candidates (`tests/search_run.py`); its pages are in tests/scripts."""
+
+import json
+import re
+
+import pytest
+from search_run import META, rows, twelve_problems, write_run
+
+from prm.evaluation.reading import reading, traces_to_show
+from prm.evaluation.search_runs import read_runs
+from prm.evaluation.summary import summarize
+from prm.evaluation.tables import (
+    as_html,
+    as_markdown,
+    as_text,
+    budget_table,
+    cost_table,
+    equal_cost_table,
+    group_table,
+    level_table,
+    method_table,
+    verifier_table,
+)
+from prm.search import STRATEGIES
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory):
+    """As JSON: what a report draws."""
+    run = read_runs([write_run(tmp_path_factory.mktemp("search"), rows())])
+    return json.loads(json.dumps(summarize(run), allow_nan=False))
+
+
+def test_accuracies_are_those_worked_out_by_hand(summary):
+    assert {name: numbers["accuracy"] for name, numbers in summary["methods"].items()} == {
+        "single": 0.375,
+        "majority": 0.375,
+        "orm_best_of_n": 0.25,
+        "prm_best_of_n": 0.5,
+        "prm_weighted_vote": 0.5,
+        "prm_beam_search": 0.5,
+        "pass_at_n": 0.75,
+    }
+    assert (summary["n_problems"], summary["N"], summary["seconds"]) == (4, 4, 12.5)
+
+
+def test_costs_count_prompts_once_and_only_the_models_that_took_part(summary):
+    cost = {
+        name: (numbers["generated_tokens"], numbers["verifier_tokens"], numbers["flops"])
+        for name, numbers in summary["methods"].items()
+    }
+    assert cost["single"] == (10, 0, 2 * 100 * (5 + 10))
+    assert cost["majority"] == cost["pass_at_n"] == (40, 0, 2 * 100 * (5 + 40))
+    assert cost["prm_best_of_n"] == cost["prm_weighted_vote"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 50 * 60)
+    assert cost["orm_best_of_n"] == (40, 60, 2 * 100 * (5 + 40) + 2 * 20 * 60)
+    assert cost["prm_beam_search"] == (80, 120, 7e4)
+    duplicates = {name: numbers.get("duplicates") for name, numbers in summary["methods"].items()}
+    assert (duplicates["prm_beam_search"], duplicates["majority"], duplicates["single"]) == (2, 1, None)
+
+
+def test_curves_average_over_all_subsets(summary):
+    at_two = {name: points[1] for name, points in summary["curves"].items()}
+    assert {point["n"] for point in at_two.values()} == {2}
+    assert {point["generated_tokens"] for point in at_two.values()} == {20}
+    # Of the 6 pairs of each problem: problem 0 has one without a right candidate, problem 1 three, and so on.
+    assert at_two["pass_at_n"]["accuracy"] == pytest.approx((5 / 6 + 3 / 6 + 0 + 1) / 4)
+    assert at_two["prm_best_of_n"]["accuracy"] == pytest.approx((5 / 6 + 3 / 6 + 0 + 3 / 6) / 4)
+    assert at_two["majority"]["accuracy"] == pytest.approx((3 / 6 + 1.5 / 6 + 0 + 4.5 / 6) / 4)
+    assert [point["n"] for point in summary["curves"]["majority"]] == [1, 2, 4]
+    assert "prm_beam_search" not in summary["curves"]
+
+
+def test_differences_are_paired(summary):
+    # 1/2, 1, 0, -1 per problem; four are too few for an interval.
+    assert summary["differences"]["prm_best_of_n - majority"] == {"mean": 0.125, "low": None, "high": None}
+    assert {name: numbers["mean"] for name, numbers in summary["differences"].items()} == {
+        "orm_best_of_n - majority": -0.125,
+        "orm_best_of_n - single": -0.125,
+        "prm_best_of_n - majority": 0.125,
+        "prm_best_of_n - single": 0.125,
+        "prm_best_of_n - orm_best_of_n": 0.25,
+        "prm_weighted_vote - majority": 0.125,
+        "prm_weighted_vote - single": 0.125,
+        "prm_beam_search - majority": 0.125,
+        "prm_beam_search - single": 0.125,
+        "prm_beam_search - prm_best_of_n": 0.0,
+    }
+
+
+def test_each_budget_names_the_best_method_and_the_next(summary):
+    assert [(b["n"], b["best"], b["second"]) for b in summary["budgets"]] == [
+        (2, "prm_weighted_vote", "prm_best_of_n"),
+        (4, "prm_best_of_n", "prm_weighted_vote"),
+    ]
+    assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": None, "high": None}
+
+
+def test_a_method_that_finds_nothing_to_choose_is_warned_of(tmp_path):
+    some = rows()
+    some[1]["results"][4]["chosen"] = None
+    warnings = summarize(read_runs([write_run(tmp_path, some)]))["warnings"]
+    assert "PRM beam search found no answer to choose in 25.0% of the problems, whatever it spent." in warnings
+
+
+def test_levels(summary):
+    assert summary["problems_by_level"] == {"1": 2, "2": 2}
+    assert summary["by_level"]["1"]["prm_best_of_n"] == 1.0
+    assert summary["by_level"]["1"]["majority"] == 0.25
+    assert summary["by_level"]["2"] == {
+        "single": 0.375,
+        "majority": 0.5,
+        "orm_best_of_n": 0.5,
+        "prm_best_of_n": 0.0,
+        "prm_weighted_vote": 0.0,
+        "prm_beam_search": 0.5,
+        "pass_at_n": 0.5,
+    }
+
+
+def test_verifier_diagnostics_use_candidates_with_an_answer(summary):
+    # 14 candidates: the two of problem 2 that score 0.99 have no answer and would change each of these.
+    assert summary["verifiers"]["prm"] == pytest.approx(
+        {
+            "trace_auc": 32 / 48,
+            "trace_auc_within_problem": (4 + 3 + 0) / (4 + 3 + 3),
+            "length_correlation_within_problem": 1.05 / (1.2425 * 3) ** 0.5,
+            "calibration_error": 2.4 / 14,
+            "too_long_share": 0.0,
+        }
+    )
+    assert summary["verifiers"]["orm"]["trace_auc_within_problem"] == pytest.approx((0 + 0 + 3) / 10)
+
+
+def test_shares_and_warnings(summary):
+    assert summary["truncated_share"] == summary["no_answer_share"] == 1 / 20  # beams are candidates, too
+    assert (summary["undecided_share"], summary["vote_tie_rate"]) == (0, 2 / 4)
+    patterns = (
+        r"orm ranks .*0\.300",
+        r"PRM beam search generated 2\.00 times",
+    )
+    assert len(summary["warnings"]) == len(patterns)
+    for pattern, warning in zip(patterns, summary["warnings"], strict=True):
+        assert re.search(pattern, warning)
+
+
+def test_accuracy_by_a_column_of_the_problems(tmp_path):
+    topics = ("sums", "a|b", "sums", None)
+    some = [row | {"kept": {"topic": topic}} for row, topic in zip(rows(), topics, strict=True)]
+    some += [some[2] | {"problem_id": str(i)} for i in range(8)]
+    run = read_runs([write_run(tmp_path, some)])
+    summary = summarize(run, "topic")
+    assert {value: group["problems"] for value, group in summary["groups"].items()} == {
+        "sums": 10,
+        "a|b": 1,
+        "(none)": 1,
+    }
+    # One right in ten: the mean of a resample is k/10 with k of a binomial(10, 1/10).
+    assert summary["groups"]["sums"]["methods"]["prm_best_of_n"] == {"accuracy": 0.1, "low": 0.0, "high": 0.3}
+    table = group_table(summary)
+    assert table[0][:3] == ["topic", "problems", "single sample"]
+    assert [row[:3] for row in table[1:]] == [
+        ["sums", "10", "5.0% [0.0, 15.0]"],
+        ["a|b", "1", "25.0% –"],
+        ["(none)", "1", "75.0% –"],
+    ]
+    assert r"| a\|b | 1 |" in as_markdown(table)
+    assert [problem["kept"] for problem in traces_to_show(run)] == [row["kept"] for row in some]
+    assert "groups" not in summarize(run)
+    with pytest.raises(ValueError, match="--group_by 'subject': the problems have no such column; they have topic"):
+        summarize(run, "subject")
+
+
+def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
+    meta = META | {"unfinished_problems": 3}
+    assert summarize(read_runs([write_run(tmp_path, rows(), meta)]))["warnings"][0] == (
+        "A limit stopped the run: 3 of its 7 problems were not searched."
+    )
+
+
+def test_ten_problems_are_enough_to_compare_methods(tmp_path):
+    nine, ten = (reading(summarize(read_runs([write_run(tmp_path / str(n), twelve_problems()[:n])]))) for n in (9, 10))
+    assert "9 problems are too few to compare methods" in nine
+    assert "The difference between" not in nine
+    assert "too few" not in ten
+    assert "The difference between PRM best-of-N and majority vote may be chance" in ten
+
+
+def test_a_gain_is_claimed_only_without_zero_in_its_interval(tmp_path):
+    summary = summarize(read_runs([write_run(tmp_path, twelve_problems())]))
+    assert (
+        "The difference between PRM best-of-N and majority vote may be chance: +12.5 points [-29.2, +54.2] includes 0."
+    ) in reading(summary)
+    numbers = summary["differences"]["prm_best_of_n - majority"]
+    numbers.update(mean=0.1, low=0.02, high=0.2)
+    assert "PRM best-of-N beats majority vote by +10.0 points [+2.0, +20.0]." in reading(summary)
+    numbers.update(low=0.0)
+    assert "beats majority" not in reading(summary)
+    numbers.update(mean=-0.1, low=-0.2, high=-0.02)
+    assert "PRM best-of-N loses to majority vote: -10.0 points" in reading(summary)
+
+
+def test_runs_on_different_problems_are_joined(tmp_path):
+    whole = summarize(read_runs([write_run(tmp_path / "whole", rows())]))
+    halves = [
+        write_run(tmp_path / name, rows()[part]) for name, part in (("first", slice(0, 2)), ("second", slice(2, 4)))
+    ]
+    assert summarize(read_runs(halves)) == whole | {"seconds": 25.0}
+
+
+def test_a_strategy_without_an_estimator_is_a_point(tmp_path):
+    assert "first_wins" not in STRATEGIES
+    some = rows()
+    for row in some:
+        row["results"].append(row["results"][2] | {"method": "prm_first_wins[start=2]", "strategy": "first_wins"})
+    run = write_run(tmp_path, some, META | {"methods": META["methods"] | {"prm_first_wins[start=2]": 4}})
+    summary = summarize(read_runs([run]))
+    mine = summary["methods"]["prm_first_wins[start=2]"]
+    assert (mine["label"], mine["accuracy"], mine["verifier_tokens"]) == ("PRM first wins [start=2]", 0.5, 60)
+    assert "prm_first_wins[start=2]" not in summary["curves"]
+
+
+def test_at_the_full_budget_the_estimators_agree_with_what_was_chosen():
+    """Where nothing ties: the report's numbers and the strategies' choices are one thing."""
+    from prm.evaluation.estimates import ESTIMATORS, Pool
+
+    pool_ = Pool(0, (True, False, False), (0, 1, 1), 0, (0.9, 0.4, 0.3))
+    assert ESTIMATORS["best_of_n"](pool_, 3) == 1.0
+    assert ESTIMATORS["majority"](pool_, 3) == 0.0
+    assert ESTIMATORS["weighted_vote"](pool_, 3) == 1.0
+
+
+def test_the_trace_browser_keeps_the_rare_kind(tmp_path):
+    many = [rows()[3 if i == 150 else 1] | {"problem_id": str(i)} for i in range(200)]
+    shown = [problem["id"] for problem in traces_to_show(read_runs([write_run(tmp_path, many)]))]
+    assert len(shown) == 60
+    assert "150" in shown
+    assert shown == sorted(shown, key=int)
+
+
+def drop_score(rows):
+    rows[1]["results"][2]["scores"][2].pop()
+
+
+def drop_key(rows):
+    del rows[2]["candidates"][1]["class"]
+
+
+def drop_candidate(rows):
+    for column in ("candidates", "scores", "trace_scores"):
+        rows[3]["results"][2][column].pop(0)
+    rows[3]["results"][2]["chosen"] = 0
+
+
+def repeat_problem(rows):
+    rows[3]["problem_id"] = rows[0]["problem_id"]
+
+
+def use_logit(rows):
+    rows[0]["results"][1]["scores"][0][1] = 3.5
+
+
+def drop_method(rows):
+    rows[3]["results"].pop()
+
+
+def point_nowhere(rows):
+    rows[0]["results"][4]["candidates"] = [7]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_score, r"results\.jsonl:2: prm_best_of_n: candidate 2 has 2 steps but 1 scores"),
+        (drop_key, r"results\.jsonl:3: candidate 1: needs the keys .*class"),
+        (drop_candidate, r"results\.jsonl:4: prm_best_of_n has 3 candidates, but 4 in .*results\.jsonl:1"),
+        (repeat_problem, r"results\.jsonl:4: problem 'arithmetic/test/0' is there twice"),
+        (use_logit, r"results\.jsonl:1: orm_best_of_n: a score of candidate 0 is 3\.5"),
+        (drop_method, r"results\.jsonl:4: has the methods .*meta\.json says .*prm_beam_search"),
+        (point_nowhere, r"results\.jsonl:1: prm_beam_search: candidates \[7\] and choice 0 do not fit 5 candidates"),
+    ],
+)
+def test_damaged_rows_are_named(tmp_path, damage, message):
+    some = rows()
+    damage(some)
+    with pytest.raises(ValueError, match=message):
+        read_runs([write_run(tmp_path, some)])
+
+
+def test_a_run_of_an_older_version_is_refused_in_words(tmp_path):
+    meta = {key: value for key, value in META.items() if key != "format"}
+    with pytest.raises(ValueError, match=r"meta\.json: the run was written by another version of this project"):
+        read_runs([write_run(tmp_path, rows(), meta)])
+
+
+def test_runs_of_different_setups_are_refused(tmp_path):
+    first = write_run(tmp_path / "first", rows())
+    second = write_run(tmp_path / "second", rows(), META | {"n": 8})
+    with pytest.raises(ValueError, match=r"second/meta\.json: n is 8, but 4 in .*first"):
+        read_runs([first, second])
+
+
+def test_what_is_no_finished_search_is_told_from_what_is_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"meta\.json is missing; give a folder that eval/run_search\.py wrote"):
+        read_runs([tmp_path])
+    (tmp_path / "results.journal").touch()  # a search writes its answers here, and meta.json when it ends
+    with pytest.raises(FileNotFoundError, match=r"the search is unfinished; start it again, and it goes on"):
+        read_runs([tmp_path])
+
+
+def test_tables_by_hand(summary):
+    table = method_table(summary)
+    assert table[0] == ["method", "accuracy", "95% interval", "generated tokens", "verifier tokens", "FLOPs"]
+    assert table[1] == ["single sample", "37.5%", "–", "10", "0", "3.00e+03"]
+    assert table[4] == ["PRM best-of-N", "50.0%", "–", "40", "60", "1.50e+04"]
+    assert table[-1] == ["pass@N (ceiling)", "75.0%", "–", "40", "0", "9.00e+03"]
+    assert len(table) == 1 + len(summary["methods"])
+
+    table = cost_table(summary)
+    assert [row[0] for row in table[1:]] == [
+        "majority vote", "ORM best-of-N", "PRM best-of-N", "PRM weighted vote", "PRM beam search"
+    ]  # fmt: skip
+    spent = ["0", "80", "120", "15", "5", "8", "7", "7.00e+04", "8.00e+04", "0.100", "23.3"]  # one sample: 3000 FLOPs
+    assert table[-1][1:] == spent
+    without = summary | {"methods": {name: m for name, m in summary["methods"].items() if name != "single"}}
+    assert cost_table(without)[-1][1:] == [*spent[:-1], "–"]
+
+    table = budget_table(summary)
+    labels = [
+        "single sample",
+        "majority vote",
+        "ORM best-of-N",
+        "PRM best-of-N",
+        "PRM weighted vote",
+        "PRM beam search",
+    ]
+    assert table[0] == ["samples", *labels[1:], "best"]
+    assert table[2] == ["4", "37.5%", "25.0%", "50.0%", "50.0%", "50.0%", "PRM best-of-N or PRM weighted vote"]
+    assert (table[1][0], table[1][5], len(table)) == ("2", "–", 3)  # beam search has one number of samples
+    told_apart = summary["budgets"][1] | {"difference": {"mean": 0.1, "low": 0.05, "high": 0.2}}
+    assert budget_table(summary | {"budgets": [told_apart]})[1][-1] == "PRM best-of-N"
+
+    assert [row[:2] for row in level_table(summary)] == [["level", "problems"], ["1", "2"], ["2", "2"]]
+    assert verifier_table(summary)[0][0] == "verifier"
+    assert verifier_table(summary)[1][:3] == ["PRM", "0.700", "0.667"]
+    nothing = dict.fromkeys(summary["verifiers"]["prm"])
+    assert verifier_table({"verifiers": {"mine": nothing}})[1] == ["mine", "–", "–", "–", "–"]
+
+
+def test_a_search_is_set_against_its_rivals_at_equal_cost():
+    methods = {"a": {"label": "A", "accuracy": 0.5}, "b": {"label": "B", "accuracy": 0.25}}
+    entry = {"method": "a", "rival": "b", "n": 6.25, "difference": {"mean": 0.25, "low": 0.1, "high": 0.4}}
+    entries = [entry | {"cost": "generated_tokens"}, entry | {"cost": "flops", "n": None}]
+    assert equal_cost_table({"methods": methods, "equal_cost": entries}) == [
+        ["search", "accuracy", "minus", "at equal generated tokens", "at equal FLOPs"],
+        ["A", "50.0%", "B", "+25.0 points [+10.0, +40.0], n = 6.2", "–"],
+    ]
+
+
+def test_a_table_as_text_markdown_and_html():
+    table = [["name", "n"], ["a<b|c", "10"]]
+    assert as_text(table) == "name    n\n-----  --\na<b|c  10"
+    assert as_markdown(table) == "| name | n |\n|---|---:|\n| a<b\\|c | 10 |"
+    assert as_html(table) == (
+        '<div class="scroll"><table><thead><tr><th>name</th><th>n</th></tr></thead>'
+        "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table></div>"
+    )

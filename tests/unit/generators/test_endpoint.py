@@ -1,0 +1,90 @@
+"""How long an endpoint waits, what it repeats, and when it gives up; a server that fails: test_openai.py."""
+
+import asyncio
+import email.utils
+from types import SimpleNamespace
+
+import httpx2
+import pytest
+
+from prm.generators import endpoint
+from prm.generators.endpoint import CUTS, ENDS, Endpoint, EndpointError, finish_reason
+
+
+@pytest.fixture
+def ask(monkeypatch):
+    """`ask(server, statuses)` -> (the answer, seconds waited before each repetition); a status may have headers."""
+    waits, now = [], [1000.0]
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(endpoint.random, "uniform", lambda low, high: high)
+    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: now[0], time=lambda: now[0]))
+    monkeypatch.setattr(endpoint, "asyncio", SimpleNamespace(sleep=sleep, timeout=asyncio.timeout))
+
+    def run(server, statuses):
+        requests = []
+
+        class Client:
+            async def request(self, method, url, json):
+                requests.append((method, url, json))
+                status, headers = next(remaining)
+                return httpx2.Response(status, headers=headers, json={"text": "2"})
+
+        remaining = iter([status if isinstance(status, tuple) else (status, {}) for status in statuses])
+        waits.clear()
+        now[0] = 1000.0
+        found = asyncio.run(server.ask(Client(), "completions", {"prompt": [1]}, lambda answer: answer["text"]))
+        assert all(request == ("POST", f"{server.url}/completions", {"prompt": [1]}) for request in requests)
+        return found, list(waits)
+
+    return run
+
+
+def test_waits_double_up_to_the_longest(ask):
+    server = Endpoint("http://host/v1/")
+    assert server.url == "http://host/v1"
+    assert ask(server, [500] * 8 + [200]) == ("2", [0.5, 1, 2, 4, 8, 16, 30, 30])
+    assert server.ledger == {"requests": 9, "retry: status 500": 8}
+    assert ask(server, [200]) == ("2", [])
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 503])
+def test_what_may_pass_is_repeated(ask, status):
+    assert ask(Endpoint("http://host"), [status, 200]) == ("2", [0.5])
+
+
+@pytest.mark.parametrize("status", [301, 400, 401, 404, 422, 499])
+def test_what_cannot_pass_is_an_error_at_once(ask, status):
+    server = Endpoint("http://host")
+    with pytest.raises(EndpointError, match=f"http://host/completions refused a request with status {status}"):
+        ask(server, [status, 200])
+    assert server.ledger == {"requests": 1}
+
+
+def test_a_server_may_ask_for_a_longer_pause(ask):
+    in_a_minute = email.utils.formatdate(1060.0, usegmt=True)
+    long_ago = email.utils.formatdate(10.0, usegmt=True)
+    for value, wait in (("7", 7), (" 7 ", 7), ("0", 0.5), (in_a_minute, 60), (long_ago, 0.5), ("soon", 0.5)):
+        assert ask(Endpoint("http://host"), [(429, {"retry-after": value}), 200]) == ("2", [wait])
+
+
+def test_it_gives_up_before_a_wait_that_is_too_long(ask):
+    assert ask(Endpoint("http://host", patience=3.5), [500] * 3 + [200])[1] == [0.5, 1, 2]
+    with pytest.raises(EndpointError, match=r"failed 3 times in 2 s, lastly with status 500"):
+        ask(Endpoint("http://host", patience=3.4), [500] * 3 + [200])
+
+
+def test_the_key_is_sent_if_there_is_one(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "abc")
+    assert Endpoint("http://host").client(1).headers["authorization"] == "Bearer abc"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert "authorization" not in Endpoint("http://host").client(1).headers
+
+
+def test_known_and_unknown_reasons_of_an_end():
+    assert [finish_reason("u", {"finish_reason": reason}) for reason in ENDS + CUTS] == [*ENDS, *CUTS]
+    with pytest.raises(EndpointError, match="u ends a text with finish_reason 'tool_calls', which is none of stop"):
+        finish_reason("u", {"finish_reason": "tool_calls"})
