@@ -56,15 +56,15 @@ def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, A
                 entry |= {"n": None, "accuracy": None, "difference": None}
                 if 1 <= n <= ROUNDING * most:
                     n = min(n, most)
-                    rival_P = _mixture(rival.strategy, pools_P, n)
+                    rival_P = mixture(rival.strategy, pools_P, n)
                     entry |= {"n": n, "accuracy": math.fsum(rival_P) / len(rival_P)}
                     entry["difference"] = vars(paired_difference(solved_P, rival_P))
                 found.append(entry)
     return found
 
 
-def _mixture(strategy: str, pools_P: list[Pool], n: float) -> list[float]:
-    """Expected accuracy of each problem with n samples on average: floor(n) of them, or one more."""
+def mixture(strategy: str, pools_P: list[Pool], n: float) -> list[float]:
+    """Expected accuracy of each problem with n samples of its pool on average: floor(n) of them, or one more."""
     fewer, share = int(n), n - int(n)
     low_P = accuracy_at(strategy, pools_P, fewer)
     if not share:
