@@ -124,7 +124,11 @@ def main(args: Arguments) -> None:
     methods = find_methods(args, kinds, problems[0])
     generator = args.load()
     verifiers = {
-        name: own[name] if name in own else likelihood(generator) if path == LIKELIHOOD else load_verifier(path)
+        name: own[name]
+        if name in own
+        else likelihood(generator)
+        if path == LIKELIHOOD
+        else load_verifier(path, dtype=args.dtype)
         for name, path in paths.items()
     }
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
@@ -140,7 +144,7 @@ def main(args: Arguments) -> None:
     asked = {"generator": generator.name, "problems": args.problems, "split": args.split, "chunk": args.chunk}
     asked |= {"seed": args.seed, "input": file_hash(args.problems) if Path(args.problems).is_file() else None}
     settings = asdict(unlimited(args))
-    header = {k: v for k, v in settings.items() if k not in ("output_dir", "batch_size", "reuse")} | asked
+    header = {k: v for k, v in settings.items() if k not in ("output_dir", "batch_size", "reuse", "dtype")} | asked
     header |= {
         "format": FORMAT,
         "verifiers": {name: verifier.name for name, verifier in verifiers.items()},

@@ -49,6 +49,9 @@ Aggregation = Literal["last", "min", "product", "mean"]
 Head = Literal["linear", "mlp", "lm_tokens"]
 """Shape and initial weights of the head that turns a hidden state into two logits (`prm.models.step_classifier`)."""
 
+Dtype = Literal["float32", "bfloat16"]
+"""The numbers in which a model computes, by their names in torch."""
+
 StepRule = Literal["line", "paragraph", "thought", "whole"]
 """Where the steps of a text end; `prm.encoding.steps` says how each rule divides."""
 

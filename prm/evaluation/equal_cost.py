@@ -72,7 +72,7 @@ def equal_cost(run: Run, costs: dict[str, dict[str, float]]) -> list[dict[str, A
                 entry |= {"n": None, "accuracy": None, "difference": None}
                 if 1 <= n <= ROUNDING * most:
                     n = min(n, most)
-                    rival_P = _mixture(rival.strategy, pools_P, n)
+                    rival_P = mixture(rival.strategy, pools_P, n)
                     entry |= {"n": n, "accuracy": math.fsum(rival_P) / len(rival_P)}
                     entry["difference"] = vars(paired_difference(solved_P, rival_P))
                 found.append(entry)
@@ -112,7 +112,7 @@ def over_majority(run: Run, curves_P: dict[str, dict[int, list[float]]]) -> dict
             entry: dict[str, Any] = {"n": n, "flops": flops, "votes": votes, "accuracy": fmean(own_P)}
             entry |= {"majority": None, "difference": None}
             if 1 <= votes <= ROUNDING * most:
-                majority_P = _mixture("majority", votes_P, min(votes, most))
+                majority_P = mixture("majority", votes_P, min(votes, most))
                 entry |= {"majority": fmean(majority_P), "difference": vars(paired_difference(own_P, majority_P))}
             found.setdefault(mine.method, []).append(entry)
     return found
@@ -156,8 +156,8 @@ def share_of_tree(prompt: str, traces: list[Trace], most: int, n: int) -> float:
     return sum(size * (1 - math.comb(most - count, n) / math.comb(most, n)) for size, count in nodes) / whole
 
 
-def _mixture(strategy: str, pools_P: list[Pool], n: float) -> list[float]:
-    """Expected accuracy of each problem with n samples on average: floor(n) of them, or one more."""
+def mixture(strategy: str, pools_P: list[Pool], n: float) -> list[float]:
+    """Expected accuracy of each problem with n samples of its pool on average: floor(n) of them, or one more."""
     fewer, share = int(n), n - int(n)
     low_P = accuracy_at(strategy, pools_P, fewer)
     if not share:

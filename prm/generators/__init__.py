@@ -124,6 +124,8 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         raise ValueError(f"max_new_tokens and batch_size must be at least 1; they are in {settings}")
     if engine != "hf" and "gguf_file" in settings:
         raise ValueError(f"engine {engine} reads no GGUF files; use engine hf, or save the model as safetensors")
+    if engine == "openai" and "dtype" in settings:
+        raise ValueError("engine openai takes no dtype, the server decides; leave it out")
     if path in EMBEDDED:
         settings = {"max_new_tokens": EMBEDDED[path], **settings}
         path = str(files("prm") / "assets" / f"{path}_generator")

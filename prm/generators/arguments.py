@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
 from prm.generators import ENGINES, Generator, check_generator, load_generator
-from prm.types import StepRule
+from prm.types import Dtype, StepRule
 
 
 @dataclass(kw_only=True)
@@ -36,6 +36,13 @@ class GeneratorArguments:
         },
     )
     gguf_file: str | None = field(default=None, metadata={"help": "GGUF file inside the generator's folder"})
+    dtype: Dtype | None = field(
+        default=None,
+        metadata={
+            "help": "hf, vllm: numbers to compute in; default: bfloat16 on a GPU that has it, else float32 (slower on a CPU"
+            " with AMX or avx512_bf16)"
+        },
+    )
     engine: str = field(
         default="hf", metadata={"help": "hf, vllm, or openai (--generator is a URL)", "choices": list(ENGINES)}
     )
@@ -58,6 +65,7 @@ class GeneratorArguments:
             tokenizer=self.tokenizer,
             patience=self.patience,
             gguf_file=self.gguf_file,
+            dtype=self.dtype,
             template=prompt_template(self.prompt),
             step_rule=self.step_rule,
             temperature=self.temperature,

@@ -24,9 +24,9 @@ from transformers.cache_utils import DynamicLayer
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
-from prm.models.loading import fingerprint, load_model_and_tokenizer
+from prm.models.loading import fingerprint, in_dtype, load_model_and_tokenizer
 from prm.models.prefix_cache import RoomyLayer
-from prm.types import Continuation, StepRule, StopReason
+from prm.types import Continuation, Dtype, StepRule, StopReason
 
 
 class HfGenerator:
@@ -44,6 +44,7 @@ class HfGenerator:
         top_p: float = 1.0,
         max_new_tokens: int = 512,
         batch_size: int = 256,
+        dtype: Dtype | None = None,
     ) -> None:
         """
         Args:
@@ -53,6 +54,7 @@ class HfGenerator:
             temperature: 0 = greedy.
             max_new_tokens: limit of one continuation; one that reaches it has `stop == "length"`.
             batch_size: number of sequences decoded at once.
+            dtype: that of the model, if it was chosen and is not the device's usual one; becomes part of the name.
         """
         template = template or PromptTemplate()
         self.model = model.eval()
@@ -65,6 +67,8 @@ class HfGenerator:
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
         settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
+        if dtype:
+            settings = (*settings, dtype)
         self.name = f"{name}-{fingerprint(model, settings)}"
         self._ids = TokenText(
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
@@ -73,14 +77,21 @@ class HfGenerator:
 
     @classmethod
     def from_pretrained(
-        cls, path: str, *, gguf_file: str | None = None, device: str | None = None, **settings
+        cls,
+        path: str,
+        *,
+        gguf_file: str | None = None,
+        device: str | None = None,
+        dtype: Dtype | None = None,
+        **settings,
     ) -> HfGenerator:
-        """Load a folder or hub name, or a GGUF file in it; fp32 on the CPU, bf16 on a GPU that supports it."""
+        """Load a folder or hub name, or a GGUF file in it; without `dtype`, fp32 on the CPU, bf16 on a GPU that has it."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        dtype = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
-        model, tokenizer = load_model_and_tokenizer(path, gguf_file, dtype)
-        model = model.to(device, dtype)  # type: ignore
-        return cls(model, tokenizer, name=Path(path).name, **settings)
+        usual = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
+        numbers = getattr(torch, dtype) if dtype else usual
+        model, tokenizer = load_model_and_tokenizer(path, gguf_file, numbers)
+        model = in_dtype(model, numbers).to(device)  # type: ignore
+        return cls(model, tokenizer, name=Path(path).name, dtype=dtype, **settings)
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each tokenized separately."""

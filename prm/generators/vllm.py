@@ -30,7 +30,7 @@ from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.loading import read_weights
-from prm.types import Continuation, StepRule
+from prm.types import Continuation, Dtype, StepRule
 
 
 class VllmGenerator:
@@ -73,9 +73,15 @@ class VllmGenerator:
 
     @classmethod
     def from_pretrained(
-        cls, path: str, *, batch_size: int = 256, engine_options: dict[str, Any] | None = None, **settings
+        cls,
+        path: str,
+        *,
+        batch_size: int = 256,
+        dtype: Dtype | None = None,
+        engine_options: dict[str, Any] | None = None,
+        **settings,
     ) -> VllmGenerator:
-        """Start an engine for a folder or hub name; fp32 on the CPU, bf16 on a GPU that supports it, as `HfGenerator`.
+        """Start an engine for a folder or hub name; its numbers are those of `HfGenerator`.
 
         Args:
             batch_size: number of sequences decoded at once (vLLM's `max_num_seqs`).
@@ -89,7 +95,7 @@ class VllmGenerator:
         num_parameters, weights = read_weights(folder)
         gpu = torch.cuda.is_available()
         options = {
-            "dtype": "bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32",
+            "dtype": dtype or ("bfloat16" if gpu and torch.cuda.is_bf16_supported() else "float32"),
             "max_num_seqs": batch_size,
             # For a prompt read in two chunks vLLM rewinds the seed's random generator, which fails on the CPU (vLLM 0.32).
             "enable_chunked_prefill": gpu,
@@ -106,7 +112,7 @@ class VllmGenerator:
         return cls(
             engine,
             AutoTokenizer.from_pretrained(folder),
-            name=f"{Path(path).name}-{weights}",
+            name=f"{Path(path).name}-{weights}{dtype or ''}",
             num_parameters=num_parameters,
             end_ids=ends,
             **settings,

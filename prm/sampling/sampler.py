@@ -21,7 +21,7 @@ from prm.encoding.prompts import prompt_template
 from prm.generators.arguments import GeneratorArguments
 from prm.storage.paths import need_file
 
-MODEL = ("generator", "engine", "tokenizer", "gguf_file")
+MODEL = ("generator", "engine", "tokenizer", "gguf_file", "dtype")
 SAMPLING = ("temperature", "top_p", "max_new_tokens", "prompt", "step_rule")
 DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(GeneratorArguments)}
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
-from prm.types import Scores
+from prm.types import Dtype, Scores
 
 if TYPE_CHECKING:
     from prm.verifiers.step_verifier import StepVerifier
@@ -60,22 +60,25 @@ LIKELIHOOD = "likelihood"
 MEMBERS = ("name", "kind", "num_parameters", "score_batch")
 
 
-def load_verifier(path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
+def load_verifier(
+    path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
+) -> StepVerifier:
     """A verifier from a checkpoint folder: full, merged, or a LoRA adapter.
 
     Args:
         path: folder that holds `prm_config.json`.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
         base_model: base of a LoRA adapter, if it moved since training and is not found.
+        dtype: numbers of the body, in place of those of the checkpoint; the head stays fp32.
 
     Raises:
         FileNotFoundError: no `prm_config.json`.
         ValueError: the head is missing, or the labels have another order; the base of an adapter is another one or not
-            found; `base_model` is given for a checkpoint that is no adapter.
+            found; `base_model` is given for a checkpoint that is no adapter, or `dtype` for one with 4-bit weights.
     """
     from prm.verifiers.step_verifier import StepVerifier
 
-    return StepVerifier.from_pretrained(path, device, base_model)
+    return StepVerifier.from_pretrained(path, device, base_model, dtype)
 
 
 def find_verifier(name: str) -> Verifier:

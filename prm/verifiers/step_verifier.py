@@ -26,11 +26,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
 from prm.encoding.vocabulary import UnknownWords
-from prm.models.loading import fingerprint
+from prm.models.loading import fingerprint, in_dtype
 from prm.models.packing import pack, plan_rows, shared_length
 from prm.models.prefix_cache import PrefixCache
 from prm.models.tree_attention import check_supported
-from prm.types import Aggregation, Scores, StepRule
+from prm.types import Aggregation, Dtype, Scores, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
 
@@ -48,6 +48,7 @@ class StepVerifier:
         config: VerifierConfig,
         batch_tokens: int = 16384,
         keep_bytes: int = 4 << 30,
+        dtype: Dtype | None = None,
     ) -> None:
         """
         Args:
@@ -58,27 +59,39 @@ class StepVerifier:
                 of 50 problems (16 beams, 8 steps as long as those of GSM8K, at the shape of SmolLM2-135M: 2.2 GB). Give a
                 larger verifier more, or search fewer problems at a time; what there is no room for is read again.
                 0 = keep nothing, and be charged for every prefix again.
+            dtype: that of the body, if it was chosen; becomes part of the name.
         """
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.config = config
         self.batch_tokens = batch_tokens
+        self.dtype = dtype
         self._cache = PrefixCache(keep_bytes)
         self._unknown_words = UnknownWords(tokenizer, "verifier")
         self.num_parameters = sum(p.numel() for p in model.parameters())
 
     @classmethod
-    def from_pretrained(cls, path: str, device: str | None = None, base_model: str | None = None) -> StepVerifier:
+    def from_pretrained(
+        cls, path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
+    ) -> StepVerifier:
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         config = VerifierConfig.load(path)
-        model = load_classifier(path, base_model).to(device)
+        model = load_classifier(path, base_model)
+        if dtype and config.quantization is not None:
+            raise ValueError(
+                f"{path} has 4-bit weights, which compute in numbers of their own; leave dtype {dtype} out"
+            )
+        if dtype:
+            in_dtype(model.get_decoder(), getattr(torch, dtype))  # type: ignore[operator]
+        model = model.to(device)
         check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
-        return cls(model, AutoTokenizer.from_pretrained(path), config)
+        return cls(model, AutoTokenizer.from_pretrained(path), config, dtype=dtype)
 
     @cached_property
     def name(self) -> str:
         """Kind and fingerprint of weights and config."""
-        return f"{self.kind}-{fingerprint(self.model, (self.config,))}"
+        settings = (self.config, self.dtype) if self.dtype else (self.config,)
+        return f"{self.kind}-{fingerprint(self.model, settings)}"
 
     @property
     def kind(self) -> Literal["prm", "orm"]:

@@ -1,0 +1,358 @@
+r"""A real chat model on grade school math: what do a PRM and an ORM gain over voting, at 1 to N samples and what cost?
+
+One command, from nothing to a table, in a given time. A pilot, which is a part of the work, measures what samples, labels
+and training cost here; then the sizes that fit into `--hours` are printed and kept. Stopped and started again, the study
+goes on where it stopped. Where the hours run out, the table has the problems that were searched by then, and the next start
+goes on.
+
+    sample    --traces attempts at each problem of one part of the set (split train)
+    label     their steps by first_error, for the problems that have right and wrong ones: nothing else tells a verifier
+              which of the attempts at one problem to prefer, and a problem that is never solved costs the most rollouts
+    train     PRM and ORM, both on these traces, as LoRAs of --base
+    search    problems of another part (--tested_split), by other prompts, by a larger model, and by all that chooses
+
+Each stage is a command that can be run by hand; <output_dir>/study.log has them and what they print. On one GPU, ten minutes
+(`--hours 0.17`) are meant for 500 labeled and 300 tested problems. On a CPU with AMX or avx512_bf16 give --dtype bfloat16.
+
+Reads   problems   GSM8K's train file, `gsm8k` from the hub, or any file of problems; no problem of GSM8K's test set unless
+                   --tested_split test asks the hub for it (of a file it is a part, prm.datasets.splits)
+Writes  <output_dir>/   plan.json, study.json, study.md; traces, labels, verifiers and search runs
+
+    python eval/study_gsm8k.py --generator Qwen2.5-Coder-0.5B-Instruct --base Qwen2.5-Coder-0.5B-Instruct \
+        --problems gsm8k-train.jsonl --dtype bfloat16 --hours 2 --output_dir outputs/gsm8k
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prm.command_line import run_script
+from prm.datasets.arithmetic import SETS
+from prm.datasets.problems import load_problems
+from prm.evaluation.equal_samples import (
+    against_larger,
+    equal_samples,
+    exchange_table,
+    gains,
+    method_table,
+    on_common_problems,
+)
+from prm.evaluation.reading import percent
+from prm.evaluation.search_metrics import FEWEST
+from prm.evaluation.search_runs import read_runs
+from prm.evaluation.tables import as_markdown, as_text
+from prm.stages import Stages
+from prm.storage.jsonl import file_hash, read_jsonl, write_jsonl
+from prm.storage.provenance import check_same_settings
+from prm.types import Dtype
+
+ROOT = Path(__file__).parent.parent
+LABEL_SHARE = 0.5
+"""Of the time: for problems that are learned from; the rest is for those that are tested."""
+VALIDATION = 10
+"""Every so many-th labeled problem is validated on, and one at least."""
+
+
+@dataclass
+class Arguments:
+    generator: str = field(metadata={"help": "folder or hub name of a chat model"})
+    base: str = field(metadata={"help": "folder or hub name of the model that becomes PRM and ORM"})
+    problems: str = field(metadata={"help": "`gsm8k`, or a JSON Lines, JSON, CSV or Parquet file (GSM8K's train file)"})
+    output_dir: Path = field(metadata={"help": "folder to write"})
+    hours: float = field(default=2.0, metadata={"help": "time in all; a later start has so many again", "above": 0})
+    larger: str | None = field(default=None, metadata={"help": "a larger model, to answer once at equal FLOPs"})
+    labeled: int | None = field(default=None, metadata={"help": "problems to sample and label", "least": 2})
+    tested: int | None = field(default=None, metadata={"help": "problems to search", "least": 1})
+    tested_split: str = field(default="validation", metadata={"help": "validation or test"})
+    pilot: int = field(default=16, metadata={"help": "labeled problems that the pilot measures on", "least": 2})
+    samples: int = field(default=16, metadata={"help": "N of the search", "least": 1})
+    traces: int = field(default=4, metadata={"help": "samples of each labeled problem", "least": 2})
+    tree: list[int] = field(default_factory=lambda: [4, 16], metadata={"help": "N of REBASE, one or more", "least": 1})
+    prompt: str = field(default="chat_cot", metadata={"help": "prompt template of everything but the baselines"})
+    baselines: list[str] = field(
+        default_factory=lambda: ["direct", "zero_shot_cot", "few_shot_cot"], metadata={"help": "other prompt templates"}
+    )
+    baseline_samples: int = field(default=4, metadata={"help": "samples with each of these", "least": 1})
+    temperature: float = field(default=0.7, metadata={"help": "of all samples", "above": 0})
+    max_new_tokens: int = field(default=512, metadata={"help": "longest trace in tokens", "least": 1})
+    batch_size: int = field(default=256, metadata={"help": "sequences decoded at once", "least": 1})
+    engine: str = field(default="hf", metadata={"help": "hf or vllm", "choices": ["hf", "vllm"]})
+    dtype: Dtype | None = field(default=None, metadata={"help": "numbers of all models, as in data/sample_traces.py"})
+    lora_r: int = field(default=16, metadata={"help": "rank of the LoRAs; 0 = full fine-tuning", "least": 0})
+    learning_rate: float = field(default=2e-4, metadata={"help": "of both verifiers", "above": 0})
+    epochs: int = field(default=3, metadata={"help": "of training, of both verifiers", "least": 1})
+    max_length: int = field(default=1024, metadata={"help": "longest trace that is learned, in tokens", "least": 1})
+    seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
+
+
+def main(args: Arguments) -> None:
+    deadline = time.monotonic() + 3600 * args.hours
+    there = {
+        split: len(load_problems(args.problems, split, 2000 if args.problems in SETS else None))
+        for split in ("train", args.tested_split)
+    }
+    for name, split in (("labeled", "train"), ("tested", args.tested_split)):
+        if (wanted := getattr(args, name) or 1) > there[split]:
+            raise ValueError(f"--{name} {wanted}: {args.problems} has {there[split]} problems in its split {split}")
+    stages = Stages(args.output_dir, "study", width=44)
+    commands = Commands(args)
+    check_settings(args)
+    print(f"What the stages print: {stages.log}\n", flush=True)
+    plan = make_plan(args, stages, commands, there, deadline)
+    labeled, tested, minutes = plan["labeled"], plan["tested"], plan["minutes"]
+
+    # What the verifiers learn from.
+    traces, labels = args.output_dir / "traces.jsonl", args.output_dir / "labeled.jsonl"
+    titles = iter(f"{i}/{len(minutes)} {name}, ~{minutes[name]:.0f} min" for i, name in enumerate(minutes, 1))
+    stages.once(next(titles), commands.sample(labeled, traces), "traces")
+    stages.once(next(titles), commands.label(keep_mixed(traces)), "labels")
+    divide(labels)
+    for kind in ("prm", "orm"):
+        stages.once(
+            next(titles), commands.train(kind, labels, args.output_dir / kind, args.epochs, going_on=True), kind
+        )
+
+    # What they are tested on. The last search is the longest, and has what is left of the time.
+    for i, prompt in enumerate(args.baselines):
+        stages.once(next(titles), commands.baseline(prompt, tested, f"baseline_{i}"), f"baseline_{i}")
+    if args.larger:
+        stages.once(next(titles), commands.one_answer(tested), "larger")
+    hours = max(deadline - time.monotonic(), 60) / 3600
+    stages.run(next(titles), f"{commands.search(tested)} --max_hours {hours:.4f}")
+    unfinished = json.loads((args.output_dir / "search/meta.json").read_text())["unfinished_problems"]
+    stages.run("write the report", commands.report())
+    write_tables(args, plan, unfinished)
+
+
+class Commands:
+    """The command line of every stage."""
+
+    def __init__(self, args: Arguments) -> None:
+        self.args = args
+        self.folder = args.output_dir
+        self.sampler = ["--engine", args.engine, "--temperature", args.temperature, "--batch_size", args.batch_size]
+        self.sampler += ["--max_new_tokens", args.max_new_tokens, "--seed", args.seed]
+        self.sampler += ["--dtype", args.dtype] if args.dtype else []
+
+    def sample(self, problems: int, output: Path) -> str:
+        words = ["--generator", self.args.generator, "--prompt", self.args.prompt, "--problems", self.args.problems]
+        words += ["--split", "train", "--limit", problems, "--samples", self.args.traces, "--output", output]
+        return join("data/sample_traces.py", *words, "--store", self.folder / "rollouts", *self.sampler)
+
+    def label(self, traces: Path) -> str:
+        words = ["--traces", traces, "--method", "first_error", "--output", traces.with_name("labeled.jsonl")]
+        words += ["--store", self.folder / "rollouts", "--chunk", 64, "--batch_size", self.args.batch_size]
+        return join("data/label_steps.py", *words, "--seed", self.args.seed)
+
+    def train(self, kind: str, labels: Path, output: Path, epochs: int, going_on: bool = False) -> str:
+        args, folder = self.args, labels.parent
+        words = ["--model", args.base, "--data", folder / "train.jsonl", "--eval_data", folder / "validation.jsonl"]
+        words += ["--output_dir", output, "--prompt", args.prompt, "--max_length", args.max_length]
+        words += ["--overlong", "truncate", "--lora_r", args.lora_r, "--learning_rate", args.learning_rate]
+        words += ["--num_train_epochs", epochs, "--per_device_train_batch_size", 2 * args.traces, "--seed", args.seed]
+        words += ["--logging_steps", 5, "--report_to", "none", *(["--targets", "hard"] if kind == "prm" else [])]
+        words += ["--bf16", "true"] if args.dtype == "bfloat16" else []
+        save = ["--save_strategy", "epoch", "--save_total_limit", 1, "--resume_from_checkpoint", "auto"]
+        words += save if going_on else ["--save_strategy", "no", "--overwrite_output_dir"]
+        return join(f"recipes/train_{kind}.py", *words)
+
+    def _search(self, generator: str, prompt: str, problems: int, samples: int, output: str, *words: object) -> str:
+        chunk = max(1, self.args.batch_size // samples)
+        where = ["--problems", self.args.problems, "--split", self.args.tested_split, "--limit", problems]
+        where += ["--prompt", prompt, "--samples", samples, "--chunk", chunk, "--output_dir", self.folder / output]
+        return join("eval/run_search.py", "--generator", generator, *where, *self.sampler, *words)
+
+    def baseline(self, prompt: str, problems: int, output: str) -> str:
+        samples = self.args.baseline_samples
+        return self._search(self.args.generator, prompt, problems, samples, output, "--methods", "majority")
+
+    def one_answer(self, problems: int) -> str:
+        return self._search(str(self.args.larger), self.args.prompt, problems, 1, "larger", "--methods", "majority")
+
+    def search(self, problems: int) -> str:
+        args = self.args
+        methods = [
+            "majority",
+            *(f"{choice} {kind}" for kind in ("orm", "prm") for choice in ("best_of_n", "weighted_vote")),
+        ]
+        methods += [f"rebase prm samples={n}" for n in args.tree]
+        words = ["--verifiers", f"prm={self.folder / 'prm'}", f"orm={self.folder / 'orm'}", "--methods", *methods]
+        return self._search(args.generator, args.prompt, problems, args.samples, "search", *words)
+
+    def report(self) -> str:
+        return join("eval/write_report.py", "--run", self.folder / "search", "--output_dir", self.folder)
+
+
+def join(script: str, *words: object) -> str:
+    return shlex.join([str(ROOT / script), *map(str, words)])
+
+
+def check_settings(args: Arguments) -> None:
+    """Refuse a folder of other settings; the hours may be others, and so may what does not change the result."""
+    now = {name: value for name, value in asdict(args).items() if name not in ("hours", "output_dir")}
+    now |= {"input": file_hash(args.problems) if Path(args.problems).is_file() else None}
+    path = args.output_dir / "settings.json"
+    if path.exists():
+        fix = "Give another --output_dir, or delete it to start over"
+        check_same_settings(f"{args.output_dir} was begun", json.loads(path.read_text()), now, fix)
+    path.write_text(json.dumps(now, indent=2) + "\n")
+
+
+def make_plan(
+    args: Arguments, stages: Stages, commands: Commands, there: dict[str, int], deadline: float
+) -> dict[str, Any]:
+    """How many problems to label and to test, measured, printed and kept at the first start; the minutes of each stage."""
+    path = args.output_dir / "plan.json"
+    if path.exists():
+        plan = json.loads(path.read_text())
+        print(as_text(plan["table"]), "\n")
+        return plan
+    folder = args.output_dir / "pilot"
+    folder.mkdir(exist_ok=True)
+    problems = min(args.pilot, args.labeled or args.pilot, there["train"])
+    sampled = stages.once("pilot: sample", commands.sample(problems, folder / "traces.jsonl"), "pilot_traces")
+    mixed = keep_mixed(folder / "traces.jsonl")
+    labeling = stages.once("pilot: label", commands.label(mixed), "pilot_labels")
+    divide(folder / "labeled.jsonl")
+    training = stages.once(
+        "pilot: train", commands.train("prm", folder / "labeled.jsonl", folder / "prm", 1), "pilot_prm"
+    )
+    facts = measure(args, folder, sampled, labeling, training)
+
+    # Seconds of one labeled and of one tested problem, and of what every stage takes before it begins.
+    learned = facts["mixed_share"] * (facts["label"] + 2 * args.epochs * args.traces * facts["train"])
+    each_labeled = args.traces * facts["sample"] + learned
+    others = len(args.baselines) * args.baseline_samples * facts["sample"] + (3 * facts["sample"] if args.larger else 0)
+    # A tree reads its beginnings again for every step.
+    tree = sum(args.tree) * (1.5 * facts["sample"] + facts["score"])
+    pool = args.samples * (facts["sample"] + 2 * facts["score"])
+    each_tested = pool + tree + others
+    left = deadline - time.monotonic() - facts["start"] * (5 + len(args.baselines) + bool(args.larger))
+    labeled = args.labeled or max(problems, min(there["train"], int(problems + LABEL_SHARE * left / each_labeled)))
+    # What is not spent on labels is there for tests.
+    left -= (labeled - problems) * each_labeled
+    tested = args.tested or min(there[args.tested_split], int(left / each_tested))
+    if tested < (1 if args.tested else FEWEST):
+        needed = args.hours + (FEWEST * each_tested - left) / 3600
+        raise ValueError(
+            f"--hours {args.hours:g} are too few for an interval ({FEWEST} tested problems): the pilot says {needed:.1f}; or"
+            " give smaller --samples, --tree, --baselines, --labeled"
+        )
+    rest = labeled - problems
+    seconds = {
+        "sample": rest * args.traces * facts["sample"],
+        "label": rest * facts["mixed_share"] * facts["label"],
+        "train the PRM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
+        "train the ORM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
+        **{f"prompt {Path(p).stem}": tested * args.baseline_samples * facts["sample"] for p in args.baselines},
+        **({"larger model": tested * 3 * facts["sample"]} if args.larger else {}),
+        "search": tested * (pool + tree),
+    }
+    minutes = {name: (its + facts["start"]) / 60 for name, its in seconds.items()}
+    table = [["stage", "problems", "samples each", "minutes"]]
+    sizes = {"sample": (labeled, args.traces), "label": (round(labeled * facts["mixed_share"]), args.traces)}
+    sizes |= {f"train the {kind}": sizes["label"] for kind in ("PRM", "ORM")}
+    sizes |= {"larger model": (tested, 1), "search": (tested, args.samples)}
+    for name, its in minutes.items():
+        number, samples = sizes.get(name, (tested, args.baseline_samples))
+        table.append([name, str(number), str(samples), f"{its:.0f}"])
+    table.append(["all", "", "", f"{sum(minutes.values()):.0f}"])
+    print(
+        f"\npilot: {problems} problems x {args.traces}, {percent(facts['right'])} right, {facts['tokens']:.0f} tokens each,"
+        f" {percent(facts['mixed_share'])} of the problems with right and wrong samples; seconds: {facts['sample']:.2f} a"
+        f" sample, {facts['label']:.1f} the labels of a problem, {facts['train']:.2f} to learn a trace once,"
+        f" {facts['score']:.2f} to score one\n\n{as_text(table)}\n",
+        flush=True,
+    )
+    plan = {"labeled": labeled, "tested": tested, "minutes": minutes, "pilot": facts, "table": table}
+    path.write_text(json.dumps(plan, indent=2) + "\n")
+    return plan
+
+
+def measure(args: Arguments, folder: Path, sampled: float, labeling: float, training: float) -> dict[str, float]:
+    """What the pilot says: seconds per sample, per labeled problem, per trace that is learned once or scored, and per start
+    of a stage; tokens per sample, and shares of right samples and of mixed problems."""
+    rows = [row for _, row in read_jsonl(folder / "traces.jsonl")]
+    problems = len({row["problem_id"] for row in rows})
+    mixed = len({row["problem_id"] for _, row in read_jsonl(folder / "labeled.jsonl")})
+    learned, validated = (sum(1 for _ in read_jsonl(folder / f"{part}.jsonl")) for part in ("train", "validation"))
+    log = json.loads((folder / "prm/trainer_state.json").read_text())["log_history"]
+    seconds = json.loads((folder / "prm/eval_results.json").read_text())
+    seconds = {key: value for entry in (seconds, *log) for key, value in entry.items() if key.endswith("_runtime")}
+    start = max(0.0, training - sum(seconds.values()))
+    return {
+        "tokens": sum(row["num_tokens"] for row in rows) / len(rows),
+        "right": sum(bool(row["correct"]) for row in rows) / len(rows),
+        "mixed_share": mixed / problems,
+        "sample": sampled / len(rows),
+        "label": labeling / mixed,
+        "train": seconds["train_runtime"] / learned,
+        "score": seconds["eval_runtime"] / validated,
+        "start": start,
+    }
+
+
+def keep_mixed(traces: Path) -> Path:
+    """Write the usable traces of the problems that have right and wrong ones, with the record of their sampler.
+
+    Raises:
+        ValueError: there are fewer than two such problems.
+    """
+    outcomes: dict[str, set[bool]] = {}
+    rows = [row for _, row in read_jsonl(traces) if row["status"] == "ok"]
+    for row in rows:
+        outcomes.setdefault(row["problem_id"], set()).add(row["correct"])
+    kept = [row for row in rows if len(outcomes[row["problem_id"]]) == 2]
+    if len({row["problem_id"] for row in kept}) < 2:
+        raise ValueError(
+            f"{traces}: fewer than two problems have right and wrong samples, so nothing can be learned; give more problems"
+            " (--pilot), more --traces, or a model that solves some of them"
+        )
+    mixed = traces.with_name("mixed.jsonl")
+    write_jsonl(mixed, kept)
+    shutil.copy(traces.with_name("traces.config.yaml"), mixed.with_name("mixed.config.yaml"))
+    return mixed
+
+
+def divide(labels: Path) -> None:
+    """Write the rows of every tenth problem to validation.jsonl beside the file, the others to train.jsonl."""
+    rows = [row for _, row in read_jsonl(labels)]
+    names = list(dict.fromkeys(row["problem_id"] for row in rows))
+    held_out = set(names[::VALIDATION])
+    for part, inside in (("train", False), ("validation", True)):
+        write_jsonl(labels.with_name(f"{part}.jsonl"), [r for r in rows if (r["problem_id"] in held_out) == inside])
+
+
+def write_tables(args: Arguments, plan: dict[str, Any], unfinished: int) -> None:
+    """study.json and study.md; prints the tables."""
+    folder = args.output_dir
+    names = {"": folder / "search"} | {Path(p).stem: folder / f"baseline_{i}" for i, p in enumerate(args.baselines)}
+    names |= {"larger": folder / "larger"} if args.larger else {}
+    runs = on_common_problems({name: read_runs([path]) for name, path in names.items()})
+    main_run, larger = runs.pop(""), runs.pop("larger", None)
+    rows = [row for name, run in runs.items() for row in equal_samples(run, main_run, f"{name}: ")]
+    rows += equal_samples(main_run, main_run)
+    rows += equal_samples(larger, main_run, "larger model: ") if larger else []
+    exchange = against_larger(main_run, larger) if larger else []
+    problems = len(main_run.rows)
+    found = {"problems": problems, "unfinished": unfinished, "plan": plan, "methods": rows, "equal_flops": exchange}
+    (folder / "study.json").write_text(json.dumps(found, default=asdict, indent=2) + "\n")
+
+    tables = [method_table(rows), *([exchange_table(exchange)] if exchange else [])]
+    sentences = [
+        f"{problems} problems" + (f"; {unfinished} more are to be searched, start again" if unfinished else "")
+    ]
+    sentences += gains(rows, problems)
+    parts = [sentences[0], *map(as_markdown, tables), *sentences[1:]]
+    (folder / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print("\n" + "\n\n".join([sentences[0], *map(as_text, tables), *sentences[1:]]))
+
+
+if __name__ == "__main__":
+    run_script(main, Arguments)
