@@ -26,7 +26,7 @@ from prm.search import STRATEGIES
 
 REPO = Path(__file__).parents[2]
 META = {
-    "format": 5,
+    "format": 6,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,
