@@ -92,7 +92,7 @@ class AnswerCall:
             return [replace(answer, text=self._answered(question, answer), stop="answer") for answer in answers]
 
         reasoning_limits = [max(1, limit - ANSWER_TOKENS) for limit in limits_N]
-        found = self._generator.generate(prefixes, seeds, until, reasoning_limits, ended, greedy, kept)
+        found = self._generator.generate(prefixes, seeds, until, reasoning_limits, ended, greedy, kept=kept)
         asked = {}
         for i, reasoning in enumerate(found):
             ids = [*prefixes[i], *self._tokenize(self._question(reasoning.text))]
