@@ -158,17 +158,16 @@ class Task:
         new = {one.key: (one, its) for one, its in zip(wanted, made, strict=True) if one.key not in self.paid}
         self.paid |= new.keys()
         self.made += new.values()
-        prefixes = [one.prefix for one, _ in new.values()]
+        prefix_N = [one.prefix for one, _ in new.values()]
         continuations = [its.continuation for _, its in new.values()]
+        # Of a prefix that is known the last token is read again, for what it says of the next.
         kept_N = [
-            min(len(self.kept.find(prefix)), len(prefix) - 1)
-            if its.keeps
-            else 0  # the last token is read for what follows it
-            for prefix, its in zip(prefixes, continuations, strict=True)
+            min(len(self.kept.find(prefix)), len(prefix) - 1) if its.keeps else 0
+            for prefix, its in zip(prefix_N, continuations, strict=True)
         ]
-        self.cost += generation_cost(prefixes, continuations, generator.num_parameters, shape, kept_N)
+        self.cost += generation_cost(prefix_N, continuations, generator.num_parameters, shape, kept_N)
         self.cost += Cost(seconds=sum(its.seconds for _, its in new.values()))
-        for prefix, its in zip(prefixes, continuations, strict=True):
+        for prefix, its in zip(prefix_N, continuations, strict=True):
             if its.keeps:  # and of what may go on all but the last token, which was drawn and not read
                 self.kept.add((*prefix, *its.token_ids[:-1]) if its.stop == "step" else prefix)
 
