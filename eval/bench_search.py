@@ -1,4 +1,4 @@
-r"""What a verifier costs in beam search: ours, which keeps what it has read, against every prefix read again.
+r"""What verifier and generator cost in beam search: ours, which keep what they have read, against every prefix read again.
 
 Beam search (16 beams, width 4) on a problem with a prompt and steps as long as those of GSM8K in SmolLM2 tokens; the steps
 are random, and so are the weights of the verifier, in fp32. What the search asks of a tiny verifier is recorded, and then
@@ -7,6 +7,10 @@ the verifier that is measured answers it in three ways, one call after the other
 - ours: keys and values are kept between calls, and a new step costs its own tokens (`StepVerifier`);
 - packed: nothing is kept; every call is a packed prefix tree (`StepVerifier` with `keep_bytes=0`);
 - padded: `AutoModelForTokenClassification` reads every prefix again, in padded batches of 8 rows, as search-and-learn does.
+
+What the search asks of its generator is recorded, too, and a model of the same shape with a head over the vocabulary answers
+it in two ways (`HfGenerator`): with what it keeps, and with every prefix read again. It draws every token, and then the one
+that the search had is written instead.
 
 The ways take turns, after one call each that is not counted. Tokens are also counted for half and for twice as many steps:
 what is kept makes them grow with the number of steps instead of its square. Nothing else should run on the machine.
@@ -33,6 +37,7 @@ from prm.datasets import arithmetic
 from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama
 from prm.generators.scripted import ScriptedGenerator
+from prm.models.kept_tokens import KeptTokens
 from prm.search import STRATEGIES
 from prm.search.driver import search
 from prm.search.methods import Method
@@ -42,6 +47,7 @@ from prm.verifiers.checkpoint import VerifierConfig
 if TYPE_CHECKING:  # help and a typo must not wait for torch
     import torch
 
+    from prm.generators.hf import HfGenerator
     from prm.verifiers.step_verifier import StepVerifier
 
 BEAMS, WIDTH = 16, 4
@@ -50,6 +56,8 @@ CONFIG = VerifierConfig("prm", StepCodec(max_length=2048), "value", "last", "", 
 
 Calls = list[tuple[Sequence[str], Sequence[Sequence[str]]]]
 """Prompts and traces of each call of a verifier."""
+Writing = list[tuple[list[list[int]], list[int], list[list[int]]]]
+"""Prefixes, seeds and what is written, of each call of a generator."""
 
 
 @dataclass
@@ -76,9 +84,10 @@ def main(args: Arguments) -> None:
         padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
         padded.load_state_dict(model.state_dict())
 
-    tokens, searches = {}, {}
+    tokens, searches, writings = {}, {}, {}
     for steps in (args.steps // 2, args.steps, 2 * args.steps):
-        searches[steps], ours = beam_search(StepVerifier(models["tiny"], tokenizer(), CONFIG), steps)
+        verifier = StepVerifier(models["tiny"], tokenizer(), CONFIG)
+        searches[steps], writings[steps], ours = beam_search(verifier, steps)
         packed, in_batches = packed_tokens(searches[steps]), padded_tokens(searches[steps])
         tokens[steps] = {"ours": ours, "packed": sum(packed), "padded": sum(in_batches)}
         print(f"{steps:2} steps:", ", ".join(f"{way} {count:,}" for way, count in tokens[steps].items()), "tokens")
@@ -111,38 +120,116 @@ def main(args: Arguments) -> None:
         "speedup_packed": round(seconds["packed"] / seconds["ours"], 2),
         "largest_difference": max(largest_difference(scores["ours"], other) for other in others),
     }
-    print(json.dumps(result))
+    print(json.dumps(result | generator_ways(args.model, writings[args.steps], args.rounds)))
 
 
-def beam_search(verifier: StepVerifier, steps: int) -> tuple[Calls, int]:
-    """What a beam search asks of its verifier, and the tokens that the verifier computes for it."""
+def generator_ways(shape: str, writing: Writing, rounds: int) -> dict[str, float]:
+    """The generator's part of the result."""
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from prm.generators.hf import HfGenerator
+    from prm.verifiers.step_verifier import largest_difference
+
+    torch.manual_seed(0)
+    generator = HfGenerator(LlamaForCausalLM(llama(shape)), tokenizer(), name="bench")
+    seconds, prefill, logits = {True: 0.0, False: 0.0}, {}, {}
+    for keep in seconds:
+        write(generator, writing[:1], keep)
+    for _ in range(rounds):
+        for keep in seconds:
+            started = time.perf_counter()
+            prefill[keep], logits[keep] = write(generator, writing, keep)
+            seconds[keep] += (time.perf_counter() - started) / rounds
+    written = sum(len(ids) for _, _, texts in writing for ids in texts)
+    for keep, name in ((True, "kept"), (False, "prefilled again")):
+        print(f"generator, {name}: {seconds[keep]:.2f} s, {prefill[keep]:,} tokens of prefixes, {written:,} written")
+    return {
+        "generator_prefill_ratio": round(prefill[False] / prefill[True], 2),
+        "generator_speedup": round(seconds[False] / seconds[True], 2),
+        "generator_largest_difference": largest_difference(logits[True], logits[False]),
+    }
+
+
+def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, list[float]]:
+    """Answer the calls. Returns the tokens of prefixes that were computed, padding left out, and the largest logit of every
+    token."""
+    import torch
+
+    from prm.generators.hf import HfGenerator, _uniform
+
+    # A token's seed and place give the number that it is drawn with, so this number says what is to be written.
+    script = {
+        float(_uniform([seed], t)[0]): token
+        for _, seeds, texts in writing
+        for seed, ids in zip(seeds, texts, strict=True)
+        for t, token in enumerate(ids)
+    }
+    largest: list[float] = []
+    computed = 0
+
+    def sample(logits: torch.Tensor, uniform) -> torch.Tensor:
+        HfGenerator._sample(generator, logits, uniform)
+        largest.extend(value for value, u in zip(logits.amax(-1).tolist(), uniform, strict=True) if u in script)
+        return torch.tensor([script.get(u, 0) for u in uniform])  # what has ended may stay for some turns
+
+    def count(module: torch.nn.Module, inputs: tuple, named: dict) -> None:
+        nonlocal computed
+        if "logits_to_keep" in named:  # a pass that reads prefixes
+            computed += int(named["attention_mask"][:, -named["input_ids"].shape[1] :].sum())
+
+    generator._sample = sample  # type: ignore[method-assign]
+    hook = generator.model.register_forward_pre_hook(count, with_kwargs=True)
+    kept = KeptTokens() if keep else None
+    for prefixes, seeds, texts in writing:
+        found = generator.generate(prefixes, seeds, until="step", kept=kept)
+        assert [list(one.token_ids) for one in found] == texts
+    hook.remove()
+    return computed, largest
+
+
+def beam_search(verifier: StepVerifier, steps: int) -> tuple[Calls, Writing, int]:
+    """What a beam search asks of its verifier and of its generator, and the tokens that the verifier computes for it."""
     rng = random.Random(0)
     problem = Problem("p", text(rng, draw(rng, PROMPT_TOKENS)), "1", "bench")
 
-    def write(prefix: str, seed: int) -> str:
+    def continue_(prefix: str, seed: int) -> str:
         rng = random.Random(f"{prefix}{seed}")
         if prefix.count("\n") == steps:  # the prompt's line and all steps but one
             return "#### 1\n"
         return text(rng, max(4, round(draw(rng, TRACE_TOKENS) / draw(rng, STEPS)))) + "\n"
 
     calls: Calls = []
+    writing: Writing = []
     computed = 0
-    score_batch = verifier.score_batch
+    generator = ScriptedGenerator(continue_)
+    score_batch, generate = verifier.score_batch, generator.generate
 
     def record(prompts: Sequence[str], steps_N: Sequence[Sequence[str]]):
         calls.append((prompts, steps_N))
         return score_batch(prompts, steps_N)
 
+    def record_written(prefixes: Sequence[Sequence[int]], seeds: Sequence[int], **settings):
+        found = generate(prefixes, seeds, **settings)
+        texts = ["".join(map(chr, prefix)) for prefix in prefixes]
+        writing.append((token_ids(texts), list(seeds), token_ids([one.text for one in found])))
+        return found
+
     def count(module: torch.nn.Module, inputs: tuple, named: dict) -> None:
         nonlocal computed
         computed += named["input_ids"].numel()
 
+    generator.generate = record_written  # type: ignore[method-assign]
     verifier.score_batch = record  # type: ignore[method-assign]
     hook = verifier.model.register_forward_pre_hook(count, with_kwargs=True)
     method = Method("beam_search", STRATEGIES["beam_search"], "verifier", {"width": WIDTH})
-    search(method, [problem], ScriptedGenerator(write), verifier, Budget(BEAMS), seed=0)
+    search(method, [problem], generator, verifier, Budget(BEAMS), seed=0)
     hook.remove()
-    return calls, computed
+    return calls, writing, computed
+
+
+def token_ids(texts: list[str]) -> list[list[int]]:
+    return tokenizer()(texts, add_special_tokens=False, verbose=False)["input_ids"]
 
 
 @cache

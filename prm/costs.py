@@ -12,9 +12,11 @@ else in the project counts. Left out, because all methods leave it out alike: th
 it only reads, what sampling takes, and training.
 
 A verifier that keeps what it has read (`Scores.ends`) is charged for what is new to the search of one problem by one method:
-neither in another trace of the request nor in whole steps that its earlier requests have read. That is what it would read
-if it had nothing else to do and room for everything. What really is in its memory, which other problems and methods share
-and a kill empties, changes its speed and no cost.
+neither in another trace of the request nor in whole steps that its earlier requests have read. So is a generator that keeps
+what it has read and written (`Continuation.keeps`): of a prefix that goes on from an earlier request it computes the last
+token, which was drawn and not read, and what is tokenized otherwise than it was sampled. That is what they would read if
+they had nothing else to do and room for everything. What really is in their memory, which other problems and methods
+share and a kill empties, changes their speed and no cost.
 
 What search can buy is set against a larger model by `inference_multiple`.
 """
@@ -87,6 +89,7 @@ def generation_cost(
     continuations: Sequence[Continuation],
     num_parameters: int,
     shape: ModelShape | None = None,
+    kept_N: Sequence[int] | None = None,
 ) -> Cost:
     """Cost of the continuations of one call for one problem; a prefix that several of them continue is read once. What
     was read to ask for the answer of one of them is its own.
@@ -98,12 +101,15 @@ def generation_cost(
 
     Args:
         shape: of the model; what is unknown is counted by the formula.
+        kept_N: tokens of each prefix that earlier calls have left, so that they are not computed again; None = of none.
     """
     shape = shape or ModelShape(num_parameters)
-    first = dict(zip(reversed(prefixes), reversed(continuations), strict=True))
+    kept_N = kept_N or [0] * len(prefixes)
+    needed = [its.prefill - kept for its, kept in zip(continuations, kept_N, strict=True)]
+    first = dict(zip(reversed(prefixes), reversed(needed), strict=True))
     generated = sum(len(continuation.token_ids) for continuation in continuations)
-    prefill = sum(continuation.prefill for continuation in first.values())
-    read = [shape.flops(len(prefix) - its.prefill, len(prefix)) for prefix, its in first.items()]
+    prefill = sum(first.values())
+    read = [shape.flops(len(prefix) - new, len(prefix)) for prefix, new in first.items()]
     written = [
         shape.flops(len(prefix), len(prefix) + len(its.token_ids))
         for prefix, its in zip(prefixes, continuations, strict=True)
@@ -112,7 +118,7 @@ def generation_cost(
     return Cost(
         generated_tokens=generated,
         prompt_tokens=prefill + asked,
-        cached_tokens=sum(continuation.prefill + continuation.cached for continuation in continuations) - prefill,
+        cached_tokens=sum(continuation.prefill for continuation in continuations) - prefill,
         generator_calls=len(continuations) + sum(continuation.asked > 0 for continuation in continuations),
         flops=forward_flops(num_parameters, generated + prefill + asked),
         flops_by_shape=sum(read) + sum(written) + sum(shape.flops(0, its.asked) for its in continuations),

@@ -209,10 +209,11 @@ class Continuation:
     """Their text without end tokens and without the beginning of another problem; step separators inside are kept."""
     stop: StopReason
     prefill: int = 0
-    """Tokens of its prefix that the generator had to compute. Equal prefixes of one call are read once, but each
+    """Tokens of its prefix, as far as the generator computes them. Equal prefixes of one call are read once, but each
     continuation says what it would have needed alone, so that its cost does not depend on what else is in the call."""
-    cached: int = 0
-    """Tokens of its prefix that the generator still had from earlier calls."""
+    keeps: bool = False
+    """Whether the generator keeps prefix and continuation for later calls of the search: then what an earlier request of the
+    problem has read or written is not charged again (`prm.costs`), whatever the generator really had."""
     asked: int = 0
     """Tokens that a second call computed, which asked for the answer (`prm.generators.answer_call`); no other continuation
     shares them. 0 where there was none."""
@@ -252,7 +253,8 @@ class Cost:
     generated_tokens: int = 0
     """Tokens sampled by the generator (decode)."""
     prompt_tokens: int = 0
-    """Tokens of prefixes that the generator computed (prefill), once for all continuations of a prefix in one request."""
+    """Tokens of prefixes that the generator computed (prefill), once for all continuations of a prefix in one request, and
+    once in all where it keeps them."""
     verifier_tokens: int = 0
     """Tokens that the verifier computed; what traces share is computed once (see `prm.costs`)."""
     cached_tokens: int = 0

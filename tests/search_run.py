@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 META = {
-    "format": 5,
+    "format": 6,
     "problems": "arithmetic",
     "split": "test",
     "n": 4,

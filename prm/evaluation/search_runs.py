@@ -15,9 +15,9 @@ from typing import Any
 from prm.storage.paths import need_folder
 from prm.storage.search_rows import ProblemResults, row_to_results
 
-FORMAT = 5
+FORMAT = 6
 """Of the folder; 1 had pool.jsonl and beam.jsonl, 2 no step rules, 3 one number of samples for all methods, 4 no trees and
-less of the costs."""
+less of the costs, 5 charged a generator for every prefix again."""
 
 _META_KEYS = {"problems", "split", "n", "seed", "generator", "verifiers", "methods", "seconds"}
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from prm.models.kept_tokens import KeptTokens
 from prm.storage.paths import check_name
 from prm.types import Continuation, StepRule
 
@@ -53,6 +54,7 @@ class Generator(Protocol):
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         """One continuation for each prefix, up to the end of the next step or of the trace.
 
@@ -60,6 +62,8 @@ class Generator(Protocol):
         reaches its entry of `limits` (at least 1), or `max_new_tokens`, ends there with `stop == "length"`. `ended` is
         called now and then with the number of continuations that have ended since, for those who wait. `greedy` takes the
         most likely token each time (temperature 0), whatever the temperature of the generator; seeds then change nothing.
+        `kept` is what earlier calls of a search have left, and where this one leaves what a later one may continue; a
+        generator that makes use of it says so (`Continuation.keeps`), the others read every prefix again.
         """
         ...
 

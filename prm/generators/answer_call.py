@@ -20,7 +20,7 @@ With `reasoning: false` the only call is the one for the answer, sampled at the 
 
 Sampling, labeling and search see a generator as any other. A search that grows traces step by step goes on with the first
 call and makes the second one where a trace ends. What the second call samples belongs to the continuation, what it reads is
-`Continuation.asked`: engines keep nothing between two calls, so it reads prompt and reasoning again.
+`Continuation.asked`: prompt and reasoning once more, since nothing is kept for what comes once, at the end of a trace.
 
 Left out: a second turn of a chat for the question; the trigger continues the turn of the assistant.
 """
@@ -35,6 +35,7 @@ from prm.encoding.prompts import PromptTemplate
 from prm.encoding.steps import separator_of, split_steps
 from prm.generators import Ended, Generator, ignore
 from prm.generators.token_text import Until
+from prm.models.kept_tokens import KeptTokens
 from prm.types import Continuation, StepRule
 
 ANSWER_TOKENS = 32
@@ -79,6 +80,7 @@ class AnswerCall:
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed), with the answer if it ends the trace. A limit holds for both calls together;
         `ANSWER_TOKENS` of it are kept for the second one."""
@@ -90,7 +92,7 @@ class AnswerCall:
             return [replace(answer, text=self._answered(question, answer), stop="answer") for answer in answers]
 
         reasoning_limits = [max(1, limit - ANSWER_TOKENS) for limit in limits_N]
-        found = self._generator.generate(prefixes, seeds, until, reasoning_limits, ended, greedy)
+        found = self._generator.generate(prefixes, seeds, until, reasoning_limits, ended, greedy, kept=kept)
         asked = {}
         for i, reasoning in enumerate(found):
             ids = [*prefixes[i], *self._tokenize(self._question(reasoning.text))]
@@ -106,7 +108,7 @@ class AnswerCall:
                 self._answered(self._question(reasoning.text), answer),
                 "answer",
                 prefill=reasoning.prefill,
-                cached=reasoning.cached + answer.cached,
+                keeps=reasoning.keeps,
                 asked=answer.prefill,
             )
         return found

@@ -7,25 +7,30 @@ uniform numbers are a hash of seed and position, and the token is the inverse CD
 depend on the shape of a batch, by float rounding; so a run that is repeated should form the same batches, as
 `prm.sampling.rollouts` does.
 
+In a search, whose calls go on from each other, keys and values stay from call to call (`prm.models.kept_tokens`), and a new
+step costs its own tokens. Samples are those of reading everything again, up to that rounding.
+
 Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM for those.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.models.kept_tokens import KeptTokens
 from prm.models.loading import fingerprint, in_dtype, load_model_and_tokenizer
-from prm.models.prefix_cache import RoomyLayer
+from prm.models.roomy_layer import RoomyLayer
 from prm.types import Continuation, Dtype, StepRule, StopReason
 
 
@@ -45,6 +50,7 @@ class HfGenerator:
         max_new_tokens: int = 512,
         batch_size: int = 256,
         dtype: Dtype | None = None,
+        keep_bytes: int = 4 << 30,
     ) -> None:
         """
         Args:
@@ -55,6 +61,8 @@ class HfGenerator:
             max_new_tokens: limit of one continuation; one that reaches it has `stop == "length"`.
             batch_size: number of sequences decoded at once.
             dtype: that of the model, if it was chosen and is not the device's usual one; becomes part of the name.
+            keep_bytes: most memory, on the model's device, for what a search keeps between calls; one batch may exceed it
+                for a moment. As that of `prm.verifiers.step_verifier`. 0 = keep nothing, and be charged for every prefix.
         """
         template = template or PromptTemplate()
         self.model = model.eval()
@@ -64,6 +72,7 @@ class HfGenerator:
         self.top_p = top_p
         self.max_new_tokens = max_new_tokens
         self.batch_size = batch_size
+        self.keep_bytes = keep_bytes
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
         settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
@@ -105,6 +114,7 @@ class HfGenerator:
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 
@@ -117,52 +127,56 @@ class HfGenerator:
         limits_N = [min(self.max_new_tokens, self.context - len(prefix)) for prefix in prefixes]
         if limits is not None:
             limits_N = list(map(min, limits_N, limits))
+        if kept is not None and not self._can_keep():
+            kept = None
+        if kept is not None:
+            kept.ask({tuple(prefix) for prefix in prefixes})
         sampled: dict[int, tuple[list[int], StopReason]] = {}
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             batch = self._generate_batch(
-                [prefixes[i] for i in rows], [seeds[i] for i in rows], [limits_N[i] for i in rows], until, ended, greedy
+                [tuple(prefixes[i]) for i in rows],
+                [seeds[i] for i in rows],
+                [limits_N[i] for i in rows],
+                until,
+                ended,
+                greedy,
+                kept,
             )
             sampled |= zip(rows, batch, strict=True)
+            if kept is not None:
+                kept.make_room(self.keep_bytes)
         return [
-            Continuation(tuple(sampled[i][0]), self._ids.text(sampled[i][0]), sampled[i][1], prefill=len(prefix))
+            Continuation(ids := tuple(sampled[i][0]), self._ids.text(ids), sampled[i][1], len(prefix), kept is not None)
             for i, prefix in enumerate(prefixes)
         ]
+
+    def _can_keep(self) -> bool:
+        """Whether keys and values of one call are of use in the next; warns if the model is not one of those."""
+        if self.keep_bytes and (reason := _forgetful(self.model.config)):
+            warnings.warn(f"every step of a search reads its prefix again, because the model {reason}", stacklevel=3)
+            return False
+        return self.keep_bytes > 0
 
     @torch.inference_mode()
     def _generate_batch(
         self,
-        prefixes: list[Sequence[int]],
+        prefixes: list[tuple[int, ...]],
         seeds: list[int],
         limits: list[int],
         until: Until,
         ended: Ended,
         greedy: bool,
+        kept: KeptTokens | None,
     ) -> list[tuple[list[int], StopReason]]:
         """The sampled ids of each (prefix, seed) of one batch, and why they end."""
-        device = self.model.device
-        # Prefill: every distinct prefix once, padded on the left so that all of them end in the same column.
-        distinct = {tuple(prefix): i for i, prefix in enumerate(dict.fromkeys(map(tuple, prefixes)))}
-        length = max(map(len, distinct))
-        pads = torch.tensor([length - len(prefix) for prefix in distinct], device=device)
-        ids = torch.tensor([[0] * (length - len(prefix)) + list(prefix) for prefix in distinct], device=device)
-        columns = torch.arange(length, device=device)
-
-        # Layers that reserve room to grow; the usual ones copy the whole cache at every token.
-        cache = DynamicCache(config=self.model.config)
-        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-        output = self.model(
-            input_ids=ids,
-            attention_mask=(columns >= pads[:, None]).long(),
-            position_ids=(columns - pads[:, None]).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        # Fork: from here on, one row per sample, with a copy of its prefix's cache.
-        fork = torch.tensor([distinct[tuple(prefix)] for prefix in prefixes], device=device)
+        # Prefill every distinct prefix once. Fork: from here on, one row per sample, with a copy of its prefix's cache.
+        distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes))}
+        forks = [distinct[prefix] for prefix in prefixes]
+        cache, logits, mask, columns = self._prefill(list(distinct), kept)
+        fork = torch.tensor(forks, device=mask.device)
         cache.batch_select_indices(fork)
-        logits, pads = output.logits[fork, -1], pads[fork]
+        logits, mask, length = logits[fork], mask[fork], mask.shape[1]
 
         # Decode one token per turn. `rows` shrinks as samples end; the other lists keep the order of the request.
         rows = list(range(len(prefixes)))  # row of the batch -> index of the sample
@@ -179,23 +193,72 @@ class HfGenerator:
             running = [k for k, i in enumerate(rows) if stops[i] is None]
             ended(waiting - len(running))
             waiting = len(running)
+            # Removing rows copies the whole cache, so they leave in groups of at least 5%.
+            leaving = len(running) < 0.95 * len(rows)
+            if kept is not None and leaving:
+                # What may go on is kept, all but its last token, which was not read.
+                going = {k: i for k, i in enumerate(rows) if stops[i] == "step"}
+                kept.add(
+                    [(*prefixes[i], *tokens[i][:-1]) for i in going.values()],
+                    [(k, [*columns[forks[i]], *range(length, length + len(tokens[i]) - 1)]) for k, i in going.items()],
+                    cache.layers,
+                )
             if not running:
                 break
-            # Removing rows copies the whole cache, so they leave in groups of at least 5%.
-            if len(running) < 0.95 * len(rows):
-                keep = torch.tensor(running, device=device)
+            if leaving:
+                keep = torch.tensor(running, device=mask.device)
                 cache.batch_select_indices(keep)
-                rows, sampled, pads = [rows[k] for k in running], sampled[keep], pads[keep]
-            # Positions count from the first real token; a row that ended but stayed could run beyond the last position.
-            columns = torch.arange(length + t + 1, device=device)
+                rows, sampled, mask = [rows[k] for k in running], sampled[keep], mask[keep]
+            # Positions count the real tokens; a row that ended but stayed could run beyond the last position.
+            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = self.model(
                 input_ids=sampled[:, None],
-                attention_mask=(columns >= pads[:, None]).long(),
-                position_ids=(length + t - pads).clamp(max=self.context - 1)[:, None],
+                attention_mask=mask,
+                position_ids=(mask.sum(-1, keepdim=True) - 1).clamp(max=self.context - 1),
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
         return list(zip(tokens, stops, strict=True))  # type: ignore[arg-type]  # every row has stopped
+
+    def _prefill(
+        self, prefixes: list[tuple[int, ...]], kept: KeptTokens | None
+    ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, list[list[int]]]:
+        """Read the prefixes, without what is kept of them.
+
+        Returns:
+            The cache, with a row per prefix; (prefixes, vocabulary) logits of what comes next; (prefixes, columns of the
+            cache) mask, 1 at real tokens; of each prefix the columns of its tokens.
+        """
+        device = self.model.device
+        known = [kept.find(prefix) if kept is not None else [] for prefix in prefixes]
+        old = [len(numbers) for numbers in known]
+        new = [len(prefix) - n for prefix, n in zip(prefixes, old, strict=True)]
+        # First kept tokens and then new ones, both padded on the left, so that all prefixes end in the same column.
+        before, length = max(old), max(old) + max(new)
+        columns = [[*range(before - k, before), *range(length - n, length)] for k, n in zip(old, new, strict=True)]
+        mask = torch.zeros(len(prefixes), length, dtype=torch.long)
+        for row, mine in zip(mask, columns, strict=True):
+            row[mine] = 1
+        mask = mask.to(device)
+        ids = [[0] * (max(new) - n) + list(prefix[-n:]) for prefix, n in zip(prefixes, new, strict=True)]
+
+        # Layers that reserve room to grow; the usual ones copy the whole cache at every token.
+        cache = DynamicCache(config=self.model.config)
+        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+        if kept is not None and before:
+            for layer, (keys, values) in zip(cache.layers, kept.gather(known), strict=True):
+                layer.update(keys, values)  # type: ignore[union-attr]
+        output = self.model(
+            input_ids=torch.tensor(ids, device=device),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, before:],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        if kept is not None:
+            kept.add(prefixes, list(enumerate(columns)), cache.layers)
+        return cache, output.logits[:, -1], mask, columns
 
     def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:
         """(rows, vocabulary) logits and one uniform number per row -> (rows,) token ids."""
@@ -222,3 +285,14 @@ def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z ^= z >> np.uint64(31)
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _forgetful(config: PreTrainedConfig) -> str | None:
+    """Why what this model has read is not the same in a later call; None if it is."""
+    kinds = {type(layer) for layer in DynamicCache(config=config).layers} - {DynamicLayer}
+    if kinds:
+        return f"has layers that keep other than all keys and values ({', '.join(sorted(kind.__name__ for kind in kinds))})"
+    scaling = (config.get_text_config().to_dict().get("rope_parameters") or {}).get("rope_type")
+    return (
+        f"rotates keys by the length of the text (rope_type {scaling})" if scaling in ("dynamic", "longrope") else None
+    )

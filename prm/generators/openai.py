@@ -48,6 +48,7 @@ from prm.encoding.steps import separator_of
 from prm.generators import Ended, derive_seed, ignore
 from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
 from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.models.kept_tokens import KeptTokens
 from prm.types import Continuation, StepRule
 
 
@@ -165,6 +166,7 @@ class OpenAIGenerator:
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed). Must not be called from within an event loop.
 

@@ -15,6 +15,7 @@ from typing import Literal
 from prm.answers import states_answer
 from prm.encoding.steps import complete_steps, separator_of
 from prm.generators import Ended, ignore
+from prm.models.kept_tokens import KeptTokens
 from prm.types import Continuation, StepRule
 
 GREEDY = 0
@@ -53,6 +54,7 @@ class ScriptedGenerator:
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         limits = [self.max_new_tokens] * len(prefixes) if limits is None else limits
         ended(len(prefixes))

@@ -29,6 +29,7 @@ from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrained
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.models.kept_tokens import KeptTokens
 from prm.models.loading import read_weights
 from prm.types import Continuation, Dtype, StepRule
 
@@ -130,6 +131,7 @@ class VllmGenerator:
         limits: Sequence[int] | None = None,
         ended: Ended = ignore,
         greedy: bool = False,
+        kept: KeptTokens | None = None,
     ) -> list[Continuation]:
         """One continuation per (prefix, seed).
 

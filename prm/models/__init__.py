@@ -3,7 +3,9 @@
 - `packing`: sequences -> one row in which shared prefixes are stored once.
 - `tree_attention`: attention over such a row.
 - `step_classifier`: a language model with a two-label head at step ends.
-- `prefix_cache`: keys and values that are read once: kept between calls that score, forked to continuations of one prefix.
+- `prefix_cache`: keys and values that a verifier keeps between calls.
+- `kept_tokens`, `roomy_layer`: keys and values that a generator keeps between the calls of a search, and in a call.
+- `token_tree`: which token sequences are known.
 - `shape`: what decides the FLOPs of a model.
 - `loading`: models and tokenizers from folders, hub names and GGUF files; fingerprints of weights; hashes of
   bases; 4-bit weights.

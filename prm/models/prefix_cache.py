@@ -1,4 +1,4 @@
-"""What a model keeps of what it has read: `PrefixCache` between calls, for scoring; `RoomyLayer` in a call, for generating.
+"""PrefixCache: what a verifier keeps of what it has read, between calls.
 
 Search scores the same beginnings again and again, each time with one step more. A `PrefixCache` keeps the keys and values
 of what was read, as a tree of tokens per prompt, and the next call computes the tokens that are not in it and nothing else:
@@ -28,12 +28,12 @@ from typing import Any
 
 import torch
 from transformers import Cache
-from transformers.cache_utils import DynamicLayer
 
 from prm.models.packing import pack
+from prm.models.token_tree import TokenTree
 
-_ROOT, _NEW = -1, -2
-"""The parent of a first token; the number of a token that is not kept."""
+_NEW = -1
+"""The number of a token that is not kept."""
 
 Layers = list[list[tuple[torch.Tensor, torch.Tensor]]]
 """Of each layer, keys and values of one run of tokens after another; each (1, heads, tokens, size)."""
@@ -168,7 +168,7 @@ class _Tree:
         self.scores: dict[int, float] = {}
         """Of the tokens at which a step ends."""
         self.size = 0
-        self._numbers: dict[tuple[int, int], int] = {}  # of a token, by the number of its parent and its id
+        self._tokens = TokenTree()
 
     @property
     def bytes(self) -> int:
@@ -180,11 +180,7 @@ class _Tree:
         numbers = [_NEW] * len(row.input_ids)
         # Each trace down the tree, as far as it is known.
         for ids, ends, places in zip(ids_N, ends_N, places_N, strict=True):
-            number = _ROOT
-            for token, place in zip(ids, places, strict=True):
-                number = self._numbers.get((number, token), _NEW)
-                if number == _NEW:
-                    break
+            for place, number in zip(places, self._tokens.find(ids), strict=False):
                 numbers[place] = number
             # A step that ends where none ended before has no score: this token is read again.
             for end in ends:
@@ -223,17 +219,12 @@ class _Tree:
         self.scores |= scores
         self.size += len(reading.input_ids)
         for ids, numbers in reading.paths:
-            self._numbers |= zip(zip([_ROOT, *numbers], ids, strict=False), numbers, strict=True)
+            self._tokens.put(ids, numbers)
 
     def prune(self, numbers: torch.Tensor) -> int:
         """Forget all tokens but these, which are whole branches. Returns the bytes that are free now."""
         before, kept = self.bytes, numbers.sort().values
-        renamed = {_ROOT: _ROOT} | {number: i for i, number in enumerate(kept.tolist())}
-        self._numbers = {
-            (renamed[parent], token): renamed[number]
-            for (parent, token), number in self._numbers.items()
-            if parent in renamed and number in renamed
-        }
+        renamed = self._tokens.keep(kept.tolist())
         self.scores = {renamed[number]: score for number, score in self.scores.items() if number in renamed}
         for i, runs in enumerate(self.layers):
             keys, values = (torch.cat(parts, -2) for parts in zip(*runs, strict=True))
@@ -260,38 +251,3 @@ class _RowCache(Cache):
     def new(self, part: slice) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Keys and values, by layer, of a part of the row."""
         return [(keys[:, :, part], values[:, :, part]) for keys, values in self._row]
-
-
-class RoomyLayer(DynamicLayer):
-    """Keys and values of one layer with room to grow, which can be forked to several rows. The stock layer copies all of
-    them for every new token, a third of the time of a small model."""
-
-    room = 32  # tokens
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffers: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        """Append (rows, heads, new tokens, head size); returns all keys and all values."""
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        used = self.get_seq_length()
-        total = used + key_states.shape[-2]
-        if self._buffers is None or self._buffers[0].shape[-2] < total:
-            shape = (*key_states.shape[:2], total + self.room, key_states.shape[-1])
-            keys, values = key_states.new_empty(shape), value_states.new_empty(shape)
-            if used:
-                keys[..., :used, :] = self.keys  # type: ignore[assignment]
-                values[..., :used, :] = self.values  # type: ignore[assignment]
-            self._buffers = keys, values
-        keys, values = self._buffers
-        keys[..., used:total, :], values[..., used:total, :] = key_states, value_states
-        self.keys, self.values = keys[..., :total, :], values[..., :total, :]
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        used = self.get_seq_length()
-        keys, values = self._buffers  # type: ignore[misc]  # a layer that has read nothing has no rows to select
-        self._buffers = keys, values = keys.index_select(0, indices), values.index_select(0, indices)
-        self.keys, self.values = keys[..., :used, :], values[..., :used, :]

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from prm.costs import ModelShape
 from prm.generators import Generator
+from prm.models.kept_tokens import KeptTokens
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import grow, tokens_after
 from prm.search.methods import Method
@@ -60,6 +61,7 @@ def search(
     answered, limits = AnsweredRequests() if answered is None else answered, limits or Limits()
     budget = method.budget(budget)
     shapes = shapes or {}
+    kept = KeptTokens()
     judges = {**(verifiers or {}), **({} if verifier is None else {"": verifier})}  # the method's own has no name here
     tasks = [Task(problem, method, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
@@ -73,7 +75,7 @@ def search(
         for task in working:
             if isinstance(task.request, Score):
                 scoring.setdefault(task.request.by or "", []).append(task)
-        _draw(drawing, generator, shapes.get(generator.name), seed, answered, limits)
+        _draw(drawing, generator, shapes.get(generator.name), seed, answered, limits, kept)
         for by, asking in scoring.items():
             _score(asking, judges[by], shapes.get(judges[by].name), answered, limits)
         progress(sum(task.request is None for task in working))
@@ -87,6 +89,7 @@ def _draw(
     seed: int,
     answered: AnsweredRequests,
     limits: Limits,
+    kept: KeptTokens,
 ) -> None:
     """Answer all requests for traces: one batch, or with a limit on tokens as many at a time as surely fit."""
     waiting = [task.wanted(generator, seed) for task in tasks]
@@ -97,7 +100,7 @@ def _draw(
             fit, limit = task.room(generator.max_new_tokens)
             now.append([replace(one, limit=limit) for one in wanted[:fit]])
             wanted[:] = [] if fit is None or fit == 0 else wanted[fit:]  # nothing fits any more: the rest is not drawn
-        _sample([one for wanted in now for one in wanted], generator, answered, limits)
+        _sample([one for wanted in now for one in wanted], generator, answered, limits, kept)
         for task, wanted, traces in zip(tasks, now, drawn, strict=True):
             made = [answered.drawn[one.key] for one in wanted]
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
@@ -107,7 +110,9 @@ def _draw(
         task.answer(traces)
 
 
-def _sample(wanted: Sequence[Wanted], generator: Generator, answered: AnsweredRequests, limits: Limits) -> None:
+def _sample(
+    wanted: Sequence[Wanted], generator: Generator, answered: AnsweredRequests, limits: Limits, kept: KeptTokens
+) -> None:
     """Sample what was not sampled before, and remember it."""
     new = {one.key: one for one in wanted if one.key not in answered.drawn}
     # A call of the generator has one end and one temperature for all.
@@ -125,6 +130,7 @@ def _sample(wanted: Sequence[Wanted], generator: Generator, answered: AnsweredRe
             until="step" if one_step else "end",
             limits=[generator.max_new_tokens if one.limit is None else one.limit for one in batch.values()],
             greedy=greedy,
+            kept=kept if one_step else None,  # nothing goes on from a whole trace
         )
         traces = grow(parents, continuations, [one.problem for one in batch.values()], generator, one_step)
         share = (time.monotonic() - started) / len(batch)

@@ -5,8 +5,10 @@ task pays for what it is given for the first time, as if nobody else had asked f
 
     request                          paid                                 again, or a part of it
     Sample(4)                        four traces, the prompt once         Sample(2): nothing
+    Expand of ("a",): b              prompt, a, b                         Expand of ("a", "b"): the last token of b, and c,
+                                                                          if the generator keeps the rest
     Score of ("a", "b")              prompt, a, b                         Score of ("a", "b", "c"): c, if the verifier keeps
-                                                                          what it has read (`prm.costs.scoring_cost`)
+                                                                          what it has read (`scoring_cost`)
 
 It also records what was sampled for it, from which the tree of its result is made: strategies need not keep it.
 """
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from prm.costs import ModelShape, generation_cost, prefixes, scoring_cost
 from prm.encoding.revisions import revision_prompt
 from prm.generators import Generator, derive_seed
+from prm.models.token_tree import TokenTree
 from prm.sampling.traces import cut, open_trace, trace_seed
 from prm.search.methods import Method
 from prm.search.requests import Expand, Found, Request, Revise, Sample, Score, Search
@@ -66,6 +69,8 @@ class Task:
     """Requests for traces so far, and those to another verifier than the method's own."""
     paid: set[str] = field(default_factory=set)
     """Keys of what it has been given: what it asks for again costs nothing."""
+    kept: TokenTree = field(default_factory=TokenTree)
+    """What a generator that keeps its tokens has computed for it: prefixes, and what it wrote after them."""
     read: defaultdict[str, set[tuple[str, ...]]] = field(default_factory=lambda: defaultdict(set))
     """Name of a verifier -> prefixes of the traces that it scored for this task."""
     drawn: set[tuple[str, ...]] = field(default_factory=set)
@@ -153,12 +158,18 @@ class Task:
         new = {one.key: (one, its) for one, its in zip(wanted, made, strict=True) if one.key not in self.paid}
         self.paid |= new.keys()
         self.made += new.values()
-        self.cost += generation_cost(
-            [one.prefix for one, _ in new.values()],
-            [its.continuation for _, its in new.values()],
-            generator.num_parameters,
-            shape,
-        ) + Cost(seconds=sum(its.seconds for _, its in new.values()))
+        prefix_N = [one.prefix for one, _ in new.values()]
+        continuations = [its.continuation for _, its in new.values()]
+        # Of a prefix that is known the last token is read again, for what it says of the next.
+        kept_N = [
+            min(len(self.kept.find(prefix)), len(prefix) - 1) if its.keeps else 0
+            for prefix, its in zip(prefix_N, continuations, strict=True)
+        ]
+        self.cost += generation_cost(prefix_N, continuations, generator.num_parameters, shape, kept_N)
+        self.cost += Cost(seconds=sum(its.seconds for _, its in new.values()))
+        for prefix, its in zip(prefix_N, continuations, strict=True):
+            if its.keeps:  # and of what may go on all but the last token, which was drawn and not read
+                self.kept.add((*prefix, *its.token_ids[:-1]) if its.stop == "step" else prefix)
 
     def count_duplicates(self, traces: Sequence[Trace]) -> None:
         """Of the answer to its request. Greedy steps do not count: after equal parents they are always equal."""

@@ -7,7 +7,7 @@ the file until they reach what nobody has asked yet.
 One line of the file for a drawn trace, shortened, and one for the scores of a request:
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
-     "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "cached": 0, "asked": 0, "seconds": 0.02}
+     "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "keeps": true, "asked": 0, "seconds": 0.02}
     {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23]]],
      "read": 23, "seconds": 0.1}
 """
@@ -24,8 +24,9 @@ from typing import Any
 from prm.storage.journal import Journal
 from prm.types import Continuation, Cost, Scores, Trace
 
-FORMAT = 3
-"""Of the file; 1 did not say to which problem scores belong, 2 not where steps end in the verifier's tokens."""
+FORMAT = 4
+"""Of the file; 1 did not say to which problem scores belong, 2 not where steps end in the verifier's tokens, 3 not whether
+the generator keeps what it reads."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def _with_format(header: dict[str, Any]) -> dict[str, Any]:
 def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
     if "drawn" in row:
         trace = Trace(**row["trace"] | {"steps": tuple(row["trace"]["steps"])})
-        counts = row["prefill"], row["cached"], row["asked"]
+        counts = row["prefill"], row["keeps"], row["asked"]
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], *counts)
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
     scores = tuple(
@@ -141,7 +142,7 @@ def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:
         "token_ids": list(continuation.token_ids),
         "stop": continuation.stop,
         "prefill": continuation.prefill,
-        "cached": continuation.cached,
+        "keeps": continuation.keeps,
         "asked": continuation.asked,
         "seconds": drawn.seconds,
     }

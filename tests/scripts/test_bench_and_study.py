@@ -40,6 +40,9 @@ def test_search(scripts):
     # From 8 to 16 steps there are twice as many new ones as from 4 to 8.
     assert 1.8 < (ours[2] - ours[1]) / (ours[1] - ours[0]) < 2.2
     assert (padded[2] - padded[1]) / (padded[1] - padded[0]) > 2.5
+    assert result["generator_largest_difference"] < 1e-5
+    assert result["generator_prefill_ratio"] > 8  # at every step one token of a beam instead of all of them
+    assert result["generator_speedup"] > 0
 
 
 def test_training(scripts):

@@ -28,18 +28,22 @@ def test_what_is_generated_is_charged_at_its_place():
     shape = ModelShape(1000, 48)
     prefixes = [(1, 2, 3, 4, 5), (1, 2, 3, 4, 5), (1, 2)]
     continuations = [
-        Continuation((6, 7), "ab", "eos", prefill=3, cached=2),
-        Continuation((8,), "c", "eos", prefill=3, cached=2),
+        Continuation((6, 7), "ab", "step", prefill=5, keeps=True),
+        Continuation((8,), "c", "eos", prefill=5, keeps=True),
         Continuation((9, 9, 9), "ddd", "length", prefill=2),
     ]
-    cost = generation_cost(prefixes, continuations, 1100, shape)
+    cost = generation_cost(prefixes, continuations, 1100, shape, kept_N=[2, 2, 0])
     assert (cost.prompt_tokens, cost.generated_tokens, cost.cached_tokens) == (3 + 2, 2 + 1 + 3, 2 + 3 + 2)
     assert cost.cached_verifier_tokens == 0
     read = by_token(shape, 2, 5) + by_token(shape, 0, 2)
     written = by_token(shape, 5, 7) + by_token(shape, 5, 6) + by_token(shape, 2, 5)
     assert cost.flops_by_shape == read + written
     assert cost.flops == 2 * 1100 * (5 + 6)
-    assert generation_cost(prefixes, continuations, 1100).flops_by_shape == cost.flops  # nothing is known of the shape
+    unknown = generation_cost(prefixes, continuations, 1100, kept_N=[2, 2, 0])
+    assert unknown.flops_by_shape == cost.flops  # nothing is known of the shape
+    nothing_kept = generation_cost(prefixes, continuations, 1100, shape)
+    assert (nothing_kept.prompt_tokens, nothing_kept.cached_tokens) == (5 + 2, 5)
+    assert nothing_kept.flops_by_shape - cost.flops_by_shape == by_token(shape, 0, 2)
 
 
 def test_what_is_read_is_charged_after_what_it_shares():

@@ -12,6 +12,7 @@ from prm.generators.answer_call import ANSWER_TOKENS, AnswerCall
 from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.labelers import run
 from prm.labelers.monte_carlo import MonteCarlo
+from prm.models.kept_tokens import KeptTokens
 from prm.sampling.rollouts import Request, RolloutSource
 from prm.sampling.traces import trace_from_rollout
 from prm.search.driver import search
@@ -122,6 +123,22 @@ def test_a_reasoning_that_fills_the_context_stays_cut():
     generator.context = 60
     (found,) = generator.generate([generator.encode("a")], [0])
     assert (found.stop, found.asked, len(found.token_ids)) == ("length", 0, 50)
+
+
+def test_the_second_call_reads_its_text_again_beside_what_a_search_keeps():
+    generator = asked(lambda prefix, seed: " 72\n" if prefix.endswith("the answer is") else "48 / 2 = 24")
+    given, generate = [], generator._generator.generate
+
+    def record(*args, kept=None):
+        given.append(kept)
+        return [replace(found, keeps=kept is not None) for found in generate(*args)]
+
+    generator._generator.generate = record
+    kept, prefix = KeptTokens(), generator.encode(PROBLEM.prompt)
+    (found,) = generator.generate([prefix], [5], until="step", kept=kept)
+    question = len("48 / 2 = 24\nTherefore, the answer is")
+    assert given == [kept, None]
+    assert (found.keeps, found.prefill, found.asked) == (True, len(prefix), len(prefix) + question)
 
 
 def test_a_direct_answer_is_one_sampled_call():

@@ -22,7 +22,7 @@ from prm.search.methods import Method, check_method, default_methods, parse_meth
 from prm.search.policy import Choice, Policy
 from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
 from prm.storage.answered_requests import AnsweredRequests
-from prm.types import Budget, Cost, Problem, Scores
+from prm.types import Budget, Continuation, Cost, Problem, Scores
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.step_verifier import StepVerifier
 
@@ -61,7 +61,21 @@ class Recorded(ScriptedGenerator):
         return continuations
 
 
-def student():
+class Keeping(Recorded):
+    """Says that it keeps the steps of a search; `written` has what each call gave, by the prefix."""
+
+    def __init__(self, script):
+        super().__init__(script)
+        self.written: list[list[tuple[tuple[int, ...], Continuation]]] = []
+
+    def generate(self, prefixes, seeds, until="end", limits=None, kept=None, **settings):
+        found = super().generate(prefixes, seeds, until, limits, **settings)
+        found = [replace(continuation, keeps=kept is not None) for continuation in found]
+        self.written.append(list(zip(map(tuple, prefixes), found, strict=True)))
+        return found
+
+
+def student(kind=Recorded):
     """Three to five steps, some right; equal steps happen often."""
 
     def script(prefix, seed):
@@ -69,7 +83,7 @@ def student():
         lines = [f"step {rng.randrange(3)}" for _ in range(prefix.count("step"), rng.randrange(3, 5))]
         return "\n".join([*lines, f"#### {rng.choice([1, 4, 7, 10])}"]) + "\n"
 
-    return Recorded(script)
+    return kind(script)
 
 
 UNVERIFIED = {"majority", "adaptive_consistency"}
@@ -157,6 +171,66 @@ def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(
         )
         assert budget.generated_tokens is None or generated <= budget.generated_tokens
     assert (sum(result.cost.verifier_tokens for result in results) > 0) == (name not in UNVERIFIED)
+
+
+TREES = ["beam_search", "dvts", "lookahead_search", "mcts", "particle_filtering", "rebase"]
+
+
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("budget", [Budget(8), Budget(8, generated_tokens=100)])
+def test_a_generator_that_keeps_its_tokens_is_charged_for_new_ones(name, budget):
+    """Counted by brute force: of every distinct prefix of a call the tokens that no earlier call for this problem has read
+    or written and read; those that were sampled last were not."""
+    generator, shape = student(Keeping), ModelShape(7, 2)
+    results = search(method(name), PROBLEMS, generator, Random(), budget, 0, shapes={"scripted": shape})
+    again = search(method(name), PROBLEMS, student(), Random(), budget, 0, shapes={"scripted": shape})
+    for problem, kept, read_again in zip(PROBLEMS, results, again, strict=True):
+        start = tuple(map(ord, problem.prompt + "\n"))
+        known, prefill, by_shape, asked = set(), 0, 0, 0
+        for call in generator.written:
+            mine = [(prefix, its) for prefix, its in call if prefix[: len(start)] == start]
+            for prefix in {prefix for prefix, _ in mine}:
+                new = [end for end in range(1, len(prefix) + 1) if prefix[:end] not in known or end == len(prefix)]
+                prefill += len(new)
+                by_shape += sum(2 * 7 + 4 * 2 * end for end in new)
+            for prefix, its in mine:
+                asked += len(prefix)
+                whole = (*prefix, *its.token_ids)
+                by_shape += sum(2 * 7 + 4 * 2 * end for end in range(len(prefix) + 1, len(whole) + 1))
+                read = len(whole) - 1 if its.stop == "step" else len(prefix)
+                known |= {whole[:end] for end in range(1, read + 1)}
+        scoring = kept.cost.verifier_tokens, kept.cost.cached_verifier_tokens
+        assert scoring == (0, 0)  # this verifier says nothing of its tokens
+        assert kept.cost.prompt_tokens == prefill
+        assert kept.cost.cached_tokens == asked - prefill
+        assert kept.cost.flops == 2.0 * 5 * (kept.cost.generated_tokens + prefill)
+        assert kept.cost.flops_by_shape == by_shape
+        assert 2 * prefill < read_again.cost.prompt_tokens
+        costs = {"prompt_tokens": 0, "cached_tokens": 0, "flops": 0, "flops_by_shape": 0, "seconds": 0}
+        assert replace(kept, cost=replace(kept.cost, **costs)) == replace(
+            read_again, cost=replace(read_again.cost, **costs)
+        )
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_what_a_generator_keeps_changes_no_cost_whatever_was_asked_before(name, tmp_path):
+    """Alone, in company, after other methods, and after a kill, which empties its memory."""
+    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(12)]
+
+    def run(those, generator, answered=None, name=name):
+        return without_time(search(method(name), those, generator, Random(), Budget(8), 0, answered))
+
+    expected = run(many, student(Keeping))
+    assert [run([problem], student(Keeping))[0] for problem in many] == expected
+    answered = AnsweredRequests()
+    for other in ("best_of_n", "beam_search", "mcts"):
+        run(many, student(Keeping), answered, other)
+    assert run(many, student(Keeping), answered) == expected
+    for survived in (1, 2):
+        journal = tmp_path / f"{survived}"
+        with pytest.raises(PowerCut):
+            run(many, DyingKeeping(student().script, survived), AnsweredRequests(journal, {}))
+        assert run(many, student(Keeping), AnsweredRequests(journal, {})) == expected
 
 
 def step_verifier(tiny_llama, tokenizer, **settings):
@@ -328,6 +402,10 @@ class Dying(Recorded):
             raise PowerCut
         self.calls_left -= 1
         return super().generate(*args, **kwargs)
+
+
+class DyingKeeping(Dying, Keeping):
+    pass
 
 
 @pytest.mark.parametrize("survived", [0, 1, 2, 3])
