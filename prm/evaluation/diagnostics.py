@@ -109,8 +109,8 @@ def warnings(run: Run, summary: dict[str, Any]) -> list[str]:
         if is_loss(growth["change"]):
             m = summary["methods"][name]
             found.append(
-                f"More samples hurt {m['label']}: {points(growth['change'])} from N = {growth['best_n']} to {m['samples']}"
-                + ("; the verifier's mistakes are found." if m["verifier"] else ".")
+                f"More samples hurt {m['label']}: {points(growth['change'])} from N = {growth['best_n']} to"
+                f" N = {m['samples']}. Choose among {growth['best_n']}, or in another way."
             )
     for number, result in enumerate(run.rows[0].results):
         nothing = fmean([row.results[number].chosen is None for row in run.rows])

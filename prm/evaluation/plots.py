@@ -1,11 +1,12 @@
-"""Pictures of a summary: accuracy against generated tokens, and by difficulty level.
+"""Pictures of a summary: accuracy against generated tokens, by difficulty level, and against the number of samples.
 
-Every picture is made from the numbers of `prm.evaluation.summary` alone. Left out: anything interactive (the report's page
-has a browser of traces).
+Every picture is made from the numbers of `prm.evaluation.summary` or `prm.evaluation.controls` alone. Left out: anything
+interactive (the report's page has a browser of traces).
 """
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from prm.evaluation.controls import is_loss
 from prm.evaluation.estimates import CEILING, SINGLE
 from prm.evaluation.labels import leading
 from prm.evaluation.reading import percent, title
@@ -22,12 +24,17 @@ COLORS = ("#E69F00", "#CC79A7", "#0072B2", "#009E73", "#D55E00", "#56B4E9", "#8C
 """Of the methods, in their order; Okabe and Ito's palette first, told apart by color-blind readers too."""
 
 MARKERS = "s^ovDPX*"
+LEGEND = 36
+"""Characters of a line of the legend."""
+BARS = 4
+"""Most single points that have a bar for their interval: those of equal cost lie on top of each other."""
 
 
 def styles(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Color and marker of each method."""
     names = [name for name in summary["methods"] if name not in (SINGLE, CEILING)]
-    found = {name: (COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    turn = len(COLORS)  # after a turn through the colors, each has another marker
+    found = {name: (COLORS[i % turn], MARKERS[(i + i // turn) % len(MARKERS)]) for i, name in enumerate(names)}
     return found | {SINGLE: ("#999999", "X"), CEILING: ("#444444", "")}
 
 
@@ -35,6 +42,7 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
     """Accuracy against generated tokens. The legend is sorted like the right ends of the lines."""
     methods, style = summary["methods"], styles(summary)
     figure, axes = plt.subplots(figsize=(8.6, 4.8), dpi=150, layout="constrained")
+    alone = sum(name not in summary["curves"] for name in methods)
     handles = []
     for name in sorted(methods, key=lambda name: -methods[name]["accuracy"]):
         points = summary["curves"].get(name, [methods[name]])  # one sample and what adapts are points
@@ -42,13 +50,13 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
         y, low, high = ([point[key] for point in points] for key in ("accuracy", "low", "high"))
         color, marker = style[name]
         handle = axes.plot(x, y, "--" if name == CEILING else "-", color=color, marker=marker)[0]
-        handle.set_label(f"{methods[name]['label']}  {percent(y[-1])}")
+        handle.set_label(textwrap.fill(f"{methods[name]['label']}  {percent(y[-1])}", LEGEND))
         handles.append(handle)
         if None in low:  # too few problems
             continue
-        if len(points) == 1:
+        if len(points) == 1 and alone <= BARS:
             axes.vlines(x, low, high, color=color)
-        elif name != CEILING:
+        elif len(points) > 1 and name != CEILING:
             axes.fill_between(x, low, high, color=color, alpha=0.13, linewidth=0)
     axes.set_xscale("log", base=2)
     axes.set_xlabel("generated tokens per problem (log scale)")
@@ -64,7 +72,7 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
         axis.minorticks_off()
     axes.legend(
         handles=handles,
-        title=f"at N = {summary['N']}",
+        title="at the largest N",
         loc="center left",
         bbox_to_anchor=(1.01, 0.5),
         frameon=False,
@@ -96,6 +104,44 @@ def draw_by_level(summary: dict[str, Any], path: Path) -> None:
     axes.set_xlabel("difficulty level")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, frameon=False)
     finish(figure, axes, f"Accuracy by difficulty level\n{title(summary)}; black lines: 95% intervals", path)
+
+
+def draw_growth(growths: dict[str, dict[str, Any]], heading: str, path: Path) -> None:
+    """Accuracy against the number of samples, one line for each label with a band for its intervals; a ring marks the best
+    number of a method that falls significantly from there.
+
+    Args:
+        growths: label -> its points, best_n and change, as `prm.evaluation.controls.over_optimization` gives them.
+    """
+    figure, axes = plt.subplots(figsize=(8.6, 4.8), dpi=150, layout="constrained")
+    handles = []
+    for i, (label, growth) in enumerate(growths.items()):
+        points, color = growth["points"], COLORS[i % len(COLORS)]
+        n, y, low, high = ([point[key] for point in points] for key in ("n", "accuracy", "low", "high"))
+        end = percent(y[-1])
+        if is_loss(growth["change"]):
+            best = n.index(growth["best_n"])
+            axes.plot(n[best], y[best], "o", markersize=13, markerfacecolor="none", color=color, markeredgewidth=1.6)
+            end = f"{percent(y[best])} at N = {n[best]}, then {end}"
+        handle = axes.plot(n, y, "-", color=color, marker=MARKERS[i % len(MARKERS)])[0]
+        handle.set_label(textwrap.fill(f"{label}  {end}", LEGEND))
+        handles.append((y[-1], handle))
+        if None not in low:
+            axes.fill_between(n, low, high, color=color, alpha=0.13, linewidth=0)
+    numbers = sorted({point["n"] for growth in growths.values() for point in growth["points"]})
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(numbers, [str(n) for n in numbers])
+    axes.minorticks_off()
+    axes.set_xlabel("samples N (log scale)")
+    axes.legend(
+        handles=[handle for _, handle in sorted(handles, key=lambda its: -its[0])],
+        title="at the largest N; rings: more samples hurt",
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        alignment="left",
+    )
+    finish(figure, axes, heading, path)
 
 
 def finish(figure: Figure, axes: Axes, heading: str, path: Path) -> None:

@@ -44,7 +44,7 @@ def reading(summary: dict[str, Any]) -> str:
         first_name, second_name = name.split(" - ")
         if many and first_name in searches:
             continue
-        if second_name == SINGLE and "majority" in methods:
+        if second_name == SINGLE and any(m["strategy"] == "majority" for m in methods.values()):
             continue  # a vote is the harder rival
         a, b = methods[first_name]["label"], methods[second_name]["label"]
         gain = points(difference)

@@ -73,9 +73,9 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
         (
             "Search against independent samples at equal cost",
             equal_cost_table(summary),
-            "Against the best method that chooses from the pool by the same verifier. n: how many samples cost as much as"
-            " the search; between two numbers, a mixture of both. A dash: the search costs more than the whole pool or less"
-            " than one sample; give the pool's method more samples, as in `weighted_vote prm samples=64`.",
+            "Points. The samples are chosen from by the method with the same verifier that is most often right with so many;"
+            " between two numbers of samples, a mixture of both. A dash: the search costs more than the whole pool"
+            " or less than one sample; give the pool's method more samples, as in `weighted_vote prm samples=64`.",
         ),
         (
             "Verifiers",

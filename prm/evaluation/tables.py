@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from prm.evaluation.equal_cost import COSTS
 from prm.evaluation.estimates import SINGLE
 from prm.evaluation.reading import interval, percent, points
 
 Table = list[list[str]]
-
-COST_NAMES = {"generated_tokens": "generated tokens", "flops": "FLOPs"}
 
 
 def method_table(summary: dict[str, Any]) -> Table:
@@ -63,15 +62,19 @@ def _best(budget: dict[str, Any]) -> tuple[str, ...]:
 
 
 def over_majority_table(summary: dict[str, Any]) -> Table:
-    """Each method with a verifier against as many votes as its FLOPs buy, the smallest number of samples first."""
-    entries = {name: {e["n"]: e for e in its} for name, its in summary["over_majority"].items()}
-    numbers = sorted({n for its in entries.values() for n in its if n > 1})
-    if not numbers:
-        return []
-    rows = [["minus majority vote", f"N = {numbers[0]}", *map(str, numbers[1:])]]
-    for name, its in entries.items():
-        rows.append([summary["methods"][name]["label"], *(_lift(its[n]) if n in its else "" for n in numbers)])
-    return rows
+    """Each method that chooses from a pool by a verifier, against as many votes as its FLOPs buy, few samples first. The
+    others have one number of samples, and a column of `equal_cost_table`."""
+    entries = {
+        name: {e["n"]: _lift(e) for e in its if e["n"] > 1}
+        for name, its in summary["over_majority"].items()
+        if name in summary["curves"]
+    }
+    numbers = sorted({n for its in entries.values() for n in its})
+    head = ["minus majority vote", *(f"N = {n}" if n == numbers[0] else str(n) for n in numbers)]
+    return [
+        head,
+        *([summary["methods"][name]["label"], *(its.get(n, "") for n in numbers)] for name, its in entries.items()),
+    ]
 
 
 def _lift(entry: dict[str, Any]) -> str:
@@ -83,11 +86,11 @@ def _lift(entry: dict[str, Any]) -> str:
 def control_table(summary: dict[str, Any]) -> Table:
     """What the verifier adds to the same choice with shuffled scores, where more samples begin to hurt, and how many right
     choices have a wrong step."""
-    judged, blind, growth = (summary[key] for key in ("false_positives", "blind", "growth"))
+    blind, growth, judged = (summary[key] for key in ("blind", "growth", "false_positives"))
     head = ["method", "accuracy", "scores shuffled", "the verifier adds", "best N", "from there to the last N"]
     rows = [head + ["right answer, wrong step"] * bool(judged)]
     for name, m in summary["methods"].items():
-        if m["strategy"] is None and name not in judged:
+        if not any(name in control for control in (blind, growth, judged)):
             continue
         cells = [m["label"], percent(m["accuracy"])]
         last = blind[name][-1] if name in blind else None
@@ -102,24 +105,27 @@ def control_table(summary: dict[str, Any]) -> Table:
 def _false(numbers: dict[str, Any]) -> str:
     if numbers["share"] is None:
         return "– of 0"
-    return f"{percent(numbers['share'])} of {numbers['right']:,} {interval(numbers)}"
+    spread = "" if numbers["low"] is None else f" {interval(numbers)}"
+    return f"{percent(numbers['share'])} of {numbers['right']:,}{spread}"
 
 
 def equal_cost_table(summary: dict[str, Any]) -> Table:
-    """Each search against the independent samples that its tokens, or its FLOPs, would have bought, where these are chosen
-    from by the best method with its verifier."""
+    """Each search against the votes that its FLOPs would have bought, and against the samples that its tokens, or its FLOPs,
+    would have, where these are chosen from by the best method with its verifier."""
     rivals: dict[str, dict[str, dict[str, dict[str, Any]]]] = {}
     for entry in summary["equal_cost"]:
         rivals.setdefault(entry["method"], {}).setdefault(entry["rival"], {})[entry["cost"]] = entry
-    rows = [["search", "accuracy", "minus", *(f"at equal {name}" for name in COST_NAMES.values())]]
+    head = ["search", "accuracy", "minus votes of equal FLOPs", "against samples chosen from by"]
+    rows = [[*head, "minus these, equal tokens", "minus these, equal FLOPs"]]
     for name, entries in rivals.items():
         mine = summary["methods"][name]
         rival = max(entries, key=lambda rival: max(e["accuracy"] or 0.0 for e in entries[rival].values()))
-        cells = [
-            f"{points(e['difference'], unit='')}, n = {e['n']:.1f}" if e["n"] is not None else "–"
-            for e in (entries[rival][cost] for cost in COST_NAMES)
-        ]
-        rows.append([mine["label"], percent(mine["accuracy"]), summary["methods"][rival]["label"], *cells])
+        votes = _lift(summary["over_majority"][name][0]) if name in summary["over_majority"] else ""
+        cells = [mine["label"], percent(mine["accuracy"]), votes, summary["methods"][rival]["label"]]
+        for entry in (entries[rival][cost] for cost in COSTS):
+            known = entry["n"] is not None
+            cells.append(f"{points(entry['difference'], unit='')}\n{entry['n']:.1f} samples" if known else "–")
+        rows.append(cells)
     return rows
 
 

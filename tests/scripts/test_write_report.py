@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from search_run import META, rows, write_run
 
+from prm.datasets import arithmetic
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.summary import summarize
 
@@ -54,9 +55,72 @@ def test_everything_that_was_spent_is_in_the_pages(report):
 
 def test_a_budget_names_the_best_method_in_the_pages(report):
     page = (report[0] / "report.md").read_text()
-    row = "| 4 | 37.5% | 25.0% | 50.0% | 50.0% | 50.0% | PRM best-of-N or PRM weighted vote |"
-    assert row in page
-    assert "| 2 | 37.5% |" in page
+    assert "| method | N = 1 | 2 | 4 | 95% interval | generated tokens | verifier tokens | FLOPs |" in page
+    assert "| majority vote | 37.5% | 37.5% | 37.5% | – |" in page
+    # A star for the best of a number, and for the next one: four problems tell nothing apart.
+    assert "| PRM best-of-N | 37.5% | 45.8% * | 50.0% * | – |" in page
+    assert "| PRM beam search |  |  | 50.0% | – | 80 |" in page
+
+
+def test_what_stands_beside_a_gain_is_in_the_summary_and_the_pages(report):
+    """The figures themselves are in tests/unit/evaluation/test_controls.py."""
+    summary = json.loads((report[0] / "summary.json").read_text())
+    pools = ["orm_best_of_n", "prm_best_of_n", "prm_weighted_vote"]
+    assert list(summary["blind"]) == pools
+    # The usable candidates that are right: 2 of 4, 1 of 4, none, 3 of 4.
+    assert summary["blind"]["prm_best_of_n"][-1]["accuracy"] == pytest.approx((2 / 4 + 1 / 4 + 0 + 3 / 4) / 4)
+    assert list(summary["over_majority"]) == [*pools, "prm_beam_search"]
+    # Prompt, half of what was written, and half of what was read for nothing was shared; a vote takes a quarter of the pool.
+    two = summary["over_majority"]["prm_best_of_n"][1]
+    assert (two["n"], two["flops"]) == (2, 200 * (5 + 20) + 100 * 30)
+    assert two["votes"] == pytest.approx(two["flops"] / (200 * (5 + 40) / 4))
+    assert [entry["votes"] > 4 for entry in summary["over_majority"]["prm_beam_search"]] == [True]
+    assert {name: its["best_n"] for name, its in summary["growth"].items()} == {
+        "majority": 1, "orm_best_of_n": 1, "prm_best_of_n": 4, "prm_weighted_vote": 4
+    }  # fmt: skip
+    assert summary["false_positives"] == {}  # "Problem 0" is none of the embedded set
+    page = (report[0] / "report.md").read_text()
+    headings = [line[3:] for line in page.splitlines() if line.startswith("## ")]
+    assert headings[:3] == ["Accuracy and cost", "Gain over majority voting at equal FLOPs", "Controls"]
+    assert "| minus majority vote | N = 2 | 4 |" in page
+    assert "| PRM best-of-N | +8.3<br>3.6 votes | – needs<br>7 votes |" in page
+    head = "| method | accuracy | scores shuffled | the verifier adds | best N | from there to the last N |"
+    assert f"{head}\n" in page
+    assert "| PRM best-of-N | 50.0% | 37.5% | +12.5 | 4 |  |" in page
+    assert "| ORM best-of-N | 25.0% | 37.5% | -12.5 | 1 | -12.5 |" in page
+    assert "wrong step" not in page
+
+
+def embedded_rows():
+    """Twelve problems of the embedded set; in every third, the chosen right answer has a wrong process."""
+    some = []
+    for i, problem in enumerate(arithmetic.load("test", 12)):
+        row = rows(["majority", "prm_best_of_n"])[0]
+        right = list(arithmetic.solution(problem.prompt))
+        detour = [*right[:-1], *right[-2:]] if i % 3 == 0 else right
+        for k, steps in enumerate((detour, right)):
+            row["candidates"][k].update(completions=steps, answer=problem.answer)
+        for result in row["results"]:
+            result["chosen"] = 0
+            lengths = [len(candidate["completions"]) for candidate in row["candidates"]]
+            result["scores"] = [its and [0.5] * n for its, n in zip(result["scores"], lengths, strict=True)]
+        some.append(row | {"problem_id": problem.id, "prompt": problem.prompt, "gold": problem.answer})
+    return some
+
+
+def test_right_answers_with_a_wrong_step_are_shown_for_the_embedded_sets(tmp_path):
+    methods = dict.fromkeys(["majority", "prm_best_of_n"], 4)
+    run = write_run(tmp_path / "run", embedded_rows(), META | {"methods": methods})
+    done = write_report("--run", run, "--output_dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    judged = json.loads((tmp_path / "out/summary.json").read_text())["false_positives"]
+    assert {name: (its["right"], its["share"]) for name, its in judged.items()} == {
+        "single": (24, 4 / 24), "majority": (12, 4 / 12), "prm_best_of_n": (12, 4 / 12)
+    }  # fmt: skip
+    page = (tmp_path / "out/report.md").read_text()
+    assert "| from there to the last N | right answer, wrong step |" in page
+    assert re.search(r"\| PRM best-of-N \|.*\| 33\.3% of 12 \[\d+\.\d, \d+\.\d\] \|", page)
+    assert "by exact step truth" in page
 
 
 def test_pages_show_the_numbers(report):
@@ -64,7 +128,7 @@ def test_pages_show_the_numbers(report):
     last = stdout.rstrip().splitlines()[-1]
     assert re.fullmatch(r"pass@N \(ceiling\) +75\.0% +– +40 +0 +9\.00e\+03", last)
     markdown = (folder / "report.md").read_text()
-    assert "| PRM best-of-N | 50.0% | – | 40 | 60 | 1.50e+04 |" in markdown
+    assert "| PRM best-of-N | 37.5% | 45.8% * | 50.0% * | – | 40 | 60 | 1.50e+04 |" in markdown
     assert "PRM best-of-N solves 50.0%, where a perfect choice" in markdown
     assert "4 problems are too few to compare methods: a difference may be chance." in markdown
     assert not re.search("beats|loses|The difference between", markdown)

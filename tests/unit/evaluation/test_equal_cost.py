@@ -16,7 +16,7 @@ SCORES = [(0.9, 0.8, 0.3, 0.1), (0.2, 0.6, 0.7, 0.4)]
 RIGHT = [(False, True, True, False), (True, False, True, True)]
 
 
-def run(tokens: float) -> Run:
+def run(tokens: float, parameters: int = 500) -> Run:
     """Four samples of 10 tokens each, and a search that spent `tokens` and solves every third problem."""
     rows = []
     for i in range(PROBLEMS):
@@ -29,7 +29,8 @@ def run(tokens: float) -> Run:
         candidates = (*traces, *found.candidates)
         classes = tuple(0 if candidate.correct else 1 for candidate in candidates)
         rows.append(ProblemResults(problem, candidates, classes, (pool, found, orm)))
-    return Run({"n": 4, "methods": {"prm_best_of_n": 4, "prm_rebase": 4, "orm_best_of_n": 4}}, tuple(rows))
+    methods = {"prm_best_of_n": 4, "prm_rebase": 4, "orm_best_of_n": 4}
+    return Run({"n": 4, "methods": methods, "generator": {"num_parameters": parameters}}, tuple(rows))
 
 
 def trace(problem, right, index):
@@ -85,12 +86,26 @@ def test_the_whole_pool_is_a_budget_up_to_rounding(tokens):
     assert entry["accuracy"] == pytest.approx(expected(4))
 
 
-def test_the_table_has_a_row_for_every_search_and_rival():
+def test_flops_of_a_generator_of_unknown_size_are_compared_with_nothing():
+    """A served model: only the verifier's FLOPs are counted, or none at all."""
+    costs = {"prm_best_of_n": 40.0, "orm_best_of_n": 40.0, "prm_rebase": 20.0}
+    its = {name: {"generated_tokens": n, "flops": 0.0} for name, n in costs.items()}
+    assert [entry["n"] for entry in equal_cost(run(20, parameters=0), its)] == [2, None]
+
+
+def test_the_table_has_a_row_for_every_search_and_its_strongest_rival():
     costs = {"prm_best_of_n": 40.0, "orm_best_of_n": 40.0, "prm_rebase": 20.0}
     entries = equal_cost(run(20), {name: {"generated_tokens": n, "flops": 3 * n * n} for name, n in costs.items()})
-    methods = {"prm_rebase": {"label": "REBASE", "accuracy": 1 / 3}, "prm_best_of_n": {"label": "best-of-N"}}
-    header, row = equal_cost_table({"methods": methods, "equal_cost": entries})
-    assert header == ["search", "accuracy", "minus", "at equal generated tokens", "at equal FLOPs"]
-    assert row[:3] == ["REBASE", "33.3%", "best-of-N"]
-    assert re.fullmatch(r"-\d+\.\d points \[-\d+\.\d, [+-]\d+\.\d\], n = 2\.0", row[3])
-    assert row[4].endswith("n = 1.0")
+    weak = [entry | {"rival": "weak", "accuracy": 0.01} for entry in entries]
+    labels = {"prm_rebase": "REBASE", "prm_best_of_n": "best-of-N", "weak": "a weak rival"}
+    summary = {
+        "methods": {name: {"label": label, "accuracy": 1 / 3} for name, label in labels.items()},
+        "equal_cost": [*weak, *entries],
+        "over_majority": {"prm_rebase": [{"difference": None, "votes": 61.2}]},
+    }
+    header, row = equal_cost_table(summary)
+    assert header[:4] == ["search", "accuracy", "minus votes of equal FLOPs", "against samples chosen from by"]
+    assert header[4:] == ["minus these, equal tokens", "minus these, equal FLOPs"]
+    assert row[:4] == ["REBASE", "33.3%", "– needs\n61 votes", "best-of-N"]
+    assert re.fullmatch(r"-\d+\.\d \[-\d+\.\d, [+-]\d+\.\d\]\n2\.0 samples", row[4])
+    assert row[5].endswith("\n1.0 samples")

@@ -7,7 +7,10 @@ from prm.evaluation.reading import reading
 
 def summary(searches: int) -> dict:
     names = [f"search{i}" for i in range(searches)]
-    methods = {name: {"label": name.upper(), "verifier": "prm", "accuracy": 0.5} for name in ("majority", *names)}
+    methods = {
+        name: {"label": name.upper(), "strategy": name, "verifier": "prm", "accuracy": 0.5}
+        for name in ("majority", *names)
+    }
     gain = {"mean": 0.2, "low": 0.1, "high": 0.3}
     return {
         "methods": methods,
@@ -15,6 +18,8 @@ def summary(searches: int) -> dict:
         "n_problems": 40,
         "differences": {f"{name} - majority": gain for name in names},
         "equal_cost": [{"method": name, "rival": "majority"} for name in names],
+        "over_majority": {},
+        "verifiers": {"prm": {}},
     }
 
 
@@ -26,3 +31,21 @@ def test_a_search_or_two_have_sentences(searches):
 
 def test_many_searches_have_a_table():
     assert reading(summary(3)) == "The 3 searches are compared with independent samples of equal cost below."
+
+
+@pytest.mark.parametrize(
+    ("gain", "verdict"),
+    [
+        ({"mean": 0.2, "low": 0.1, "high": 0.3}, "against these it wins (+20.0 points [+10.0, +30.0])."),
+        ({"mean": -0.2, "low": -0.3, "high": -0.1}, "against these it loses (-20.0 points [-30.0, -10.0])."),
+        ({"mean": 0.1, "low": 0.0, "high": 0.2}, "against these it may be the same (+10.0 points [+0.0, +20.0])."),
+    ],
+)
+def test_the_leading_method_is_set_against_votes_of_equal_flops(gain, verdict):
+    """With the largest number of samples for which the pool has enough votes."""
+    entries = [{"n": n, "votes": 1.5 * n, "difference": its} for n, its in ((2, None), (8, gain), (16, None))]
+    its = summary(1)
+    leading = next(iter(its["methods"]))
+    text = reading(its | {"over_majority": {leading: entries}})
+    assert text.endswith(f"With its verifier charged, MAJORITY with 8 samples costs as much as 12.0 votes: {verdict}")
+    assert "With its verifier" not in reading(its)

@@ -95,6 +95,15 @@ def test_each_budget_names_the_best_method_and_the_next(summary):
     assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": None, "high": None}
 
 
+def test_where_more_samples_hurt_is_warned_of(tmp_path):
+    """Problem 3: the one wrong sample of four has the highest score."""
+    some = [rows()[3] | {"problem_id": str(i)} for i in range(12)]
+    warnings = summarize(read_runs([write_run(tmp_path, some)]))["warnings"]
+    hurt = "More samples hurt PRM best-of-N: -75.0 points [-75.0, -75.0] from N = 1 to N = 4."
+    assert f"{hurt} Choose among 1, or in another way." in warnings
+    assert not any("hurt majority" in warning for warning in warnings)
+
+
 def test_a_method_that_finds_nothing_to_choose_is_warned_of(tmp_path):
     some = rows()
     some[1]["results"][4]["chosen"] = None
@@ -215,7 +224,7 @@ def test_a_strategy_without_an_estimator_is_a_point(tmp_path):
     run = write_run(tmp_path, some, META | {"methods": META["methods"] | {"prm_first_wins[start=2]": 4}})
     summary = summarize(read_runs([run]))
     mine = summary["methods"]["prm_first_wins[start=2]"]
-    assert (mine["label"], mine["accuracy"], mine["verifier_tokens"]) == ("PRM first wins [start=2]", 0.5, 60)
+    assert (mine["label"], mine["accuracy"], mine["verifier_tokens"]) == ("PRM first wins", 0.5, 60)
     assert "prm_first_wins[start=2]" not in summary["curves"]
 
 

@@ -26,11 +26,14 @@ SUMMARY["by_level_intervals"] = {
 }
 
 
-def test_a_level_is_a_row_with_its_number_of_problems():
+def test_a_level_is_a_column_with_its_number_of_problems():
     assert level_table(SUMMARY) == [
-        ["level", "problems", "single sample", "majority vote", "ORM best-of-N", "PRM best-of-N"],
-        ["2", "8", "50.0%", "75.0%", "25.0%", "100.0%"],
-        ["4", "16", "12.5%", "25.0%", "0.0%", "50.0%"],
+        ["level", "2", "4"],
+        ["problems", "8", "16"],
+        ["single sample", "50.0%", "12.5%"],
+        ["majority vote", "75.0%", "25.0%"],
+        ["ORM best-of-N", "25.0%", "0.0%"],
+        ["PRM best-of-N", "100.0%", "50.0%"],
     ]
 
 
