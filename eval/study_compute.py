@@ -22,8 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prm.stages import Stages
-
 from prm.command_line import run_script
 from prm.evaluation.menus import Menu, Probe, menu_of
 from prm.evaluation.model_size import against_larger, bins_of, by_difficulty
@@ -31,6 +29,7 @@ from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.savings import compute_optimal_report
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import Table, as_markdown
+from prm.stages import Stages
 
 OUTPUT = Path("outputs/study")
 

@@ -84,8 +84,9 @@ def against_larger(
         groups: problems that are also looked at alone, such as those of a difficulty.
 
     Returns:
-        Per accounting and R {"accounting", "R", "multiple", "rows": [{"choice", "problems", "small", "larger", "difference"}, ...]}, all problems first;
-        `choice` is the words of the fixed method, or `compute-optimal`, which is left out where a probe costs too much.
+        Per accounting and R {"accounting", "R", "multiple", "rows": [{"choice", "bin", "problems", "small", "larger",
+        "difference", "multiple_spent"}, ...]}, all problems first; `choice` is the words of the fixed method, or
+        `compute-optimal`, which is left out where a probe costs too much.
     """
     fixed = [
         (f"{family} samples={samples}", point)

@@ -13,12 +13,12 @@ from prm.evaluation.tables import (
     as_html,
     as_markdown,
     as_text,
-    budget_table,
     cost_table,
     equal_cost_table,
     group_table,
     level_table,
     method_table,
+    samples_table,
     verifier_table,
 )
 from prm.search import STRATEGIES
@@ -333,22 +333,15 @@ def test_tables_by_hand(summary):
     without = summary | {"methods": {name: m for name, m in summary["methods"].items() if name != "single"}}
     assert cost_table(without)[-1][1:] == [*spent[:-1], "–"]
 
-    table = budget_table(summary)
-    labels = [
-        "single sample",
-        "majority vote",
-        "ORM best-of-N",
-        "PRM best-of-N",
-        "PRM weighted vote",
-        "PRM beam search",
-    ]
-    assert table[0] == ["samples", *labels[1:], "best"]
-    assert table[2] == ["4", "37.5%", "25.0%", "50.0%", "50.0%", "50.0%", "PRM best-of-N or PRM weighted vote"]
-    assert (table[1][0], table[1][5], len(table)) == ("2", "–", 3)  # beam search has one number of samples
-    told_apart = summary["budgets"][1] | {"difference": {"mean": 0.1, "low": 0.05, "high": 0.2}}
-    assert budget_table(summary | {"budgets": [told_apart]})[1][-1] == "PRM best-of-N"
-
-    assert [row[:2] for row in level_table(summary)] == [["level", "problems"], ["1", "2"], ["2", "2"]]
+    table = samples_table(summary)
+    costs = ["generated tokens", "verifier tokens", "FLOPs"]
+    assert table[0] == ["method", "N = 1", "2", "4", "95% interval", *costs]
+    # A star for the best of a number, and for the next one: four problems tell nothing apart.
+    assert table[4] == ["PRM best-of-N", "37.5%", "45.8% *", "50.0% *", "–", "40", "60", "1.50e+04"]
+    assert table[6][:5] == ["PRM beam search", "", "", "50.0%", "–"]
+    told_apart = [its | {"difference": {"mean": 0.1, "low": 0.05, "high": 0.2}} for its in summary["budgets"]]
+    assert sum("*" in row[3] for row in samples_table(summary | {"budgets": told_apart})) == 1
+    assert level_table(summary)[:2] == [["level", "1", "2"], ["problems", "2", "2"]]
     assert verifier_table(summary)[0][0] == "verifier"
     assert verifier_table(summary)[1][:3] == ["PRM", "0.700", "0.667"]
     nothing = dict.fromkeys(summary["verifiers"]["prm"])
@@ -357,12 +350,16 @@ def test_tables_by_hand(summary):
 
 def test_a_search_is_set_against_its_rivals_at_equal_cost():
     methods = {"a": {"label": "A", "accuracy": 0.5}, "b": {"label": "B", "accuracy": 0.25}}
-    entry = {"method": "a", "rival": "b", "n": 6.25, "difference": {"mean": 0.25, "low": 0.1, "high": 0.4}}
+    entry = {
+        "method": "a",
+        "rival": "b",
+        "n": 6.25,
+        "accuracy": 0.25,
+        "difference": {"mean": 0.25, "low": 0.1, "high": 0.4},
+    }
     entries = [entry | {"cost": "generated_tokens"}, entry | {"cost": "flops", "n": None}]
-    assert equal_cost_table({"methods": methods, "equal_cost": entries}) == [
-        ["search", "accuracy", "minus", "at equal generated tokens", "at equal FLOPs"],
-        ["A", "50.0%", "B", "+25.0 points [+10.0, +40.0], n = 6.2", "–"],
-    ]
+    summary = {"methods": methods, "equal_cost": entries, "over_majority": {}}
+    assert equal_cost_table(summary)[1] == ["A", "50.0%", "", "B", "+25.0 [+10.0, +40.0]\n6.2 samples", "–"]
 
 
 def test_a_table_as_text_markdown_and_html():
