@@ -89,7 +89,7 @@ def test_what_is_not_said_is_unknown_or_nothing():
     assert (trace.id, trace.status, trace.step_rule, trace.kept) == ("p/1#0", "ok", None, {})
     assert set(vars(Cost()).values()) == {0}
     continuation = Continuation((1,), "a", "step")
-    assert (continuation.prefill, continuation.cached, continuation.asked) == (0, 0, 0)
+    assert (continuation.prefill, continuation.keeps, continuation.asked) == (0, False, 0)
     result = SearchResult("p/1", "m", "m", None, (trace,), (None,), None, True, Cost())
     assert (result.duplicates, result.tree, result.answer, result.correct) == (0, (), None, False)
     assert Budget(4).generated_tokens is None
