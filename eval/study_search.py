@@ -66,7 +66,7 @@ Table = list[list[str]]
 class Arguments:
     verifier: str = field(metadata={"help": "checkpoint folder of a PRM"})
     problems: str = field(default="arithmetic", metadata={"help": "embedded set", "choices": list(arithmetic.SETS)})
-    generator: str = field(default="arithmetic", metadata={"help": "`arithmetic` (embedded) or a folder"})
+    generator: str = field(default="", metadata={"help": "folder; default: the embedded one of the set"})
     output_dir: Path = field(default=Path("outputs/study_search"), metadata={"help": "folder to write"})
     split: str = field(default="validation", metadata={"help": "settings are chosen on validation problems"})
     limit: int = field(default=210, metadata={"help": "problems", "least": FEWEST})
@@ -79,11 +79,7 @@ class Arguments:
     seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
 
     def __post_init__(self) -> None:
-        if self.problems != "arithmetic" and self.generator == "arithmetic":
-            raise ValueError(
-                f"--problems {self.problems} needs --generator, the folder of one that was trained on it: the embedded one"
-                " writes down carries, so that none of its steps would count as right"
-            )
+        self.generator = self.generator or self.problems
         if self.pool < 2 * self.samples:
             raise ValueError(f"--pool {self.pool} must be at least twice --samples {self.samples}")
 

@@ -75,7 +75,7 @@ ENGINES = {
 }
 """Engine of `load_generator` -> its module and class. Imported when needed, because vLLM and httpx2 are extras."""
 
-EMBEDDED = {"arithmetic": 80}
+EMBEDDED = {"arithmetic": 80, "arithmetic_hard": 100}
 """Name of an embedded set (`prm.datasets.arithmetic`) that has a generator in `prm/assets/` -> longest trace in tokens."""
 
 
@@ -97,11 +97,6 @@ def check_generator(path: str) -> None:
     Raises:
         FileNotFoundError: names it and the fix.
     """
-    if path == "arithmetic_hard" and not Path(path).exists():
-        raise FileNotFoundError(
-            "arithmetic_hard is a problem set whose generator is not shipped; give the folder of one that you trained with"
-            " recipes/configs/generator_arithmetic_hard.yaml"
-        )
     check_name(path, EMBEDDED)
 
 

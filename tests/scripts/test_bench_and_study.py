@@ -136,8 +136,8 @@ def test_independent_samples_at_equal_tokens(load):
         study.independent(0, pool, 31, vote=True)
 
 
-def test_a_set_is_not_studied_with_the_generator_of_another(load):
+def test_a_set_is_studied_with_its_own_generator(load):
     study = load("study_search")
-    with pytest.raises(ValueError, match="--problems arithmetic_hard needs --generator"):
-        study.Arguments("outputs/prm", problems="arithmetic_hard")
-    assert study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").pool == 64
+    assert study.Arguments("outputs/prm", problems="arithmetic_hard").generator == "arithmetic_hard"
+    assert study.Arguments("outputs/prm").generator == "arithmetic"
+    assert study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").generator == "outputs/mine"

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from prm.encoding.prompts import PROMPTS
+from prm.datasets import arithmetic
 from prm.generators import load_generator
 from prm.generators.arguments import GeneratorArguments
 
@@ -22,15 +23,14 @@ def test_a_mistyped_generator_is_refused_without_flags_too():
         load_generator("arithmetik")
 
 
-def test_the_set_without_a_generator_is_named(tmp_path, monkeypatch):
-    for load in (load_generator, lambda name: GeneratorArguments(generator=name)):
-        with pytest.raises(
-            FileNotFoundError, match=r"^arithmetic_hard is a problem set whose generator is not shipped; "
-        ):
-            load("arithmetic_hard")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "arithmetic_hard").mkdir()  # a folder of one's own
-    assert GeneratorArguments(generator="arithmetic_hard").generator == "arithmetic_hard"
+@pytest.mark.parametrize("name", list(arithmetic.SETS))
+def test_every_embedded_set_has_a_generator_that_solves_some_of_it(name):
+    generator = load_generator(name)
+    problems = arithmetic.load("validation", 20, levels=[2], variant=arithmetic.SETS[name])
+    written = generator.generate([generator.encode(problem.prompt) for problem in problems], list(range(20)))
+    right = sum(its.text.endswith(f"#### {p.answer}") for its, p in zip(written, problems, strict=True))
+    assert 5 <= right < 20
+    assert ("carry" in "".join(its.text for its in written)) == arithmetic.SETS[name].notes
 
 
 def test_every_flag_reaches_the_generator(monkeypatch):
