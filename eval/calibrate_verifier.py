@@ -1,12 +1,14 @@
 r"""Calibrate the choices of a verifier: how likely what best-of-N and the weighted vote choose is right, by their evidence.
 
-The method `adaptive_best_of_n` of eval/run_search.py samples until this chance reaches a target. It must be learned on
-problems that are not searched later (a validation split), with the same generator, sampling settings and verifier. The
-table says what stopping at each target does: on the problems of `--check`, or else on those of `--run`, each half of them
-by what was learned from the other half. Choose a target by the latter, and report the former.
+The method `adaptive_best_of_n` of eval/run_search.py samples until this chance reaches a target, or until at most a share
+`risk` of the stopped problems is lost (`prm.search.risk`). It must be learned on problems that are not searched later (a
+validation split), with the same generator, sampling settings and verifier. The tables say what stopping does: on the
+problems of `--check`, or else on those of `--run`, each half of them by what was learned from the other half. Choose a
+target or a risk by the latter, and report the former. The last tables and the picture say how often a risk is kept, on
+random halves.
 
 Reads   --run, --check   folders of eval/run_search.py with a method that scores the whole pool, such as `best_of_n prm`
-Writes  --output         the calibration (prm/search/calibration.py)
+Writes  --output         the calibration (prm/search/calibration.py), and beside it a picture, NAME.png
 
     python eval/calibrate_verifier.py --run outputs/quickstart/validation --verifier prm \
         --output outputs/quickstart/calibration.json
@@ -19,12 +21,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prm.command_line import run_script
-from prm.evaluation.reading import interval, percent
+from prm.evaluation.plots import draw_promises
+from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.tables import as_text
-from prm.search.calibration import Coverage, calibrate, check_fits, coverage, pools_of
+from prm.search.calibration import Calibration, calibrate, check_fits, pools_of
+from prm.search.coverage import Coverage, Promise, coverage, promise
+from prm.search.risk import CONFIDENCE, safe_evidence
 
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+RISKS = (0.01, 0.05, 0.1)
 
 
 @dataclass
@@ -54,17 +60,33 @@ def main(args: Arguments) -> None:
     else:
         halves = [calibrate(pools[start::2], *names) for start in (0, 1)] if len(pools) > 1 else [learned] * 2
         shown, calibrations = pools, [halves[1 - i % 2] for i in range(len(pools))]
-    for vote in (False, True):
-        rows = [coverage(shown, calibrations, target, vote) for target in TARGETS]
-        print(f"{'weighted vote (vote=true)' if vote else 'highest score'}, {len(shown)} problems")
-        print(as_text(table(rows)) + "\n")
+    promises: dict[str, list[Promise]] = {}
+    for vote, name in ((False, "highest score"), (True, "weighted vote (vote=true)")):
+        print(f"{name}, {len(shown)} problems")
+        rows = [coverage(shown, [each.likely(target, vote) for each in calibrations], vote) for target in TARGETS]
+        print(as_text(target_table(rows)) + "\n")
+        safe = [[safe_evidence(stops_of(each, vote), risk) for each in calibrations] for risk in RISKS]
+        rows = [coverage(shown, enough, vote) for enough in safe]
+        print(as_text(risk_table(rows, [enough[0] for enough in safe])) + "\n")
+        promises[name] = [promise(pools, risk, vote) for risk in RISKS]
+        print(
+            f"the same on random halves of the {len(pools)} problems of --run; a risk is to be kept in {CONFIDENCE:.0%}"
+        )
+        print(as_text(promise_table(promises[name])) + "\n")
+    picture = args.output.with_suffix(".png")
+    draw_promises(promises, len(pools), picture)
+    print(f"{picture}: promised and realized risk")
+
+
+def stops_of(calibration: Calibration, vote: bool) -> Sequence[tuple[float, float]]:
+    return calibration.stops_vote if vote else calibration.stops_best
 
 
 def fingerprints(run: Run, verifier: str) -> tuple[str, str]:
     return run.meta["verifiers"][verifier]["fingerprint"], run.meta["generator"]["name"]
 
 
-def table(rows: Sequence[Coverage]) -> list[list[str]]:
+def target_table(rows: Sequence[Coverage]) -> list[list[str]]:
     lines = [
         [
             "target",
@@ -77,18 +99,66 @@ def table(rows: Sequence[Coverage]) -> list[list[str]]:
             "tokens",
         ]
     ]
-    for row in rows:
-        mine = row.accuracy_reached
+    for target, row in zip(TARGETS, rows, strict=True):
+        mine = row.accuracy_stopped
         lines.append(
             [
-                f"{row.target:.2f}",
-                percent(row.reached),
+                f"{target:.2f}",
+                percent(row.stopped),
                 percent(mine.mean) if mine else "–",
                 interval(vars(mine)) if mine else "–",
                 percent(row.accuracy.mean),
                 interval(vars(row.accuracy)),
                 f"{row.samples:.1f}",
                 f"{row.tokens:,.0f}",
+            ]
+        )
+    return lines
+
+
+def risk_table(rows: Sequence[Coverage], enough: Sequence[float]) -> list[list[str]]:
+    lines = [
+        ["risk", "evidence", "stopped", "lost of these", "95% interval", "accuracy minus all samples", "tokens saved"]
+    ]
+    for risk, least, row in zip(RISKS, enough, rows, strict=True):
+        lines.append(
+            [
+                f"{risk:.2f}",
+                f"{least:.3g}",
+                percent(row.early),
+                percent(row.lost.mean) if row.lost else "–",
+                interval(vars(row.lost)) if row.lost else "–",
+                points(vars(row.difference)),
+                percent(row.saved),
+            ]
+        )
+    return lines
+
+
+def promise_table(rows: Sequence[Promise]) -> list[list[str]]:
+    lines = [
+        [
+            "risk",
+            "refused",
+            "kept",
+            "stopped",
+            "lost of these",
+            "5% to 95%",
+            "accuracy minus all samples",
+            "tokens saved",
+        ]
+    ]
+    for row in rows:
+        lines.append(
+            [
+                f"{row.risk:.2f}",
+                percent(row.refused),
+                percent(row.kept),
+                percent(row.early),
+                percent(row.lost),
+                f"{percent(row.low)} to {percent(row.high)}",
+                f"{100 * row.difference:+.1f} points",
+                percent(row.saved),
             ]
         )
     return lines

@@ -40,6 +40,7 @@ from prm.verifiers import load_verifier
 
 OBJECTIVES = {
     "soft": "--targets soft",
+    "counts": "--objective beta_binomial",
     "hard": "--targets hard",
     "squared error": "--targets soft --objective squared_error",
     "ranking": "--targets hard --objective ranking",

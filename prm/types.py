@@ -234,6 +234,9 @@ class Scores:
     ends: tuple[int, ...] = ()
     """Tokens up to the end of the prompt and of each step, if the verifier keeps what it has read between requests: then
     what an earlier request of the problem has read is not charged again (`prm.costs`)."""
+    spreads: tuple[float, ...] = ()
+    """One standard deviation per step, of the chance whose mean is the score: how far the chances of steps that look alike
+    to the verifier scatter. Empty where the verifier says nothing of it."""
 
 
 @dataclass(frozen=True)

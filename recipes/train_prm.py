@@ -30,13 +30,19 @@ class PrmArguments(VerifierArguments):
     semantics: Literal["value", "correctness"] | None = field(
         default=None, metadata={"help": "what the labels mean, for rows that do not say so"}
     )
-    targets: Literal["soft", "hard"] | None = field(
+    targets: Literal["soft", "hard", "counts"] | None = field(
         default=None,
-        metadata={"help": "soft = the values, hard = the labels; default: soft for value, hard for correctness"},
+        metadata={
+            "help": "soft = the values, hard = the labels, counts = the rollouts (beta_binomial); default: soft for value,"
+            " hard for correctness"
+        },
     )
-    objective: Literal["cross_entropy", "squared_error", "ranking"] = field(
+    objective: Literal["cross_entropy", "squared_error", "ranking", "beta_binomial"] = field(
         default="cross_entropy",
-        metadata={"help": "loss (prm/training/losses.py); ranking is that of PQM, on hard labels"},
+        metadata={
+            "help": "loss (prm/training/losses.py); ranking is that of PQM, on hard labels; beta_binomial learns from counts"
+            " how sure a score is, too"
+        },
     )
     until_first_error: bool = field(
         default=False, metadata={"help": "steps after the first bad one have no target (Lightman et al. 2023)"}
@@ -50,6 +56,12 @@ class PrmArguments(VerifierArguments):
         super().__post_init__()
         if self.objective == "ranking" and self.targets == "soft":
             raise ValueError("--objective ranking orders good before bad steps and needs --targets hard")
+        if (self.targets or "counts") != "counts" and self.objective == "beta_binomial":
+            raise ValueError(
+                f"--objective beta_binomial learns from counts, not from {self.targets}; leave --targets out"
+            )
+        if self.targets == "counts" and self.objective != "beta_binomial":
+            raise ValueError("--targets counts is what --objective beta_binomial learns from; give that, too")
 
 
 def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
@@ -69,7 +81,15 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
         named = " but ".join(f"{kind!r} in {where}" for kind, where in places.items())
         raise ValueError(f"labels mean {named}; a verifier can learn only one: train and validate on one kind")
     (semantics,) = places
-    targets = script.targets or ("soft" if semantics == "value" and script.objective != "ranking" else "hard")
+    usual = {"ranking": "hard", "beta_binomial": "counts"}.get(
+        script.objective, "soft" if semantics == "value" else "hard"
+    )
+    targets = script.targets or usual
+    if targets == "counts" and semantics != "value":
+        raise ValueError(
+            f"{places[semantics]}: its labels mean {semantics}, --objective beta_binomial learns from counts of rollouts;"
+            " leave it out, or label traces with data/label_steps.py"
+        )
     config = script.verifier_config(
         "prm", semantics, train_rows, script.aggregation, targets=targets, until_first_error=script.until_first_error
     )

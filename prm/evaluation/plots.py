@@ -1,12 +1,14 @@
-"""Pictures of a summary: accuracy against generated tokens, by difficulty level, and against the number of samples.
+"""Pictures: accuracy against generated tokens, by difficulty level and against the number of samples, and what an early stop
+promised and did.
 
-Every picture is made from the numbers of `prm.evaluation.summary` or `prm.evaluation.controls` alone. Left out: anything
-interactive (the report's page has a browser of traces).
+Every picture is made from numbers that others have computed: those of `prm.evaluation.summary`, `prm.evaluation.controls` or
+`prm.search.coverage`. Left out: anything interactive (the report's page has a browser of traces).
 """
 
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +144,48 @@ def draw_growth(growths: dict[str, dict[str, Any]], heading: str, path: Path) ->
         alignment="left",
     )
     finish(figure, axes, heading, path)
+
+
+def draw_promises(promises: Mapping[str, Sequence[Any]], problems: int, path: Path) -> None:
+    """Realized against promised risk, and what it saves, of each way of choosing.
+
+    Args:
+        promises: by its name, `prm.search.coverage.Promise`s.
+        problems: of which random halves were learned from.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 4.2), dpi=150, layout="constrained")
+    risks = [its.risk for its in next(iter(promises.values()))]
+    most = 1.1 * max(risks)
+    left.fill_between([0, most], [0, most], most, color="#F4D9CF", linewidth=0)
+    left.text(0.03 * most, 0.9 * most, "promise broken", color="#A04020", fontsize=9)
+    for i, (name, rows) in enumerate(promises.items()):
+        drawn = [its for its in rows if its.refused < 1]
+        shift = (i - (len(promises) - 1) / 2) * most / 60  # side by side
+        x, y = [its.risk + shift for its in drawn], [its.lost for its in drawn]
+        left.vlines(x, [its.low for its in drawn], [its.high for its in drawn], color=COLORS[i], linewidth=1.5)
+        left.plot(x, y, MARKERS[i], color=COLORS[i], label=name)
+        width = 0.8 / len(promises)
+        places = [k + (i - (len(promises) - 1) / 2) * width for k in range(len(rows))]
+        bars = right.bar(places, [its.saved for its in rows], width, color=COLORS[i], label=name)
+        words = ["refused" if its.refused == 1 else f"{100 * its.difference:+.1f}" for its in rows]
+        right.bar_label(bars, words, fontsize=8, padding=2)
+    left.set(
+        xlim=(0, most), ylim=(0, most), xticks=risks, xlabel="promised: at most this share of the stopped problems"
+    )
+    left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    left.set_ylabel("of the stopped problems, lost")
+    left.legend(loc="center left", frameon=False)
+    right.set_xticks(range(len(risks)), [f"{risk:.0%}" for risk in risks])
+    right.set(xlabel="promised risk", ylabel="generated tokens saved", ylim=(0, 1))
+    left.set_title(
+        f"Lost by stopping early\n{problems} problems, random halves; lines: 5% to 95%", loc="left", fontsize=11
+    )
+    right.set_title("Saved by stopping early\nwritten: accuracy minus all samples, points", loc="left", fontsize=11)
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.spines[["right", "top"]].set_visible(False)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def finish(figure: Figure, axes: Axes, heading: str, path: Path) -> None:

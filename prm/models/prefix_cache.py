@@ -38,6 +38,9 @@ _NEW = -1
 Layers = list[list[tuple[torch.Tensor, torch.Tensor]]]
 """Of each layer, keys and values of one run of tokens after another; each (1, heads, tokens, size)."""
 
+StepScore = tuple[float, float]
+"""A score and its spread (`prm.models.step_classifier.spread`)."""
+
 
 class PrefixCache:
     """What may be asked for again: a tree per prompt, least recently used first."""
@@ -66,9 +69,9 @@ class PrefixCache:
         prompts: Sequence[str],
         ids_N: Sequence[Sequence[int]],
         ends_N: Sequence[Sequence[int]],
-        score: Callable[[dict[str, Any]], list[float]],
+        score: Callable[[dict[str, Any]], list[StepScore]],
         busy: set[str],
-    ) -> list[list[float]]:
+    ) -> list[list[StepScore]]:
         """The scores of traces at the ends of their steps. Tokens that are kept are not computed.
 
         Args:
@@ -112,7 +115,7 @@ class PrefixCache:
                 new = {reading.kept + end: next(scores) for end in mine}
                 reading.tree.add(reading, new, kept.new(slice(start, stop)))
         # Now the trees know everything: the scores of all traces, read now or before.
-        steps_N: list[list[float]] = [[]] * len(prompts)
+        steps_N: list[list[StepScore]] = [[]] * len(prompts)
         for group, reading in zip(groups.values(), readings, strict=True):
             for i, numbers in zip(group, reading.end_numbers, strict=True):
                 steps_N[i] = [reading.tree.scores[number] for number in numbers]
@@ -165,7 +168,7 @@ class _Tree:
 
     def __init__(self) -> None:
         self.layers: Layers = []
-        self.scores: dict[int, float] = {}
+        self.scores: dict[int, StepScore] = {}
         """Of the tokens at which a step ends."""
         self.size = 0
         self._tokens = TokenTree()
@@ -209,7 +212,7 @@ class _Tree:
         )
 
     def add(
-        self, reading: _Reading, scores: dict[int, float], layers: Iterable[tuple[torch.Tensor, torch.Tensor]]
+        self, reading: _Reading, scores: dict[int, StepScore], layers: Iterable[tuple[torch.Tensor, torch.Tensor]]
     ) -> None:
         """Keep what was read: scores by number, keys and values by layer."""
         for i, (keys, values) in enumerate(layers):

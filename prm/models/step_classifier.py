@@ -121,6 +121,17 @@ class StepClassifier:
         return TokenClassifierOutput(logits=self.score(hidden))
 
 
+def spread(logits: torch.Tensor) -> torch.Tensor:
+    """How far the chances of steps that look like this one scatter: the standard deviation of Beta(e^good, e^bad), which has
+    the softmax of the logits as its mean. It means something after training with the objective `beta_binomial` only.
+
+    Args:
+        logits: (steps, 2).
+    """
+    mean = torch.softmax(logits, -1)[:, 1]
+    return (mean * (1 - mean)).sqrt() * torch.exp(-torch.nn.functional.softplus(torch.logsumexp(logits, -1)) / 2)
+
+
 @contextmanager
 def _only_at(index: torch.Tensor, mlp: nn.Module) -> Iterator[None]:
     """Compute the MLP of the last layer at these positions of the flattened rows only; elsewhere nobody reads its result.

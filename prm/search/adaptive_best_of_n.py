@@ -1,7 +1,8 @@
 """Instance-adaptive N: sample until what would be chosen is likely enough to be right, by a calibrated verifier.
 
-Sample a few traces, score them, choose among all so far, and ask the calibration (`prm.search.calibration`) how likely
-that choice is right. Stop at `target`. Easy problems end after one sample, hard ones use the whole budget.
+Sample a few traces, score them, choose among all so far, and ask the calibration (`prm.search.calibration`) whether the
+evidence is enough: for a choice that is right with a chance of `target`, or for a share of lost problems of at most `risk`
+(`prm.search.risk`). Easy problems end after one sample, hard ones use the whole budget.
 
     generated tokens  =  n x tokens of a trace,  n <= N found on the way;  the generator reads the prompt once per request
     verifier calls    =  n;  one that keeps what it has read (`prm.costs`) reads the prompt once
@@ -26,7 +27,8 @@ def adaptive_best_of_n(
     budget: Budget,
     seed: int,
     calibration: str,
-    target: float = 0.9,
+    target: float | None = None,
+    risk: float | None = None,
     vote: bool = False,
     at_once: int = 1,
 ) -> Search:
@@ -35,12 +37,21 @@ def adaptive_best_of_n(
     Args:
         calibration: file of eval/calibrate_verifier.py.
         target: chance of being right at which to stop. 0 stops after the first request, 1 never.
+        risk: or the share of the stopped problems that may be wrong where all N samples would have been right.
         vote: choose by the weighted vote instead of the highest score.
         at_once: samples of each request: fewer rounds, and up to so many samples too many.
     """
-    if not 0 <= target <= 1 or at_once < 1:
-        raise ValueError(f"target {target} and at_once {at_once}: a chance from 0 to 1, and at least one sample")
     calibrated = read_calibration(calibration)
+    if (target is None) == (risk is None):
+        raise ValueError(f"target {target} and risk {risk}: give one of them, such as target=0.9 or risk=0.05")
+    if at_once < 1 or (target is not None and not 0 <= target <= 1):
+        raise ValueError(f"target {target} and at_once {at_once}: a chance from 0 to 1, and at least one sample")
+    if risk is not None and (budget.samples != calibrated.samples or at_once > 1):
+        raise ValueError(
+            f"risk {risk} is promised for {calibrated.samples} samples, one by one, of which {calibration} was learned; the"
+            f" search has {budget.samples}, {at_once} at once"
+        )
+    enough = calibrated.likely(target, vote) if target is not None else calibrated.safe(risk, vote)
     traces: list[Trace] = []
     scores: list[Scores | None] = []
     while len(traces) < budget.samples:
@@ -50,8 +61,7 @@ def adaptive_best_of_n(
         traces += new
         scores += yield from score_readable(new)
         classes = [c if its else None for c, its in zip(answer_classes(traces), scores, strict=True)]
-        evidence = evidence_of(classes, [its.trace if its else 0.0 for its in scores], vote)
-        if calibrated.chance(evidence, vote) >= target:
+        if evidence_of(classes, [its.trace if its else 0.0 for its in scores], vote) >= enough:
             break
     chosen = weighted_winner(traces, scores, f"{seed}/{problem.id}") if vote else best(traces, scores)
     return Found(traces, scores, chosen)

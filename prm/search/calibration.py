@@ -13,12 +13,14 @@ whose evidence is high enough, which is always a new maximum. So that is what is
 through the samples of a problem, in several orders, because samples are exchangeable. One problem is added on which the
 highest evidence is wrong, so that no chance is near 1 because it rests on few problems.
 
-One file, shortened; of each step of the two functions it has the lowest evidence and the chance:
+One file, shortened; of each step of the two functions it has the lowest evidence and the chance, and of each problem what
+stopping does to it, from which the evidence for any bounded risk follows (`prm.search.risk`):
 
     {"verifier": "prm-91ab03fe", "generator": "arithmetic-generator-0c1d2e3f", "samples": 16,
-     "problems": ["arithmetic/validation/0", ...], "best": [[0.11, 0.2], [0.97, 0.74]], "vote": [[0.4, 0.5], [3.1, 0.98]]}
+     "problems": ["arithmetic/validation/0", ...], "best": [[0.11, 0.2], [0.97, 0.74]], "vote": [[0.4, 0.5], [3.1, 0.98]],
+     "stops_best": [[0.98, 0.31], ...], "stops_vote": [[3.1, -1.0], ...]}
 
-Left out: what the problem itself tells, and any guarantee for other problems than those of the same kind.
+Left out: what the problem itself tells, and anything about other problems than those of the same kind.
 """
 
 from __future__ import annotations
@@ -26,14 +28,13 @@ from __future__ import annotations
 import json
 import math
 import random
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from prm.evaluation.search_metrics import Estimate, bootstrap
+from prm.search.risk import Stop, least_problems, safe_evidence
 from prm.storage.search_rows import ProblemResults
 
 ORDERS = 32
@@ -56,12 +57,31 @@ class Calibration:
     """Ids of those that it was learned from."""
     best: Steps
     vote: Steps
+    stops_best: tuple[Stop, ...]
+    stops_vote: tuple[Stop, ...]
 
-    def chance(self, evidence: float, vote: bool) -> float:
-        """That the choice is right; 0 below everything that was seen."""
-        steps = self.vote if vote else self.best
-        place = bisect_right(steps, evidence, key=lambda step: step[0])
-        return steps[place - 1][1] if place else 0.0
+    def likely(self, target: float, vote: bool) -> float:
+        """The lowest evidence at which the choice is right with a chance of `target`; infinite if there is none."""
+        if target <= 0:  # whatever the evidence
+            return -1.0
+        return next((low for low, chance in (self.vote if vote else self.best) if chance >= target), math.inf)
+
+    def safe(self, risk: float, vote: bool) -> float:
+        """The lowest evidence at which at most this share of the stopped problems is lost (`prm.search.risk`).
+
+        Raises:
+            ValueError: that cannot be promised.
+        """
+        stops = self.stops_vote if vote else self.stops_best
+        evidence = safe_evidence(stops, risk)
+        if evidence == math.inf:
+            least, n = least_problems(risk), len(stops)
+            reason = f"it takes {least} or more" if n < least else "too many of them are lost wherever stopping begins"
+            raise ValueError(
+                f"a risk of {risk:g} cannot be promised after {n} problems: {reason}; calibrate on more problems, or allow a"
+                " higher risk"
+            )
+        return evidence
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
@@ -77,7 +97,8 @@ def read_calibration(path: str) -> Calibration:
         raise FileNotFoundError(f"calibration {path} does not exist; eval/calibrate_verifier.py writes one")
     try:
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-        curves = {name: tuple((float(low), float(chance)) for low, chance in values[name]) for name in ("best", "vote")}
+        names = ("best", "vote", "stops_best", "stops_vote")
+        curves = {name: tuple((float(a), float(b)) for a, b in values[name]) for name in names}
         return Calibration(**{**values, **curves, "problems": tuple(values["problems"])})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is no calibration ({error!r:.80}); eval/calibrate_verifier.py writes one") from error
@@ -176,6 +197,16 @@ class SampledPool:
         winners = [c for c, total in sums.items() if total == max(sums.values())]
         return sum(any(self.right[i] for i in mine if self.classes[i] == c) for c in winners) / len(winners)
 
+    def stop(self, vote: bool) -> Stop:
+        """What stopping early does, in the order in which the samples were drawn (`prm.search.risk`)."""
+        samples = range(len(self.classes))
+        whole = self.choice_right(samples, vote)
+        highest = losing = -1.0
+        for n, highest in self.maxima(samples[:-1], vote):
+            if self.choice_right(samples[:n], vote) < whole:
+                losing = highest
+        return highest, losing
+
     def maxima(self, order: Sequence[int], vote: bool) -> Iterator[tuple[int, float]]:
         """(number of samples, evidence) wherever the evidence is higher than ever before in this order."""
         highest = -math.inf
@@ -233,46 +264,7 @@ def calibrate(pools: Sequence[SampledPool], verifier: str, generator: str) -> Ca
         wrong = math.fsum(weights) / len(pools)
         curves[vote] = isotonic([*evidence, math.inf], [*right, 0.0], [*weights, wrong])
     ids = tuple(pool.problem_id for pool in pools)
-    return Calibration(verifier, generator, len(pools[0].classes), ids, curves[False], curves[True])
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What stopping at a target does to some problems."""
-
-    target: float
-    reached: float
-    """Share of the problems whose chance reached the target within the samples."""
-    accuracy_reached: Estimate | None
-    """Of those; at least the target if the chances are right. None if there are none."""
-    accuracy: Estimate
-    """Of all problems; those that did not reach it choose among all their samples."""
-    samples: float
-    """Mean number of samples."""
-    tokens: float
-    """Mean number of generated tokens."""
-
-
-def coverage(pools: Sequence[SampledPool], calibrations: Sequence[Calibration], target: float, vote: bool) -> Coverage:
-    """
-    Args:
-        calibrations: one for each problem, which must not have been learned from it.
-    """
-    reached, right, samples, tokens = [], [], [], []
-    for pool, calibration in zip(pools, calibrations, strict=True):
-        order = range(len(pool.classes))
-        stops = [n for n, its in pool.maxima(order, vote) if calibration.chance(its, vote) >= target]
-        n = stops[0] if stops else len(order)
-        reached.append(bool(stops))
-        right.append(pool.choice_right(order[:n], vote))
-        samples.append(n)
-        tokens.append(sum(pool.tokens[:n]))
-    those = [its for its, yes in zip(right, reached, strict=True) if yes]
-    return Coverage(
-        target,
-        sum(reached) / len(reached),
-        bootstrap(those) if those else None,
-        bootstrap(right),
-        sum(samples) / len(samples),
-        sum(tokens) / len(tokens),
+    stops = {vote: tuple(pool.stop(vote) for pool in pools) for vote in curves}
+    return Calibration(
+        verifier, generator, len(pools[0].classes), ids, curves[False], curves[True], stops[False], stops[True]
     )

@@ -195,6 +195,10 @@ def _score_batch(batch: dict[str, Task], verifier: Verifier, answered: AnsweredR
             )
         if scores.ends and len(scores.ends) != len(steps) + 1:
             raise ValueError(f"{verifier.name} gave {len(scores.ends)} ends for {len(steps)} steps; they are one more")
+        if scores.spreads and (len(scores.spreads) != len(steps) or not all(0 <= its < 1 for its in scores.spreads)):
+            raise ValueError(
+                f"{verifier.name} gave spreads {scores.spreads} for {len(steps)} steps; they are one standard deviation each"
+            )
     share = (time.monotonic() - started) / len(batch)
     rest = iter(scores_N)
     scored = {key: tuple(next(rest) for _ in task.asked.traces) for key, task in batch.items()}

@@ -8,7 +8,7 @@ One line of the file for a drawn trace, shortened, and one for the scores of a r
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
      "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "keeps": true, "asked": 0, "seconds": 0.02}
-    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23]]],
+    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23], []]],
      "read": 23, "seconds": 0.1}
 """
 
@@ -25,8 +25,8 @@ from prm.storage.journal import Journal
 from prm.types import Continuation, Cost, Scores, Trace
 
 FORMAT = 4
-"""Of the file; 1 did not say to which problem scores belong, 2 not where steps end in the verifier's tokens, 3 not whether
-the generator keeps what it reads."""
+"""Of the file; 1 did not say to which problem scores belong, 2 not where steps end in the verifier's tokens, 3 neither
+whether the generator keeps what it reads nor how sure scores are."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], *counts)
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
     scores = tuple(
-        values and Scores(tuple(values[0]), *values[1:-1], tuple(values[-1]))  # type: ignore[call-arg]
+        values and Scores(tuple(values[0]), *values[1:-2], *map(tuple, values[-2:]))  # type: ignore[call-arg]
         for values in row["scores"]
     )
     return {}, {row["scored"]: Scored(row["problem_id"], scores, row["read"], row["seconds"])}

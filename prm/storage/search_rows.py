@@ -13,6 +13,7 @@ candidate:
      "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}, "duplicates": 0,
      "tree": {"parents": [], "steps": [], "scores": [], "tokens": []}}]}
 
+`spreads`, in the form of `scores`, is there if the verifier says how sure its scores are (`Scores.spreads`).
 `class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. Each column of a tree has
 one entry per step (`SampledStep`): "parents": [null, 0], "steps": ["47 + 38 = 85", "85 - 12 = 73"], .... `kept` is there if
 the problems have other columns (`prm.storage.rows`).
@@ -103,10 +104,16 @@ def results_to_row(
                 "duplicates": result.duplicates,
                 "tree": {name: [getattr(step, field) for step in result.tree] for name, field in _TREE.items()},
             }
+            | _spreads(result)
             for result in results
         ],
     }
     return row | {"kept": dict(problem.kept)} if problem.kept else row
+
+
+def _spreads(result: SearchResult) -> dict[str, Any]:
+    spreads = [list(scores.spreads) if scores and scores.spreads else None for scores in result.scores]
+    return {"spreads": spreads} if any(spreads) else {}
 
 
 def row_to_results(where: str, row: Any) -> ProblemResults:
@@ -161,7 +168,8 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
     if not len(mine) == len(values["scores"]) == len(values["trace_scores"]):
         raise ValueError(f"{where}: {len(mine)} candidates but scores of {len(values['scores'])}; score the run again")
     scores = []
-    for i, steps, trace in zip(mine, values["scores"], values["trace_scores"], strict=True):
+    spreads = values.get("spreads", [None] * len(mine))
+    for i, steps, trace, its in zip(mine, values["scores"], values["trace_scores"], spreads, strict=True):
         if steps is not None and len(steps) != len(candidates[i].steps):
             raise ValueError(
                 f"{where}: candidate {i} has {len(candidates[i].steps)} steps but {len(steps)} scores; score the run again"
@@ -171,7 +179,7 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
                 raise ValueError(
                     f"{where}: a score of candidate {i} is {score}, not in [0, 1]; apply the sigmoid to logits"
                 )
-        scores.append(None if steps is None else Scores(tuple(steps), trace))
+        scores.append(None if steps is None else Scores(tuple(steps), trace, spreads=tuple(its or ())))
     return SearchResult(
         problem_id=problem_id,
         candidates=tuple(candidates[i] for i in mine),

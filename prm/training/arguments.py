@@ -85,10 +85,10 @@ class VerifierArguments:
             )
         if self.load_in_4bit and not self.lora_r:
             raise ValueError("4-bit weights cannot be trained; add --lora_r 16, or leave --load_in_4bit out")
-        if self.bad_weight != 1 and self.objective in ("ranking", "bradley_terry"):
+        if self.bad_weight != 1 and self.objective in ("ranking", "bradley_terry", "beta_binomial"):
+            reason = "learns counts" if self.objective == "beta_binomial" else "compares steps with each other"
             raise ValueError(
-                f"--objective {self.objective} compares steps with each other, so --bad_weight means nothing for it;"
-                " leave it out"
+                f"--objective {self.objective} {reason}, so --bad_weight means nothing for it; leave it out"
             )
 
     def codec(self, rule: StepRule | None) -> StepCodec:

@@ -59,20 +59,24 @@ class StepCollator:
 
     `step_index` (steps,) are the positions, trace by trace; `step_trace` (steps,) says which trace of the batch each
     belongs to; `labels` (targets,) are the targets in fp32: one per position, or one per pair. A position that several
-    traces share occurs once for each of them: the loss is that of separate sequences, whatever shares a row.
+    traces share occurs once for each of them: the loss is that of separate sequences, whatever shares a row. `rollouts`
+    (targets,) says how many rollouts each target is the share of, 1 where it is none.
     """
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, torch.Tensor]:
         # The traces in the order of their targets. Of a pair, the right one comes first (`losses.bradley_terry`).
         traces: list[TraceExample] = []
         targets: list[float] = []
+        rollouts: list[int] = []
         for example in examples:
             if isinstance(example, PairExample):
                 traces += (example.right, example.wrong)
                 targets.append(1.0)
+                rollouts.append(1)
             else:
                 traces.append(example)
                 targets += example.targets
+                rollouts += example.rollouts or (1,) * len(example.targets)
         # One row for all of them: traces of one problem, and pairs with a trace in common, share tokens.
         row = pack([trace.input_ids for trace in traces])
         # From positions in each trace to positions in the row.
@@ -83,6 +87,7 @@ class StepCollator:
             "step_index": torch.cat(index),
             "step_trace": torch.tensor(owner),
             "labels": torch.tensor(targets, dtype=torch.float32),
+            "rollouts": torch.tensor(rollouts),
             # Not for the model: what the row would be without sharing (`prm.training.throughput`).
             "sequence_tokens": torch.tensor(sum(len(trace.input_ids) for trace in traces)),
         }

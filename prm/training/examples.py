@@ -45,6 +45,8 @@ class TraceExample:
     """Id of its problem."""
     truncated: bool
     """Whether the trace lost steps because it is longer than `max_length`."""
+    rollouts: tuple[int, ...] = ()
+    """Of how many rollouts each target is the share; empty where targets are no counts."""
 
 
 @dataclass(frozen=True)
@@ -101,27 +103,32 @@ def prm_examples(
     rows: Sequence[LabeledRow],
     codec: StepCodec,
     tokenizer: PreTrainedTokenizerBase,
-    targets: Literal["soft", "hard"],
+    targets: Literal["soft", "hard", "counts"],
     until_first_error: bool = False,
     overlong: Overlong = "error",
 ) -> ExampleSet:
     """One example per labeled trace, with a target at every labeled step.
 
     Args:
-        targets: `soft` = the values (which the rows must have), `hard` = the labels.
+        targets: `soft` = the values (which the rows must have), `hard` = the labels, `counts` = the successes among the
+            rollouts after a step. A label without a rollout, as bisection infers it (`prm.labelers.first_error`), is no
+            target then: its step is left out, and so is not among the labeled steps of the report.
         until_first_error: steps after the first bad one have no target (Lightman et al. 2305.20050: what right means is
             unclear there).
         overlong: what becomes of traces that are longer than the codec's `max_length`.
 
     Raises:
         ValueError: traces are too long and nobody decided what to do, no labeled step is left in a row, or targets are soft
-            and a row has no values.
+            and a row has no values, or counts and it has none.
     """
     kept, encoded_N = _encode(rows, codec, tokenizer, overlong)
     examples = []
     for row, encoded in zip(kept, encoded_N, strict=True):
         labeled = _until_first_error(row.labeled) if until_first_error else row.labeled
         targets_S: Sequence[float | None] = labeled.labels
+        rollouts_S: Sequence[int] = ()
+        if targets == "counts":
+            labeled, targets_S, rollouts_S = _counted(row.where, labeled)
         if targets == "soft":
             targets_S = labeled.values or (None,) * len(labeled.labels)
             for i, (label, value) in enumerate(zip(labeled.labels, targets_S, strict=True), 1):
@@ -129,7 +136,10 @@ def prm_examples(
                     raise ValueError(
                         f"{row.where}: soft targets need `values`, step {i} has none; train with --targets hard"
                     )
-        examples.append(_example(row, encoded, codec, targets_S, labeled.labels))
+        example = _example(row, encoded, codec, targets_S, labeled.labels)
+        examples.append(
+            replace(example, rollouts=tuple(rollouts_S[i] for i in example.steps)) if rollouts_S else example
+        )
     return ExampleSet(kept, examples, _report(examples, dropped=len(rows) - len(kept)))
 
 
@@ -239,6 +249,18 @@ def _example(
         problem=row.problem.id,
         truncated=len(encoded.step_ends) < len(steps),
     )
+
+
+def _counted(where: str, labeled: LabeledTrace) -> tuple[LabeledTrace, list[float], list[int]]:
+    """The trace with the labels of the steps that have rollouts; per step, the share of successes and the rollouts."""
+    if labeled.counts is None:
+        raise ValueError(
+            f"{where}: the row has no `counts` of rollouts, from which --objective beta_binomial learns; label traces with"
+            " data/label_steps.py, or train with --objective cross_entropy"
+        )
+    shares, rollouts = [good / n if n else 0.0 for good, n in labeled.counts], [n for _, n in labeled.counts]
+    labels = tuple(label if n else None for label, n in zip(labeled.labels, rollouts, strict=True))
+    return replace(labeled, labels=labels), shares, rollouts
 
 
 def _until_first_error(labeled: LabeledTrace) -> LabeledTrace:

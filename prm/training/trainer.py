@@ -31,6 +31,9 @@ from prm.verifiers.checkpoint import FILE, SETTINGS_FILE, VerifierConfig
 from prm.verifiers.model_card import write_model_card
 from prm.verifiers.step_verifier import TOLERANCE, StepVerifier, largest_difference
 
+NOT_READ = ("labels", "step_trace", "rollouts", "sequence_tokens")
+"""What a batch has beside the arguments of the model."""
+
 PADDING = -100.0
 """Fills the ragged rows of an evaluation; no score, loss or target can have this value."""
 
@@ -130,10 +133,10 @@ class VerifierTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """Like the stock method, but the objective also knows which trace each step belongs to."""
         # Not for the model: targets and owners of the steps, and a count that `training_step` has read.
-        labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
+        labels, traces, rollouts, _ = (inputs.pop(name) for name in NOT_READ)
         outputs = model(**inputs)
         # One loss per target; none is averaged away inside a micro-batch.
-        losses = self.objective(outputs.logits, labels, traces)
+        losses = self.objective(outputs.logits, labels, traces, rollouts)
         # Divided by the targets of the whole optimizer step, in all micro-batches and processes. The backward pass
         # averages gradients over processes, which would divide by their number once more: hence the factor.
         loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
@@ -150,11 +153,11 @@ class VerifierTrainer(Trainer):
         """Loss of this batch; scores and losses of its steps; their targets. The last three are (traces, most steps),
         filled with PADDING."""
         inputs = self._prepare_inputs(inputs)
-        labels, traces, _ = inputs.pop("labels"), inputs.pop("step_trace"), inputs.pop("sequence_tokens")
+        labels, traces, rollouts, _ = (inputs.pop(name) for name in NOT_READ)
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**inputs).logits
         # The cross-entropy whatever the objective is, so that runs with different objectives can be compared.
-        scores, losses = torch.softmax(logits, -1)[:, 1], cross_entropy(logits, labels, traces)
+        scores, losses = torch.softmax(logits, -1)[:, 1], cross_entropy(logits, labels, traces, rollouts)
         # One row per trace: the Trainer gathers rows from all processes and drops those that only fill up the last batch.
         # The losses go along, because `_metrics` averages them over steps, not over batches.
         return losses.mean(), (_ragged(scores, traces), _ragged(losses, traces)), _ragged(labels, traces)

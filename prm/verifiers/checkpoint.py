@@ -44,7 +44,7 @@ class VerifierConfig:
     """Of an adapter: the hash of the base that it was trained on (`prm.models.loading.hash_of_base`)."""
     objective: str = "cross_entropy"
     bad_weight: float = 1.0
-    targets: Literal["soft", "hard"] = "hard"
+    targets: Literal["soft", "hard", "counts"] = "hard"
     until_first_error: bool = False
     tokens: Literal["last", "all"] = "last"
     """What it was trained with (`prm.training`). What a score means follows from it (`prm.verifiers.score_meaning`)."""
@@ -63,7 +63,7 @@ class VerifierConfig:
             ("head", self.head, get_args(Head)),
             ("quantization", self.quantization, (None, "nf4")),
             ("step_rule", self.step_rule, (None, *get_args(StepRule))),
-            ("targets", self.targets, ("soft", "hard")),
+            ("targets", self.targets, ("soft", "hard", "counts")),
             ("tokens", self.tokens, ("last", "all")),
         ):
             if value not in allowed:

@@ -1,6 +1,7 @@
 """What the scores of a verifier mean, in words. It depends on what the labels mean and on how they were learned.
 
     value, soft targets     the probability that the trace ends with the right answer
+    value, counts           the same, and how far it scatters among steps that look alike to the verifier
     value, hard targets     the probability that a step is labeled good, which is another one
     ranking                 no probability: an order of the steps of one trace
 
@@ -23,6 +24,14 @@ RANKS = {
     " 1 / (1 + exp(-d)). It is read at the last step; scores of earlier steps are by-products",
 }
 """Of the objectives that compare."""
+
+SPREAD = (
+    "The spread beside it is the standard deviation of this probability among steps that look alike to the verifier: a and b"
+    " of its Beta distribution are the exponentials of the logits of good and bad, the score is the mean a / (a + b), the"
+    " variance score (1 - score) / (a + b + 1). It was learned from several rollouts after one step; after the last step of"
+    " a trace, whose one outcome is known, it means nothing"
+)
+"""Of `beta_binomial`."""
 
 MEANS = {
     ("value", "soft"): "the probability that the trace ends with the right answer if its generator continues from this"
@@ -49,7 +58,7 @@ def score_meaning(config: VerifierConfig) -> str:
     if config.objective in RANKS:
         sentences = [RANKS[config.objective]]
     else:
-        learned_from = config.tokens if config.kind == "orm" else config.targets
+        learned_from = config.tokens if config.kind == "orm" else config.targets.replace("counts", "soft")
         mean, weight = MEANS[config.semantics, learned_from], config.bad_weight
         sentences = [f"A score is {mean}"]
         if weight != 1:
@@ -58,6 +67,8 @@ def score_meaning(config: VerifierConfig) -> str:
             sentences = [f"A score, {why}, lies {side} {mean}"]
             if config.kind == "orm" or config.targets == "hard":
                 sentences.append(f"Where a score is s, the probability is {weight:g} s / (1 - s + {weight:g} s)")
+    if config.objective == "beta_binomial":
+        sentences.append(SPREAD)
     if config.until_first_error:
         sentences.append(
             "No step after the first bad one of a trace was trained on: scores after the first low one mean nothing"

@@ -28,7 +28,8 @@ from prm.encoding.codec import EncodedTrace
 from prm.encoding.vocabulary import UnknownWords
 from prm.models.loading import fingerprint, in_dtype
 from prm.models.packing import pack, plan_rows, shared_length
-from prm.models.prefix_cache import PrefixCache
+from prm.models.prefix_cache import PrefixCache, StepScore
+from prm.models.step_classifier import spread
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Dtype, Scores, StepRule
 from prm.verifiers.checkpoint import VerifierConfig
@@ -130,11 +131,12 @@ class StepVerifier:
         starts = {prompt: len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
-                steps=tuple(steps[i]),
-                trace=aggregate(steps[i], self.aggregation),
+                steps=tuple(score for score, _ in steps[i]),
+                trace=aggregate([score for score, _ in steps[i]], self.aggregation),
                 read=len(encoded.input_ids) - shared,
                 cached=shared,
                 ends=(starts[prompts[place]], *(end + 1 for end in encoded.step_ends)) if self._cache.max_bytes else (),
+                spreads=tuple(its for _, its in steps[i]) if self.config.objective == "beta_binomial" else (),
             )
             for i, (place, encoded, shared) in enumerate(zip(readable, encoded_N, shared_N, strict=True))
         }
@@ -184,7 +186,7 @@ class StepVerifier:
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
 
-    def _read(self, prompt_N: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> dict[int, list[float]]:
+    def _read(self, prompt_N: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> dict[int, list[StepScore]]:
         """The scores of every trace by its place; of what may be asked for again, only what is not kept is computed."""
         # Kept are prompts that were asked for before, and those whose traces have one step, with which a search begins.
         known = {prompt for prompt in dict.fromkeys(prompt_N) if self._cache.ask(prompt)}
@@ -192,7 +194,7 @@ class StepVerifier:
         keeping = {prompt for prompt in prompt_N if prompt in known or prompt not in longer}
         if not self._cache.max_bytes:
             keeping = set()
-        steps: dict[int, list[float]] = {}
+        steps: dict[int, list[StepScore]] = {}
         # A row is either kept or not.
         for keep in (False, True):
             mine = [i for i, prompt in enumerate(prompt_N) if (prompt in keeping) == keep]
@@ -201,26 +203,27 @@ class StepVerifier:
                 encoded = [encoded_N[i] for i in places]
                 if keep:
                     ids, ends = [its.input_ids for its in encoded], [its.step_ends for its in encoded]
-                    read = self._cache.read([prompt_N[i] for i in places], ids, ends, self._good, keeping)
+                    read = self._cache.read([prompt_N[i] for i in places], ids, ends, self._judge, keeping)
                 else:
                     read = self._forward(encoded)
                 steps |= zip(places, read, strict=True)
         return steps
 
-    def _forward(self, encoded_N: Sequence[EncodedTrace]) -> list[list[float]]:
+    def _forward(self, encoded_N: Sequence[EncodedTrace]) -> list[list[StepScore]]:
         row = pack([encoded.input_ids for encoded in encoded_N])
         index = torch.cat(
             [positions[list(encoded.step_ends)] for positions, encoded in zip(row.positions_N, encoded_N, strict=True)]
         )
-        scores = iter(self._good(row.model_inputs() | {"step_index": index}))
+        scores = iter(self._judge(row.model_inputs() | {"step_index": index}))
         return [[next(scores) for _ in encoded.step_ends] for encoded in encoded_N]
 
     @torch.inference_mode()
-    def _good(self, batch: dict[str, Any]) -> list[float]:
-        """P(good) at every `step_index` of one row."""
+    def _judge(self, batch: dict[str, Any]) -> list[StepScore]:
+        """P(good) and its spread at every `step_index` of one row."""
         device = next(self.model.parameters()).device
         batch = {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
-        return torch.softmax(self.model(**batch).logits, -1)[:, 1].tolist()
+        logits = self.model(**batch).logits
+        return list(zip(torch.softmax(logits, -1)[:, 1].tolist(), spread(logits).tolist(), strict=True))
 
 
 def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:

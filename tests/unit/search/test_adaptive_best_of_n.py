@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import random
 from dataclasses import replace
 
@@ -14,19 +15,21 @@ from prm.search.calibration import (
     Calibration,
     calibrate,
     check_fits,
-    coverage,
     evidence_of,
     isotonic,
     pools_of,
     read_calibration,
 )
+from prm.search.coverage import coverage, promise
 from prm.search.driver import search
 from prm.search.methods import Method
 from prm.storage.search_rows import results_to_row, row_to_results
 from prm.types import Budget, Problem, Scores
 
 CURVE = ((0.0, 0.1), (0.5, 0.6), (0.8, 0.95))
-EASY = Calibration("v", "g", 8, (), CURVE, ((-1.0, 0.0), (0.3, 0.5), (1.0, 0.9), (2.0, 0.97)))
+LEADS = ((-1.0, 0.0), (0.3, 0.5), (1.0, 0.9), (2.0, 0.97))
+SAFE = ((0.8, -1.0),) * 22  # nothing is lost; enough for a risk of 0.1
+EASY = Calibration("v", "g", 8, (), CURVE, LEADS, SAFE, SAFE[1:])
 
 
 def problems(name, n):
@@ -118,9 +121,23 @@ def test_equal_evidence_has_one_chance():
     assert isotonic([1, 1, 1, 2], [1, 0, 0, 1], [1, 1, 1, 1]) == ((1, pytest.approx(1 / 3)), (2, 1.0))
 
 
-def test_the_chance_is_that_of_the_step_below():
-    assert [EASY.chance(evidence, False) for evidence in (-0.1, 0.0, 0.49, 0.5, 3.0)] == [0.0, 0.1, 0.1, 0.6, 0.95]
-    assert EASY.chance(1.5, True) == 0.9
+def test_a_target_is_reached_at_the_first_step_of_that_chance():
+    assert [EASY.likely(target, False) for target in (0, 0.1, 0.11, 0.6, 0.96)] == [-1.0, 0.0, 0.5, 0.5, math.inf]
+    assert EASY.likely(0.9, True) == 1.0
+
+
+def test_a_risk_is_promised_or_refused_in_words():
+    assert EASY.safe(0.1, False) == 0.8
+    for risk, vote, message in (
+        (0.05, False, "a risk of 0.05 cannot be promised after 22 problems: it takes 45 or more; calibrate on more"),
+        (0.1, True, "a risk of 0.1 cannot be promised after 21 problems: it takes 22 or more"),
+        (1.0, True, "risk 1.0: a share of the stopped problems, more than 0 and less than 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            EASY.safe(risk, vote)
+    unsafe = replace(EASY, stops_best=((0.8, 0.8),) * 30)
+    with pytest.raises(ValueError, match="after 30 problems: too many of them are lost wherever stopping begins"):
+        unsafe.safe(0.1, False)
 
 
 def test_evidence():
@@ -146,10 +163,10 @@ def test_stopping_is_right_as_often_as_it_says():
     learned = calibrate(pools_of(rows(problems("learn", 300)), "v"), "v", "g")
     there = pools_of(rows(problems("other", 300)), "v")
     for vote, target in ((False, 0.6), (True, 0.6), (True, 0.8)):
-        its = coverage(there, [learned] * len(there), target, vote)
-        assert its.reached > 0.2
-        assert its.accuracy_reached.high > target
-        assert its.accuracy_reached.mean < target + 0.25  # and does not wait for more than was asked
+        its = coverage(there, [learned.likely(target, vote)] * len(there), vote)
+        assert its.stopped > 0.2
+        assert its.accuracy_stopped.high > target
+        assert its.accuracy_stopped.mean < target + 0.25  # and does not wait for more than was asked
         assert its.samples < 8
 
 
@@ -198,7 +215,7 @@ def test_it_is_its_reference(saved, vote, target, at_once):
             n = min(8, n + at_once)
             first, second = sorted([*sums.values(), 0, 0])[:-3:-1]
             found = (first - second if vote else best) if sums else -1
-            if EASY.chance(found, vote) >= target:
+            if max([chance for low, chance in (LEADS if vote else CURVE) if low <= found], default=0) >= target:
                 break
         assert result.candidates == whole.candidates[:n]
         assert result.cost.verifier_calls == sum(map(len, requests))  # what is asked again is not paid again
@@ -234,7 +251,7 @@ def test_what_coverage_says_is_what_the_strategy_does(saved):
     pools = pools_of(rows(chosen), "v")
     for vote, target in itertools.product((False, True), (0.5, 0.7, 0.9)):
         results = run("adaptive_best_of_n", chosen, calibration=saved(learned), target=target, vote=vote)
-        its = coverage(pools, [learned] * len(pools), target, vote)
+        its = coverage(pools, [learned.likely(target, vote)] * len(pools), vote)
         assert its.samples == sum(len(result.candidates) for result in results) / 60
         assert its.tokens == sum(result.cost.generated_tokens for result in results) / 60
         right = sum(result.correct for result in results) / 60
@@ -244,7 +261,50 @@ def test_what_coverage_says_is_what_the_strategy_does(saved):
 def test_what_it_cannot_do_is_refused(saved):
     for parameters, message in (
         ({"target": 1.5}, "target 1.5 and at_once 1: a chance from 0 to 1"),
-        ({"at_once": 0}, "at least one sample"),
+        ({"at_once": 0, "target": 0.5}, "at least one sample"),
+        ({}, "target None and risk None: give one of them, such as target=0.9 or risk=0.05"),
+        ({"target": 0.5, "risk": 0.1}, "target 0.5 and risk 0.1: give one of them"),
+        ({"risk": 0.1, "at_once": 2}, r"risk 0.1 is promised for 8 samples, one by one, of which .*\.json was learned"),
+        ({"risk": 0.05}, "a risk of 0.05 cannot be promised"),
     ):
         with pytest.raises(ValueError, match=message):
             next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(8), 0, saved(), **parameters))
+    with pytest.raises(ValueError, match="the search has 4, 1 at once"):
+        next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(4), 0, saved(), risk=0.1))
+
+
+def test_a_risk_stops_where_its_evidence_is_reached(saved):
+    """At 0.8 here, wherever the highest score is first so high; else after all samples."""
+    chosen = problems("p", 30)
+    results = run("adaptive_best_of_n", chosen, calibration=saved(), risk=0.1)
+    lengths = set()
+    for result, whole in zip(results, run("best_of_n", chosen), strict=True):
+        high = [n for n, its in enumerate(whole.scores, 1) if its and its.trace >= 0.8]
+        assert len(result.candidates) == (high[0] if high else 8)
+        lengths.add(len(result.candidates))
+    assert {1, 8} < lengths
+
+
+@pytest.mark.parametrize("vote", [False, True])
+def test_what_is_kept_of_a_pool_says_what_any_threshold_does_to_it(vote):
+    """`highest` and `losing` against stopping at every threshold that makes a difference."""
+    for pool in pools_of(rows(problems("p", 40)), "v"):
+        highest, losing = pool.stop(vote)
+        ends = list(pool.maxima(range(8), vote))
+        whole = pool.choice_right(range(8), vote)
+        for threshold in sorted({evidence for _, evidence in ends}):
+            n = next(n for n, evidence in ends if evidence >= threshold)
+            assert (n < 8) == (threshold <= highest)
+            if n < 8 and pool.choice_right(range(n), vote) < whole:
+                assert threshold <= losing <= highest
+
+
+def test_the_promise_is_kept_on_problems_that_were_not_learned_from():
+    pools = pools_of(rows(problems("p", 400)), "v")
+    for vote in (False, True):
+        its = promise(pools, 0.1, vote, halves=20)
+        assert its.refused == 0
+        assert its.kept >= 0.8  # 0.9 up to chance, and the share lost in a half is uncertain itself
+        assert its.lost <= 0.1
+        assert its.early > 0.2
+        assert its.saved > 0.1

@@ -47,11 +47,17 @@ def test_only_soft_values_say_that_the_score_is_the_chance_to_end_right():
 
 
 def test_every_objective_that_compares_orders_and_is_no_probability():
-    assert set(OBJECTIVES) == {"cross_entropy", "squared_error", *RANKS}
+    assert set(OBJECTIVES) == {"cross_entropy", "squared_error", "beta_binomial", *RANKS}
     steps = score_meaning(replace(PRM, objective="ranking", targets="hard"))
     traces = score_meaning(replace(ORM, objective="bradley_terry"))
     assert steps.startswith("A score orders the steps of one trace and is not a probability: the loss of PQM")
     assert traces.startswith("A score orders whole traces of one problem and is not a probability: only differences")
+
+
+def test_counts_say_what_soft_values_say_and_what_their_spread_is():
+    text = score_meaning(replace(PRM, objective="beta_binomial", targets="counts"))
+    assert text.startswith(score_meaning(PRM)[:-1])
+    assert "the variance score (1 - score) / (a + b + 1)" in text
 
 
 def test_until_the_first_error_is_said_of_every_objective():
@@ -71,7 +77,7 @@ def test_the_formula_for_weighted_bad_steps_gives_the_probability_back(config, o
     z = torch.linspace(-6, 6, 2401)
     logits, traces = torch.stack([torch.zeros_like(z), z], -1), torch.zeros(len(z), dtype=torch.long)
     ones, zeros = torch.ones_like(z), torch.zeros_like(z)
-    expected = p * loss(logits, ones, traces) + (1 - p) * loss(logits, zeros, traces)
+    expected = p * loss(logits, ones, traces, ones) + (1 - p) * loss(logits, zeros, traces, ones)
     s = torch.sigmoid(z[expected.argmin()]).item()
     assert s < 0.6
     assert 3 * s / (1 - s + 3 * s) == pytest.approx(p, abs=0.01)
