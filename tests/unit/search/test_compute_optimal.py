@@ -30,7 +30,9 @@ POLICY = Policy("lead", 2, EDGES, CHOICES, "noisy", "scripted", {"promise": {}},
 
 
 def problems(name, n):
-    return [Problem(f"{name}/{i}", f"{name}: what is {i % 7} + {i % 5}?", str(i % 7 + i % 5), name) for i in range(n)]
+    return [
+        Problem(f"{name}/{i}", f"{name} {i}: what is {i % 7} + {i % 5}?", str(i % 7 + i % 5), name) for i in range(n)
+    ]
 
 
 class Student(ScriptedGenerator):
@@ -146,7 +148,6 @@ def test_nothing_is_drawn_scored_or_paid_twice(saved):
     results = run(f"compute_optimal v policy={saved()}", chosen, generator=generator, verifier=verifier)
     assert set(generator.drawn.values()) == {1}
     prompts = {problem.prompt: len(problem.prompt) + 1 for problem in chosen}
-    alike = Counter(problem.prompt for problem in chosen)
     probes, fives, trees = (
         run(text, chosen)
         for text in ("best_of_n v samples=2", "weighted_vote v samples=5", "rebase v samples=4 temperature=0.3")
@@ -170,7 +171,6 @@ def test_nothing_is_drawn_scored_or_paid_twice(saved):
             assert result.cost.flops <= tree.cost.flops + probe.cost.flops
         assert not result.independent or result.candidates == probe.candidates
     assert min(kinds[name] for name in ("probe", "five", "tree")) > 3
-    assert max(alike.values()) == 2
 
 
 @pytest.mark.parametrize("tokens", [1, 30, 60])
@@ -285,8 +285,8 @@ def test_what_the_menu_says_is_what_the_strategy_does(saved):
     chosen = problems("p", 60)
     menu = menu_of(searched(chosen), "v", offered).probed(Probe("lead", 2))
     points = cross_validate(menu, 3, "flops", "on average")
-    learned = fit_policy(menu, 3, 0.003, points[-1])
-    assert len({its.strategy for its in learned.choices} | {its.samples for its in learned.choices}) > 2
+    learned = fit_policy(menu, 3, 0.03, points[-1])
+    assert len({(its.strategy, its.samples) for its in learned.choices}) > 1
     its = {(arm.strategy, arm.samples): a for a, arm in enumerate(menu.arms)}
     results = run(f"compute_optimal v policy={saved(learned)}", chosen)
     agree = 0
