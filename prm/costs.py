@@ -14,9 +14,10 @@ it only reads, what sampling takes, and training.
 A verifier that keeps what it has read (`Scores.ends`) is charged for what is new to the search of one problem by one method:
 neither in another trace of the request nor in whole steps that its earlier requests have read. So is a generator that keeps
 what it has read and written (`Continuation.keeps`): of a prefix that goes on from an earlier request it computes the last
-token, which was drawn and not read, and what is tokenized otherwise than it was sampled. That is what they would read if
-they had nothing else to do and room for everything. What really is in their memory, which other problems and methods
-share and a kill empties, changes their speed and no cost.
+token, which was drawn and not read, and what is tokenized otherwise than it was sampled. (This last token is counted with
+what was generated, too: a tree pays one token more for each step that goes on than traces that are written at once.) That
+is what they would read if they had nothing else to do and room for everything. What really is in their memory, which other
+problems and methods share and a kill empties, changes their speed and no cost.
 
 What search can buy is set against a larger model by `inference_multiple`.
 """
