@@ -193,6 +193,39 @@ def test_the_sentences_of_the_quickstart_are_those_of_the_stored_run(quickstart)
     assert f"AUC within a problem: PRM {auc['prm']:.3f}, ORM {auc['orm']:.3f}." in evaluation
 
 
+def test_what_stands_beside_the_gains_of_the_quickstart_is_that_of_the_stored_run(quickstart):
+    """Each row of the table; votes are the same for all methods, as all verifiers have one size."""
+
+    def points(numbers: dict[str, float] | None) -> str:
+        return "" if numbers is None else f"{100 * numbers['mean']:+.1f} {interval(numbers)}"
+
+    _, evaluation = section("eval/README.md", "### The embedded set")
+    votes = {entry["n"]: entry["votes"] for entry in quickstart["over_majority"]["PRM best-of-N"]}
+    assert f"| N = 2 ({votes[2]:.1f} votes) | N = 4 ({votes[4]:.1f}) | N = 8 ({votes[8]:.1f}) |" in evaluation
+    for label, judged in quickstart["false_positives"].items():
+        lift = {entry["n"]: points(entry["difference"]) for entry in quickstart["over_majority"].get(label, [])}
+        cells = [label, *(lift.get(n, "") for n in (2, 4, 8))]
+        blind, growth = quickstart["blind"].get(label), quickstart["growth"].get(label)
+        cells += [f"{100 * blind['accuracy']:.1f}%", points(blind["difference"])] if blind else ["", ""]
+        cells += [str(growth["best_n"]) if growth else ""]
+        cells += [points(growth["change"]) if growth and growth["best_n"] < quickstart["N"] else ""]
+        row = " | ".join([*cells, f"{100 * judged['share']:.1f}% {interval(judged)}"])
+        assert f"| {row} |".replace("  ", " ") in evaluation
+    alone = quickstart["over_majority"]["PRM best-of-N"][0]
+    assert (
+        f"loses what it costs, {100 * alone['difference']['mean']:.1f} points {interval(alone['difference'])}"
+        in evaluation
+    )
+    beam = quickstart["over_majority"]["PRM beam search"][0]["votes"]
+    assert f"as much as {votes[16]:.1f} votes and beam search as much as {beam:.1f}, more than" in evaluation
+
+    _, readme = section("README.md", "## Quickstart")
+    eight = quickstart["over_majority"]["PRM best-of-N"][3]["difference"]
+    gain = f"{100 * eight['mean']:.1f} points {interval(eight)}"
+    assert f"its choice among 8 beats the {votes[8]:.1f} votes that cost as much by {gain}" in readme
+    assert f"({100 * quickstart['blind']['PRM best-of-N']['accuracy']:.1f}%, a single sample)" in readme
+
+
 @pytest.mark.parametrize(
     ("document", "heading", "others"),
     [
@@ -205,7 +238,7 @@ def test_no_other_figure_is_in_the_sentences_of_the_quickstart(document, heading
     def figures(value: object) -> set[str]:
         if isinstance(value, dict | list):
             return set().union(*map(figures, value.values() if isinstance(value, dict) else value))
-        return {f"{100 * abs(value):.1f}", f"{value:.3f}"} if isinstance(value, float) else set()
+        return {f"{100 * abs(value):.1f}", f"{value:.3f}", f"{value:.1f}"} if isinstance(value, float) else set()
 
     _, sentences = section(document, heading)
     assert set(re.findall(r"\d+\.\d+", sentences)) - figures(quickstart) <= others

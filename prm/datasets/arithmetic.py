@@ -235,19 +235,8 @@ def build_tokenizer():
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    words = [
-        ", add ",
-        ", subtract ",
-        ", multiply by ",
-        "Start with ",
-        ".",
-        " + ",
-        " - ",
-        " * ",
-        ", carry ",
-        ", borrow ",
-    ]
-    words += [" = ", "\n", "#### "]
+    words = [", add ", ", subtract ", ", multiply by ", "Start with ", "."]
+    words += [" + ", " - ", " * ", ", carry ", ", borrow ", " = ", "\n", "#### "]
     vocabulary = ["<pad>", "<eos>", "<unk>", *words, *map(str, range(LARGEST + 1))]
     tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(vocabulary)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\d+|\n|[^\d\n]+"), "isolated")

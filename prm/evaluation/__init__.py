@@ -3,9 +3,11 @@
 - `search_runs`: stored search runs, read back and checked.
 - `search_metrics`: what a method would score with n of N stored samples, with intervals.
 - `estimates`: the curve of each method of a run.
-- `summary`: everything that a search run shows, as one dictionary; `reading`, `tables` and `plots` make text, tables and
-  pictures of it.
-- `equal_cost`: a search against as many independent samples as it cost.
+- `summary`: everything that a search run shows, as one dictionary, with the parts `groups` (by level and column),
+  `diagnostics` (of verifiers and candidates, warnings) and `labels` (what methods are called).
+- `reading`, `tables`, `sections` and `plots`: text, tables, pages and pictures of a summary.
+- `equal_cost`: a method against as many independent samples, or votes, as it cost.
+- `controls`: shuffled scores, where more samples hurt, right answers with a wrong process.
 - `revisions`: what happens along chains of revisions.
 - `step_metrics`: how good step scores are against labels.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.

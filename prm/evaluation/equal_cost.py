@@ -11,7 +11,7 @@ a little more than this; the independent samples are favored.
 The lift over majority voting (`over_majority`) is the same for every method that asks a verifier, pools too: FLOPs of the
 verifier buy votes instead. At every n <= N, since what looks good at a small n is often gone at a large one:
 
-    PRM weighted vote, n = 4    2.7e8 FLOPs buy 5.9 votes: +20.1 points
+    PRM weighted vote, n = 4    4.3e8 FLOPs buy 6.8 votes: +22.8 points
     n = 16                      20.3 votes, of 16 in the pool: no comparison
 
 n samples are charged the prompt once, n/N of what was written, and what a verifier reads of n traces: expected tokens of

@@ -1,8 +1,8 @@
-"""Accuracy by level, as a table and as bars; accuracy against tokens, as lines."""
+"""Accuracy by level, as a table and as bars; accuracy against tokens and against samples, as lines."""
 
 import pytest
 
-from prm.evaluation.plots import draw_by_level, draw_gains
+from prm.evaluation.plots import draw_by_level, draw_gains, draw_growth, styles
 from prm.evaluation.step_metrics import expected_calibration_error
 from prm.evaluation.tables import level_table
 
@@ -74,3 +74,41 @@ def test_a_curve_has_a_band_and_a_single_point_a_bar(tmp_path, monkeypatch):
 def test_a_logit_is_no_chance(score):
     with pytest.raises(ValueError, match=rf"1 of 2 is {score}, out of \[0, 1\]; apply the sigmoid to logits first"):
         expected_calibration_error([0.5, score], [True, False])
+
+
+def test_growth_is_a_line_with_a_band_and_a_ring_where_more_samples_hurt(tmp_path, monkeypatch):
+    def grown(accuracies, best, change):
+        points = [
+            {"n": n, "accuracy": a, "low": a - 0.1, "high": a + 0.1} for n, a in zip((1, 2, 4), accuracies, strict=True)
+        ]
+        return {"points": points, "best_n": best, "change": change}
+
+    growths = {
+        "PRM best-of-N": grown((0.25, 0.75, 0.5), 2, {"mean": -0.25, "low": -0.4, "high": -0.1}),
+        "PRM weighted vote": grown((0.25, 0.5, 0.875), 4, {"mean": 0.0, "low": 0.0, "high": 0.0}),
+        "majority vote": grown((0.25, 0.375, 0.25), 2, {"mean": -0.125, "low": -0.3, "high": 0.1}),
+    }
+    drawn = []
+    monkeypatch.setattr("prm.evaluation.plots.finish", lambda figure, axes, text, path: drawn.append((axes, text)))
+    draw_growth(growths, "A heading", tmp_path / "growth.png")
+    ((axes, heading),) = drawn
+    assert heading == "A heading"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "PRM weighted vote  87.5%", "PRM best-of-N  75.0% at N = 2, then\n50.0%", "majority vote  25.0%"
+    ]  # fmt: skip
+    assert len(axes.collections) == 3
+    rings = [line.get_data() for line in axes.lines if line.get_markersize() == 13]
+    assert [(x.tolist(), y.tolist()) for x, y in rings] == [([2], [0.75])]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]
+
+
+def test_many_methods_have_styles_of_their_own_and_no_bars(tmp_path, monkeypatch):
+    names = [f"prm_rebase[width={i}]" for i in range(14)]
+    point = {"generated_tokens": 10, "accuracy": 0.5, "low": 0.4, "high": 0.6}
+    summary = {"methods": {name: {"label": name} | point for name in names}, "curves": {}, "N": 4}
+    assert len(set(styles(summary).values())) == 16  # with one sample, and the ceiling
+    drawn = []
+    monkeypatch.setattr("prm.evaluation.plots.title", lambda summary: "title")
+    monkeypatch.setattr("prm.evaluation.plots.finish", lambda figure, axes, text, path: drawn.append(axes))
+    draw_gains(summary, tmp_path / "gains.png")
+    assert (len(drawn[0].lines), len(drawn[0].collections)) == (14, 0)
