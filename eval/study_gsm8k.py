@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,7 +33,9 @@ from typing import Any
 
 from prm.command_line import run_script
 from prm.datasets.arithmetic import SETS
+from prm.datasets.mixed import divide, keep_mixed
 from prm.datasets.problems import load_problems
+from prm.encoding.prompts import prompt_template
 from prm.evaluation.equal_samples import (
     against_larger,
     equal_samples,
@@ -47,16 +48,18 @@ from prm.evaluation.reading import percent
 from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import as_markdown, as_text
+from prm.generators import EMBEDDED, check_generator
 from prm.stages import Stages
-from prm.storage.jsonl import file_hash, read_jsonl, write_jsonl
+from prm.storage.jsonl import file_hash, read_jsonl
+from prm.storage.paths import check_name
 from prm.storage.provenance import check_same_settings
 from prm.types import Dtype
 
 ROOT = Path(__file__).parent.parent
 LABEL_SHARE = 0.5
 """Of the time: for problems that are learned from; the rest is for those that are tested."""
-VALIDATION = 10
-"""Every so many-th labeled problem is validated on, and one at least."""
+LARGER = 3
+"""Samples of the generator that take as long as one of the larger model: what the plan assumes."""
 
 
 @dataclass
@@ -69,7 +72,9 @@ class Arguments:
     larger: str | None = field(default=None, metadata={"help": "a larger model, to answer once at equal FLOPs"})
     labeled: int | None = field(default=None, metadata={"help": "problems to sample and label", "least": 2})
     tested: int | None = field(default=None, metadata={"help": "problems to search", "least": 1})
-    tested_split: str = field(default="validation", metadata={"help": "validation or test"})
+    tested_split: str = field(
+        default="validation", metadata={"help": "where they are from", "choices": ["validation", "test"]}
+    )
     pilot: int = field(default=16, metadata={"help": "labeled problems that the pilot measures on", "least": 2})
     samples: int = field(default=16, metadata={"help": "N of the search", "least": 1})
     traces: int = field(default=4, metadata={"help": "samples of each labeled problem", "least": 2})
@@ -93,41 +98,62 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     deadline = time.monotonic() + 3600 * args.hours
-    there = {
-        split: len(load_problems(args.problems, split, 2000 if args.problems in SETS else None))
-        for split in ("train", args.tested_split)
-    }
+    check_generator(args.generator)
+    for name in filter(None, (args.base, args.larger)):
+        check_name(name, EMBEDDED)
+    for prompt in (args.prompt, *args.baselines):
+        prompt_template(prompt)
+    limit = 2000 if args.problems in SETS else None  # these are endless
+    there = {split: len(load_problems(args.problems, split, limit)) for split in ("train", args.tested_split)}
     for name, split in (("labeled", "train"), ("tested", args.tested_split)):
         if (wanted := getattr(args, name) or 1) > there[split]:
             raise ValueError(f"--{name} {wanted}: {args.problems} has {there[split]} problems in its split {split}")
-    stages = Stages(args.output_dir, "study", width=44)
-    commands = Commands(args)
+    stages = Stages(args.output_dir, "study", width=48)
     check_settings(args)
     print(f"What the stages print: {stages.log}\n", flush=True)
+    commands = Commands(args)
     plan = make_plan(args, stages, commands, there, deadline)
-    labeled, tested, minutes = plan["labeled"], plan["tested"], plan["minutes"]
+
+    minutes = plan["minutes"]
+    left = [sum(list(minutes.values())[i:]) for i in range(len(minutes))]
+    titles = iter(
+        f"{i}/{len(minutes)} {name}, {minutes[name]:.0f} of {rest:.0f} min"
+        for i, (name, rest) in enumerate(zip(minutes, left, strict=True), 1)
+    )
+
+    def sampled(command: str, mark: str, meta: str) -> int:
+        """Run a stage that samples until the hours are over; how many problems it has left."""
+        hours = max(deadline - time.monotonic(), 60) / 3600
+        path = args.output_dir / meta
+        stages.once(
+            next(titles), command, mark, limit=f"--max_hours {hours:.3f}", complete=lambda: not unfinished(path)
+        )
+        if not path.exists() or (unfinished(path) and mark != "search"):
+            raise SystemExit(f"\nThe {args.hours:g} hours are over. The same command, started again, goes on")
+        return unfinished(path)
 
     # What the verifiers learn from.
     traces, labels = args.output_dir / "traces.jsonl", args.output_dir / "labeled.jsonl"
-    titles = iter(f"{i}/{len(minutes)} {name}, ~{minutes[name]:.0f} min" for i, name in enumerate(minutes, 1))
-    stages.once(next(titles), commands.sample(labeled, traces), "traces")
-    stages.once(next(titles), commands.label(keep_mixed(traces)), "labels")
+    sampled(commands.sample(plan["labeled"], traces), "traces", "traces.meta.json")
+    sampled(commands.label(keep_mixed(traces)), "labels", "labeled.meta.json")
     divide(labels)
     for kind in ("prm", "orm"):
-        stages.once(
-            next(titles), commands.train(kind, labels, args.output_dir / kind, args.epochs, going_on=True), kind
-        )
+        stages.once(next(titles), commands.train(kind, labels, args.output_dir / kind, args.epochs, save=True), kind)
 
-    # What they are tested on. The last search is the longest, and has what is left of the time.
+    # What they are tested on. The last search is the longest; what it has when the hours are over is a result.
     for i, prompt in enumerate(args.baselines):
-        stages.once(next(titles), commands.baseline(prompt, tested, f"baseline_{i}"), f"baseline_{i}")
+        name = f"baseline_{i}"
+        sampled(commands.baseline(prompt, plan["tested"], name), name, f"{name}/meta.json")
     if args.larger:
-        stages.once(next(titles), commands.one_answer(tested), "larger")
-    hours = max(deadline - time.monotonic(), 60) / 3600
-    stages.run(next(titles), f"{commands.search(tested)} --max_hours {hours:.4f}")
-    unfinished = json.loads((args.output_dir / "search/meta.json").read_text())["unfinished_problems"]
+        sampled(commands.one_answer(plan["tested"]), "larger", "larger/meta.json")
+    missing = sampled(commands.search(plan["tested"]), "search", "search/meta.json")
     stages.run("write the report", commands.report())
-    write_tables(args, plan, unfinished)
+    write_tables(args, plan, missing)
+
+
+def unfinished(meta: Path) -> int:
+    """How many problems a limit has kept out of an output, by its record; 1 if not even the record is there."""
+    return json.loads(meta.read_text())["unfinished_problems"] if meta.exists() else 1
 
 
 class Commands:
@@ -150,7 +176,7 @@ class Commands:
         words += ["--store", self.folder / "rollouts", "--chunk", 64, "--batch_size", self.args.batch_size]
         return join("data/label_steps.py", *words, "--seed", self.args.seed)
 
-    def train(self, kind: str, labels: Path, output: Path, epochs: int, going_on: bool = False) -> str:
+    def train(self, kind: str, labels: Path, output: Path, epochs: int, save: bool = False) -> str:
         args, folder = self.args, labels.parent
         words = ["--model", args.base, "--data", folder / "train.jsonl", "--eval_data", folder / "validation.jsonl"]
         words += ["--output_dir", output, "--prompt", args.prompt, "--max_length", args.max_length]
@@ -158,8 +184,8 @@ class Commands:
         words += ["--num_train_epochs", epochs, "--per_device_train_batch_size", 2 * args.traces, "--seed", args.seed]
         words += ["--logging_steps", 5, "--report_to", "none", *(["--targets", "hard"] if kind == "prm" else [])]
         words += ["--bf16", "true"] if args.dtype == "bfloat16" else []
-        save = ["--save_strategy", "epoch", "--save_total_limit", 1, "--resume_from_checkpoint", "auto"]
-        words += save if going_on else ["--save_strategy", "no", "--overwrite_output_dir"]
+        going_on = ["--save_strategy", "epoch", "--save_total_limit", 1, "--resume_from_checkpoint", "auto"]
+        words += going_on if save else ["--save_strategy", "no", "--overwrite_output_dir"]
         return join(f"recipes/train_{kind}.py", *words)
 
     def _search(self, generator: str, prompt: str, problems: int, samples: int, output: str, *words: object) -> str:
@@ -177,10 +203,7 @@ class Commands:
 
     def search(self, problems: int) -> str:
         args = self.args
-        methods = [
-            "majority",
-            *(f"{choice} {kind}" for kind in ("orm", "prm") for choice in ("best_of_n", "weighted_vote")),
-        ]
+        methods = ["majority", "best_of_n orm", "weighted_vote orm", "best_of_n prm", "weighted_vote prm"]
         methods += [f"rebase prm samples={n}" for n in args.tree]
         words = ["--verifiers", f"prm={self.folder / 'prm'}", f"orm={self.folder / 'orm'}", "--methods", *methods]
         return self._search(args.generator, args.prompt, problems, args.samples, "search", *words)
@@ -223,12 +246,14 @@ def make_plan(
     training = stages.once(
         "pilot: train", commands.train("prm", folder / "labeled.jsonl", folder / "prm", 1), "pilot_prm"
     )
-    facts = measure(args, folder, sampled, labeling, training)
+    facts = measure(folder, sampled, labeling, training)
 
     # Seconds of one labeled and of one tested problem, and of what every stage takes before it begins.
     learned = facts["mixed_share"] * (facts["label"] + 2 * args.epochs * args.traces * facts["train"])
     each_labeled = args.traces * facts["sample"] + learned
-    others = len(args.baselines) * args.baseline_samples * facts["sample"] + (3 * facts["sample"] if args.larger else 0)
+    others = len(args.baselines) * args.baseline_samples * facts["sample"] + (
+        LARGER * facts["sample"] if args.larger else 0
+    )
     # A tree reads its beginnings again for every step.
     tree = sum(args.tree) * (1.5 * facts["sample"] + facts["score"])
     pool = args.samples * (facts["sample"] + 2 * facts["score"])
@@ -251,7 +276,7 @@ def make_plan(
         "train the PRM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
         "train the ORM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
         **{f"prompt {Path(p).stem}": tested * args.baseline_samples * facts["sample"] for p in args.baselines},
-        **({"larger model": tested * 3 * facts["sample"]} if args.larger else {}),
+        **({"larger model": tested * LARGER * facts["sample"]} if args.larger else {}),
         "search": tested * (pool + tree),
     }
     minutes = {name: (its + facts["start"]) / 60 for name, its in seconds.items()}
@@ -275,7 +300,7 @@ def make_plan(
     return plan
 
 
-def measure(args: Arguments, folder: Path, sampled: float, labeling: float, training: float) -> dict[str, float]:
+def measure(folder: Path, sampled: float, labeling: float, training: float) -> dict[str, float]:
     """What the pilot says: seconds per sample, per labeled problem, per trace that is learned once or scored, and per start
     of a stage; tokens per sample, and shares of right samples and of mixed problems."""
     rows = [row for _, row in read_jsonl(folder / "traces.jsonl")]
@@ -298,38 +323,7 @@ def measure(args: Arguments, folder: Path, sampled: float, labeling: float, trai
     }
 
 
-def keep_mixed(traces: Path) -> Path:
-    """Write the usable traces of the problems that have right and wrong ones, with the record of their sampler.
-
-    Raises:
-        ValueError: there are fewer than two such problems.
-    """
-    outcomes: dict[str, set[bool]] = {}
-    rows = [row for _, row in read_jsonl(traces) if row["status"] == "ok"]
-    for row in rows:
-        outcomes.setdefault(row["problem_id"], set()).add(row["correct"])
-    kept = [row for row in rows if len(outcomes[row["problem_id"]]) == 2]
-    if len({row["problem_id"] for row in kept}) < 2:
-        raise ValueError(
-            f"{traces}: fewer than two problems have right and wrong samples, so nothing can be learned; give more problems"
-            " (--pilot), more --traces, or a model that solves some of them"
-        )
-    mixed = traces.with_name("mixed.jsonl")
-    write_jsonl(mixed, kept)
-    shutil.copy(traces.with_name("traces.config.yaml"), mixed.with_name("mixed.config.yaml"))
-    return mixed
-
-
-def divide(labels: Path) -> None:
-    """Write the rows of every tenth problem to validation.jsonl beside the file, the others to train.jsonl."""
-    rows = [row for _, row in read_jsonl(labels)]
-    names = list(dict.fromkeys(row["problem_id"] for row in rows))
-    held_out = set(names[::VALIDATION])
-    for part, inside in (("train", False), ("validation", True)):
-        write_jsonl(labels.with_name(f"{part}.jsonl"), [r for r in rows if (r["problem_id"] in held_out) == inside])
-
-
-def write_tables(args: Arguments, plan: dict[str, Any], unfinished: int) -> None:
+def write_tables(args: Arguments, plan: dict[str, Any], missing: int) -> None:
     """study.json and study.md; prints the tables."""
     folder = args.output_dir
     names = {"": folder / "search"} | {Path(p).stem: folder / f"baseline_{i}" for i, p in enumerate(args.baselines)}
@@ -341,13 +335,11 @@ def write_tables(args: Arguments, plan: dict[str, Any], unfinished: int) -> None
     rows += equal_samples(larger, main_run, "larger model: ") if larger else []
     exchange = against_larger(main_run, larger) if larger else []
     problems = len(main_run.rows)
-    found = {"problems": problems, "unfinished": unfinished, "plan": plan, "methods": rows, "equal_flops": exchange}
+    found = {"problems": problems, "missing": missing, "plan": plan, "methods": rows, "equal_flops": exchange}
     (folder / "study.json").write_text(json.dumps(found, default=asdict, indent=2) + "\n")
 
     tables = [method_table(rows), *([exchange_table(exchange)] if exchange else [])]
-    sentences = [
-        f"{problems} problems" + (f"; {unfinished} more are to be searched, start again" if unfinished else "")
-    ]
+    sentences = [f"{problems} problems" + (f"; {missing} more are to be searched: start again" if missing else "")]
     sentences += gains(rows, problems)
     parts = [sentences[0], *map(as_markdown, tables), *sentences[1:]]
     (folder / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")

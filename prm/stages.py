@@ -51,20 +51,32 @@ class Stages:
         self.log = folder / f"{name}.log"
         self.width = width
         # The stages inherit the lock, so that after a kill of this process alone no second job runs beside its last stage.
-        self._lock = os.open(folder / ".lock", os.O_CREAT | os.O_WRONLY)
+        self._lock = (folder / ".lock").open("a")
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(f"{folder} is in use by a job that still runs; wait for it, or end it") from None
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the stage, too
 
-    def once(self, title: str, command: str, mark: str, made_of: Mapping[str, Any] = {}, changed: str = "") -> float:
-        """Run a stage unless it ended before with the same settings; the seconds it takes or took.
+    def once(
+        self,
+        title: str,
+        command: str,
+        mark: str,
+        made_of: Mapping[str, Any] = {},
+        changed: str = "",
+        limit: str = "",
+        complete: Callable[[], bool] = lambda: True,
+    ) -> float:
+        """Run a stage unless it ended before with the same settings; the seconds it takes or took, in all its starts.
 
         Args:
             mark: name of the stage in the folder.
             made_of: what the result depends on, besides the command.
             changed: what to name where it is not as it was.
+            limit: further words of the command, which do not change the complete result.
+            complete: whether the stage, which has ended without an error, was not stopped by its limit. If it was, it is run
+                again the next time.
 
         Raises:
             ValueError: it ended before with other settings.
@@ -83,8 +95,10 @@ class Stages:
             return record["seconds"]
         spent = self.folder / f".{mark}.seconds"
         before = float(spent.read_text()) if spent.exists() else 0.0
-        seconds, _ = self.run(title, command, alive=lambda now: spent.write_text(f"{before + now:.1f}"))
+        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: spent.write_text(f"{before + now:.1f}"))
         seconds += before
+        if not complete():
+            return seconds
         spent.unlink(missing_ok=True)
         done.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
         return seconds
@@ -113,7 +127,7 @@ class Stages:
             begin = log.tell()
             arguments = [sys.executable, *shlex.split(command)]
             child = subprocess.Popen(
-                arguments, stdout=stdout or log, stderr=subprocess.PIPE, env=env, pass_fds=(self._lock,)
+                arguments, stdout=stdout or log, stderr=subprocess.PIPE, env=env, pass_fds=(self._lock.fileno(),)
             )
             assert child.stderr is not None
             try:
