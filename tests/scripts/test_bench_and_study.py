@@ -140,4 +140,6 @@ def test_a_set_is_studied_with_its_own_generator(load):
     study = load("study_search")
     assert study.Arguments("outputs/prm", problems="arithmetic_hard").generator == "arithmetic_hard"
     assert study.Arguments("outputs/prm").generator == "arithmetic"
-    assert study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").generator == "outputs/mine"
+    assert (
+        study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").generator == "outputs/mine"
+    )

@@ -4,8 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from prm.encoding.prompts import PROMPTS
 from prm.datasets import arithmetic
+from prm.encoding.prompts import PROMPTS
 from prm.generators import load_generator
 from prm.generators.arguments import GeneratorArguments
 
