@@ -66,9 +66,7 @@ class HfGenerator:
         self.batch_size = batch_size
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
-        settings = (template, self.step_rule, temperature, top_p, max_new_tokens)
-        if dtype:
-            settings = (*settings, dtype)
+        settings = (template, self.step_rule, temperature, top_p, max_new_tokens, *filter(None, [dtype]))
         self.name = f"{name}-{fingerprint(model, settings)}"
         self._ids = TokenText(
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
