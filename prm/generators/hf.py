@@ -75,9 +75,7 @@ class HfGenerator:
         self.keep_bytes = keep_bytes
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
-        # Without a chosen dtype the name is as it was before there was a choice.
-        chosen = (dtype,) if dtype else ()
-        settings = (template, self.step_rule, temperature, top_p, max_new_tokens, *chosen)
+        settings = (template, self.step_rule, temperature, top_p, max_new_tokens, *filter(None, [dtype]))
         self.name = f"{name}-{fingerprint(model, settings)}"
         self._ids = TokenText(
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id

@@ -30,7 +30,7 @@ def test_every_embedded_set_has_a_generator_that_solves_some_of_it(name):
     written = generator.generate([generator.encode(problem.prompt) for problem in problems], list(range(20)))
     right = sum(its.text.endswith(f"#### {p.answer}") for its, p in zip(written, problems, strict=True))
     assert 5 <= right < 20
-    assert ("carry" in "".join(its.text for its in written)) == arithmetic.SETS[name].notes
+    assert any("carry" in its.text or "borrow" in its.text for its in written) == arithmetic.SETS[name].notes
 
 
 def test_every_flag_reaches_the_generator(monkeypatch):
@@ -41,6 +41,7 @@ def test_every_flag_reaches_the_generator(monkeypatch):
         "tokenizer": "student",
         "patience": 7.0,
         "gguf_file": "student.gguf",
+        "dtype": "bfloat16",
         "step_rule": "thought",
         "temperature": 0.3,
         "top_p": 0.4,

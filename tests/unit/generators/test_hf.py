@@ -359,6 +359,20 @@ def test_a_folder_round_trip(plain_tokenizer, tiny_llama, tmp_path):
     assert loaded.generate([[9, 8, 7]], [3]) == in_memory.generate([[9, 8, 7]], [3])
 
 
+def test_bfloat16_on_request_rounds_the_weights_but_no_angle(plain_tokenizer, tiny_llama, tmp_path):
+    model = tiny_llama(len(plain_tokenizer))
+    model.save_pretrained(tmp_path)
+    plain_tokenizer.save_pretrained(tmp_path)
+    loaded = load_generator(str(tmp_path), dtype="bfloat16", max_new_tokens=9)
+    assert {parameter.dtype for parameter in loaded.model.parameters()} == {torch.bfloat16}
+    # `model.to(bfloat16)` rounds the frequencies of the rotary embeddings: 0.4% of 300 positions is more than a radian.
+    assert torch.equal(loaded.model.model.rotary_emb.inv_freq, model.model.rotary_emb.inv_freq)
+    assert loaded.name != load_generator(str(tmp_path), max_new_tokens=9).name
+    assert len(loaded.generate([[9, 8, 7]], [3])[0].token_ids) > 0
+    with pytest.raises(ValueError, match="engine openai takes no dtype, the server decides; leave it out"):
+        load_generator("http://127.0.0.1:1/v1", engine="openai", dtype="bfloat16")
+
+
 def test_a_gguf_file_is_read_and_can_be_saved(plain_tokenizer, tiny_qwen2, tmp_path):
     model = tiny_qwen2(len(plain_tokenizer))
     write_gguf(tmp_path / "tiny.gguf", model, plain_tokenizer)

@@ -12,6 +12,7 @@ RECORD = {
     "engine": "openai",
     "tokenizer": "some/model",
     "gguf_file": None,
+    "dtype": None,
     "temperature": 0.8,
     "top_p": 1.0,
     "max_new_tokens": 80,

@@ -103,7 +103,8 @@ NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}, "compute_optimal"
 @pytest.fixture(scope="module", autouse=True)
 def calibration(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
-    Calibration("v", "g", 8, (), ((0.0, 0.5), (2.0, 0.95)), ((0.0, 0.5), (2.0, 0.95))).save(path)
+    steps = ((0.0, 0.5), (2.0, 0.95))
+    Calibration("v", "g", 8, (), steps, steps, (), ()).save(path)
     NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
     policy = path.with_name("policy.json")
     choices = Choice("best_of_n", {}, 4), Choice("rebase", {"temperature": 0.3}, 3), Choice("weighted_vote", {}, 4)

@@ -76,11 +76,9 @@ def test_flags_are_in_the_config_of_the_checkpoint(tmp_path):
 
 
 def test_bad_steps_weigh_what_they_are_asked_to():
-    logits, targets, traces = torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([1.0, 0.0]), torch.zeros(2)
-    plain, doubled = (
-        VerifierArguments("base", "x", bad_weight=weight).loss()(logits, targets, traces) for weight in (1, 2)
-    )
-    assert plain.tolist() == cross_entropy(logits, targets, traces).tolist()
+    given = torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([1.0, 0.0]), torch.zeros(2), torch.ones(2)
+    plain, doubled = (VerifierArguments("base", "x", bad_weight=weight).loss()(*given) for weight in (1, 2))
+    assert plain.tolist() == cross_entropy(*given).tolist()
     assert (doubled / plain).tolist() == [1.0, 2.0]
     assert VerifierArguments("base", "x", objective="squared_error").loss() is squared_error
 

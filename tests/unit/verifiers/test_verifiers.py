@@ -227,6 +227,10 @@ def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(base, avx512
     folder = save(tmp_path, lora, tokenizer)
     on_base(replace(CONFIG, quantization="nf4"), bases[base]).save(folder)
     assert close(load_verifier(folder).score_batch(PROMPTS, TRACES), expected)
+    with pytest.raises(
+        ValueError, match="has 4-bit weights, which compute in numbers of their own; leave dtype bfloat16"
+    ):
+        load_verifier(folder, dtype="bfloat16")
     on_base(CONFIG, bases[base]).save(folder)  # the same adapter on a base that was not rounded
     assert not close(load_verifier(folder).score_batch(PROMPTS, TRACES), expected, tolerance=1e-3)
 
@@ -252,6 +256,18 @@ def test_bf16_base_keeps_an_fp32_head_in_memory_and_on_disk(bases, tokenizer, tm
     assert torch.equal(loaded.model.score.weight, model.score.weight)
     assert loaded.model.get_decoder().embed_tokens.weight.dtype == torch.bfloat16
     assert close(loaded.score_batch(PROMPTS, TRACES), expected)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "adapter"])
+def test_bfloat16_on_request_leaves_the_head_in_fp32_and_changes_the_name(request, kind):
+    folder = request.getfixturevalue(kind)
+    usual, rounded = load_verifier(folder), load_verifier(folder, dtype="bfloat16")
+    assert {p.dtype for p in rounded.model.get_decoder().parameters()} == {torch.bfloat16}
+    assert torch.equal(rounded.model.score.weight, usual.model.score.weight)
+    assert rounded.name != usual.name
+    expected = usual.score_batch(PROMPTS, TRACES)
+    assert close(rounded.score_batch(PROMPTS, TRACES), expected, tolerance=0.1)
+    assert not close(rounded.score_batch(PROMPTS, TRACES), expected, tolerance=1e-6)
 
 
 def test_head_computes_in_fp32_under_autocast(bases):
