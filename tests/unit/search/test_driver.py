@@ -87,14 +87,15 @@ def student(kind=Recorded):
 
 
 UNVERIFIED = {"majority", "adaptive_consistency"}
-NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
+NEEDED = {"adaptive_best_of_n": {"target": 0.9}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
 """Parameters without a default."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def calibration(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
-    Calibration("v", "g", 8, (), ((0.0, 0.5), (0.7, 0.9)), ((0.0, 0.5), (0.7, 0.9))).save(path)
+    steps = ((0.0, 0.5), (0.7, 0.9))
+    Calibration("v", "g", 8, (), steps, steps, (), ()).save(path)
     NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
     policy = path.with_name("policy.json")
     choices = Choice("best_of_n", {}, 4), Choice("rebase", {"temperature": 0.3}, 3), Choice("weighted_vote", {}, 4)

@@ -96,7 +96,7 @@ def without_time(results):
     return [replace(result, cost=replace(result.cost, seconds=0.0)) for result in results]
 
 
-NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
+NEEDED = {"adaptive_best_of_n": {"target": 0.9}, "cascade": {"cheap": "v"}, "compute_optimal": {}}
 """Parameters without a default."""
 
 

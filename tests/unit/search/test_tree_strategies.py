@@ -664,7 +664,7 @@ def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_i
         "mcts": {"width": 4, "c_puct": 0.125, "max_steps": 40, "vote": True, "weigh": True},
         "cascade": {"keep": 4, "vote": False},
         "adaptive_consistency": {"confidence": 0.95},
-        "adaptive_best_of_n": {"target": 0.9, "vote": False, "at_once": 1},
+        "adaptive_best_of_n": {"target": None, "risk": None, "vote": False, "at_once": 1},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
     }
     for name, defaults in expected.items():
