@@ -54,6 +54,7 @@ def test_without_a_record_defaults_are_used_and_said():
         "engine": "hf",
         "tokenizer": None,
         "gguf_file": None,
+        "dtype": None,
         "temperature": 1.0,
         "top_p": 0.9,
         "max_new_tokens": 512,
