@@ -177,15 +177,24 @@ def right_process(problem: Problem, steps: Sequence[str]) -> bool | None:
 
 def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, Any]]:
     """`n` rows of fine-tuning data for an embedded generator: random problems of the train split, one trace each
-    (`completion`), and between them rows of corrected exercises (`turns`), as many as the variant says."""
+    (`completion`), and between them rows of corrected exercises (`turns`), as many as the variant says.
+
+    A generator reads exercises without a problem before them. It does not correct the students whom it imitates, so it
+    learns that nothing is corrected after a problem. Where all rows are exercises, for a base of verifiers, each row
+    begins with a problem that has nothing to do with them: what is known about results is then known there, too.
+    """
     rng = random.Random(f"student/{seed}")
     for drawn in range(n):
-        if variant.exercises and rng.random() < variant.exercises:
+        exercises = variant.exercises and rng.random() < variant.exercises
+        if exercises and variant.exercises < 1:
             yield {"prompt": "", "turns": [exercise(rng, variant) for _ in range(EXERCISES)]}
             continue
         while split_of(prompt := render(*_draw(variant.levels[drawn % len(variant.levels)], rng))) != "train":
             pass
-        yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
+        if exercises:
+            yield {"prompt": prompt, "turns": [exercise(rng, variant) for _ in range(EXERCISES - len(prompt) // 20)]}
+        else:
+            yield {"prompt": prompt, "completion": "\n".join(student_trace(prompt, rng, variant))}
 
 
 def exercise(rng: random.Random, variant: Variant) -> tuple[str, str]:
