@@ -129,7 +129,7 @@ def main(args: Arguments) -> None:
             next(titles), command, mark, limit=f"--max_hours {hours:.3f}", complete=lambda: not unfinished(path)
         )
         if not path.exists() or (unfinished(path) and mark != "search"):
-            raise SystemExit(f"\nThe {args.hours:g} hours are over. The same command, started again, goes on")
+            raise SystemExit(f"\nerror: the {args.hours:g} hours are over; the same command, started again, goes on")
         return unfinished(path)
 
     # What the verifiers learn from.
