@@ -58,6 +58,8 @@ from prm.types import Dtype
 ROOT = Path(__file__).parent.parent
 LABEL_SHARE = 0.5
 """Of the time: for problems that are learned from; the rest is for those that are tested."""
+CHUNK = 16
+"""Problems that are searched together at most: what is whole when the hours are over."""
 LARGER = 3
 """Samples of the generator that take as long as one of the larger model: what the plan assumes."""
 
@@ -129,7 +131,7 @@ def main(args: Arguments) -> None:
             next(titles), command, mark, limit=f"--max_hours {hours:.3f}", complete=lambda: not unfinished(path)
         )
         if not path.exists() or (unfinished(path) and mark != "search"):
-            raise SystemExit(f"\nThe {args.hours:g} hours are over. The same command, started again, goes on")
+            raise SystemExit(f"\nerror: the {args.hours:g} hours are over; the same command, started again, goes on")
         return unfinished(path)
 
     # What the verifiers learn from.
@@ -189,7 +191,7 @@ class Commands:
         return join(f"recipes/train_{kind}.py", *words)
 
     def _search(self, generator: str, prompt: str, problems: int, samples: int, output: str, *words: object) -> str:
-        chunk = max(1, self.args.batch_size // samples)
+        chunk = max(1, min(CHUNK, self.args.batch_size // samples))
         where = ["--problems", self.args.problems, "--split", self.args.tested_split, "--limit", problems]
         where += ["--prompt", prompt, "--samples", samples, "--chunk", chunk, "--output_dir", self.folder / output]
         return join("eval/run_search.py", "--generator", generator, *where, *self.sampler, *words)

@@ -132,7 +132,7 @@ def test_sizes_fit_into_the_hours(study, tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit, match=r"--hours 0.05 are too few for an interval .* the pilot says 0\.\d"):
         study(tmp_path, hours=0.05)
     # A stage that has written nothing was stopped by the hours.
-    with pytest.raises(SystemExit, match=r"The 0\.3 hours are over. The same command, started again, goes on"):
+    with pytest.raises(SystemExit, match=r"error: the 0\.3 hours are over; the same command, started again, goes on"):
         study(tmp_path, hours=0.3)
     assert 0 < float(limits[-1]) < 0.3
     plan = json.loads((tmp_path / "plan.json").read_text())
