@@ -8,6 +8,9 @@
 - `reading`, `tables`, `sections` and `plots`: text, tables, pages and pictures of a summary.
 - `equal_cost`: a method against as many independent samples, or votes, as it cost.
 - `controls`: shuffled scores, where more samples hurt, right answers with a wrong process.
+- `difficulty`: how hard a problem is, by its outcomes or by a few samples, in bins.
+- `menus`: what a policy may choose from; `compute_optimal`: the best choice for each difficulty, by two-fold
+  cross-validation; `savings`: what that saves against fixed methods.
 - `revisions`: what happens along chains of revisions.
 - `step_metrics`: how good step scores are against labels.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.

@@ -20,6 +20,7 @@ from prm.types import SearchResult
 TITLES = {
     "best_of_n": "best-of-N",
     "adaptive_best_of_n": "adaptive best-of-N",
+    "compute_optimal": "compute-optimal",
     "majority": "majority vote",
     "dvts": "DVTS",
     "rebase": "REBASE",

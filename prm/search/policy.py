@@ -128,7 +128,7 @@ def strategy_of(name: str) -> Callable[..., Search]:
     """The strategy in the module of its name. `prm.search.STRATEGIES`, which lists all, has the one that asks here.
 
     Raises:
-        ImportError, AttributeError: there is none.
+        ImportError, AttributeError, ValueError: there is none.
     """
     return resolve_name(f"prm.search.{name}:{name}")
 
@@ -138,7 +138,7 @@ def parameters_of(strategy: str) -> set[str] | None:
     of it then depends on more than the policy knows."""
     try:
         known = list(inspect.signature(strategy_of(strategy)).parameters.values())[3:]  # after problem, budget, seed
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, ValueError):
         return None
     return None if any(its.default is inspect.Parameter.empty for its in known) else {its.name for its in known}
 
