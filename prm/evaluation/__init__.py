@@ -11,6 +11,7 @@
 - `difficulty`: how hard a problem is, by its outcomes or by a few samples, in bins.
 - `menus`: what a policy may choose from; `compute_optimal`: the best choice for each difficulty, by two-fold
   cross-validation; `savings`: what that saves against fixed methods.
+- `model_size`: every method by difficulty, and search with a small model against a larger one; `study_plots` draws both.
 - `revisions`: what happens along chains of revisions.
 - `step_metrics`: how good step scores are against labels.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.
