@@ -51,7 +51,11 @@ def adaptive_best_of_n(
             f"risk {risk} is promised for {calibrated.samples} samples, one by one, of which {calibration} was learned; the"
             f" search has {budget.samples}, {at_once} at once"
         )
-    enough = calibrated.likely(target, vote) if target is not None else calibrated.safe(risk, vote)
+    if target is not None:
+        enough = calibrated.likely(target, vote)
+    else:
+        assert risk is not None
+        enough = calibrated.safe(risk, vote)
     traces: list[Trace] = []
     scores: list[Scores | None] = []
     while len(traces) < budget.samples:

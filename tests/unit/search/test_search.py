@@ -95,14 +95,14 @@ def without_time(results):
     return [replace(result, cost=replace(result.cost, seconds=0.0)) for result in results]
 
 
-NEEDED = {"adaptive_best_of_n": {}, "cascade": {"cheap": "v"}}
+NEEDED = {"adaptive_best_of_n": {"target": 0.9}, "cascade": {"cheap": "v"}}
 """Parameters without a default."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def calibration(tmp_path_factory):
     path = tmp_path_factory.mktemp("calibration") / "calibration.json"
-    Calibration("v", "g", 8, (), ((0.0, 0.5), (2.0, 0.95)), ((0.0, 0.5), (2.0, 0.95))).save(path)
+    Calibration("v", "g", 8, (), ((0.0, 0.5), (2.0, 0.95)), ((0.0, 0.5), (2.0, 0.95)), (), ()).save(path)
     NEEDED["adaptive_best_of_n"]["calibration"] = str(path)
 
 

@@ -608,7 +608,7 @@ def test_a_method_that_names_no_parameters_is_always_the_same_one():
         "best_of_n": {},
         "weighted_vote": {},
         "adaptive_consistency": {"confidence": 0.95},
-        "adaptive_best_of_n": {"calibration": required, "target": 0.9, "vote": False, "at_once": 1},
+        "adaptive_best_of_n": {"calibration": required, "target": None, "risk": None, "vote": False, "at_once": 1},
         "cascade": {"cheap": required, "keep": 4, "vote": False},
         "beam_search": {"width": 4, "refill": False} | steps | choice,
         "lookahead_search": {"lookahead": 3, "width": 4, "refill": False} | steps | choice,
