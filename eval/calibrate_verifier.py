@@ -5,7 +5,7 @@ The method `adaptive_best_of_n` of eval/run_search.py samples until this chance 
 validation split), with the same generator, sampling settings and verifier. The tables say what stopping does: on the
 problems of `--check`, or else on those of `--run`, each half of them by what was learned from the other half. Choose a
 target or a risk by the latter, and report the former. The last tables and the picture say how often a risk is kept, on
-random halves.
+random halves of all these problems.
 
 Reads   --run, --check   folders of eval/run_search.py with a method that scores the whole pool, such as `best_of_n prm`
 Writes  --output         the calibration (prm/search/calibration.py), and beside it a picture, NAME.png
@@ -56,10 +56,10 @@ def main(args: Arguments) -> None:
         other = read_runs(args.check)
         there = pools_of(other.rows, args.verifier)
         check_fits(str(args.output), *fingerprints(other, args.verifier), [pool.problem_id for pool in there])
-        shown, calibrations = there, [learned] * len(there)
+        shown, calibrations, known = there, [learned] * len(there), [*pools, *there]
     else:
         halves = [calibrate(pools[start::2], *names) for start in (0, 1)] if len(pools) > 1 else [learned] * 2
-        shown, calibrations = pools, [halves[1 - i % 2] for i in range(len(pools))]
+        shown, calibrations, known = pools, [halves[1 - i % 2] for i in range(len(pools))], pools
     promises: dict[str, list[Promise]] = {}
     for vote, name in ((False, "highest score"), (True, "weighted vote (vote=true)")):
         print(f"{name}, {len(shown)} problems")
@@ -68,13 +68,13 @@ def main(args: Arguments) -> None:
         safe = [[safe_evidence(stops_of(each, vote), risk) for each in calibrations] for risk in RISKS]
         rows = [coverage(shown, enough, vote) for enough in safe]
         print(as_text(risk_table(rows, [enough[0] for enough in safe])) + "\n")
-        promises[name] = [promise(pools, risk, vote) for risk in RISKS]
+        promises[name] = [promise(known, risk, vote) for risk in RISKS]
         print(
-            f"the same on random halves of the {len(pools)} problems of --run; a risk is to be kept in {CONFIDENCE:.0%}"
+            f"the same on random halves of all {len(known)} problems; a risk is to be kept in {CONFIDENCE:.0%} of them"
         )
         print(as_text(promise_table(promises[name])) + "\n")
     picture = args.output.with_suffix(".png")
-    draw_promises(promises, len(pools), picture)
+    draw_promises(promises, len(known), picture)
     print(f"{picture}: promised and realized risk")
 
 

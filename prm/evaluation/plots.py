@@ -174,7 +174,7 @@ def draw_promises(promises: Mapping[str, Sequence[Any]], problems: int, path: Pa
     )
     left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     left.set_ylabel("of the stopped problems, lost")
-    left.legend(loc="center left", frameon=False)
+    right.legend(loc="upper left", frameon=False)
     right.set_xticks(range(len(risks)), [f"{risk:.0%}" for risk in risks])
     right.set(xlabel="promised risk", ylabel="generated tokens saved", ylim=(0, 1))
     left.set_title(

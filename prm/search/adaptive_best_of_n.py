@@ -51,10 +51,11 @@ def adaptive_best_of_n(
             f"risk {risk} is promised for {calibrated.samples} samples, one by one, of which {calibration} was learned; the"
             f" search has {budget.samples}, {at_once} at once"
         )
-    if risk is not None:
-        enough = calibrated.safe(risk, vote)
+    if target is not None:
+        enough = calibrated.likely(target, vote)
     else:
-        enough = calibrated.likely(target, vote)  # type: ignore[arg-type]  # one of the two is given
+        assert risk is not None
+        enough = calibrated.safe(risk, vote)
     traces: list[Trace] = []
     scores: list[Scores | None] = []
     while len(traces) < budget.samples:

@@ -79,12 +79,13 @@ class Promise:
     refused: float
     """Share of the halves after which nothing could be promised; all samples are taken then."""
     kept: float
-    """Share of the others in which at most `risk` of the stopped problems was lost."""
+    """Share of the halves in which at most `risk` of the stopped problems was lost; where nothing stops, nothing is. It lies
+    below what it says of new problems: a half is small, and what it has too few of, the other half has too many of."""
     lost: float
-    """Of the problems stopped in all halves together, the share that was lost."""
+    """Of the stopped problems of a half, the share that was lost."""
     low: float
     high: float
-    """Of the share lost in single halves, the 5th and the 95th percentile."""
+    """Of this share, the 5th and the 95th percentile of the halves."""
     early: float
     """Share of the problems that were stopped before their last sample."""
     difference: float
@@ -112,13 +113,13 @@ def promise(pools: Sequence[SampledPool], risk: float, vote: bool, halves: int =
         lost.append(sum(yes and end.right < whole.right for end, whole, yes in zip(taken, mine, sooner, strict=True)))
         difference.append(np.mean([end.right - whole.right for end, whole in zip(taken, mine, strict=True)]))
         saved.append(1 - sum(end.tokens for end in taken) / sum(whole.tokens for whole in mine))
-    shares = [k / m for k, m in zip(lost, early, strict=True) if m]
-    low, high = np.percentile(shares, [5, 95]).tolist() if shares else (0.0, 0.0)
+    shares = [k / m if m else 0.0 for k, m in zip(lost, early, strict=True)]
+    low, high = np.percentile(shares, [5, 95]).tolist()
     return Promise(
         risk=risk,
         refused=refused / halves,
-        kept=sum(share <= risk for share in shares) / len(shares) if shares else 1.0,
-        lost=sum(lost) / sum(early) if shares else 0.0,
+        kept=sum(share <= risk for share in shares) / halves,
+        lost=float(np.mean(shares)),
         low=low,
         high=high,
         early=sum(early) / halves / (len(pools) - len(pools) // 2),

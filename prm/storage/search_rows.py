@@ -174,6 +174,10 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
             raise ValueError(
                 f"{where}: candidate {i} has {len(candidates[i].steps)} steps but {len(steps)} scores; score the run again"
             )
+        if its and len(its) != len(candidates[i].steps):
+            raise ValueError(
+                f"{where}: candidate {i} has {len(candidates[i].steps)} steps but {len(its)} spreads; score the run again"
+            )
         for score in [] if steps is None else [*steps, trace]:
             if not 0 <= score <= 1:
                 raise ValueError(

@@ -613,6 +613,10 @@ class Wrong(Random):
         (lambda scores: None, r"score_batch returned None; it must return a list of prm.types.Scores\(steps="),
         (lambda scores: [0.5 for _ in scores], r"score_batch returned a list of 0.5; it must hold prm.types.Scores\("),
         (lambda scores: [replace(s, ends=(3,)) for s in scores], r"gave 1 ends for \d steps; they are one more"),
+        (
+            lambda scores: [replace(s, spreads=(0.1,)) for s in scores],
+            r"gave spreads \(0.1,\) for \d steps; they are one",
+        ),
         (lambda scores: [replace(s, trace=1.5) for s in scores], r"must give one score in \[0, 1\] per step"),
         (lambda scores: [replace(s, trace=float("nan")) for s in scores], r"must give one score in \[0, 1\] per step"),
     ],

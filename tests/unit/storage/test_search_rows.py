@@ -43,6 +43,17 @@ def test_a_row_is_read_back_as_it_was_written():
     assert back.gold_class == 2
 
 
+def test_spreads_are_written_where_a_verifier_gives_any_and_read_back():
+    assert "spreads" not in results_to_row(PROBLEM, results(), group)["results"][0]
+    sure = (replace(SCORES[0], spreads=(0.2, 0.1)), *SCORES[1:])
+    row = json.loads(json.dumps(results_to_row(PROBLEM, [replace(results()[0], scores=sure)], group)))
+    assert row["results"][0]["spreads"] == [[0.2, 0.1], None, None, None]
+    assert row_to_results("", row).results[0].scores == sure
+    row["results"][0]["spreads"][0] = [0.2]
+    with pytest.raises(ValueError, match="r:1: v_x: candidate 0 has 2 steps but 1 spreads; score the run again"):
+        row_to_results("r:1", row)
+
+
 def test_without_a_right_candidate_there_is_no_gold_class():
     only = replace(results()[0], candidates=(WRONG, SILENT), scores=SCORES[1:3], chosen=0)
     assert row_to_results("", results_to_row(PROBLEM, [only], group)).gold_class is None

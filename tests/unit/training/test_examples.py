@@ -1,5 +1,6 @@
 """Labeled rows -> token ids, positions and targets: literal positions, and the same ids as in scoring."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -202,3 +203,26 @@ def test_pairs_join_a_right_and_a_wrong_trace_of_one_problem():
     assert pair_examples(many) == drawn != pair_examples(many, seed=1)
     with pytest.raises(ValueError, match="none of 2 problems has a right and a wrong trace"):
         pair_examples(examples[3:])
+
+
+def counted_row(counts, labels=(True, True, False)):
+    labeled = arithmetic_row(labels)
+    return replace(labeled, labeled=replace(labeled.labeled, counts=counts))
+
+
+def test_counts_are_shares_with_their_rollouts_and_only_where_there_are_any():
+    """The middle step was labeled without a rollout of its own."""
+    (example,) = examples_of([counted_row(((6, 8), (0, 0), (0, 1)))], "counts").examples
+    assert (example.targets, example.rollouts) == ((0.75, 0.0), (8, 1))
+    assert (example.steps, example.step_ends, example.hard) == ((0, 2), (13, 22), (True, False))
+    (until,) = examples_of([counted_row(((6, 8), (0, 4), (0, 1)), (True, False, False))], "counts", True).examples
+    assert (until.targets, until.rollouts) == ((0.75, 0.0), (8, 4))
+
+
+def test_rows_without_counts_are_refused_where_counts_are_learned():
+    with pytest.raises(
+        ValueError, match=r"rows\.jsonl:5: the row has no `counts` of rollouts, from which --objective beta"
+    ):
+        examples_of([arithmetic_row((True, True, False))], "counts")
+    with pytest.raises(ValueError, match=r"rows\.jsonl:5: no labeled step is left"):
+        examples_of([counted_row(((0, 0),) * 3)], "counts")

@@ -21,7 +21,7 @@ from prm.storage.rows import LabeledRow, labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
 from prm.training.batches import StepCollator
 from prm.training.examples import orm_examples, pair_examples, prm_examples
-from prm.training.losses import bradley_terry, cross_entropy, ranking, squared_error, weigh_bad
+from prm.training.losses import beta_binomial, bradley_terry, cross_entropy, ranking, squared_error, weigh_bad
 from prm.training.run import fit, load_model, read_rows
 from prm.training.trainer import VerifierTrainer, add_lora
 from prm.types import LabeledTrace, Trace
@@ -176,6 +176,7 @@ def outcomes(tokenizer):
     [
         (squared_error, "soft"),
         (ranking, "hard"),
+        (beta_binomial, "soft"),
         (weigh_bad(cross_entropy, 3.0), "hard"),
         (bradley_terry, "pairs"),
         (cross_entropy, "tokens"),

@@ -1,6 +1,8 @@
 """What a verifier keeps between calls: scores as if all were read again, every token computed once, memory bounded."""
 
+import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -182,3 +184,26 @@ def test_a_verifier_that_keeps_nothing_says_so(make):
     (not_kept,) = make(keep_bytes=0).score_batch(["1 + 1?"], [("a", "b + 1")])
     assert (len(kept.ends), kept.ends[-1], not_kept.ends) == (3, kept.read, ())
     assert kept.steps == not_kept.steps
+
+
+def test_spreads_are_those_of_the_beta_whose_mean_is_the_score_kept_or_read_again(make):
+    """Only of a verifier that learned counts; the score is the softmax of the two logits, as every reader computes it."""
+    plain, again, kept = make(), make(keep_bytes=0), make()
+    again.config = kept.config = replace(CONFIG, objective="beta_binomial", targets="counts")
+    for _ in range(2):  # the second time from what is kept
+        for prompts, steps_N in some_search(3):
+            for other, mine, new in zip(*(v.score_batch(prompts, steps_N) for v in (plain, kept, again)), strict=True):
+                assert other.spreads == ()
+                assert other.steps == mine.steps
+                assert mine.spreads == pytest.approx(new.spreads, abs=1e-5)
+                assert all(
+                    0 < its < (score * (1 - score)) ** 0.5 for its, score in zip(mine.spreads, mine.steps, strict=True)
+                )
+    # Both logits up by log 3: the same scores, from three times the counts.
+    before = again.score_batch(["What is 1 + 1?"], [("1 + 1",)])[0]
+    again.model.score.bias.data += math.log(3)
+    after = again.score_batch(["What is 1 + 1?"], [("1 + 1",)])[0]
+    (score,), a, b = after.steps, before.spreads[0], after.spreads[0]
+    assert before.steps == pytest.approx(after.steps)
+    counts = score * (1 - score) / a**2 - 1
+    assert score * (1 - score) / b**2 - 1 == pytest.approx(3 * counts, rel=1e-3)
