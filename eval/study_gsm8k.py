@@ -59,7 +59,7 @@ ROOT = Path(__file__).parent.parent
 LABEL_SHARE = 0.5
 """Of the time: for problems that are learned from; the rest is for those that are tested."""
 CHUNK = 16
-"""Problems that are searched together at most: what is whole when the hours are over."""
+"""Problems of the main search that are searched together, at most: what is whole when the hours are over."""
 LARGER = 3
 """Samples of the generator that take as long as one of the larger model: what the plan assumes."""
 
@@ -191,7 +191,8 @@ class Commands:
         return join(f"recipes/train_{kind}.py", *words)
 
     def _search(self, generator: str, prompt: str, problems: int, samples: int, output: str, *words: object) -> str:
-        chunk = max(1, min(CHUNK, self.args.batch_size // samples))
+        most = CHUNK if output == "search" else problems
+        chunk = max(1, min(most, self.args.batch_size // samples))
         where = ["--problems", self.args.problems, "--split", self.args.tested_split, "--limit", problems]
         where += ["--prompt", prompt, "--samples", samples, "--chunk", chunk, "--output_dir", self.folder / output]
         return join("eval/run_search.py", "--generator", generator, *where, *self.sampler, *words)
