@@ -59,7 +59,7 @@ ROOT = Path(__file__).parent.parent
 LABEL_SHARE = 0.5
 """Of the time: for problems that are learned from; the rest is for those that are tested."""
 CHUNK = 16
-"""Problems that are searched together at most: what is whole when the hours are over."""
+"""Problems of the main search that are searched together, at most: what is whole when the hours are over."""
 LARGER = 3
 """Samples of the generator that take as long as one of the larger model: what the plan assumes."""
 
@@ -191,7 +191,8 @@ class Commands:
         return join(f"recipes/train_{kind}.py", *words)
 
     def _search(self, generator: str, prompt: str, problems: int, samples: int, output: str, *words: object) -> str:
-        chunk = max(1, min(CHUNK, self.args.batch_size // samples))
+        most = CHUNK if output == "search" else problems
+        chunk = max(1, min(most, self.args.batch_size // samples))
         where = ["--problems", self.args.problems, "--split", self.args.tested_split, "--limit", problems]
         where += ["--prompt", prompt, "--samples", samples, "--chunk", chunk, "--output_dir", self.folder / output]
         return join("eval/run_search.py", "--generator", generator, *where, *self.sampler, *words)
@@ -250,45 +251,29 @@ def make_plan(
     )
     facts = measure(folder, sampled, labeling, training)
 
-    # Seconds of one labeled and of one tested problem, and of what every stage takes before it begins.
-    learned = facts["mixed_share"] * (facts["label"] + 2 * args.epochs * args.traces * facts["train"])
-    each_labeled = args.traces * facts["sample"] + learned
-    others = len(args.baselines) * args.baseline_samples * facts["sample"] + (
-        LARGER * facts["sample"] if args.larger else 0
-    )
-    # A tree reads its beginnings again for every step.
-    tree = sum(args.tree) * (1.5 * facts["sample"] + facts["score"])
-    pool = args.samples * (facts["sample"] + 2 * facts["score"])
-    each_tested = pool + tree + others
-    left = deadline - time.monotonic() - facts["start"] * (5 + len(args.baselines) + bool(args.larger))
-    labeled = args.labeled or max(problems, min(there["train"], int(problems + LABEL_SHARE * left / each_labeled)))
-    # What is not spent on labels is there for tests.
-    left -= (labeled - problems) * each_labeled
-    tested = args.tested or min(there[args.tested_split], int(left / each_tested))
+    # Seconds grow evenly with both numbers. What is not spent on labels is there for tests.
+    def total(labeled: int, tested: int) -> float:
+        return sum(stage_seconds(args, facts, problems, labeled, tested).values())
+
+    left, none = deadline - time.monotonic(), total(problems, 0)
+    affordable = problems + int(max(0.0, LABEL_SHARE * (left - none)) / (total(problems + 1, 0) - none))
+    labeled = args.labeled or min(affordable, there["train"])
+    left, each = left - total(labeled, 0), total(problems, 1) - none
+    tested = args.tested or min(int(left / each), there[args.tested_split])
     if tested < (1 if args.tested else FEWEST):
-        needed = args.hours + (FEWEST * each_tested - left) / 3600
         raise ValueError(
-            f"--hours {args.hours:g} are too few for an interval ({FEWEST} tested problems): the pilot says {needed:.1f}; or"
-            " give smaller --samples, --tree, --baselines, --labeled"
+            f"--hours {args.hours:g} are too few for an interval ({FEWEST} tested problems): the pilot says"
+            f" {args.hours + (FEWEST * each - left) / 3600:.1f}; or give smaller --samples, --tree, --baselines, --labeled"
         )
-    rest = labeled - problems
-    seconds = {
-        "sample": rest * args.traces * facts["sample"],
-        "label": rest * facts["mixed_share"] * facts["label"],
-        "train the PRM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
-        "train the ORM": labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"],
-        **{f"prompt {Path(p).stem}": tested * args.baseline_samples * facts["sample"] for p in args.baselines},
-        **({"larger model": tested * LARGER * facts["sample"]} if args.larger else {}),
-        "search": tested * (pool + tree),
-    }
-    minutes = {name: (its + facts["start"]) / 60 for name, its in seconds.items()}
+    seconds = stage_seconds(args, facts, problems, labeled, tested)
+    minutes = {name: its / 60 for name, its in seconds.items()}
+    learned = str(round(labeled * facts["mixed_share"])), str(args.traces)
+    sizes = {"sample": (str(labeled), str(args.traces)), "larger model": (str(tested), "1")}
+    sizes |= dict.fromkeys(("label", "train the PRM", "train the ORM"), learned)
+    sizes |= {"search": (str(tested), str(args.samples))}
+    others = str(tested), str(args.baseline_samples)
     table = [["stage", "problems", "samples each", "minutes"]]
-    sizes = {"sample": (labeled, args.traces), "label": (round(labeled * facts["mixed_share"]), args.traces)}
-    sizes |= {f"train the {kind}": sizes["label"] for kind in ("PRM", "ORM")}
-    sizes |= {"larger model": (tested, 1), "search": (tested, args.samples)}
-    for name, its in minutes.items():
-        number, samples = sizes.get(name, (tested, args.baseline_samples))
-        table.append([name, str(number), str(samples), f"{its:.0f}"])
+    table += [[name, *sizes.get(name, others), f"{its:.0f}"] for name, its in minutes.items()]
     table.append(["all", "", "", f"{sum(minutes.values()):.0f}"])
     print(
         f"\npilot: {problems} problems x {args.traces}, {percent(facts['right'])} right, {facts['tokens']:.0f} tokens each,"
@@ -300,6 +285,30 @@ def make_plan(
     plan = {"labeled": labeled, "tested": tested, "minutes": minutes, "pilot": facts, "table": table}
     path.write_text(json.dumps(plan, indent=2) + "\n")
     return plan
+
+
+def stage_seconds(
+    args: Arguments, facts: dict[str, float], sampled: int, labeled: int, tested: int
+) -> dict[str, float]:
+    """What every stage is expected to take.
+
+    Args:
+        facts: of the pilot (`measure`).
+        sampled: problems that the pilot has sampled and labeled.
+    """
+    learning = labeled * facts["mixed_share"] * args.epochs * args.traces * facts["train"]
+    # A tree reads its beginnings again for every step.
+    tree = sum(args.tree) * (1.5 * facts["sample"] + facts["score"])
+    seconds = {
+        "sample": (labeled - sampled) * args.traces * facts["sample"],
+        "label": (labeled - sampled) * facts["mixed_share"] * facts["label"],
+        "train the PRM": learning,
+        "train the ORM": learning,
+        **{f"prompt {Path(p).stem}": tested * args.baseline_samples * facts["sample"] for p in args.baselines},
+        **({"larger model": tested * LARGER * facts["sample"]} if args.larger else {}),
+        "search": tested * (args.samples * (facts["sample"] + 2 * facts["score"]) + tree),
+    }
+    return {name: its + facts["start"] for name, its in seconds.items()}
 
 
 def measure(folder: Path, sampled: float, labeling: float, training: float) -> dict[str, float]:
