@@ -53,7 +53,7 @@ class Table:
     """Mean cost of a sample."""
 
     def choose(self, form: Form, setting: float) -> list[int]:
-        """Number of the arm of each bin.
+        """Number of the arm of each bin; the cheapest one where none is within the budget.
 
         Args:
             setting: samples per problem, or a price as in `PRICES`.

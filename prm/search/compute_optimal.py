@@ -35,7 +35,9 @@ def compute_optimal(problem: Problem, budget: Budget, seed: int, policy: str) ->
             f"{policy} spends up to {its.most} samples, the budget has {budget.samples}; add samples={its.most}"
         )
     probe: list[Trace] = yield Sample(its.samples)
-    scores = (yield from score_readable(probe)) if its.scored else [None] * len(probe)
+    scores: list[Scores | None] = [None] * len(probe)
+    if its.scored:
+        scores = yield from score_readable(probe)
     choice = its.choose(answer_classes(probe), scores)
     search = strategy_of(choice.strategy)(problem, replace(budget, samples=choice.samples), seed, **choice.parameters)
     known = {trace.steps: its for trace, its in zip(probe, scores, strict=True) if its is not None}
