@@ -29,7 +29,8 @@ DEFAULTS = {f.name: None if f.default is MISSING else f.default for f in fields(
 def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     """The settings that a traces file was sampled with; None if no record says them.
 
-    The record of a labeled file names the traces that were labeled, and theirs counts.
+    The record of a labeled file names the traces that were labeled, that of mined traces the search run that they are from:
+    theirs counts.
 
     Raises:
         FileNotFoundError: there is no such traces file.
@@ -39,6 +40,11 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     if not record.is_file():
         return None
     settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+    if "run" in settings:  # data/mine_traces.py
+        record = Path(settings["run"]) / "config.yaml"
+        if not record.is_file():
+            return None
+        settings = yaml.safe_load(record.read_text(encoding="utf-8"))
     if "traces" in settings:
         return sampler_record(settings["traces"]) if Path(settings["traces"]).is_file() else None
     # Settings that did not exist when the traces were sampled had what is now their default.

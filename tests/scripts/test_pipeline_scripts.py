@@ -654,3 +654,47 @@ def test_sampling_opens_no_socket(root, tmp_path):
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert len(rows_of(output)) == 4
+
+
+def test_the_traces_that_fool_a_verifier_are_mined_and_labeled(scripts, verifiers, tmp_path):
+    run, mined = tmp_path / "search", tmp_path / "mined.jsonl"
+    flags = search_flags(verifiers, run) | {"split": "train", "samples": 8, "methods": ["majority", "best_of_n prm"]}
+    ok(scripts.run("eval/run_search.py", **flags))
+    done = ok(scripts.run("data/mine_traces.py", run=run, verifier="prm", per_problem=2, output=mined))
+    rows = {}
+    for row in read_traces(mined):
+        rows.setdefault(row.problem.id, []).append(row.trace)
+
+    # A reference: of each problem the wrong texts in descending order of scores, then as many right ones.
+    for row in read_runs([run]).rows:
+        result = row.results[1]
+        score = {t.steps: s.trace for t, s in zip(result.candidates, result.scores, strict=True) if s is not None}
+        right = {t.steps: t.correct for t in result.candidates}
+        ranked = sorted(score, key=lambda steps: -score[steps])
+        wrong = [steps for steps in ranked if right[steps] is False][:2]
+        expected = wrong + [steps for steps in ranked if right[steps]][: len(wrong)]
+        assert [trace.steps for trace in rows.pop(row.problem.id, [])] == expected
+    assert not rows
+    assert re.search(r"mined\.jsonl: \d+ wrong and \d+ right traces of \d of 7 problems", done.stdout)
+
+    # The sampler of the run is that of the labels, without a flag.
+    ok(scripts.run("data/label_steps.py", traces=mined, rollouts=1, output=tmp_path / "labeled.jsonl"))
+    assert len(read_labeled(tmp_path / "labeled.jsonl")) == len(read_traces(mined))
+
+    for change, message in (
+        ({"verifier": "orm"}, "no method of the run chooses from independent samples by 'orm'; --verifier may be prm"),
+        ({"run": tmp_path / "none"}, "none does not exist"),
+    ):
+        done = scripts.run("data/mine_traces.py", **({"run": run, "verifier": "prm", "output": mined} | change))
+        assert done.code != 0
+        assert message in done.last_line
+
+
+def test_problems_of_a_report_are_not_mined(scripts, verifiers, tmp_path):
+    run = tmp_path / "search"
+    ok(scripts.run("eval/run_search.py", **search_flags(verifiers, run), methods=["best_of_n prm"]))
+    done = scripts.run("data/mine_traces.py", run=run, verifier="prm", output=tmp_path / "mined.jsonl")
+    assert done.code != 0
+    assert done.last_line.endswith(
+        "searched the test split; what is learned of must not be reported on: search --split train"
+    )
