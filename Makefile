@@ -1,4 +1,5 @@
 # make quickstart   problems to traces to labels to verifiers to search, on two CPU cores; prints a line per stage and a table
+# make study        the figures of Snell et al. (2024) on the embedded sets; two hours at most, goes on where it stopped
 # make test         every test
 # make test-fast    those that need a minute: no scripts, and none marked slow
 # make check        ruff and mypy
@@ -13,11 +14,14 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart test test-fast check
+.PHONY: quickstart study test test-fast check
 .NOTPARALLEL:
 
 quickstart: .venv/installed
 	$(BIN)/python recipes/quickstart.py
+
+study: .venv/installed
+	$(BIN)/python eval/study_compute.py
 
 # Two processes that take one file after the other, in the order of tests/conftest.py.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder
