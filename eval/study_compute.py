@@ -63,6 +63,9 @@ TITLES = {
 }
 """Folder of each search, and what it is about."""
 
+CHAINS = {f"revisions prm chains={n}": n for n in (1, 2, 4, 8)} | {"weighted_vote prm": 16}
+"""Method of the search by revisions -> chains into which its 16 attempts are divided."""
+
 PROBE = Probe("lead", 2)
 BINS = 5
 LARGER = "arithmetic"
@@ -134,12 +137,9 @@ def draw(summary: dict[str, Any]) -> None:
         plots.draw_methods(its, f"{who}: every method at every budget", OUTPUT / f"{name}_methods.png")
         bins = its["by_difficulty"]["oracle"]
         plots.draw_by_difficulty(bins, f"{who}, by difficulty (oracle)", OUTPUT / f"{name}_by_difficulty.png")
-        plots.draw_compute_optimal(
-            {title: its}, "Compute-optimal against fixed methods", OUTPUT / f"{name}_compute_optimal.png"
-        )
-    chains = {f: int(f.rpartition("chains=")[2]) for f in summary["revisions"]["fixed"] if f.startswith("revisions")}
-    most = max(p["samples"] for p in summary["revisions"]["fixed"]["weighted_vote prm"])
-    ratios = {family: (n, most // n) for family, n in chains.items()} | {"weighted_vote prm": (most, 1)}
+        plots.draw_compute_optimal(its, f"{who}: compute-optimal", OUTPUT / f"{name}_compute_optimal.png")
+    most = max(point["samples"] for point in summary["revisions"]["fixed"]["weighted_vote prm"])
+    ratios = {family: (chains, most // chains) for family, chains in CHAINS.items()}
     plots.draw_ratios(
         summary["revisions"]["by_difficulty"]["oracle"],
         ratios,

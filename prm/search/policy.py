@@ -14,9 +14,10 @@ strategy `compute_optimal` follows it. One file, shortened:
                           "flops": {...}}},
      "problems": ["arithmetic/validation/0", ...]}
 
-What the card promises is the mean over problems that had no part in the choices for them, everything charged, and holds for
-problems of the same kind with the same generator and verifier; of others it says nothing, so a policy of another
-generator or verifier, or of the problems themselves, is refused.
+What the card promises is the accuracy on problems that had no part in the choices for them, and what the choices of the file
+cost on those that they were learned from, everything charged. It holds for problems of the same kind with the same generator
+and verifier; of others it says nothing, so a policy of another generator or verifier, or of the problems themselves, is
+refused.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from functools import lru_cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
+
+import numpy as np
 
 from prm.evaluation.compute_optimal import Bins, Point, bins_PR, fit
 from prm.evaluation.difficulty import STATISTICS, WITHOUT_VERIFIER, bin_of, difficulty
@@ -160,7 +163,11 @@ def fit_policy(menu: Menu, bins: Bins, price: float, promise: Point) -> Policy:
     edges, arms = fit(menu, bins, "flops", "on average", price)
     run, judge = menu.run, menu.verifier
     inside_PRB = bins_PR(menu, edges)[:, :, None] == range(len(edges) + 1)
-    values = {"accuracy": promise.right_P, **promise.cost_P}
+    # Halves may choose otherwise than all problems do, which changes what is spent more than how often it is right. So the
+    # accuracy is that of problems that had no part in a choice, and the cost that of the choices in the file.
+    arms_PR, those_P1 = np.array(arms)[bins_PR(menu, edges)], np.arange(len(run.rows))[:, None]
+    costs_P = {name: menu.cost_PA(name)[those_P1, arms_PR].mean(axis=1) for name in promise.cost_P}
+    values = {"accuracy": promise.right_P, **costs_P}
     return Policy(
         statistic=menu.probe.statistic,
         samples=menu.probe.samples,

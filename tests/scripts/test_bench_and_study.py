@@ -6,9 +6,11 @@ import random
 import sys
 
 import pytest
+from scripted_run import scripted_run
 
 from prm.command_line import run_script
 from prm.datasets import arithmetic
+from prm.evaluation.menus import menu_of
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import labeled_to_row
 from prm.types import Cost, LabeledTrace, Scores, SearchResult, Trace
@@ -143,3 +145,31 @@ def test_a_set_is_studied_with_its_own_generator(load):
     assert (
         study.Arguments("outputs/prm", problems="arithmetic_hard", generator="outputs/mine").generator == "outputs/mine"
     )
+
+
+def test_study_of_compute(load, tmp_path, monkeypatch, capsys):
+    """Its stages have tests of their own; here its tables and pictures are made of scripted runs."""
+    study = load("study_compute")
+    small, large = scripted_run(verifier="prm"), scripted_run(verifier="prm")
+    monkeypatch.delitem(study.TITLES, "arithmetic_hard")  # as the kind set
+    runs = dict.fromkeys(study.TITLES, large) | {"small": small}
+    large.meta["generator"] = {"name": "large", "num_parameters": 10 * small.meta["generator"]["num_parameters"]}
+    monkeypatch.setattr(study, "read_runs", lambda folders: runs[folders[0].name])
+    monkeypatch.setattr(study, "OUTPUT", tmp_path / "study")
+    monkeypatch.setattr(study, "STAGES", {"nothing": "--version"})
+    monkeypatch.setattr(study, "CHAINS", {"rebase prm": 2, "weighted_vote prm": 8})
+    study.main(study.Arguments())
+    summary = json.loads((tmp_path / "study/summary.json").read_text())
+    kind = summary["arithmetic"]
+    assert summary["compute_saving_charged"] == kind["compute_saving_charged"]
+    assert sum(its["problems"] for its in kind["by_difficulty"]["oracle"]) == 30
+    assert summary["against_larger"]["larger"] == 10
+    single = {case["rows"][0]["larger"]["mean"] for case in summary["against_larger"]["cases"]}
+    assert single == {1 - sum(menu_of(large, "prm").oracle_P()) / 30}
+    printed = capsys.readouterr().out
+    assert "## Kind set: 30 test problems" in printed
+    assert "## Against a model 10.0 times larger" in printed
+    assert (tmp_path / "study/study.md").read_text() in printed
+    pictures = {path.name for path in (tmp_path / "study").glob("*.png")}
+    assert {"arithmetic_methods.png", "revisions_ratios.png", "against_larger.png"} <= pictures
+    assert len(pictures) == 3 * 3 + 2
