@@ -30,7 +30,7 @@ from prm.search.coverage import Coverage, Promise, coverage, promise
 from prm.search.risk import CONFIDENCE, safe_evidence
 
 TARGETS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-RISKS = (0.01, 0.05, 0.1)
+RISKS = (0.01, 0.02, 0.05, 0.1)
 
 
 @dataclass
