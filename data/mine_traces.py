@@ -7,9 +7,9 @@ learn that what scores high is wrong. Search on train problems, never on those t
 Reads   a run folder     of eval/run_search.py, with a method that chooses from independent samples by the verifier
 Writes  traces.jsonl     Trace rows (data/label_steps.py reads them)
 
-    python eval/run_search.py --config eval/configs/arithmetic_search.yaml --split train --samples 64 \
-        --methods "best_of_n prm" --output_dir outputs/round2/search
-    python data/mine_traces.py --run outputs/round2/search --verifier prm --output outputs/round2/traces.jsonl
+    python eval/run_search.py --config eval/configs/arithmetic_search.yaml --split train --limit 800 --samples 64 \
+        --methods "best_of_n prm" --output_dir outputs/round2/train_search
+    python data/mine_traces.py --run outputs/round2/train_search --verifier prm --output outputs/round2/traces.jsonl
 """
 
 from __future__ import annotations
