@@ -43,6 +43,7 @@ STAGES = {
     "kind set: search": SEARCH.format("arithmetic"),
     "unkind set: traces": SAMPLE.format("arithmetic_hard"),
     "unkind set: labels": LABEL.format("arithmetic_hard"),
+    "unkind set: base of the PRM": FIT.format("checker_arithmetic_hard"),
     "unkind set: PRM": TRAIN.format("arithmetic_hard"),
     "unkind set: search": SEARCH.format("arithmetic_hard"),
     "small generator": FIT.format("generator_arithmetic_small"),
@@ -84,10 +85,7 @@ def main(args: Arguments) -> None:
     for i, (name, command) in enumerate(STAGES.items(), 1):
         stages.once(f"{i:2}/{len(STAGES)} {name}", command, mark=f"{i}", made_of=config_of(command), changed=name)
 
-    menus = {
-        name: menu_of(read_runs([OUTPUT / name]), "prm")
-        for name in ("arithmetic", "arithmetic_hard", "small", "revisions")
-    }
+    menus = {name: menu_of(read_runs([OUTPUT / name]), "prm") for name in TITLES}
     summary = study(menus)
     (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     draw(summary)

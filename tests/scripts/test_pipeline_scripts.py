@@ -364,7 +364,7 @@ def test_a_cascade_runs_by_name_from_the_likelihood_to_the_prm(scripts, verifier
     assert dropped > 0
     ok(scripts.run("eval/write_report.py", run=tmp_path / "search", output_dir=tmp_path / "report"))
     page = (tmp_path / "report" / "report.md").read_text()
-    assert "| PRM cascade [cheap=lm, keep=2] | " in page.split("## What was spent")[1].split("##")[0]
+    assert "| PRM cascade [keep=2] | " in page.split("## What was spent")[1].split("##")[0]
     flags = search_flags({"lm": "likelihood"}, tmp_path / "other", engine="openai", generator="http://127.0.0.1:9")
     refuses(scripts, "--verifiers likelihood needs --engine hf: engine openai does not", "eval/run_search.py", **flags)
 
@@ -407,7 +407,7 @@ def test_a_strategy_and_a_verifier_of_ones_own_run_cost_and_are_reported(scripts
         assert shortest.chosen == min(usable, key=lambda i: len(first.candidates[i].steps), default=None)
     ok(scripts.run("eval/write_report.py", run=tmp_path / "search", output_dir=tmp_path / "report"))
     page = (tmp_path / "report" / "report.md").read_text()
-    for label in ("short first wins", "short best-of-N", "short beam search [width=2]"):
+    for label in ("short first wins", "short best-of-N", "short beam search"):
         assert f"| {label} | " in page
     assert "short first wins" in (tmp_path / "report" / "report.html").read_text()
 
