@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.evaluation.plots import draw_by_level, draw_gains
+from prm.evaluation.plots import COLORS, draw_by_level, draw_gains, styles
 from prm.evaluation.step_metrics import expected_calibration_error
 from prm.evaluation.tables import level_table
 
@@ -71,3 +71,12 @@ def test_a_curve_has_a_band_and_a_single_point_a_bar(tmp_path, monkeypatch):
 def test_a_logit_is_no_chance(score):
     with pytest.raises(ValueError, match=rf"1 of 2 is {score}, out of \[0, 1\]; apply the sigmoid to logits first"):
         expected_calibration_error([0.5, score], [True, False])
+
+
+def test_methods_have_different_colors_until_these_are_used_up():
+    names = [f"method{i}" for i in range(len(COLORS) + 2)]
+    style = styles({"methods": dict.fromkeys(["single", *names, "pass_at_n"])})
+    assert [style[name][0] for name in names] == [*COLORS, *COLORS[:2]]
+    assert (
+        len({style[name] for name in names[: len(COLORS)]} | {style["single"], style["pass_at_n"]}) == len(COLORS) + 2
+    )
