@@ -136,6 +136,7 @@ def test_the_last_value_of_a_long_text_is_near_its_last_digit():
         ("<think>\n#### 5\n</think>\nIt is 7.", "7", "last_number"),
         ("<think>\n#### 5\n</think>", "5", "hash"),  # nothing comes after the thought
         (r"so 4, thus \boxed{17", None, "none"),
+        ("We know the answer is 11.\nThe answer is 13. I checked 2 ways.", "13", "answer_is"),
     ],
 )
 def test_words_and_thoughts(text, answer, rule):

@@ -12,6 +12,7 @@ from prm.generators.scripted import ScriptedGenerator
 from prm.search import STRATEGIES
 from prm.search.calibration import (
     Calibration,
+    SampledPool,
     calibrate,
     check_fits,
     coverage,
@@ -248,3 +249,12 @@ def test_what_it_cannot_do_is_refused(saved):
     ):
         with pytest.raises(ValueError, match=message):
             next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(8), 0, saved(), **parameters))
+
+
+def test_a_chance_that_is_the_target_has_reached_it():
+    pool = SampledPool("p", (0, 1), (0.4, 0.6), (True, False), (5, 7))
+    even = Calibration("v", "g", 2, (), ((0.0, 0.5),), ((0.0, 0.5),))
+    found = coverage([pool], [even], 0.5, False)
+    assert (found.reached, found.samples, found.tokens) == (1, 1, 5)
+    found = coverage([pool], [even], 0.51, False)
+    assert (found.reached, found.accuracy_reached, found.samples, found.tokens) == (0, None, 2, 12)
