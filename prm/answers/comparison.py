@@ -195,4 +195,4 @@ def _num_variables(one: Form) -> int:
 def _words(text: str) -> list[str]:
     """The words of an answer with their signs, without case and a first article."""
     words = _WORD.findall(text.lower())
-    return words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words
+    return words[1:] if words and words[0] in ("the", "a", "an") else words

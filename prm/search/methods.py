@@ -199,6 +199,6 @@ def default_methods(kinds: dict[str, str], samples: int) -> list[str]:
 
 
 def _instead(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known))
     hint = f", did you mean {close[0]!r}?" if close else ";"
     return f"{hint} there {'is' if len(known) == 1 else 'are'} {', '.join(known) or 'none'}"

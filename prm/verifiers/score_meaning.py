@@ -65,7 +65,7 @@ def score_meaning(config: VerifierConfig) -> str:
             side = "below" if weight > 1 else "above"
             why = f"since bad targets counted {weight:g} times in the loss"
             sentences = [f"A score, {why}, lies {side} {mean}"]
-            if config.kind == "orm" or config.targets == "hard":
+            if config.targets == "hard":  # those of an ORM always are
                 sentences.append(f"Where a score is s, the probability is {weight:g} s / (1 - s + {weight:g} s)")
     if config.objective == "beta_binomial":
         sentences.append(SPREAD)

@@ -231,6 +231,7 @@ def test_help(script, capsys):
     assert text.index("flags:") < text.index("--problems TEXT JSON Lines file (required)")
     assert "--limit INT 100% of the problems, or only so many --rate" in text
     assert "--rate FLOAT a rate (default: 0.5)" in text
+    assert "default: []" not in text
     assert "--shuffle [true|false] (default: true)" in text
     assert "--balance {label,level}" in text
     assert "flags of the engine: --engine {hf,vllm} where it runs (default: hf)" in text

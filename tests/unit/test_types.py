@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+import prm
 from prm.costs import scoring_cost
 from prm.types import Budget, Continuation, Cost, LabeledTrace, Rollout, Scores, SearchResult, Trace
 
@@ -107,3 +108,9 @@ def test_an_answer_that_could_not_be_checked_is_no_evidence():
     rollouts = [Rollout("p", "5be1", 0, 7, (1, 2), "", "answer", "2", outcome) for outcome in outcomes]
     assert [rollout.decided for rollout in rollouts] == [True, True, True, False, False]
     assert rollouts[0].num_tokens == 2
+
+
+def test_the_package_has_its_public_names_and_no_others():
+    assert prm.Trace is Trace
+    with pytest.raises(AttributeError, match="module 'prm' has no attribute 'nothing'"):
+        _ = prm.nothing

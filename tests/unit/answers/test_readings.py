@@ -136,6 +136,7 @@ def test_the_last_value_of_a_long_text_is_near_its_last_digit():
         ("<think>\n#### 5\n</think>\nIt is 7.", "7", "last_number"),
         ("<think>\n#### 5\n</think>", "5", "hash"),  # nothing comes after the thought
         (r"so 4, thus \boxed{17", None, "none"),
+        ("We know the answer is 11.\nThe answer is 13. I checked 2 ways.", "13", "answer_is"),
     ],
 )
 def test_words_and_thoughts(text, answer, rule):
@@ -325,7 +326,10 @@ def test_the_ratio_of_the_first_two_sides():
         (r"5\ge x", r"(-\infty, 5]"),
         (r"x<\infty", r"(-\infty, \infty)"),
         ("x<5 or x>7", r"(-\infty, 5)\cup(7, \infty)"),
-        *((text, text) for text in ("x<y", "x<5 or y>7", "x<5 or 7", "0<1<2", "a<b<c<d", "3", r"3\ne x", "x=5")),
+        *(
+            (text, text)
+            for text in ("x<y", "x<5 or y>7", "x<5 or 7", "0=x<5", "0<x=5", "0<1<2", "a<b<c<d", "3", r"3\ne x", "x=5")
+        ),
     ],
 )
 def test_inequalities_as_intervals(text, interval):

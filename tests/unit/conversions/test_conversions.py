@@ -248,6 +248,7 @@ def test_openr(golden):
         ("no_steps", [], []),
     ]
     assert {row["prompt"] for row in rows} == {"What is 2 + 2 + 1?"}
+    assert {row["finished"] for row in rows} == {False}  # where a trace ends, it does not say
 
 
 def test_omega_prm_tree_and_flat_form(golden):

@@ -35,10 +35,14 @@ def facts(tmp_path):
 
 def test_sizes_are_counted_row_by_row():
     split = Split()
-    for one in (row("What is 1 + 1?", True, False), row("What  is\n1 + 1?", True, None, True), row("Else?", True)):
+    for one in (
+        row("What is 1 + 1?", True, False, False),
+        row("What  is\n1 + 1?", True, None, True),
+        row("Else?", True),
+    ):
         split.add(one)
     card = dataset_card({"train": split}, Facts("x", [], Counter(), Counter(), {}, 13, None, None, "value"))
-    assert "| train | 2 | 3 | 4 (80.0%) | 1 | 1 | 2.0 / 2.0 |" in card
+    assert "| train | 2 | 3 | 4 (66.7%) | 2 | 1 | 2.0 / 3.0 |" in card
 
 
 def test_every_fact_is_in_the_card(facts):

@@ -259,6 +259,12 @@ def test_mismatches_are_refused_and_named():
         first_error_accuracy([[0.9]], [[True, False]])
 
 
+def test_one_label_per_score_is_needed():
+    for measure in (auc, balanced_accuracy):
+        with pytest.raises(ValueError, match=r"unequal lengths \{.*\}; give one entry per item in each"):
+            measure([0.5, 0.6], [True, False, True])
+
+
 @pytest.mark.filterwarnings("error")
 def test_what_needs_both_classes_is_nan_without_a_warning():
     for labels in ([True, True], [False, False], []):

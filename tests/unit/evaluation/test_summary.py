@@ -370,3 +370,11 @@ def test_a_table_as_text_markdown_and_html():
         '<div class="scroll"><table><thead><tr><th>name</th><th>n</th></tr></thead>'
         "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table></div>"
     )
+
+
+def test_the_trace_browser_shows_scores_in_few_digits(tmp_path):
+    some = rows()
+    for result in some[0]["results"][2:4]:  # the two that score by the PRM
+        result["scores"][0], result["trace_scores"][0] = [0.123456, 0.654321], 0.654321
+    first = traces_to_show(read_runs([write_run(tmp_path, some)]))[0]["candidates"][0]
+    assert (first["scores"]["prm"], first["step_scores"]["prm"]) == (0.6543, [0.123, 0.654])

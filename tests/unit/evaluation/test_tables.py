@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.evaluation.plots import draw_by_level, draw_gains, draw_growth, styles
+from prm.evaluation.plots import COLORS, draw_by_level, draw_gains, draw_growth, styles
 from prm.evaluation.step_metrics import expected_calibration_error
 from prm.evaluation.tables import level_table
 
@@ -112,3 +112,12 @@ def test_many_methods_have_styles_of_their_own_and_no_bars(tmp_path, monkeypatch
     monkeypatch.setattr("prm.evaluation.plots.finish", lambda figure, axes, text, path: drawn.append(axes))
     draw_gains(summary, tmp_path / "gains.png")
     assert (len(drawn[0].lines), len(drawn[0].collections)) == (14, 0)
+
+
+def test_methods_have_different_colors_until_these_are_used_up():
+    names = [f"method{i}" for i in range(len(COLORS) + 2)]
+    style = styles({"methods": dict.fromkeys(["single", *names, "pass_at_n"])})
+    assert [style[name][0] for name in names] == [*COLORS, *COLORS[:2]]
+    assert (
+        len({style[name] for name in names[: len(COLORS)]} | {style["single"], style["pass_at_n"]}) == len(COLORS) + 2
+    )

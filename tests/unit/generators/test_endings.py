@@ -82,10 +82,10 @@ def test_a_server_without_any_sign_has_ended_if_it_writes_nothing_twice(sample, 
 
 def test_a_continuation_has_no_token_that_begins_texts(trimming_tokenizer):
     """The tokenizer puts one before every text that it is given."""
-    generator = OpenAIGenerator(
-        Dialogue(("x = 4", VLLM[0]), ("y = 4", TGI[1])), trimming_tokenizer, token_ids=False, max_new_tokens=64
-    )
+    dialogue = Dialogue(("x = 4", VLLM[0]), ("y = 4", TGI[1]))
+    generator = OpenAIGenerator(dialogue, trimming_tokenizer, token_ids=False, max_new_tokens=64)
     (found,) = generator.generate([trimming_tokenizer("Q:\n")["input_ids"]], [0])
+    assert dialogue.prompts == ["Q:\n", "Q:\nx = 4\n"]  # the server adds one itself
     assert trimming_tokenizer.decode(found.token_ids) == "x = 4\ny = 4<eos>"
     assert found.text == "x = 4\ny = 4"
 

@@ -1,5 +1,6 @@
 """VllmGenerator against a stand-in for vLLM's engine: what it is asked for, and which of its tokens are taken."""
 
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -86,3 +87,34 @@ def test_a_text_ends_by_our_rule_and_the_engine_is_told(engine, generator, plain
     assert sum(counts) == 3
     (step,) = generator.generate([[5]], [0], until="step")
     assert (step.text, step.stop) == ("x = 4\n", "step")
+
+
+def test_an_engine_is_started_with_its_options(engine, plain_tokenizer, tiny_llama, tmp_path, monkeypatch):
+    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
+    folder = tmp_path / "student"
+    tiny_llama(len(plain_tokenizer)).save_pretrained(folder)
+    plain_tokenizer.save_pretrained(folder)
+    started = []
+
+    def from_engine_args(args):
+        started.append(vars(args))
+        return engine
+
+    vllm = sys.modules["vllm"]
+    vllm.EngineArgs, vllm.LLMEngine = SimpleNamespace, SimpleNamespace(from_engine_args=from_engine_args)
+    generator = VllmGenerator.from_pretrained(str(folder), batch_size=7, max_new_tokens=9)
+    VllmGenerator.from_pretrained(str(folder), engine_options={"dtype": "bfloat16", "tensor_parallel_size": 2})
+    fixed = {
+        "model": str(folder),
+        "enable_chunked_prefill": False,
+        "enable_prefix_caching": True,
+        "async_scheduling": False,
+    }
+    assert started == [
+        fixed | {"dtype": "float32", "max_num_seqs": 7},
+        fixed | {"dtype": "bfloat16", "max_num_seqs": 256, "tensor_parallel_size": 2},
+    ]
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"  # an engine in this process
+    assert generator.name.startswith("student-")
+    assert (generator.max_new_tokens, generator.context) == (9, 64)
+    assert generator.num_parameters > 1000

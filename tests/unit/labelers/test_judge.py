@@ -144,6 +144,7 @@ def test_the_order_of_arrival_does_not_matter():
     judge.add(answers[:1])
     assert judge.verdict(PROBLEM, TRACE) == 0
     assert judge.report()["answers"] == 1
+    assert judge.report()["retries"] == Judge([(PROBLEM, TRACE)]).report()["retries"] == 0
 
 
 def test_answers_on_disk_find_their_question_by_the_hash_of_its_text():

@@ -48,7 +48,10 @@ def test_other_weights_names_and_shapes_do(base, tmp_path, tiny_llama):
     tiny_llama(100, seed=1).bfloat16().save_pretrained(tmp_path / "seed")
     name = "model.layers.1.self_attn.o_proj.weight"
     weight = load_file(Path(base, "model.safetensors"))[name]
+    norm = load_file(Path(base, "model.safetensors"))["model.norm.weight"].clone()
+    norm[1] += 1
     hashes = [
+        hash_of_base(edited(base, tmp_path / "norm", **{"model.norm.weight": norm})),
         hash_of_base(base),
         hash_of_base(str(tmp_path / "seed")),
         # As a LoRA that is merged changes it: a little of every row.

@@ -19,10 +19,15 @@ class Data:
         self._items = items
 
     def map_batches(self, actor, fn_constructor_args, **settings):
+        assert (settings["batch_size"], settings["num_cpus"], settings["num_gpus"]) == (1, 1, None)
         self._actor, self._arguments = actor, fn_constructor_args
         return self
 
     def iter_batches(self, **settings):
+        assert (settings["batch_size"], settings["prefetch_batches"]) == (
+            1,
+            0,
+        )  # a unit is committed as soon as it is there
         actor = self._actor(*self._arguments)
         for item in self._items:
             yield actor({"payload": [item["payload"]]})

@@ -13,6 +13,7 @@ from prm.generators.scripted import ScriptedGenerator
 from prm.search import STRATEGIES
 from prm.search.calibration import (
     Calibration,
+    SampledPool,
     calibrate,
     check_fits,
     evidence_of,
@@ -308,3 +309,12 @@ def test_the_promise_is_kept_on_problems_that_were_not_learned_from():
     assert its.early > 0.5
     assert its.saved > 0.3
     assert promise(pools, 0.01, True, halves=2).refused == 1  # 100 problems are too few
+
+
+def test_a_chance_that_is_the_target_has_reached_it():
+    pool = SampledPool("p", (0, 1), (0.4, 0.6), (True, False), (5, 7))
+    even = Calibration("v", "g", 2, (), ((0.0, 0.5),), ((0.0, 0.5),), (), ())
+    found = coverage([pool], [even.likely(0.5, False)], False)
+    assert (found.reached, found.samples, found.tokens) == (1, 1, 5)
+    found = coverage([pool], [even.likely(0.51, False)], False)
+    assert (found.reached, found.accuracy_reached, found.samples, found.tokens) == (0, None, 2, 12)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from prm.evaluation.step_metrics import reliability
 from prm.training import tracking
@@ -31,6 +32,19 @@ def test_reliability_diagram_is_a_picture_that_depends_on_the_scores():
     assert good.shape == bad.shape == (450, 450, 4)
     assert good.dtype == np.uint8
     assert (good != bad).any()
+
+
+def test_the_diagonal_of_the_diagram_is_where_scores_and_targets_are_equal(monkeypatch):
+    drawn, add_subplot = [], Figure.add_subplot
+    monkeypatch.setattr(
+        Figure, "add_subplot", lambda *args, **options: drawn.append(add_subplot(*args, **options)) or drawn[0]
+    )
+    draw_reliability(reliability([0.1, 0.1, 0.9], [0.0, 0.5, 1.0]))
+    diagonal, means = drawn[0].lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert means.get_xydata().round(6).tolist() == [[0.1, 0.25], [0.9, 1.0]]
+    bars = [(bar.get_x(), bar.get_width(), round(bar.get_height(), 6)) for bar in drawn[0].patches]
+    assert [(round(x, 6), width, height) for x, width, height in bars] == [(0.1, 0.1, 0.666667), (0.9, 0.1, 0.333333)]
 
 
 def test_small_data_are_uploaded_and_large_ones_named(monkeypatch, tmp_path):
