@@ -315,6 +315,6 @@ def test_a_chance_that_is_the_target_has_reached_it():
     pool = SampledPool("p", (0, 1), (0.4, 0.6), (True, False), (5, 7))
     even = Calibration("v", "g", 2, (), ((0.0, 0.5),), ((0.0, 0.5),), (), ())
     found = coverage([pool], [even.likely(0.5, False)], False)
-    assert (found.reached, found.samples, found.tokens) == (1, 1, 5)
+    assert (found.stopped, found.samples, found.tokens) == (1, 1, 5)
     found = coverage([pool], [even.likely(0.51, False)], False)
-    assert (found.reached, found.accuracy_reached, found.samples, found.tokens) == (0, None, 2, 12)
+    assert (found.stopped, found.accuracy_stopped, found.samples, found.tokens) == (0, None, 2, 12)
