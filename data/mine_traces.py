@@ -9,6 +9,7 @@ Writes  traces.jsonl     Trace rows (data/label_steps.py reads them)
 
     python eval/run_search.py --config eval/configs/arithmetic_search.yaml --split train --limit 800 --samples 64 \
         --methods "best_of_n prm" --output_dir outputs/round2/train_search
+
     python data/mine_traces.py --run outputs/round2/train_search --verifier prm --output outputs/round2/traces.jsonl
 """
 

@@ -121,7 +121,7 @@ def score_packed(verifier: StepVerifier, candidates: list[EncodedTrace]) -> list
     scores: list[list[float]] = [[] for _ in candidates]
     for row in plan_rows([candidate.input_ids for candidate in candidates], verifier.batch_tokens):
         for i, steps in zip(row, verifier._forward([candidates[i] for i in row]), strict=True):
-            scores[i] = steps
+            scores[i] = [score for score, _ in steps]
     return scores
 
 

@@ -21,7 +21,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prm.command_line import run_script
-from prm.evaluation.plots import draw_promises
 from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.tables import as_text
@@ -74,6 +73,8 @@ def main(args: Arguments) -> None:
         )
         print(as_text(promise_table(promises[name])) + "\n")
     picture = args.output.with_suffix(".png")
+    from prm.evaluation.plots import draw_promises  # not at the top: help must not wait for matplotlib
+
     draw_promises(promises, len(known), picture)
     print(f"{picture}: promised and realized risk")
 

@@ -14,6 +14,7 @@ Writes  --output         the policy (prm/search/policy.py)
         --report         every number of the comparison, as JSON
 
     python eval/run_search.py --config eval/configs/arithmetic_policy.yaml
+
     python eval/fit_policy.py --run outputs/policy/validation --verifier prm --output outputs/policy/policy.json
 """
 

@@ -39,14 +39,9 @@ class PrmArguments(VerifierArguments):
     )
     objective: Literal["cross_entropy", "squared_error", "ranking", "beta_binomial"] = field(
         default="cross_entropy",
-        metadata={
-            "help": "loss (prm/training/losses.py); ranking is that of PQM, on hard labels; beta_binomial learns from counts"
-            " how sure a score is, too"
-        },
+        metadata={"help": "loss (prm/training/losses.py); ranking: PQM; beta_binomial: how sure a score is, too"},
     )
-    until_first_error: bool = field(
-        default=False, metadata={"help": "steps after the first bad one have no target (Lightman et al. 2023)"}
-    )
+    until_first_error: bool = field(default=False, metadata={"help": "no target after the first bad step"})
     aggregation: Literal["last", "min", "product", "mean"] | None = field(
         default=None,
         metadata={"help": "how step scores become a trace score; default: last for value, product otherwise"},
