@@ -95,9 +95,10 @@ class Stages:
             return record["seconds"]
         spent = self.folder / f".{mark}.seconds"
         before = float(spent.read_text()) if spent.exists() else 0.0
-        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: spent.write_text(f"{before + now:.1f}"))
+        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: spent.write_text(f"{before + now:.3f}"))
         seconds += before
         if not complete():
+            spent.write_text(f"{seconds:.3f}")
             return seconds
         spent.unlink(missing_ok=True)
         done.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
