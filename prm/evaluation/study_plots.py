@@ -18,6 +18,11 @@ from prm.evaluation.plots import COLORS, MARKERS
 
 Numbers = dict[str, Any]
 
+OF_DIFFICULTY = {"oracle": COLORS[2], "predicted": COLORS[3], "probe": COLORS[4]}
+
+GRAYS = ("#333333", "#666666", "#888888", "#AAAAAA", "#C4A484")
+"""Of what is only compared with."""
+
 
 def draw_methods(report: Numbers, heading: str, path: Path) -> None:
     """Every fixed method at every budget."""
@@ -53,19 +58,20 @@ def draw_compute_optimal(report: Numbers, heading: str, path: Path) -> None:
     """A panel for each accounting: compute-optimal with each difficulty against fixed methods."""
     costs = {"generation": "generated_tokens", "charged": "flops"}
     labels = {"generation": "generated tokens", "charged": "FLOPs, with verifier and probe,"}
-    families = dict.fromkeys(s["family"] for s in report["savings"])
-    figure, panels = plt.subplots(1, 2, figsize=(10.4, 4.2), dpi=150, layout="constrained")
+    figure, panels = plt.subplots(1, 2, figsize=(10.4, 5.2), dpi=150, layout="constrained", sharey=True)
     for axes, (accounting, cost) in zip(panels, costs.items(), strict=True):
-        for family, color, marker in zip(families, ("#555555", "#999999", "#BB8866"), "s^D", strict=False):
-            _line(axes, report["fixed"][family], cost, color, marker, family, band=False)
+        for i, (family, points) in enumerate(report["fixed"].items()):
+            _line(axes, points, cost, GRAYS[i % len(GRAYS)], MARKERS[i % len(MARKERS)], family, band=False)
         curves = [curve for curve in report["curves"] if curve["accounting"] == accounting]
-        for i, curve in enumerate(curves):
+        for curve in curves:
             points = sorted(curve["points"], key=lambda point: point[cost])
             style = "-" if curve["form"] == "on average" else ":"
             label = f"compute-optimal, {curve['difficulty']}, {curve['form']}"
-            _line(axes, points, cost, COLORS[2 + i // 2], "", label, style, band=False)
-        _finish(axes, f"{labels[accounting]} per problem")
+            _line(axes, points, cost, OF_DIFFICULTY[curve["difficulty"]], "", label, style, band=False)
+        _finish(axes, f"{labels[accounting]} per problem", legend=False)
         axes.set_title(f"{accounting}", fontsize=10)
+    named = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
     plt.close(figure)
@@ -115,9 +121,11 @@ def draw_against_larger(cases: Sequence[Numbers], larger: float, heading: str, p
             names = ["all" if row["bin"] is None else f"bin {row['bin'] + 1}" for row in rows] or names
         axes.axhline(0, color="#444444", linewidth=0.8)
         axes.set_xticks(range(len(names)), names)
-        _finish(axes, "by difficulty, the easiest first", log=False)
+        _finish(axes, "by difficulty, the easiest first", log=False, legend=False)
         axes.set_title(title, fontsize=10)
         axes.set_ylabel(f"small minus {larger:.0f}x larger")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
     figure.savefig(path)
     plt.close(figure)
