@@ -176,3 +176,12 @@ def test_a_template_with_exemplars_that_make_no_sense(tmp_path):
     path.write_text('text: "{prompt}"\nexemplars: missing.jsonl\nshots: 3')
     with pytest.raises(FileNotFoundError, match=r"missing\.jsonl"):
         prompt_template(str(path))
+
+
+def test_empty_lines_between_exemplars_are_none(template, tmp_path):
+    path = template("ids: [1, 3]")
+    rows = ['{"prompt": "One?", "answer": "1"}', "  ", '{"prompt": "Three?", "answer": "3"}']
+    (tmp_path / "solved/exemplars.jsonl").write_text("\n".join(rows))
+    text = str(prompt_template(path))
+    assert "One?" in text
+    assert "Three?" in text

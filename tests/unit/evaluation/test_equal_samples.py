@@ -120,6 +120,13 @@ def test_what_is_said_of_gains():
     assert gains([worse], 40) == ["No choice by a verifier is better than majority voting with as many samples."]
 
 
+def test_an_accuracy_has_its_interval_where_there_is_one():
+    rows = [row | {"accuracy": Estimate(0.5, 0.4, 0.6)} for row in equal_samples(run(), run())]
+    assert {cells[2] for cells in method_table(rows)[1:]} == {"50.0% [40.0, 60.0]"}
+    rows = [row | {"accuracy": Estimate(0.5, None, None)} for row in rows]
+    assert {cells[2] for cells in method_table(rows)[1:]} == {"50.0%"}
+
+
 def test_the_table():
     header, *rows = method_table(equal_samples(run(), run()))
     assert header[:4] == ["method", "N", "accuracy", "minus majority at N"]

@@ -362,6 +362,15 @@ def test_a_search_is_set_against_its_rivals_at_equal_cost():
     assert equal_cost_table(summary)[1] == ["A", "50.0%", "", "B", "+25.0 [+10.0, +40.0]\n6.2 samples", "–"]
 
 
+def test_a_search_whose_tokens_buy_more_than_the_pool_has_a_dash():
+    methods = {"a": {"label": "A", "accuracy": 0.5}, "b": {"label": "B", "accuracy": 0.25}}
+    entry = {"method": "a", "rival": "b", "difference": {"mean": 0.25, "low": 0.1, "high": 0.4}}
+    beyond = entry | {"cost": "generated_tokens", "n": None, "accuracy": None}
+    within = entry | {"cost": "flops", "n": 3.0, "accuracy": 0.25}
+    row = equal_cost_table({"methods": methods, "equal_cost": [beyond, within], "over_majority": {}})[1]
+    assert row[-2:] == ["–", "+25.0 [+10.0, +40.0]\n3.0 samples"]
+
+
 def test_a_table_as_text_markdown_and_html():
     table = [["name", "n"], ["a<b|c", "10"]]
     assert as_text(table) == "name    n\n-----  --\na<b|c  10"

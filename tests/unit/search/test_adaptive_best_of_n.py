@@ -318,3 +318,8 @@ def test_a_chance_that_is_the_target_has_reached_it():
     assert (found.stopped, found.samples, found.tokens) == (1, 1, 5)
     found = coverage([pool], [even.likely(0.51, False)], False)
     assert (found.stopped, found.accuracy_stopped, found.samples, found.tokens) == (0, None, 2, 12)
+
+
+def test_of_equal_votes_each_has_half_the_credit():
+    pool = SampledPool("p", (0, 1), (1.0, 1.0), (True, False), (1, 1))
+    assert pool.choice_right(range(2), True) == 0.5

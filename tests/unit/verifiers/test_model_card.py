@@ -102,6 +102,12 @@ def test_it_says_what_a_score_means(tmp_path):
         assert f"\n\n{score_meaning(config)}\n\n" in card(tmp_path, config).text
 
 
+def test_only_an_orm_cannot_say_which_step_is_wrong(tmp_path):
+    words = "As an ORM it cannot say which step is wrong."
+    assert words not in card(tmp_path).text
+    assert words in card(tmp_path, replace(CONFIG, kind="orm", semantics="outcome", targets="hard")).text
+
+
 def test_data_hyperparameters_command_and_license_are_those_of_the_settings(tmp_path):
     text = card(tmp_path).text
     assert "Its name was not recorded. 2 traces, 4 labeled steps" in text
