@@ -48,7 +48,7 @@ from prm.evaluation.reading import percent
 from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import as_markdown, as_text
-from prm.generators import EMBEDDED, check_generator
+from prm.generators import EMBEDDED
 from prm.stages import Stages
 from prm.storage.jsonl import file_hash, read_jsonl
 from prm.storage.paths import check_name
@@ -100,8 +100,7 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     deadline = time.monotonic() + 3600 * args.hours
-    check_generator(args.generator)
-    for name in filter(None, (args.base, args.larger)):
+    for name in filter(None, (args.generator, args.base, args.larger)):
         check_name(name, EMBEDDED)
     for prompt in (args.prompt, *args.baselines):
         prompt_template(prompt)

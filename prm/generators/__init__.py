@@ -90,15 +90,6 @@ def derive_seed(run_seed: int, *address: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def check_generator(path: str) -> None:
-    """Refuse what is neither an embedded generator, nor a folder, nor a name on the hub.
-
-    Raises:
-        FileNotFoundError: names it and the fix.
-    """
-    check_name(path, EMBEDDED)
-
-
 def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     """A generator from a Hugging Face folder or hub name, an embedded one (of `EMBEDDED`), or a server's URL.
 
@@ -128,7 +119,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         settings = {"max_new_tokens": EMBEDDED[path], **settings}
         path = str(files("prm") / "assets" / f"{path}_generator")
     elif engine != "openai":
-        check_generator(path)
+        check_name(path, EMBEDDED)
     module, kind = ENGINES[engine]
     generator = getattr(importlib.import_module(module), kind).from_pretrained(path, **settings)
     template = settings.get("template")

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
-from prm.generators import ENGINES, Generator, check_generator, load_generator
+from prm.generators import EMBEDDED, ENGINES, Generator, load_generator
+from prm.storage.paths import check_name
 from prm.types import Dtype, StepRule
 
 
@@ -56,7 +57,7 @@ class GeneratorArguments:
         if self.prompt is not None:
             prompt_template(self.prompt)
         if self.generator is not None and self.engine in ("hf", "vllm"):
-            check_generator(self.generator)
+            check_name(self.generator, EMBEDDED)
 
     def load(self) -> Generator:
         return load_generator(

@@ -162,10 +162,10 @@ def fit_policy(menu: Menu, bins: Bins, price: float, promise: Point) -> Policy:
     assert menu.probe is not None, "a menu without a probe"
     edges, arms = fit(menu, bins, "flops", "on average", price)
     run, judge = menu.run, menu.verifier
-    inside_PRB = bins_PR(menu, edges)[:, :, None] == range(len(edges) + 1)
+    its_bin_PR = bins_PR(menu, edges)
     # Halves may choose otherwise than all problems do, which changes what is spent more than how often it is right. So the
     # accuracy is that of problems that had no part in a choice, and the cost that of the choices in the file.
-    arms_PR, those_P1 = np.array(arms)[bins_PR(menu, edges)], np.arange(len(run.rows))[:, None]
+    arms_PR, those_P1 = np.array(arms)[its_bin_PR], np.arange(len(run.rows))[:, None]
     costs_P = {name: menu.cost_PA(name)[those_P1, arms_PR].mean(axis=1) for name in promise.cost_P}
     values = {"accuracy": promise.right_P, **costs_P}
     return Policy(
@@ -179,7 +179,7 @@ def fit_policy(menu: Menu, bins: Bins, price: float, promise: Point) -> Policy:
             "learned_from": f"{len(run.rows)} {run.meta['split']} problems of {run.meta['problems']}",
             "promise": {name: vars(bootstrap(its_P.tolist())) for name, its_P in values.items()},
             "bins": [
-                {"method": menu.arms[a].words, "share": float(inside_PRB[:, :, b].mean())} for b, a in enumerate(arms)
+                {"method": menu.arms[a].words, "share": float((its_bin_PR == b).mean())} for b, a in enumerate(arms)
             ],
         },
         problems=tuple(menu.problems),

@@ -14,8 +14,8 @@ so few would be at most P(Bin(m, risk) <= k). Thresholds are tested one after th
 as this is at most 1 - CONFIDENCE: fixed-sequence testing of Learn then Test (Angelopoulos et al. 2021,
 arXiv:2110.01052, sec. 3). The first one is the highest that stops `least_problems(risk)`, with fewer of which not even
 k = 0 is evidence enough. The promise: with a probability of CONFIDENCE over the problems it was learned from, at most
-`risk` of the stopped problems of the same kind are lost. It needs nothing of the verifier, not even that higher scores
-are better.
+`risk` of the stopped problems of the same kind are lost. Which threshold is tested first depends on the data; that is
+harmless where more evidence means less risk, and has not been proved where it does not.
 
 A threshold below `losing` counts as losing too, even if it stops at a right answer again: this errs on the safe side,
 and two numbers are enough. Left out: conformal risk control (arXiv:2208.02814), whose promise is about the mean over
