@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from prm.search.learned import check_learned
 from prm.search.risk import Stop, least_problems, safe_evidence
 from prm.storage.search_rows import ProblemResults
 
@@ -114,19 +115,15 @@ def check_fits(path: str, verifier: str | None, generator: str, problems: Collec
     Raises:
         ValueError: it was learned of another verifier or generator, or of one of these problems.
     """
-    calibration = read_calibration(path)
-    for name, here in (("verifier", verifier), ("generator", generator)):
-        there = asdict(calibration)[name]
-        if here != there:
-            raise ValueError(
-                f"{path} was learned of the {name} {there}, this one is {here}; calibrate again, with"
-                " eval/calibrate_verifier.py"
-            )
-    if both := sorted(set(problems) & set(calibration.problems)):
-        raise ValueError(
-            f"{path} was learned of {len(both)} of these problems, such as {both[0]}; what it says of them is no forecast:"
-            " search other ones, or calibrate on those of another --split"
-        )
+    its = read_calibration(path)
+    check_learned(
+        path,
+        {"verifier": (its.verifier, verifier), "generator": (its.generator, generator)},
+        its.problems,
+        problems,
+        "calibrate again, with eval/calibrate_verifier.py",
+        "what it says of them is no forecast: search other ones, or calibrate on those of another --split",
+    )
 
 
 def evidence_of(classes: Sequence[int | None], weights: Sequence[float], vote: bool) -> float:

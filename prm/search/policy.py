@@ -37,6 +37,7 @@ from prm.evaluation.compute_optimal import Bins, Point, bins_PR, fit
 from prm.evaluation.difficulty import STATISTICS, WITHOUT_VERIFIER, bin_of, difficulty
 from prm.evaluation.menus import Arm, Menu
 from prm.evaluation.search_metrics import bootstrap
+from prm.search.learned import check_learned
 from prm.search.requests import Search
 from prm.types import Scores
 
@@ -196,17 +197,15 @@ def check_fits(path: str, verifier: str | None, generator: str, problems: Collec
     Raises:
         ValueError: it was learned of another verifier or generator, or of one of these problems.
     """
-    policy = read_policy(path)
-    for name, there, here in (
-        ("verifier", policy.verifier, verifier),
-        ("generator", policy.generator, generator),
-    ):
-        if there is not None and here != there:
-            raise ValueError(
-                f"{path} was learned of the {name} {there}, this one is {here}; learn another one, with eval/fit_policy.py"
-            )
-    if both := sorted(set(problems) & set(policy.problems)):
-        raise ValueError(
-            f"{path} was learned of {len(both)} of these problems, such as {both[0]}; what it promises is no forecast of"
-            " them: search other ones, or learn from those of another --split"
-        )
+    its = read_policy(path)
+    models: dict[str, tuple[str | None, str | None]] = {"generator": (its.generator, generator)}
+    if its.verifier is not None:
+        models = {"verifier": (its.verifier, verifier), **models}
+    check_learned(
+        path,
+        models,
+        its.problems,
+        problems,
+        "learn another one, with eval/fit_policy.py",
+        "what it promises is no forecast of them: search other ones, or learn from those of another --split",
+    )
