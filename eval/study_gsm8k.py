@@ -184,7 +184,8 @@ class Commands:
         words += ["--overlong", "truncate", "--lora_r", args.lora_r, "--learning_rate", args.learning_rate]
         words += ["--num_train_epochs", epochs, "--per_device_train_batch_size", 2 * args.traces, "--seed", args.seed]
         words += ["--logging_steps", 5, "--report_to", "none", *(["--targets", "hard"] if kind == "prm" else [])]
-        words += ["--bf16", "true"] if args.dtype == "bfloat16" else []
+        # Without a GPU, the Trainer takes bf16 only from those who say that the CPU is meant.
+        words += ["--bf16", "true", *on_cpu()] if args.dtype == "bfloat16" else []
         going_on = ["--save_strategy", "epoch", "--save_total_limit", 1, "--resume_from_checkpoint", "auto"]
         words += going_on if save else ["--save_strategy", "no", "--overwrite_output_dir"]
         return join(f"recipes/train_{kind}.py", *words)
@@ -212,6 +213,12 @@ class Commands:
 
     def report(self) -> str:
         return join("eval/write_report.py", "--run", self.folder / "search", "--output_dir", self.folder)
+
+
+def on_cpu() -> list[str]:
+    import torch  # help and a wrong flag must not wait for it
+
+    return [] if torch.cuda.is_available() else ["--use_cpu", "true"]
 
 
 def join(script: str, *words: object) -> str:

@@ -12,6 +12,7 @@
 - `rebase`: every node gets next steps in proportion to its score.
 - `particle_filtering`: traces are resampled by their scores after every step.
 - `mcts`: Monte Carlo tree search.
+- `escalation`: a small tree search first, and larger ones only where its votes are not sure.
 - `compute_optimal`: another strategy for each difficulty, which is predicted from the first samples, by a learned policy.
 - `revisions`: a reviser writes attempts that see the ones before them, in one chain or several.
 
@@ -31,6 +32,7 @@ from prm.search.best_of_n import best_of_n
 from prm.search.cascade import cascade
 from prm.search.compute_optimal import compute_optimal
 from prm.search.dvts import dvts
+from prm.search.escalation import escalation
 from prm.search.lookahead_search import lookahead_search
 from prm.search.majority import majority
 from prm.search.mcts import mcts
@@ -53,6 +55,7 @@ STRATEGIES: dict[str, Callable[..., Search]] = {
     "rebase": rebase,
     "particle_filtering": particle_filtering,
     "mcts": mcts,
+    "escalation": escalation,
     "revisions": revisions,
     "compute_optimal": compute_optimal,
 }

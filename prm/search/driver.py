@@ -106,7 +106,6 @@ def _draw(
             traces += [_after(one.parent, its) for one, its in zip(wanted, made, strict=True)]
             task.pay_drawn(wanted, made, generator, shape)
     for task, traces in zip(tasks, drawn, strict=True):
-        task.count_duplicates(traces)
         task.answer(traces)
 
 

@@ -86,6 +86,9 @@ class Found:
     """Of each candidate; None where it was not scored."""
     chosen: int | None
     """Index of a usable candidate; None if there is none."""
+    votes: Sequence[float] | None = None
+    """What each candidate counts in the vote of a tree, 0 without an answer; None where the highest score decides, or the
+    strategy has no use for saying it."""
 
 
 Search = Generator[Request, Any, Found]

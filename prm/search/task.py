@@ -170,14 +170,10 @@ class Task:
         for prefix, its in zip(prefix_N, continuations, strict=True):
             if its.keeps:  # and of what may go on all but the last token, which was drawn and not read
                 self.kept.add((*prefix, *its.token_ids[:-1]) if its.stop == "step" else prefix)
-
-    def count_duplicates(self, traces: Sequence[Trace]) -> None:
-        """Of the answer to its request. Greedy steps do not count: after equal parents they are always equal."""
-        if isinstance(self.request, Expand) and self.request.greedy:
-            return
-        new = {trace.steps for trace in traces} - self.drawn
-        self.duplicates += len(traces) - len(new)
-        self.drawn |= new
+        for one, its in new.values():
+            if not one.greedy:  # greedy steps after equal parents are always equal
+                self.duplicates += its.trace.steps in self.drawn
+                self.drawn.add(its.trace.steps)
 
     # Scores: what the verifier reads, and what it costs
 

@@ -122,5 +122,7 @@ def conclude(
     kept = [kept[i] for i in sorted(ranked[: budget.samples])]
     traces, scores = [leaf.trace for leaf in kept], [leaf.scores for leaf in kept]
     values = [its and replace(its, trace=leaf.value(weigh)) for its, leaf in zip(scores, kept, strict=True)]
-    chosen = weighted_winner(traces, values, f"{seed}/{problem.id}") if vote else best(traces, values)
-    return Found(traces, scores, chosen)
+    if not vote:
+        return Found(traces, scores, best(traces, values))
+    votes = [its.trace if its and trace.usable else 0.0 for trace, its in zip(traces, values, strict=True)]
+    return Found(traces, scores, weighted_winner(traces, values, f"{seed}/{problem.id}"), votes)

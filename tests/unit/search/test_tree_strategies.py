@@ -11,12 +11,11 @@ from collections import Counter
 from itertools import pairwise
 
 import pytest
+from scripted_tree import Likes, P, World, ended, run, texts
 
 from prm.generators import derive_seed
 from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.search import STRATEGIES
-from prm.search.driver import search
-from prm.search.methods import Method
 from prm.search.tree import Node, conclude
 from prm.types import Budget, Problem, Scores, Trace
 from prm.verifiers.oracle import OracleVerifier
@@ -34,65 +33,13 @@ BY_SCORE = {name: {"vote": False, "weigh": False} for name in TREES} | {
     "particle_filtering": {"vote": False},
 }
 """What the references do: scores alone rank and choose, and REBASE votes by them."""
-P = Problem("p", "What is 2 + 2?", "4", "p")
-
-
-class World:
-    """Steps s0, s1, s2; an answer from 0 to 5 at any depth from `shallow` to `deep`, which counts the answer's own step."""
-
-    name, kind, num_parameters = "world", "prm", 3
-
-    def __init__(self, number, shallow=2, deep=5):
-        self.number, self.shallow, self.deep = number, shallow, deep
-        self.asked = []
-
-    def write(self, steps, seed):
-        rng = random.Random(f"{self.number}{steps}{seed}")
-        ends = len(steps) + 1 >= self.shallow and (len(steps) + 1 == self.deep or rng.random() < 0.3)
-        return f"#### {rng.randrange(6)}" if ends else f"s{rng.randrange(3)}"
-
-    def value(self, steps):
-        return random.Random(f"value{self.number}{steps}").random() if steps else 0.0
-
-    # What references are made of
-
-    def child(self, steps, *address):
-        return (*steps, self.write(steps, derive_seed(0, P.id, *address)))
-
-    def greedy(self, steps, k):
-        for _ in range(k):
-            steps = steps if ended(steps) else (*steps, self.write(steps, GREEDY))
-        return steps
-
-    # What the project needs
-
-    def generator(self):
-        return ScriptedGenerator(lambda prefix, seed: self.write(tuple(prefix.splitlines()[1:]), seed) + "\n")
-
-    def score_batch(self, prompts, steps_N):
-        self.asked.append([tuple(steps) for steps in steps_N])
-        values_N = [tuple(self.value(tuple(steps[:i])) for i in range(1, len(steps) + 1)) for steps in steps_N]
-        return [Scores(values, values[-1]) for values in values_N]
 
 
 WORLDS = [World(number) for number in range(8)]
 
 
-def ended(steps):
-    return bool(steps) and steps[-1].startswith("####")
-
-
-def run(name, generator, verifier, samples, problems=(P,), seed=0, tokens=None, **parameters):
-    method = Method(name, STRATEGIES[name], "v" if verifier else None, parameters)
-    return search(method, list(problems), generator, verifier, Budget(samples, tokens), seed)
-
-
 def run_one(name, world, samples, **parameters):
     return run(name, world.generator(), world, samples, **BY_SCORE[name] | parameters)[0]
-
-
-def texts(result):
-    return [candidate.steps for candidate in result.candidates]
 
 
 def chosen(result):
@@ -409,18 +356,6 @@ def every_step_differs(depth):
     return ScriptedGenerator(script)
 
 
-class Likes:
-    """One score for everything, or what a function says of the steps."""
-
-    name, kind, num_parameters = "likes", "prm", 1
-
-    def __init__(self, score=lambda steps: 0.5):
-        self.score = score
-
-    def score_batch(self, prompts, steps_N):
-        return [Scores((self.score(steps),) * len(steps), self.score(steps)) for steps in steps_N]
-
-
 @pytest.mark.parametrize(
     ("name", "settings", "steps"),
     [
@@ -616,6 +551,7 @@ def test_a_method_that_names_no_parameters_is_always_the_same_one():
         "rebase": {"temperature": 0.2} | steps | choice,
         "particle_filtering": {"entropic": False, "vote": True} | steps,
         "mcts": {"width": 4, "c_puct": 0.125} | steps | choice,
+        "escalation": {"by": "rebase", "first": 8, "enough": 0.7},
         "compute_optimal": {"policy": required},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
     }
@@ -645,6 +581,9 @@ def test_entropic_particles_stay_diverse_longer():
             "width is 'root'; it must be a number of continuations, at least 1, or sqrt",
         ),
         ("rebase", {"temperature": 0}, "temperature is 0; it must be more than 0"),
+        ("escalation", {"by": "mcts"}, "by is 'mcts'; it must be one of beam_search, dvts, rebase, particle_filtering"),
+        ("escalation", {"first": 0}, "first is 0; it must be at least one sample"),
+        ("escalation", {"enough": 1.01}, "enough is 1.01; it must be a share of the votes, from 0 to 1"),
     ],
 )
 def test_what_cannot_be_searched_is_refused_at_once(name, parameters, message):
@@ -666,6 +605,7 @@ def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_i
         "adaptive_consistency": {"confidence": 0.95},
         "adaptive_best_of_n": {"target": None, "risk": None, "vote": False, "at_once": 1},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
+        "escalation": {"by": "rebase", "first": 8, "enough": 0.7},
     }
     for name, defaults in expected.items():
         parameters = inspect.signature(STRATEGIES[name]).parameters.values()

@@ -1,0 +1,110 @@
+"""Escalation on scripted trees, against a loop of a few lines over the searches that it is made of."""
+
+import pytest
+from scripted_tree import Likes, P, World, run, texts
+
+from prm.generators.scripted import ScriptedGenerator
+from prm.search.driver import search
+from prm.search.escalation import TREES
+from prm.search.methods import Method
+from prm.types import Budget
+
+CASES = [(by, n, first, enough) for by in TREES for n, first in ((16, 4), (32, 8), (20, 5)) for enough in (0.5, 0.8, 1)]
+
+
+def found_by(name, world, samples):
+    """What one search returns, its votes included."""
+    finds = []
+
+    def kept(problem, budget, seed):
+        finds.append((yield from TREES[name](problem, budget, seed)))
+        return finds[0]
+
+    (result,) = search(Method("kept", kept, "v"), [P], world.generator(), world, Budget(samples), 0)
+    return finds[0], result
+
+
+def reference(world, by, n, first, enough):
+    """(answer, samples of the last search, {steps: votes}) of searches that know nothing of each other."""
+    votes, samples = {}, first
+    while True:
+        found, _ = found_by(by, world, samples)
+        for trace, vote in zip(found.candidates, found.votes, strict=True):
+            votes[trace.steps] = votes.get(trace.steps, 0) + vote / sum(found.votes)
+        sums = {}
+        for steps, vote in votes.items():
+            if steps[-1].startswith("####"):
+                sums[steps[-1]] = sums.get(steps[-1], 0) + vote
+        if max(sums.values()) / sum(sums.values()) >= enough or 2 * samples > n:
+            return max(sums, key=sums.get), samples, votes
+        samples *= 2
+
+
+@pytest.mark.parametrize(("by", "n", "first", "enough"), CASES)
+def test_it_is_its_reference(by, n, first, enough):
+    last = set()
+    for world in map(World, range(6)):
+        answer, samples, votes = reference(world, by, n, first, enough)
+        generator = world.generator()
+        (result,) = run("escalation", generator, world, n, by=by, first=first, enough=enough)
+        assert result.candidates[result.chosen].steps[-1] == answer
+        assert texts(result) == sorted(votes, key=lambda steps: (not steps[-1].startswith("####"), -votes[steps]))[:n]
+        assert [its.trace for its in result.scores] == [world.value(steps) for steps in texts(result)]
+        assert result.cost.generator_calls == len(generator.calls) == len(set(generator.calls))
+        last.add(samples)
+    assert len(last) > 1 or enough == 1
+
+
+def test_it_pays_once_for_what_two_searches_sample():
+    """The first steps of a search are those of one with half of the samples, and as many more."""
+    for world in map(World, range(4)):
+        small, large = (found_by("rebase", world, n)[1].cost.generated_tokens for n in (8, 16))
+        (both,) = run("escalation", world.generator(), world, 16, enough=1)
+        assert max(small, large) < both.cost.generated_tokens < small + large
+        assert both.cost.generated_tokens == sum(step.tokens for step in both.tree)
+
+
+@pytest.mark.parametrize("by", TREES)
+@pytest.mark.parametrize("settings", [{"enough": 0}, {"first": 16}, {"first": 99}])
+def test_one_search_is_that_search(by, settings):
+    world = World(3)
+    first = min(settings.get("first", 8), 16)
+    alone = found_by(by, world, first)[1]
+    (result,) = run("escalation", world.generator(), world, 16, by=by, **settings)
+    assert sorted(texts(result)) == sorted(set(texts(alone)))  # particles are copied
+    assert result.answer == alone.answer
+    assert (result.cost.generated_tokens, result.cost.verifier_tokens, result.duplicates) == (
+        alone.cost.generated_tokens,
+        alone.cost.verifier_tokens,
+        alone.duplicates,
+    )
+
+
+def test_where_all_agree_the_first_search_is_the_last():
+    generator = ScriptedGenerator(lambda prefix, seed: "#### 4\n")
+    (result,) = run("escalation", generator, Likes(lambda steps: 0.1), 64, first=4, enough=1)
+    assert (result.answer, result.cost.generator_calls, result.duplicates) == ("4", 4, 3)
+
+
+def test_votes_that_are_all_0_make_nothing_sure_and_a_coin_decides():
+    answers = {}
+    for seed in range(8):
+        generator = ScriptedGenerator(lambda prefix, its: f"#### {its % 2}\n")
+        (result,) = run("escalation", generator, Likes(lambda steps: 0.0), 16, seed=seed, first=4, enough=0.9)
+        answers[result.answer] = answers.get(result.answer, 0) + 1
+        assert result.cost.generator_calls == 16
+    assert set(answers) == {"0", "1"}
+
+
+def test_what_never_ends_is_not_chosen_and_nothing_is_sure():
+    generator = ScriptedGenerator(lambda prefix, seed: f"on {seed % 7}\n")
+    (result,) = run("escalation", generator, Likes(lambda steps: 0.9), 8, first=4)
+    assert (result.chosen, result.correct) == (None, False)
+    assert 0 < len(result.candidates) <= 8
+
+
+@pytest.mark.parametrize("tokens", [1, 40, 90])
+def test_a_budget_in_tokens_is_held(tokens):
+    for world in map(World, range(4)):
+        (result,) = run("escalation", world.generator(), world, 32, tokens=tokens, enough=1)
+        assert result.cost.generated_tokens <= tokens
