@@ -4,7 +4,7 @@ By difficulty: the problems are divided into bins of equally many, by the diffic
 whole pool or by the oracle's, and each method is looked at within a bin, at each of its numbers of samples.
 
 Against a larger model: one sample of a model M times as large costs as much, pretraining included, as `inference_multiple`
-samples of the small one (`prm.costs`). For that the small one may search: the most accurate fixed method that costs no more,
+samples of the small one (`prm.costs`). For that the small one may search: the most accurate method that costs no more,
 or compute-optimal. Both accountings of `prm.evaluation.savings` are shown: generated tokens alone, as the paper counts, and
 all FLOPs, with the verifier, which may be larger than the small model, and the probe. Both models answer the same problems,
 so differences are paired:
@@ -27,7 +27,7 @@ from prm.costs import inference_multiple
 from prm.evaluation.compute_optimal import Bins, cross_validate
 from prm.evaluation.difficulty import bin_of, quantile_edges
 from prm.evaluation.menus import Menu, Probe
-from prm.evaluation.savings import COSTS, difficulties, fixed_methods
+from prm.evaluation.savings import COSTS, curves_of, difficulties
 from prm.evaluation.search_metrics import bootstrap, paired_difference
 
 RATIOS = (0.16, 0.79, 22.0)
@@ -46,12 +46,12 @@ def bins_of(difficulty_P: Sequence[float], bins: int) -> list[list[int]]:
 
 
 def by_difficulty(menu: Menu, bins: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
-    """Every fixed method in every bin.
+    """Every method in every bin.
 
     Returns:
         Per bin {"problems", "methods": {family: [{"samples", "accuracy", "low", "high", "generated_tokens"}, ...]}}.
     """
-    methods = fixed_methods(menu)
+    methods = curves_of(menu)
     return [
         {
             "problems": len(those),
@@ -85,12 +85,12 @@ def against_larger(
 
     Returns:
         Per accounting and R {"accounting", "R", "multiple", "rows": [{"choice", "bin", "problems", "small", "larger",
-        "difference", "multiple_spent"}, ...]}, all problems first; `choice` is the words of the fixed method, or
+        "difference", "multiple_spent"}, ...]}, all problems first; `choice` is the words of a method, or
         `compute-optimal`, which is left out where a probe costs too much.
     """
-    fixed = [
+    methods = [
         (f"{family} samples={samples}", point)
-        for family, its in fixed_methods(menu).items()
+        for family, its in curves_of(menu).items()
         for samples, point in zip(its.samples, its.points, strict=True)
     ]
     menus = difficulties(menu, probe)
@@ -102,8 +102,8 @@ def against_larger(
         points = cross_validate(menus[accounting, difficulty], bins, cost, "per problem")
         for ratio in RATIOS:
             most = inference_multiple(larger, ratio) * one
-            # Of the fixed methods the most accurate, which looks at the answers; of compute-optimal what it says itself.
-            within = [its for its in fixed if its[1].cost(cost) <= most]
+            # Of the methods the most accurate, which looks at the answers; of compute-optimal what it says itself.
+            within = [its for its in methods if its[1].cost(cost) <= most]
             chosen = [max(within, key=lambda its: (round(its[1].accuracy, 12), -its[1].cost(cost)))]
             chosen += [("compute-optimal", point) for point in points if point.cost(cost) <= most][-1:]
             rows = []

@@ -1,7 +1,7 @@
 """What compute-optimal saves: the cost at which it is as accurate as a fixed method, set against the cost of that method.
 
-    16 samples with the weighted vote       91.7% at 564 tokens
-    compute-optimal, on average             91.7% at 141 tokens: 4.0 times less
+    64 samples with the weighted vote       97.7% at 2,256 tokens
+    escalation, up to 32 samples            97.7% at 376 tokens: 6.0 times less
 
 A fixed method is met at its largest budget, as Snell et al. 2024 do (arXiv:2408.03314: "up to 4x"), and at the budget where
 it is most accurate: one that falls with more samples is soon reached at its largest. Two accountings:
@@ -9,6 +9,10 @@ it is most accurate: one that falls with more samples is soon reached at its lar
     generation      generated tokens; the difficulty is known and costs nothing: by the oracle, or predicted from a pool that
                     nobody paid for. That is how the paper counts.
     charged         FLOPs of generator and verifier, prompts read again and the samples of the probe included
+
+Compute-optimal is what decides for each problem what to spend on it: a choice by its bin of difficulty, learned on other
+problems (`prm.evaluation.compute_optimal`), or a method that finds out on the way (`ADAPTIVE`), which is charged for that in
+both accountings.
 
 Between two points of a curve lies the mixture of both, so a cost is interpolated. The interval is a bootstrap over problems:
 the accuracy to be reached, both curves and their crossing are redrawn together, choices stay as they are. Where
@@ -32,11 +36,14 @@ COSTS = {"generation": "generated_tokens", "charged": "flops"}
 
 FORMS: tuple[Form, ...] = ("per problem", "on average")
 
+ADAPTIVE = ("escalation", "adaptive_best_of_n", "adaptive_consistency")
+"""Methods that spend on a problem what its samples ask for. They are set against fixed ones, never beside them."""
+
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Curve:
     """One method for all problems, at each of its numbers of samples."""
 
     family: str
@@ -57,8 +64,8 @@ class Fixed:
         return None
 
 
-def fixed_methods(menu: Menu) -> dict[str, Fixed]:
-    """By their words without samples. No difficulty is asked for, so nothing is charged for one."""
+def curves_of(menu: Menu) -> dict[str, Curve]:
+    """By the words of a method without its samples. No difficulty is asked for, so nothing is charged for one."""
     found = {}
     for family, numbers in menu.families().items():
         points = [
@@ -69,11 +76,16 @@ def fixed_methods(menu: Menu) -> dict[str, Fixed]:
             )
             for a in numbers
         ]
-        found[family] = Fixed(family, tuple(menu.arms[a].samples for a in numbers), tuple(points))
+        found[family] = Curve(family, tuple(menu.arms[a].samples for a in numbers), tuple(points))
     return found
 
 
-def best_fixed(methods: dict[str, Fixed]) -> Fixed:
+def fixed_methods(menu: Menu) -> dict[str, Curve]:
+    """Those that spend as much on every problem."""
+    return {family: its for family, its in curves_of(menu).items() if family.split()[0] not in ADAPTIVE}
+
+
+def best_fixed(methods: dict[str, Curve]) -> Curve:
     """The method that is most accurate at its largest budget."""
     return max(methods.values(), key=lambda its: its.points[-1].accuracy)
 
@@ -135,42 +147,59 @@ def compute_optimal_report(menu: Menu, probe: Probe, bins: Bins) -> dict[str, An
     """Every number of compute-optimal against fixed methods, ready for JSON.
 
     Returns:
-        `compute_saving_generation` and `compute_saving_charged`: against the best fixed method at its largest budget, on
-        average, with a predicted difficulty. `fixed`: the curve of each fixed method. `curves`: those of compute-optimal,
-        each point with its paired differences to fixed methods at the same mean cost. `savings`: an entry for every
-        accounting, difficulty, form of budget, rival, and its largest or most accurate budget.
+        `compute_saving_generation` and `compute_saving_charged`: against the best fixed method at its largest budget, by
+        escalation if the run has it, and otherwise by bins of a predicted difficulty, which
+        `compute_saving_by_bins_...` are in any case. `fixed`, `adaptive`: the curve of each method. `curves`: those of
+        compute-optimal by bins, each point with its paired differences to fixed methods at the same mean cost. `savings`:
+        an entry for every accounting, difficulty, form of budget, rival, and its largest or most accurate budget.
     """
     methods = fixed_methods(menu)
+    adaptive = {family: its for family, its in curves_of(menu).items() if family not in methods}
     rivals = {"best fixed": best_fixed(methods)}
     rivals |= {f: methods[f] for f in (f"{s} {menu.verifier}" for s in ("best_of_n", "weighted_vote")) if f in methods}
     curves, savings = [], []
+
+    def compare(points: Sequence[Point], **kind: str) -> None:
+        for name, rival in rivals.items():
+            for at, i in (("largest", -1), ("best", rival.best())):
+                entry = {"rival": name, "family": rival.family, "samples": rival.samples[i], "at": at}
+                savings.append(kind | entry | saving(points, rival.points[i], COSTS[kind["accounting"]]))
+
     for (accounting, difficulty), its in difficulties(menu, probe).items():
         cost = COSTS[accounting]
         for form in FORMS:
             points = cross_validate(its, bins, cost, form)
             kind = {"accounting": accounting, "difficulty": difficulty, "form": form}
             curves.append(kind | {"points": [_point(p) | {"minus": _minus(p, rivals, cost)} for p in points]})
-            for name, rival in rivals.items():
-                for at, i in (("largest", -1), ("best", rival.best())):
-                    entry = {"rival": name, "family": rival.family, "samples": rival.samples[i], "at": at}
-                    savings.append(kind | entry | saving(points, rival.points[i], cost))
+            compare(points, **kind)
+    for family, curve in adaptive.items():
+        for accounting in COSTS:
+            compare(curve.points, accounting=accounting, difficulty="none", form=family)
 
-    def against_best(accounting: str, difficulty: str) -> Any:
-        wanted = {"accounting": accounting, "difficulty": difficulty, "form": "on average", "rival": "best fixed"}
+    def against_best(accounting: str, form: str, difficulty: str) -> Any:
+        wanted = {"accounting": accounting, "difficulty": difficulty, "form": form, "rival": "best fixed"}
         return next(s["saving"] for s in savings if s["at"] == "largest" and wanted.items() <= s.items())
 
+    by_bins = {
+        "generation": against_best("generation", "on average", "predicted"),
+        "charged": against_best("charged", "on average", "probe"),
+    }
+    escalation = next((family for family in adaptive if family.startswith("escalation")), None)
+    best = {name: against_best(name, escalation, "none") for name in COSTS} if escalation else by_bins
     return {
-        "compute_saving_generation": against_best("generation", "predicted"),
-        "compute_saving_charged": against_best("charged", "probe"),
+        **{f"compute_saving_{name}": its for name, its in best.items()},
+        **{f"compute_saving_by_bins_{name}": its for name, its in by_bins.items()},
         "probe": vars(probe),
         "bins": bins,
-        "fixed": {
-            family: [_point(p) | {"samples": n} for n, p in zip(its.samples, its.points, strict=True)]
-            for family, its in methods.items()
-        },
+        "fixed": {family: _curve(its) for family, its in methods.items()},
+        "adaptive": {family: _curve(its) for family, its in adaptive.items()},
         "curves": curves,
         "savings": savings,
     }
+
+
+def _curve(its: Curve) -> list[dict[str, Any]]:
+    return [_point(p) | {"samples": n} for n, p in zip(its.samples, its.points, strict=True)]
 
 
 def _point(point: Point) -> dict[str, Any]:
@@ -179,7 +208,7 @@ def _point(point: Point) -> dict[str, Any]:
     return {"setting": point.setting, "accuracy": spread.mean, "low": spread.low, "high": spread.high} | costs
 
 
-def _minus(point: Point, rivals: dict[str, Fixed], cost: str) -> dict[str, Any]:
+def _minus(point: Point, rivals: dict[str, Curve], cost: str) -> dict[str, Any]:
     """Paired differences to the rivals that have budgets around its mean cost."""
     found: dict[str, Any] = {}
     for name, rival in rivals.items():

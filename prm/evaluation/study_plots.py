@@ -25,9 +25,9 @@ GRAYS = ("#333333", "#666666", "#888888", "#AAAAAA", "#C4A484")
 
 
 def draw_methods(report: Numbers, heading: str, path: Path) -> None:
-    """Every fixed method at every budget."""
+    """Every method at every budget."""
     figure, axes = plt.subplots(figsize=(8.2, 4.6), dpi=150, layout="constrained")
-    for i, (family, points) in enumerate(report["fixed"].items()):
+    for i, (family, points) in enumerate((report["fixed"] | report["adaptive"]).items()):
         _line(axes, points, "generated_tokens", COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)], family)
     _finish(axes, "generated tokens per problem")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11)
@@ -68,6 +68,8 @@ def draw_compute_optimal(report: Numbers, heading: str, path: Path) -> None:
             style = "-" if curve["form"] == "on average" else ":"
             label = f"compute-optimal, {curve['difficulty']}, {curve['form']}"
             _line(axes, points, cost, OF_DIFFICULTY[curve["difficulty"]], "", label, style, band=False)
+        for i, (family, points) in enumerate(report["adaptive"].items()):
+            _line(axes, points, cost, COLORS[i], "o", family, band=False)
         _finish(axes, f"{labels[accounting]} per problem", legend=False)
         axes.set_title(f"{accounting}", fontsize=10)
     named = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}

@@ -170,10 +170,10 @@ class Task:
         for prefix, its in zip(prefix_N, continuations, strict=True):
             if its.keeps:  # and of what may go on all but the last token, which was drawn and not read
                 self.kept.add((*prefix, *its.token_ids[:-1]) if its.stop == "step" else prefix)
-        for one, its in new.values():
+        for one, drawn in new.values():
             if not one.greedy:  # greedy steps after equal parents are always equal
-                self.duplicates += its.trace.steps in self.drawn
-                self.drawn.add(its.trace.steps)
+                self.duplicates += drawn.trace.steps in self.drawn
+                self.drawn.add(drawn.trace.steps)
 
     # Scores: what the verifier reads, and what it costs
 

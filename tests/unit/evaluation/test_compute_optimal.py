@@ -20,7 +20,8 @@ from prm.evaluation.compute_optimal import (
 )
 from prm.evaluation.difficulty import bin_of, difficulty, quantile_edges
 from prm.evaluation.menus import ORDERS, Probe, menu_of
-from prm.evaluation.savings import Fixed, compute_optimal_report, crossing, fixed_methods, saving
+from prm.evaluation.savings import Curve, compute_optimal_report, crossing, curves_of, fixed_methods, saving
+from prm.evaluation.search_runs import Run
 
 
 def words(menu):
@@ -259,7 +260,7 @@ def test_the_interval_of_a_saving_redraws_both_curves():
 
 
 def test_between_two_budgets_of_a_method_lies_their_mixture():
-    its = Fixed("f", (1, 2), (point([0, 0], 10), point([1, 0], 20)))
+    its = Curve("f", (1, 2), (point([0, 0], 10), point([1, 0], 20)))
     assert its.at_cost("flops", 15).tolist() == [0.5, 0.0]
     assert its.at_cost("flops", 9) is its.at_cost("flops", 21) is None
 
@@ -285,3 +286,46 @@ def test_the_report_sets_every_accounting_against_every_rival(menu, probed):
     assert [p["accuracy"] for p in curve["points"]] == pytest.approx([its.accuracy for its in points])
     assert any(p["minus"]["weighted_vote v"] for p in curve["points"])
     assert len(report["fixed"]["rebase v"]) == 2
+
+
+def test_an_adaptive_method_is_set_against_fixed_ones_and_is_no_rival_itself(menu):
+    """The trees of the run under the name of an adaptive one, and right everywhere."""
+    assert fixed_methods(menu).keys() == curves_of(menu).keys()
+    run = menu.run
+    rows = [
+        replace(row, results=tuple(as_escalation(its) if its.strategy == "rebase" else its for its in row.results))
+        for row in run.rows
+    ]
+    methods = {
+        its.method: run.meta["methods"][old.method]
+        for its, old in zip(rows[0].results, run.rows[0].results, strict=True)
+    }
+    its = menu_of(Run(run.meta | {"methods": methods}, tuple(rows)), "v")
+    report = compute_optimal_report(its, Probe("lead", 2), 3)
+    assert report["adaptive"].keys() == {"escalation v"}
+    assert "escalation v" not in report["fixed"]
+    assert {s["family"] for s in report["savings"]} == {
+        "weighted_vote v",
+        "best_of_n v",
+    }  # the former is the best one, too
+    for accounting, cost in (("generation", "generated_tokens"), ("charged", "flops")):
+        (entry,) = (
+            s
+            for s in report["savings"]
+            if (s["form"], s["accounting"], s["rival"], s["at"])
+            == ("escalation v", accounting, "best fixed", "largest")
+        )
+        largest, small = report["fixed"][entry["family"]][-1], report["adaptive"]["escalation v"][0]
+        assert entry["saving"] == pytest.approx(largest[cost] / small[cost])
+        assert report[f"compute_saving_{accounting}"] == entry["saving"]
+    by_bins = [
+        s["saving"]
+        for s in report["savings"]
+        if (s["form"], s["rival"], s["at"], s["difficulty"]) == ("on average", "best fixed", "largest", "probe")
+    ]
+    assert [report["compute_saving_by_bins_charged"]] == by_bins
+
+
+def as_escalation(its):
+    right = replace(its.candidates[0], answer="1", correct=True)
+    return replace(its, method=its.method.replace("rebase", "escalation"), strategy="escalation", candidates=(right,))

@@ -6,7 +6,7 @@ import pytest
 from prm.costs import inference_multiple
 from prm.evaluation.menus import Probe
 from prm.evaluation.model_size import RATIOS, against_larger, bins_of, by_difficulty
-from prm.evaluation.savings import COSTS, fixed_methods
+from prm.evaluation.savings import COSTS, curves_of
 
 
 def test_bins_are_of_equally_many_and_the_easiest_come_first():
@@ -43,7 +43,7 @@ def test_the_small_model_spends_at_most_what_the_larger_one_costs(menu, accounti
     one = menu.one_P[cost].mean()
     methods = {
         f"{family} samples={samples}": point
-        for family, its in fixed_methods(menu).items()
+        for family, its in curves_of(menu).items()
         for samples, point in zip(its.samples, its.points, strict=True)
     }
     for case in cases:
@@ -65,7 +65,7 @@ def test_the_small_model_spends_at_most_what_the_larger_one_costs(menu, accounti
     assert cases[0]["rows"][0]["small"]["mean"] >= cases[-1]["rows"][0]["small"]["mean"]  # small R leaves more
 
 
-def test_where_even_the_probe_costs_too_much_only_fixed_methods_are_left(menu):
+def test_where_even_the_probe_costs_too_much_only_methods_are_left(menu):
     cases = against_larger(menu, Probe("lead", 2), 3, [0.5] * len(menu.problems), 1.2, [])
     assert [row["choice"] for row in cases[-1]["rows"]] == ["majority samples=1"]
     assert [row["choice"] for row in cases[0]["rows"]][-1] == "compute-optimal"
