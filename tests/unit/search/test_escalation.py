@@ -25,18 +25,15 @@ def found_by(name, world, samples):
 
 
 def reference(world, by, n, first, enough):
-    """(answer, samples of the last search, {steps: votes}) of searches that know nothing of each other."""
-    votes, samples = {}, first
+    """(result, samples) of the last of searches that know nothing of each other."""
+    samples = first
     while True:
-        found, _ = found_by(by, world, samples)
-        for trace, vote in zip(found.candidates, found.votes, strict=True):
-            votes[trace.steps] = votes.get(trace.steps, 0) + vote / sum(found.votes)
+        found, result = found_by(by, world, samples)
         sums = {}
-        for steps, vote in votes.items():
-            if steps[-1].startswith("####"):
-                sums[steps[-1]] = sums.get(steps[-1], 0) + vote
-        if max(sums.values()) / sum(sums.values()) >= enough or 2 * samples > n:
-            return max(sums, key=sums.get), samples, votes
+        for trace, vote in zip(found.candidates, found.votes, strict=True):
+            sums[trace.answer] = sums.get(trace.answer, 0) + vote
+        if (sums[result.answer] >= enough * sum(sums.values()) - 1e-12) or 2 * samples > n:
+            return result, samples
         samples *= 2
 
 
@@ -44,15 +41,13 @@ def reference(world, by, n, first, enough):
 def test_it_is_its_reference(by, n, first, enough):
     last = set()
     for world in map(World, range(6)):
-        answer, samples, votes = reference(world, by, n, first, enough)
+        expected, samples = reference(world, by, n, first, enough)
         generator = world.generator()
         (result,) = run("escalation", generator, world, n, by=by, first=first, enough=enough)
-        assert result.candidates[result.chosen].steps[-1] == answer
-        assert texts(result) == sorted(votes, key=lambda steps: (not steps[-1].startswith("####"), -votes[steps]))[:n]
-        assert [its.trace for its in result.scores] == [world.value(steps) for steps in texts(result)]
+        assert (result.answer, texts(result), result.scores) == (expected.answer, texts(expected), expected.scores)
         assert result.cost.generator_calls == len(generator.calls) == len(set(generator.calls))
         last.add(samples)
-    assert len(last) > 1 or enough == 1
+    assert len(last) > 1 or enough > 0.5
 
 
 def test_it_pays_once_for_what_two_searches_sample():
@@ -71,7 +66,7 @@ def test_one_search_is_that_search(by, settings):
     first = min(settings.get("first", 8), 16)
     alone = found_by(by, world, first)[1]
     (result,) = run("escalation", world.generator(), world, 16, by=by, **settings)
-    assert sorted(texts(result)) == sorted(set(texts(alone)))  # particles are copied
+    assert texts(result) == texts(alone)
     assert result.answer == alone.answer
     assert (result.cost.generated_tokens, result.cost.verifier_tokens, result.duplicates) == (
         alone.cost.generated_tokens,
@@ -87,7 +82,7 @@ def test_where_all_agree_the_first_search_is_the_last():
 
 
 def test_votes_that_are_all_0_make_nothing_sure_and_a_coin_decides():
-    answers = {}
+    answers: dict[str, int] = {}
     for seed in range(8):
         generator = ScriptedGenerator(lambda prefix, its: f"#### {its % 2}\n")
         (result,) = run("escalation", generator, Likes(lambda steps: 0.0), 16, seed=seed, first=4, enough=0.9)
@@ -106,5 +101,7 @@ def test_what_never_ends_is_not_chosen_and_nothing_is_sure():
 @pytest.mark.parametrize("tokens", [1, 40, 90])
 def test_a_budget_in_tokens_is_held(tokens):
     for world in map(World, range(4)):
-        (result,) = run("escalation", world.generator(), world, 32, tokens=tokens, enough=1)
+        (result,) = run("escalation", world.generator(), world, 32, tokens=tokens, first=4, enough=1)
         assert result.cost.generated_tokens <= tokens
+        (small,) = run("rebase", world.generator(), world, 4, tokens=tokens)
+        assert (result.chosen is None) <= (small.chosen is None)  # what the first search found is not lost

@@ -551,7 +551,7 @@ def test_a_method_that_names_no_parameters_is_always_the_same_one():
         "rebase": {"temperature": 0.2} | steps | choice,
         "particle_filtering": {"entropic": False, "vote": True} | steps,
         "mcts": {"width": 4, "c_puct": 0.125} | steps | choice,
-        "escalation": {"by": "rebase", "first": 8, "enough": 0.7},
+        "escalation": {"by": "rebase", "first": 8, "enough": 0.9},
         "compute_optimal": {"policy": required},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
     }
@@ -605,7 +605,7 @@ def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_i
         "adaptive_consistency": {"confidence": 0.95},
         "adaptive_best_of_n": {"target": None, "risk": None, "vote": False, "at_once": 1},
         "revisions": {"chains": 1, "memory": 4, "choose": "weighted", "history": False},
-        "escalation": {"by": "rebase", "first": 8, "enough": 0.7},
+        "escalation": {"by": "rebase", "first": 8, "enough": 0.9},
     }
     for name, defaults in expected.items():
         parameters = inspect.signature(STRATEGIES[name]).parameters.values()
