@@ -39,6 +39,8 @@ def test_arms_are_the_methods_of_the_run_with_their_samples(menu):
     ]
     assert menu.families().keys() == {"majority", "best_of_n v", "weighted_vote v", "rebase v"}
     assert [menu.arms[a].samples for a in menu.families()["rebase v"]] == [2, 8]
+    turned = replace(menu, arms=menu.arms[::-1])  # as in a run whose methods are listed from many samples to few
+    assert [turned.arms[a].samples for a in turned.families()["rebase v"]] == [2, 8]
     without = menu_of(menu.run, None)
     assert {arm.strategy for arm in without.arms} == {"majority"}
 

@@ -2,12 +2,17 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+from scripted_run import result as scripted_result
+from scripted_run import trace as scripted_trace
 from search_run import META, rows, twelve_problems, write_run
 
+from prm.evaluation.diagnostics import shares
 from prm.evaluation.reading import reading, traces_to_show
-from prm.evaluation.search_runs import read_runs
+from prm.evaluation.search_runs import Run, read_runs
+from prm.evaluation.sections import LEVELS, sections
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import (
     as_html,
@@ -22,6 +27,8 @@ from prm.evaluation.tables import (
     verifier_table,
 )
 from prm.search import STRATEGIES
+from prm.storage.search_rows import ProblemResults
+from prm.types import Cost, Problem
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +157,30 @@ def test_shares_and_warnings(summary):
     assert len(summary["warnings"]) == len(patterns)
     for pattern, warning in zip(patterns, summary["warnings"], strict=True):
         assert re.search(pattern, warning)
+
+
+@pytest.mark.parametrize(
+    ("classes", "rate"),
+    [((0, 0, 1, 1, 2), 1.0), ((0, 1, 2, None), 1.0), ((0, 0, 1, 2), 0.0), ((0,), 0.0), ((None, None), 0.0)],
+)
+def test_a_tie_is_one_of_the_two_most_frequent_answers(classes, rate):
+    problem = Problem("p", "?", "1", "made up")
+    traces = [scripted_trace(problem, c == 0, str(c), i) for i, c in enumerate(classes)]
+    traces = [replace(t, answer=None) if c is None else t for t, c in zip(traces, classes, strict=True)]
+    voted = scripted_result(problem, "majority", None, len(traces), traces, (None,) * len(traces), Cost(), True)
+    run = Run({}, (ProblemResults(problem, tuple(traces), classes, (voted,)),))
+    assert shares(run)["vote_tie_rate"] == rate
+
+
+def test_the_sections_of_a_report_are_those_that_have_something_to_say(summary, tmp_path):
+    always = [title for title, _, _ in sections(summary)]
+    assert LEVELS in always
+    flat = [row | {"level": None, "kept": {"topic": "sums"}} for row in rows()]
+    without = [title for title, _, _ in sections(summarize(read_runs([write_run(tmp_path, flat)]), "topic"))]
+    assert [title for title in always if title != LEVELS] == [
+        title for title in without if title != "Accuracy by topic"
+    ]
+    assert "Accuracy by topic" in without
 
 
 def test_accuracy_by_a_column_of_the_problems(tmp_path):

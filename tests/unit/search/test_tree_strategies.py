@@ -8,6 +8,7 @@ import inspect
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.search import STRATEGIES
 from prm.search.driver import search
 from prm.search.methods import Method
+from prm.search.requests import Score
 from prm.search.tree import Node, conclude
 from prm.types import Budget, Problem, Scores, Trace
 from prm.verifiers.oracle import OracleVerifier
@@ -464,6 +466,30 @@ def test_no_budget_is_exceeded(name, settings, tokens):
         assert (result.chosen is None) == (not any(candidate.usable for candidate in result.candidates))
         if tokens == 10_000:
             assert texts(result) == texts(run_one(name, world, 9, **settings))
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_what_gets_less_than_it_asked_for_asks_for_no_more_steps(name, settings):
+    """A budget that is spent stays spent, whatever a driver makes of another request."""
+    at_most = 3 if name == "lookahead_search" else 2  # its rollouts are cut short first, then its steps
+    answered = 0
+
+    def answer(request):
+        nonlocal answered
+        if isinstance(request, Score):
+            return [Scores((0.5,) * len(trace.steps), 0.5) for trace in request.traces]
+        answered += 1
+        assert answered <= at_most, "a request after one that was cut short"
+        grown = [replace(trace, steps=(*trace.steps, f"step {i}")) for i, trace in enumerate(request.parents)]
+        return grown if answered == 1 else grown[:1] if name == "particle_filtering" else []
+
+    searching = STRATEGIES[name](P, Budget(8), 0, **settings)
+    request = next(searching)
+    try:
+        while True:
+            request = searching.send(answer(request))
+    except StopIteration as end:
+        assert 0 < len(end.value.candidates) <= 8
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)

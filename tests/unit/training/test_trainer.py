@@ -4,6 +4,7 @@ import math
 import random
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -419,6 +420,12 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(lora_r,
 def test_flags_that_would_silently_change_the_result_are_refused(flag, make_trainer):
     with pytest.raises(ValueError, match=f"--{next(iter(flag))} .* is refused"):
         make_trainer(**flag)
+
+
+def test_fsdp_casts_weights_anew_in_every_forward_pass():
+    """What it would cache is a cast of a weight that is gathered for one layer at a time."""
+    sharded = SimpleNamespace(is_fsdp_enabled=True, accelerator=SimpleNamespace(autocast=lambda its: its))
+    assert VerifierTrainer.autocast_smart_context_manager(sharded).cache_enabled is False
 
 
 def test_several_gpus_in_one_process_are_refused(make_trainer, monkeypatch):
