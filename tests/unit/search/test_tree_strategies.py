@@ -483,13 +483,15 @@ def test_what_gets_less_than_it_asked_for_asks_for_no_more_steps(name, settings)
         grown = [replace(trace, steps=(*trace.steps, f"step {i}")) for i, trace in enumerate(request.parents)]
         return grown if answered == 1 else grown[:1] if name == "particle_filtering" else []
 
-    searching = STRATEGIES[name](P, Budget(8), 0, **settings)
-    request = next(searching)
-    try:
+    def drive(searching):
+        request = next(searching)
         while True:
-            request = searching.send(answer(request))
-    except StopIteration as end:
-        assert 0 < len(end.value.candidates) <= 8
+            try:
+                request = searching.send(answer(request))
+            except StopIteration as end:
+                return end.value
+
+    assert 0 < len(drive(STRATEGIES[name](P, Budget(8), 0, **settings)).candidates) <= 8
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
