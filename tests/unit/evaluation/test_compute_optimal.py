@@ -21,6 +21,7 @@ from prm.evaluation.compute_optimal import (
 from prm.evaluation.difficulty import bin_of, difficulty, quantile_edges
 from prm.evaluation.menus import ORDERS, Probe, menu_of
 from prm.evaluation.savings import Fixed, compute_optimal_report, crossing, fixed_methods, saving
+from prm.search.calibration import pools_of
 
 
 def words(menu):
@@ -113,6 +114,13 @@ def test_what_a_run_does_not_say_is_refused(menu):
         menu.probed(Probe("agreement", 3))
     with pytest.raises(ValueError, match="no method chooses from a pool; search with `best_of_n v`, too"):
         menu_of(menu.run, "v", lambda arm: arm.strategy == "rebase")
+    votes = menu_of(menu.run, "v", lambda arm: arm.strategy in ("majority", "rebase"))
+    with pytest.raises(ValueError, match="no method chooses by v from a pool; search with `best_of_n v`, too"):
+        votes.predicted_P("score")
+    with pytest.raises(
+        ValueError, match="no method of the run has scores of w for a whole pool; search with `best_of_n w`"
+    ):
+        pools_of(menu.run.rows, "w")
 
 
 # --- What is chosen ---

@@ -99,6 +99,20 @@ def test_a_larger_model_that_answers_once():
     assert rows[1] == ["PRM best-of-N", "0.5", "–", ""]
 
 
+def test_a_search_has_no_number_of_samples_to_compare_with_a_larger_model():
+    mine = run()
+    searched = [
+        replace(
+            row,
+            results=(*row.results, replace(row.results[1], method="prm_rebase", strategy="rebase", independent=False)),
+        )
+        for row in mine.rows
+    ]
+    methods = {result.method: 4 for result in searched[0].results}
+    rows = against_larger(Run(mine.meta | {"methods": methods}, tuple(searched)), run(n=1, verifier=None, flops=1000.0))
+    assert [row["method"] for row in rows] == ["majority vote", "PRM best-of-N"]
+
+
 def test_how_many_problems_a_gain_needs():
     assert problems_needed(Estimate(0.05, -0.05, 0.15), 40) == 160  # half as wide an interval
     assert problems_needed(Estimate(0.05, 0.01, 0.09), 40) == 26

@@ -494,6 +494,8 @@ def test_what_a_problem_costs_is_counted_once_for_all_methods_and_not_if_taken_f
     second.take(tmp_path / "first", header)
     search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, second)
     assert second.costs == {}
+    with pytest.raises(ValueError, match="missing does not exist; its run was cut short before, or had fewer problems"):
+        second.take(tmp_path / "missing", header)
 
 
 # --- Traces that are too long for the verifier ---
@@ -562,6 +564,19 @@ def choosing_the_last(problem, budget, seed):
     return Found(traces, [None], -1)
 
 
+def returning_too_many(problem, budget, seed):
+    traces = yield Sample(8)
+    return Found([*traces, traces[0]], [None] * 9, 0)
+
+
+def returning_other_scores(problem, budget, seed):
+    return Found((yield Sample(2)), [None], 0)
+
+
+def choosing_beyond_the_last(problem, budget, seed):
+    return Found((yield Sample(2)), [None] * 2, 2)
+
+
 def scoring(problem, budget, seed):
     yield Score((yield Sample(1)))
 
@@ -575,6 +590,9 @@ def scoring(problem, budget, seed):
         (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand, Revise or Score"),
         (lambda problem, budget, seed: 3, r"mine returned 3; a strategy is a generator function"),
         (choosing_the_last, r"mine chose candidate -1 of 1; number them from 0 \(sum/0\)"),
+        (returning_too_many, r"mine returned 9 candidates, its budget is 8 \(sum/0\)"),
+        (returning_other_scores, r"mine returned 2 candidates with 1 scores"),
+        (choosing_beyond_the_last, r"mine chose candidate 2 of 2; number them from 0 \(sum/0\)"),
         (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
         (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
     ],
