@@ -118,3 +118,20 @@ def test_an_engine_is_started_with_its_options(engine, plain_tokenizer, tiny_lla
     assert generator.name.startswith("student-")
     assert (generator.max_new_tokens, generator.context) == (9, 64)
     assert generator.num_parameters > 1000
+
+
+def test_a_model_without_generation_settings_ends_as_its_own_config_says(engine, plain_tokenizer, tiny_llama, tmp_path):
+    vllm = sys.modules["vllm"]
+    vllm.EngineArgs, vllm.LLMEngine = SimpleNamespace, SimpleNamespace(from_engine_args=lambda args: engine)
+    tiny_llama(len(plain_tokenizer)).save_pretrained(tmp_path)
+    plain_tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink(missing_ok=True)
+    generator = VllmGenerator.from_pretrained(str(tmp_path))
+    generator.generate([[5]], [0])
+    (params,) = [params for _, params in engine.requests.values()]
+    assert plain_tokenizer.eos_token_id in params["stop_token_ids"]
+    assert (
+        generator.encode("4", ["x"])
+        == plain_tokenizer("4\n", add_special_tokens=False)["input_ids"]
+        + (plain_tokenizer("x\n", add_special_tokens=False)["input_ids"])
+    )
