@@ -204,6 +204,7 @@ def test_halves_are_halves_and_always_the_same():
         assert in_halves(31, split) == (one, other)
         seen.add(tuple(one))
     assert len(seen) == 5
+    assert sorted(in_halves(2, 0)) == [[0], [1]]
     with pytest.raises(ValueError, match="1 problem cannot be divided"):
         in_halves(1, 0)
 
