@@ -389,6 +389,7 @@ def test_oracle_best_of_n_and_mean_sample_are_in_order():
     assert right[0] == sum(any(c.correct for c in result.candidates) for result in oracle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
 def test_a_good_verifier_is_better_than_a_noisy_one_and_that_than_none(name, settings):
     oracle, noisy = (
