@@ -64,6 +64,11 @@ def generator(engine, plain_tokenizer):
     )
 
 
+@pytest.mark.parametrize(("given", "used"), [({}, "line"), ({"step_rule": "paragraph"}, "paragraph")])
+def test_the_step_rule_is_that_of_the_prompt_or_the_given_one(engine, plain_tokenizer, given, used):
+    assert VllmGenerator(engine, plain_tokenizer, name="m", num_parameters=1, end_ids=1, **given).step_rule == used
+
+
 def test_every_setting_reaches_the_request(engine, generator):
     generator.generate([[5, 6, 7], [5] * 60], [11, 12], limits=[30, 50])
     generator.generate([[5]], [13], greedy=True)
