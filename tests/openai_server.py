@@ -25,8 +25,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prm.generators.hf import HfGenerator
 from prm.models.loading import fingerprint
 
-FAULTS = ("429", "500", "hang", "half", "garbage", "empty", "two")
-"""Statuses; no answer for `hang_seconds`; half of an answer; not JSON; JSON without choices; two choices for one."""
+FAULTS = ("429", "500", "hang", "half", "garbage", "empty", "two", "number", "no ids")
+"""Statuses; no answer for `hang_seconds`; half of an answer; not JSON; JSON without choices; two choices for
+one; a number for a text; an empty list of token ids."""
 
 
 _ANSWERS: dict[tuple, tuple[int, ...]] = {}
@@ -212,6 +213,10 @@ def _handler(server: OpenAIServer) -> type[BaseHTTPRequestHandler]:
                 answer = server.complete(body)
                 if fault == "two":
                     answer["choices"] *= 2
+                if fault == "number":
+                    answer["choices"][0]["text"] = 7
+                if fault == "no ids":
+                    answer["choices"][0]["token_ids"] = []
                 self.answer(200, answer, half=fault == "half")
 
         def answer(self, status: int, value: dict, headers: dict | None = None, half: bool = False) -> None:

@@ -124,7 +124,7 @@ def _compare_forms(gold: str, pred: str, leaf: Leaf) -> bool | None:
     """Compare two answers without names and units by their kinds."""
     a, b = form(gold), form(pred)
     # Different kinds may still be two ways of writing one: an inequality as an interval, \{5\} as 5, 3:4 as 3/4.
-    if {a.kind, b.kind} & {"sequence", "union"} and a.kind != b.kind:
+    if a.kind != b.kind:
         a, b = form(as_intervals(gold)), form(as_intervals(pred))
         a, b = _as_tuple(a, b), _as_tuple(b, a)
     for one, other, text in ((a, b, pred), (b, a, gold)):

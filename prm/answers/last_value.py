@@ -90,6 +90,9 @@ def _whole(line: str, start: int, end: int) -> tuple[int, int]:
         if _PIECE.match(line[start - 1 : start]) or _PIECE.match(line[end : end + 1]):
             start = max(line.rfind(" ", 0, start), line.rfind("\t", 0, start)) + 1
             end = min((i for blank in " \t" if (i := line.find(blank, end)) >= 0), default=len(line))
+            # A bracket that words follow closes around them, too: "(see page 3)".
+            around = [j for i, j in _brackets(line) if i < start <= j < end and _PROSE.search(line[i:start])]
+            end = min(around, default=end)
         pairs = [(i, j) for i, j in _brackets(line) if i < start < j and not _PROSE.search(line[i:start])]
         if not pairs:
             return start, end

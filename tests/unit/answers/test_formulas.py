@@ -1,10 +1,12 @@
 r"""Formulas: what the parser reads and refuses, exact and inexact values, and the points that tell formulas apart."""
 
+import sys
 from fractions import Fraction
+from types import SimpleNamespace
 
 import pytest
 
-from prm.answers.algebra import equal_expressions, equal_fractions
+from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
 from prm.answers.formulas import Formula, call, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import parse
@@ -92,6 +94,25 @@ def test_values_that_are_no_fractions_need_reals():
     for text in ("1/0", "0^0", r"\ln 0", r"\gcd(1/2, 3)", "(-1)!"):
         with pytest.raises(UndefinedError):
             value(text)
+
+
+@pytest.mark.parametrize("failing", ["parse", "verify"])
+def test_what_math_verify_fails_at_is_no_verdict_of_it(failing, monkeypatch):
+    """It has none, `[]` or False, unless it is told to raise; and no time limit of its own works in a thread."""
+
+    def stand_in(name, usual):
+        def answer(*_, raise_on_error=False, **limits):
+            assert list(limits.values()) == [None]
+            if name == failing and raise_on_error:
+                raise ArithmeticError
+            return usual
+
+        return answer
+
+    library = SimpleNamespace(parse=stand_in("parse", ["x"]), verify=stand_in("verify", False))
+    monkeypatch.setitem(sys.modules, "math_verify", library)
+    with pytest.raises(ArithmeticError):
+        CHECKERS["math_verify"]("1", "2")
 
 
 def test_a_step_that_cannot_be_placed_is_not_decided():

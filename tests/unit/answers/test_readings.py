@@ -112,6 +112,10 @@ def test_values_are_assigned_only_if_each_member_has_a_name_and_one_value():
         ("about 30 m^2", r"30 \text{m}^2"),
         ("value 2^{10}", "2^{10}"),
         ("f(3)", "f(3)"),
+        ("(see page 3)", "3"),
+        ("as we saw (in line 2x = 4).", "4"),
+        ("so (the last of all is 5\\%)", r"5\%"),
+        ("we have (at last) f(3)", "f(3)"),
         ("it is 5!", "5"),
     ],
 )

@@ -144,6 +144,7 @@ def test_first_errors(error, base, labels):
         ({"marks": [1, -1]}, MARKS, "labels.csv:2: label 2 of column 'marks' is -1, which is neither in --good"),
         ({"marks": "right"}, MARKS, "labels.csv:2: 2 steps but 1 labels; check --separator, or fix the row"),
         ({"steps": "a b", "marks": "1"}, MARKS, "'steps' is not a list of steps: 'a b'; say with --separator what"),
+        ({"steps": "(['a', 'b'])", "marks": "1 1"}, MARKS, "'steps' is not a list of steps"),
         ({"steps": [{"text": "a"}], "marks": "1"}, MARKS, "step 1 of column 'steps' is {'text': 'a'}, not text"),
         ({"question": " ", "marks": "1 1"}, MARKS, "labels.csv:2: the question is empty; remove the row"),
         (

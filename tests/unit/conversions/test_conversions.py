@@ -229,6 +229,12 @@ def test_rlhflow_unnumbered_steps_need_the_questions(golden):
     assert brief([row]) == [("ok", ["To compute it, we add.", "It is $\\boxed{6}$."], [True, True])]
 
 
+def test_rlhflow_a_question_of_one_character():
+    turns = [{"role": "user", "content": "π It is 3.14."}, {"role": "assistant", "content": "+"}]
+    (made,) = convert([("r:1", {"conversations": turns})], "rlhflow", questions=known_questions(["π"]))
+    assert (made["prompt"], made["completions"]) == ("π", ["It is 3.14."])
+
+
 @pytest.mark.parametrize("first", ["Step 1: 2 + 2 = 4", "It is 4."])
 def test_rlhflow_without_a_question_is_no_trace_of_its_steps(first):
     """The first turn is all there is for a prompt, so its label belongs to no step."""

@@ -40,6 +40,8 @@ def test_few_unknown_tokens_are_fine(tokenizer):
         watch(words, tokenizer, *(f"{'add ' * i}1" for i in range(49)))
         watch(words, tokenizer, "two apples")  # text 51 is not looked at
         watch(UnknownWords(tokenizer, "generator"), tokenizer, "add " * 9 + "apples")  # a tenth
+    with pytest.warns(UserWarning, match="11% are unknown"):
+        watch(UnknownWords(tokenizer, "generator"), tokenizer, "add " * 8 + "apples")
 
 
 def test_the_fiftieth_text_is_looked_at(tokenizer):

@@ -22,6 +22,7 @@ from prm.evaluation.difficulty import bin_of, difficulty, quantile_edges
 from prm.evaluation.menus import ORDERS, Probe, menu_of
 from prm.evaluation.savings import Curve, compute_optimal_report, crossing, curves_of, fixed_methods, saving
 from prm.evaluation.search_runs import Run
+from prm.search.calibration import pools_of
 
 
 def words(menu):
@@ -40,6 +41,8 @@ def test_arms_are_the_methods_of_the_run_with_their_samples(menu):
     ]
     assert menu.families().keys() == {"majority", "best_of_n v", "weighted_vote v", "rebase v"}
     assert [menu.arms[a].samples for a in menu.families()["rebase v"]] == [2, 8]
+    turned = replace(menu, arms=menu.arms[::-1])  # as in a run whose methods are listed from many samples to few
+    assert [turned.arms[a].samples for a in turned.families()["rebase v"]] == [2, 8]
     without = menu_of(menu.run, None)
     assert {arm.strategy for arm in without.arms} == {"majority"}
 
@@ -112,6 +115,13 @@ def test_what_a_run_does_not_say_is_refused(menu):
         menu.probed(Probe("agreement", 3))
     with pytest.raises(ValueError, match="no method chooses from a pool; search with `best_of_n v`, too"):
         menu_of(menu.run, "v", lambda arm: arm.strategy == "rebase")
+    votes = menu_of(menu.run, "v", lambda arm: arm.strategy in ("majority", "rebase"))
+    with pytest.raises(ValueError, match="no method chooses by v from a pool; search with `best_of_n v`, too"):
+        votes.predicted_P("score")
+    with pytest.raises(
+        ValueError, match="no method of the run has scores of w for a whole pool; search with `best_of_n w`"
+    ):
+        pools_of(menu.run.rows, "w")
 
 
 # --- What is chosen ---
@@ -195,6 +205,7 @@ def test_halves_are_halves_and_always_the_same():
         assert in_halves(31, split) == (one, other)
         seen.add(tuple(one))
     assert len(seen) == 5
+    assert sorted(in_halves(2, 0)) == [[0], [1]]
     with pytest.raises(ValueError, match="1 problem cannot be divided"):
         in_halves(1, 0)
 

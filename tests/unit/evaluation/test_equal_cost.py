@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from prm.evaluation.equal_cost import equal_cost
+from prm.evaluation.equal_cost import equal_cost, share_of_tree
 from prm.evaluation.search_metrics import best_of_n
 from prm.evaluation.search_runs import Run
 from prm.evaluation.tables import equal_cost_table
@@ -109,3 +109,8 @@ def test_the_table_has_a_row_for_every_search_and_its_strongest_rival():
     assert row[:4] == ["REBASE", "33.3%", "– needs\n61 votes", "best-of-N"]
     assert re.fullmatch(r"-\d+\.\d \[-\d+\.\d, [+-]\d+\.\d\]\n2\.0 samples", row[4])
     assert row[5].endswith("\n1.0 samples")
+
+
+def test_a_tree_without_a_character_costs_nothing():
+    assert share_of_tree("", [], most=2, n=1) == 0.0
+    assert share_of_tree("", [trace(Problem("p", "", "1", "p"), True, 0)], most=1, n=1) == 1.0

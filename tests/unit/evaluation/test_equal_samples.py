@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -99,11 +100,37 @@ def test_a_larger_model_that_answers_once():
     assert rows[1] == ["PRM best-of-N", "0.5", "–", ""]
 
 
+@pytest.mark.parametrize(
+    ("flops", "n", "has_one"), [(1000.0, 4.0, True), (999.0, 4.004, False), (0.0, math.inf, False)]
+)
+def test_a_budget_is_within_the_pool_or_there_is_none(flops, n, has_one):
+    """Where the pool takes none, nobody knows what a sample takes."""
+    vote, _ = against_larger(run(flops=flops), run(n=1, verifier=None))
+    assert vote["n"] == pytest.approx(n, rel=1e-4)
+    assert (vote["accuracy"] is not None) == (vote["difference"] is not None) == has_one
+
+
+def test_a_search_has_no_number_of_samples_to_compare_with_a_larger_model():
+    mine = run()
+    searched = [
+        replace(
+            row,
+            results=(*row.results, replace(row.results[1], method="prm_rebase", strategy="rebase", independent=False)),
+        )
+        for row in mine.rows
+    ]
+    methods = {result.method: 4 for result in searched[0].results}
+    rows = against_larger(Run(mine.meta | {"methods": methods}, tuple(searched)), run(n=1, verifier=None, flops=1000.0))
+    assert [row["method"] for row in rows] == ["majority vote", "PRM best-of-N"]
+
+
 def test_how_many_problems_a_gain_needs():
     assert problems_needed(Estimate(0.05, -0.05, 0.15), 40) == 160  # half as wide an interval
     assert problems_needed(Estimate(0.05, 0.01, 0.09), 40) == 26
     assert problems_needed(Estimate(-0.05, -0.1, 0.0), 40) is None
     assert problems_needed(Estimate(0.05, None, None), 5) is None
+    assert problems_needed(Estimate(0.0, -0.1, 0.1), 40) is None
+    assert problems_needed(Estimate(0.001, -0.1, 0.1), 40) == 408_040
 
 
 def test_what_is_said_of_gains():
@@ -117,6 +144,15 @@ def test_what_is_said_of_gains():
     assert (
         "The nearest is PRM best-of-N with 4, +5.0 [-5.0, +15.0]: for such a gain, about 160" in gains([perhaps], 40)[0]
     )
+    nothing = ["No choice by a verifier is better than majority voting with as many samples."]
+    vote = better | {"verifier": None}
+    for row in (vote, better | {"difference": None}, better | {"difference": Estimate(0.05, None, None)}):
+        assert gains([row], 40) == nothing
+    barely = better | {"difference": Estimate(0.05, 0.0, 0.1)}
+    assert (
+        "The nearest is PRM best-of-N with 2, +5.0 [+0.0, +10.0]: for such a gain, about 40" in gains([barely], 40)[0]
+    )
+    assert "about 40" in gains([perhaps, barely], 40)[0]  # the one that needs the fewest
     assert gains([worse], 40) == ["No choice by a verifier is better than majority voting with as many samples."]
 
 

@@ -2,26 +2,35 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
+from scripted_run import result as scripted_result
+from scripted_run import trace as scripted_trace
 from search_run import META, rows, twelve_problems, write_run
 
+from prm.evaluation.diagnostics import diagnose, shares, warnings
 from prm.evaluation.reading import reading, traces_to_show
-from prm.evaluation.search_runs import read_runs
+from prm.evaluation.search_runs import Run, read_runs
+from prm.evaluation.sections import LEVELS, sections
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import (
     as_html,
     as_markdown,
     as_text,
+    control_table,
     cost_table,
     equal_cost_table,
     group_table,
     level_table,
     method_table,
+    over_majority_table,
     samples_table,
     verifier_table,
 )
 from prm.search import STRATEGIES
+from prm.storage.search_rows import ProblemResults
+from prm.types import Cost, Problem
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +161,30 @@ def test_shares_and_warnings(summary):
         assert re.search(pattern, warning)
 
 
+@pytest.mark.parametrize(
+    ("classes", "rate"),
+    [((0, 0, 1, 1, 2), 1.0), ((0, 1, 2, None), 1.0), ((0, 0, 1, 2), 0.0), ((0,), 0.0), ((None, None), 0.0)],
+)
+def test_a_tie_is_one_of_the_two_most_frequent_answers(classes, rate):
+    problem = Problem("p", "?", "1", "made up")
+    traces = [scripted_trace(problem, c == 0, str(c), i) for i, c in enumerate(classes)]
+    traces = [replace(t, answer=None) if c is None else t for t, c in zip(traces, classes, strict=True)]
+    voted = scripted_result(problem, "majority", None, len(traces), traces, (None,) * len(traces), Cost(), True)
+    run = Run({}, (ProblemResults(problem, tuple(traces), classes, (voted,)),))
+    assert shares(run)["vote_tie_rate"] == rate
+
+
+def test_the_sections_of_a_report_are_those_that_have_something_to_say(summary, tmp_path):
+    always = [title for title, _, _ in sections(summary)]
+    assert LEVELS in always
+    flat = [row | {"level": None, "kept": {"topic": "sums"}} for row in rows()]
+    without = [title for title, _, _ in sections(summarize(read_runs([write_run(tmp_path, flat)]), "topic"))]
+    assert [title for title in always if title != LEVELS] == [
+        title for title in without if title != "Accuracy by topic"
+    ]
+    assert "Accuracy by topic" in without
+
+
 def test_accuracy_by_a_column_of_the_problems(tmp_path):
     topics = ("sums", "a|b", "sums", None)
     some = [row | {"kept": {"topic": topic}} for row, topic in zip(rows(), topics, strict=True)]
@@ -276,9 +309,20 @@ def point_nowhere(rows):
     rows[0]["results"][4]["candidates"] = [7]
 
 
+def rename_verifier(rows):
+    rows[0]["results"][1]["verifier"] = "other"
+
+
+def drop_scores(rows):
+    rows[0]["results"][1]["scores"].pop()
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (rename_verifier, r"results\.jsonl:1: verifier 'other' of orm_best_of_n is not in meta\.json"),
+        (drop_scores, r"results\.jsonl:1: orm_best_of_n: 4 candidates but scores of 3; score the run again"),
+        (list.clear, r"results\.jsonl: no problem in it; run eval/run_search\.py to its end"),
         (drop_score, r"results\.jsonl:2: prm_best_of_n: candidate 2 has 2 steps but 1 scores"),
         (drop_key, r"results\.jsonl:3: candidate 1: needs the keys .*class"),
         (drop_candidate, r"results\.jsonl:4: prm_best_of_n has 3 candidates, but 4 in .*results\.jsonl:1"),
@@ -299,6 +343,23 @@ def test_a_run_of_an_older_version_is_refused_in_words(tmp_path):
     meta = {key: value for key, value in META.items() if key != "format"}
     with pytest.raises(ValueError, match=r"meta\.json: the run was written by another version of this project"):
         read_runs([write_run(tmp_path, rows(), meta)])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("meta.json", '{"format": 6,\n', r"meta\.json:2: not JSON .*; run eval/run_search\.py again"),
+        ("meta.json", "[]", r"meta\.json: the run was written by another version"),
+        ("meta.json", '{"format": 6, "n": 4}', r"meta\.json: needs the keys generator, methods, .*; run"),
+        ("results.jsonl", '{"problem_id":\n', r"results\.jsonl:1: not a JSON row .*; the run may have been cut short"),
+        ("results.jsonl", None, r"results\.jsonl is missing; give a folder that eval/run_search\.py wrote"),
+    ],
+)
+def test_a_damaged_run_is_refused_in_words(tmp_path, name, text, message):
+    run = write_run(tmp_path, rows())
+    (run / name).unlink() if text is None else (run / name).write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        read_runs([run])
 
 
 def test_runs_of_different_setups_are_refused(tmp_path):
@@ -348,6 +409,72 @@ def test_tables_by_hand(summary):
     assert verifier_table({"verifiers": {"mine": nothing}})[1] == ["mine", "–", "–", "–", "–"]
 
 
+def test_the_controls_by_hand():
+    change = {"mean": -0.1, "low": -0.2, "high": -0.05}
+    methods = {
+        "single": {"label": "single sample", "accuracy": 0.4, "samples": 1},
+        "a": {"label": "A", "accuracy": 0.5, "samples": 4},
+        "b": {"label": "B", "accuracy": 0.25, "samples": 4},
+        "c": {"label": "C", "accuracy": 0.75, "samples": 4},
+        "nothing to say": {"label": "D", "accuracy": 0.0, "samples": 4},
+    }
+    points = [
+        {"accuracy": 0.1, "difference": change},
+        {"accuracy": 0.3, "difference": {"mean": 0.2, "low": 0.1, "high": 0.3}},
+    ]
+    judged = {
+        "single": {"right": 0, "share": None, "low": None, "high": None},
+        "a": {"right": 1200, "share": 0.25, "low": 0.2, "high": 0.3},
+        "c": {"right": 3, "share": 1.0, "low": None, "high": None},
+    }
+    growth = {"a": {"best_n": 2, "change": change}, "b": {"best_n": 4, "change": change}}
+    summary = {"methods": methods, "blind": {"a": points}, "growth": growth, "false_positives": judged}
+    head = ["method", "accuracy", "scores shuffled", "the verifier adds", "best N", "from there to the last N"]
+    assert control_table(summary) == [
+        [*head, "right answer, wrong step"],
+        ["single sample", "40.0%", "", "", "", "", "– of 0"],
+        ["A", "50.0%", "30.0%", "+20.0 [+10.0, +30.0]", "2", "-10.0 [-20.0, -5.0]", "25.0% of 1,200 [20.0, 30.0]"],
+        ["B", "25.0%", "", "", "4", "", ""],  # the last number is the best: nothing falls from there
+        ["C", "75.0%", "", "", "", "", "100.0% of 3"],
+    ]
+    without = control_table(summary | {"false_positives": {}})
+    assert without == [head, [*control_table(summary)[2][:-1]], [*control_table(summary)[3][:-1]]]
+
+
+def test_lifts_over_votes_by_hand():
+    gain = {"mean": 0.2, "low": 0.1, "high": 0.3}
+    lifts = {
+        "a": [{"n": n, "votes": 1.26 * n, "difference": gain} for n in (1, 2, 4)],
+        "b": [{"n": 4, "votes": 40.4, "difference": None}],
+        "a search": [{"n": 4, "votes": 4, "difference": gain}],
+    }
+    methods = {name: {"label": name.upper()} for name in lifts}
+    table = over_majority_table({"over_majority": lifts, "methods": methods, "curves": {"a": [], "b": []}})
+    assert table == [
+        ["minus majority vote", "N = 2", "4"],
+        ["A", "+20.0 [+10.0, +30.0]\n2.5 votes", "+20.0 [+10.0, +30.0]\n5.0 votes"],
+        ["B", "", "– needs\n40 votes"],
+    ]
+
+
+def test_of_a_verifier_that_judged_nothing_nothing_is_known(tmp_path):
+    """Of no candidate there is a score: they are all too long for it, and of one problem none is right."""
+    some = rows()
+    for row in some:
+        for its in row["results"]:
+            if its["verifier"] == "orm":
+                its["scores"], its["trace_scores"], its["chosen"] = [None] * 4, [None] * 4, None
+    run = read_runs([write_run(tmp_path, some)])
+    nothing = dict.fromkeys(diagnose(run, "prm"))
+    assert diagnose(run, "orm") == nothing | {"too_long_share": 1.0}
+    warned = " ".join(warnings(run, summarize(run)))
+    assert (
+        "100.0% of the finished candidates are longer than orm reads: they have no score and are never chosen" in warned
+    )
+    assert "No problem has both right and wrong candidates: orm had nothing to choose." in warned
+    assert "longer than prm" not in warned
+
+
 def test_a_search_is_set_against_its_rivals_at_equal_cost():
     methods = {"a": {"label": "A", "accuracy": 0.5}, "b": {"label": "B", "accuracy": 0.25}}
     entry = {
@@ -379,6 +506,15 @@ def test_a_table_as_text_markdown_and_html():
         '<div class="scroll"><table><thead><tr><th>name</th><th>n</th></tr></thead>'
         "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table></div>"
     )
+
+
+def test_the_trace_browser_holds_so_many_bytes(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, twelve_problems())])
+    sizes = [len(json.dumps(problem, ensure_ascii=False).encode()) for problem in traces_to_show(run)]
+    assert len(sizes) == 12
+    for most in (2, 5):
+        monkeypatch.setattr("prm.evaluation.reading.BYTES", most * max(sizes))
+        assert most <= len(traces_to_show(run)) < 12
 
 
 def test_the_trace_browser_shows_scores_in_few_digits(tmp_path):

@@ -18,6 +18,12 @@ def test_a_mistyped_generator_is_refused_before_anything_is_loaded_or_compared()
     GeneratorArguments(generator="http://127.0.0.1:8000/v1", engine="openai")
 
 
+def test_so_is_a_mistyped_prompt_and_none_is_what_the_record_of_the_traces_says():
+    with pytest.raises(ValueError, match="plian"):
+        GeneratorArguments(generator="arithmetic", prompt="plian")
+    assert GeneratorArguments(generator="arithmetic", prompt=None).prompt is None
+
+
 def test_a_mistyped_generator_is_refused_without_flags_too():
     with pytest.raises(FileNotFoundError, match=r"arithmetik does not exist, did you mean arithmetic\?"):
         load_generator("arithmetik")

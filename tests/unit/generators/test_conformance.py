@@ -162,7 +162,9 @@ def test_ids_text_and_stop_agree(make, prefixes, reference, exact):
     for rule, limit in (("line", 80), ("paragraph", 80), ("whole", 80), ("line", 9)):
         generator = make(max_new_tokens=limit, step_rule=rule)
         for until in ("step", "end"):
-            for c in generator.generate(prefixes, [derive_seed(1, i) for i in range(8)], until=until):
+            found = generator.generate(prefixes, [derive_seed(1, i) for i in range(8)], until=until)
+            assert [c.prefill for c in found] == [len(prefix) for prefix in prefixes]
+            for c in found:
                 ids = list(c.token_ids)
                 assert (c.stop, len(ids)) == ending(tokenizer, ids, rule, until)
                 assert c.text == tokenizer.decode([i for i in ids if i != tokenizer.eos_token_id])

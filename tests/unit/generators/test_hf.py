@@ -69,11 +69,11 @@ def count_rows(model):
 
 
 def test_samples_do_not_depend_on_the_batch(embedded, embedded_prefixes):
-    places = [(p, s) for p in range(8) for s in range(2)]
+    places = [(p, s) for p in range(5) for s in range(2)]
     seeds = [derive_seed(0, p, s) for p, s in places]
     asked = [embedded_prefixes[p] for p, _ in places]
     together = embedded.generate(asked, seeds)
-    assert len({c.token_ids for c in together}) > 8  # seeds differ, so texts do
+    assert len({c.token_ids for c in together}) > 5  # seeds differ, so texts do
     assert len({len(c.token_ids) for c in together}) > 3  # ragged ends too
 
     alone = [embedded.generate([prefix], [seed])[0] for prefix, seed in zip(asked, seeds, strict=True)]
@@ -81,7 +81,7 @@ def test_samples_do_not_depend_on_the_batch(embedded, embedded_prefixes):
     order = np.random.default_rng(0).permutation(len(asked))
     shuffled = embedded.generate([asked[i] for i in order], [seeds[i] for i in order])
     assert [together[i] for i in order] == shuffled
-    small = HfGenerator(embedded.model, embedded.tokenizer, name="x", max_new_tokens=80, batch_size=5)
+    small = HfGenerator(embedded.model, embedded.tokenizer, name="x", max_new_tokens=80, batch_size=4)
     assert small.generate(asked, seeds) == together
 
 

@@ -67,12 +67,31 @@ CAUSES = {
     "garbage": "malformed answer",
     "empty": "malformed answer",
     "two": "malformed answer",
+    "number": "malformed answer",
+    "no ids": "malformed answer",
 }
 """What the server does, and what the ledger calls it."""
 
 
 def test_a_server_that_fails_half_its_requests_changes_nothing(openai_server, model, folder, work, expected):
-    faults = ["429", None, "500", None, "half", None, "garbage", None, "empty", None, "two", None]
+    faults = [
+        "429",
+        None,
+        "500",
+        None,
+        "half",
+        None,
+        "garbage",
+        None,
+        "empty",
+        None,
+        "two",
+        None,
+        "number",
+        None,
+        "no ids",
+        None,
+    ]
     with openai_server(model.model, model.tokenizer, faults=faults) as server:
         generator = connect(server, folder)
         assert generator.generate(*work) == expected

@@ -228,7 +228,7 @@ def test_where_a_text_ends_is_seen_by_its_new_tokens_as_by_all_of_them(
     for tokenizer in (plain_tokenizer, merging_tokenizer, trimming_tokenizer, arithmetic.build_tokenizer()):
         for template, rule in product(templates, ("line", "paragraph", "thought", "whole")):
             engine = TokenText(tokenizer, template=template, step_rule=rule, end_ids=None)
-            for i in range(30):
+            for i in range(14):
                 if i % 2:  # any tokens, so that characters are broken, too
                     ids = rng.choices(range(len(tokenizer)), k=40)
                 else:

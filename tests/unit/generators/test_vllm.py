@@ -64,6 +64,11 @@ def generator(engine, plain_tokenizer):
     )
 
 
+@pytest.mark.parametrize(("given", "used"), [({}, "line"), ({"step_rule": "paragraph"}, "paragraph")])
+def test_the_step_rule_is_that_of_the_prompt_or_the_given_one(engine, plain_tokenizer, given, used):
+    assert VllmGenerator(engine, plain_tokenizer, name="m", num_parameters=1, end_ids=1, **given).step_rule == used
+
+
 def test_every_setting_reaches_the_request(engine, generator):
     generator.generate([[5, 6, 7], [5] * 60], [11, 12], limits=[30, 50])
     generator.generate([[5]], [13], greedy=True)
@@ -118,3 +123,20 @@ def test_an_engine_is_started_with_its_options(engine, plain_tokenizer, tiny_lla
     assert generator.name.startswith("student-")
     assert (generator.max_new_tokens, generator.context) == (9, 64)
     assert generator.num_parameters > 1000
+
+
+def test_a_model_without_generation_settings_ends_as_its_own_config_says(engine, plain_tokenizer, tiny_llama, tmp_path):
+    vllm = sys.modules["vllm"]
+    vllm.EngineArgs, vllm.LLMEngine = SimpleNamespace, SimpleNamespace(from_engine_args=lambda args: engine)
+    tiny_llama(len(plain_tokenizer)).save_pretrained(tmp_path)
+    plain_tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").unlink(missing_ok=True)
+    generator = VllmGenerator.from_pretrained(str(tmp_path))
+    generator.generate([[5]], [0])
+    (params,) = [params for _, params in engine.requests.values()]
+    assert plain_tokenizer.eos_token_id in params["stop_token_ids"]
+    assert (
+        generator.encode("4", ["x"])
+        == plain_tokenizer("4\n", add_special_tokens=False)["input_ids"]
+        + (plain_tokenizer("x\n", add_special_tokens=False)["input_ids"])
+    )

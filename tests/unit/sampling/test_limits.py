@@ -16,6 +16,7 @@ from prm.sampling.limits import (
     of_all,
     pilot,
     search_report,
+    stopped,
     unlimited,
 )
 from prm.sampling.rollouts import Request, RolloutSource
@@ -58,6 +59,21 @@ def test_a_limit_and_an_estimate_are_no_settings_of_what_is_written(tmp_path):
         write_provenance(output, "data/x.py", unlimited(limited), [], unfinished_problems=unfinished)
         assert is_finished(str(output), Sampling(samples=8), []) == is_finished(str(output), limited, [])
         assert is_finished(str(output), limited, []) == (unfinished == 0)
+
+
+def test_what_was_written_otherwise_or_never_is_not_finished(tmp_path):
+    output = tmp_path / "rows.jsonl"
+    assert not is_finished(str(output), Sampling(), [])
+
+
+def test_a_run_says_by_which_limit_it_was_stopped_and_how_to_go_on():
+    limits = Sampling(max_tokens=1500, max_hours=2.0).limits()
+    assert limits.reached is None
+    limits.add(1500)
+    assert stopped(limits, 1200, 2400) == (
+        "--max_tokens is reached with 1,500 tokens: 1,200 of 2,400 problems are not finished and have no rows. Start the"
+        " same command again, without --max_tokens or with a larger one, to go on"
+    )
 
 
 def test_hours_are_a_limit_too(monkeypatch):

@@ -8,7 +8,7 @@ from prm.encoding.prompts import PROMPTS
 from prm.generators import derive_seed
 from prm.generators.hf import HfGenerator
 from prm.generators.scripted import ScriptedGenerator
-from prm.sampling.rollouts import Request, RolloutSource, watch
+from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
 from prm.sampling.traces import trace_from_rollout
 from prm.search.driver import search
 from prm.search.methods import parse_method
@@ -123,6 +123,18 @@ def test_the_bar_shows_once_a_second_how_many_samples_have_ended(monkeypatch):
     told = []
     RolloutSource(ScriptedGenerator(lambda prefix, seed: "73"), 0, ended=told.append).take([Request(PROBLEM, STEP, 3)])
     assert sum(told) == 3
+
+
+def test_what_is_committed_is_in_the_store_and_its_rate_on_the_bar():
+    stored, shown = [], []
+    progress = SimpleNamespace(set_postfix_str=shown.append, format_dict={"elapsed": 2.0})
+    commit = commit_to(SimpleNamespace(append=stored.append), progress)
+    (rollouts,) = RolloutSource(numbered(), 0).take([Request(PROBLEM, STEP, 3)])
+    commit(rollouts[:2])
+    commit(rollouts[2:])
+    assert stored == [rollouts[:2], rollouts[2:]]
+    first, all_of_them = (sum(r.num_tokens for r in rollouts[:n]) for n in (2, 3))
+    assert shown == [f"{first / 2:,.0f} tokens/s", f"{all_of_them / 2:,.0f} tokens/s"]
 
 
 def test_a_gold_answer_that_was_corrected_counts_for_old_rollouts_too():

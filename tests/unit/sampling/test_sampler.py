@@ -5,7 +5,8 @@ from argparse import Namespace
 import pytest
 import yaml
 
-from prm.sampling.sampler import sampler_record, settle
+from prm.generators.arguments import GeneratorArguments
+from prm.sampling.sampler import sampler_record, sampler_settings, settle
 
 RECORD = {
     "generator": "http://10.0.0.5/v1",
@@ -85,3 +86,26 @@ def test_the_record_of_a_labeled_file_is_that_of_its_traces(tmp_path):
     assert sampler_record(tmp_path / "labeled.jsonl") is None  # the traces are gone
     with pytest.raises(FileNotFoundError, match=r"missing\.jsonl does not exist"):
         sampler_record(tmp_path / "missing.jsonl")
+
+
+def test_the_record_of_mined_traces_is_that_of_their_search(tmp_path):
+    traces, run = tmp_path / "mined.jsonl", tmp_path / "run"
+    traces.write_text("")
+    assert sampler_record(traces) is None  # nothing says where it is from
+    traces.with_name("mined.config.yaml").write_text(yaml.safe_dump({"run": str(run), "verifier": "prm"}))
+    assert sampler_record(traces) is None  # its run is gone
+    run.mkdir()
+    (run / "config.yaml").write_text(yaml.safe_dump(RECORD | {"methods": ["majority"]}))
+    assert {name: sampler_record(traces)[name] for name in RECORD} == RECORD
+
+
+def test_what_is_sampled_depends_on_the_text_of_a_template_not_on_its_name_alone(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("text: 'Q: {prompt}'\n")
+    args = GeneratorArguments(generator="arithmetic", prompt=str(path))
+    first = sampler_settings(args)
+    assert (first["generator"], first["temperature"], first["step_rule"]) == ("arithmetic", 1.0, "line")
+    assert len(first["template"]) == 8
+    path.write_text("text: 'Question: {prompt}'\n")
+    assert sampler_settings(args) == first | {"template": sampler_settings(args)["template"]}
+    assert sampler_settings(args) != first

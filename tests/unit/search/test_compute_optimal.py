@@ -304,6 +304,7 @@ def test_what_the_menu_says_is_what_the_strategy_does(saved):
     assert sum(its["share"] for its in learned.card["bins"]) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_what_a_card_promises_is_found_on_other_problems(saved):
     learned_from, others = problems("learn", 120), problems("other", 120)
     menu = menu_of(searched(learned_from), "v", offered).probed(Probe("lead", 2))

@@ -216,7 +216,7 @@ def test_a_generator_that_keeps_its_tokens_is_charged_for_new_ones(name, budget)
 @pytest.mark.parametrize("name", TREES)
 def test_what_a_generator_keeps_changes_no_cost_whatever_was_asked_before(name, tmp_path):
     """Alone, in company, after other methods, and after a kill, which empties its memory."""
-    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(12)]
+    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(6)]
 
     def run(those, generator, answered=None, name=name):
         return without_time(search(method(name), those, generator, Random(), Budget(8), 0, answered))
@@ -253,7 +253,7 @@ def tokens(results):
 def test_what_a_verifier_keeps_changes_no_cost_whatever_the_company_and_the_memory(name, tiny_llama, plain_tokenizer):
     """A token takes 256 bytes, a prompt with a few steps 5,000."""
     room = {"plenty": 4 << 30, "little": 20_000}
-    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(12)]
+    many = [Problem(f"p/{i}", f"What is {i} + 3?", str(i + 3), "p") for i in range(6)]
     among = {
         size: search(
             method(name), many, student(), step_verifier(tiny_llama, plain_tokenizer, keep_bytes=n), Budget(8), 0
@@ -261,7 +261,7 @@ def test_what_a_verifier_keeps_changes_no_cost_whatever_the_company_and_the_memo
         for size, n in room.items()
     }
     assert tokens(among["plenty"]) == tokens(among["little"])
-    for i in (0, 5, 11):
+    for i in (0, 5):
         alone = search(
             method(name), many[i : i + 1], student(), step_verifier(tiny_llama, plain_tokenizer), Budget(8), 0
         )
@@ -319,7 +319,7 @@ def test_a_problem_alone_equals_the_same_among_fifty(name):
 
     def found(those):
         verifier = Random()
-        return without_time(search(method(name), those, student(), verifier, Budget(8), 3, verifiers={"v": verifier}))
+        return without_time(search(method(name), those, student(), verifier, Budget(4), 3, verifiers={"v": verifier}))
 
     among = found(problems)
     for i in (0, 7, 49):
@@ -494,6 +494,8 @@ def test_what_a_problem_costs_is_counted_once_for_all_methods_and_not_if_taken_f
     second.take(tmp_path / "first", header)
     search(method("majority"), PROBLEMS, generator, None, Budget(8), 0, second)
     assert second.costs == {}
+    with pytest.raises(ValueError, match="missing does not exist; its run was cut short before, or had fewer problems"):
+        second.take(tmp_path / "missing", header)
 
 
 # --- Traces that are too long for the verifier ---
@@ -562,6 +564,19 @@ def choosing_the_last(problem, budget, seed):
     return Found(traces, [None], -1)
 
 
+def returning_too_many(problem, budget, seed):
+    traces = yield Sample(8)
+    return Found([*traces, traces[0]], [None] * 9, 0)
+
+
+def returning_other_scores(problem, budget, seed):
+    return Found((yield Sample(2)), [None], 0)
+
+
+def choosing_beyond_the_last(problem, budget, seed):
+    return Found((yield Sample(2)), [None] * 2, 2)
+
+
 def scoring(problem, budget, seed):
     yield Score((yield Sample(1)))
 
@@ -575,6 +590,9 @@ def scoring(problem, budget, seed):
         (asking_for_five, r"mine yields 5; a strategy yields Sample, Expand, Revise or Score"),
         (lambda problem, budget, seed: 3, r"mine returned 3; a strategy is a generator function"),
         (choosing_the_last, r"mine chose candidate -1 of 1; number them from 0 \(sum/0\)"),
+        (returning_too_many, r"mine returned 9 candidates, its budget is 8 \(sum/0\)"),
+        (returning_other_scores, r"mine returned 2 candidates with 1 scores"),
+        (choosing_beyond_the_last, r"mine chose candidate 2 of 2; number them from 0 \(sum/0\)"),
         (choosing_unusable, r"mine chose candidate 0, which states no answer \(sum/0\)"),
         (scoring, r"mine asks for scores and names no verifier; write `mine VERIFIER`"),
     ],

@@ -132,6 +132,8 @@ def test_what_a_chain_learns_from_is_what_it_was_shown():
     assert {revision_prompt(P.prompt, attempts) + "\n" for attempts, _ in examples} <= asked.keys()
     assert [len(attempts) for attempts, _ in examples][:2] == [0, 0]
     assert max(len(attempts) for attempts, _ in examples) == 2
+    undecided = [replace(c, correct=None) if c == checked[0] else c for c in result.candidates]  # its check timed out
+    assert [target for _, target in chain_examples(undecided, 2, 2)] == checked[1:]
 
 
 # --- The choice ---

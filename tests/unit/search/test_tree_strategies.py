@@ -8,6 +8,7 @@ import inspect
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -16,6 +17,7 @@ from scripted_tree import Likes, P, World, ended, run, texts
 from prm.generators import derive_seed
 from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.search import STRATEGIES
+from prm.search.requests import Score
 from prm.search.tree import Node, conclude
 from prm.types import Budget, Problem, Scores, Trace
 from prm.verifiers.oracle import OracleVerifier
@@ -334,6 +336,7 @@ def test_oracle_best_of_n_and_mean_sample_are_in_order():
     assert right[0] == sum(any(c.correct for c in result.candidates) for result in oracle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
 def test_a_good_verifier_is_better_than_a_noisy_one_and_that_than_none(name, settings):
     oracle, noisy = (
@@ -399,6 +402,32 @@ def test_no_budget_is_exceeded(name, settings, tokens):
         assert (result.chosen is None) == (not any(candidate.usable for candidate in result.candidates))
         if tokens == 10_000:
             assert texts(result) == texts(run_one(name, world, 9, **settings))
+
+
+@pytest.mark.parametrize(("name", "settings"), SETTINGS)
+def test_what_gets_less_than_it_asked_for_asks_for_no_more_steps(name, settings):
+    """A budget that is spent stays spent, whatever a driver makes of another request."""
+    at_most = 3 if name == "lookahead_search" else 2  # its rollouts are cut short first, then its steps
+    answered = 0
+
+    def answer(request):
+        nonlocal answered
+        if isinstance(request, Score):
+            return [Scores((0.5,) * len(trace.steps), 0.5) for trace in request.traces]
+        answered += 1
+        assert answered <= at_most, "a request after one that was cut short"
+        grown = [replace(trace, steps=(*trace.steps, f"step {i}")) for i, trace in enumerate(request.parents)]
+        return grown if answered == 1 else grown[:1] if name == "particle_filtering" else []
+
+    def drive(searching):
+        request = next(searching)
+        while True:
+            try:
+                request = searching.send(answer(request))
+            except StopIteration as end:
+                return end.value
+
+    assert 0 < len(drive(STRATEGIES[name](P, Budget(8), 0, **settings)).candidates) <= 8
 
 
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)

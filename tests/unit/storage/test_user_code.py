@@ -28,6 +28,8 @@ def file(tmp_path):
 def test_it_is_what_the_file_names(file):
     assert load_object(f"{file}:first_wins")() == "first"
     assert load_object(f"{file}:LIMIT") == 3
+    with_colon = file.rename(file.with_name("10:30.py"))
+    assert load_object(f"{with_colon}:first_wins")() == "first"
 
 
 def test_a_name_that_is_not_there_is_told_from_those_that_the_file_defines(file):

@@ -133,6 +133,12 @@ def test_traces_that_are_too_long_stop_training_with_their_number_or_are_left_ou
         examples_of(rows[::2], "hard", codec=codec, overlong="drop")
 
 
+def test_an_orm_counts_what_it_leaves_out_too():
+    rows = [arithmetic_row((True, False, False)), row("Start with 1, add 1.", ("#### 2",), (True,))] * 2
+    report = orm_examples(rows, StepCodec(max_length=22), build_tokenizer(), overlong="drop").report
+    assert (report.rows, report.truncated, report.dropped) == (2, 0, 2)
+
+
 @pytest.mark.parametrize(("values", "step"), [(None, 1), ((0.5, None, 0.5), 2)])
 def test_soft_targets_without_values_are_refused(values, step):
     with pytest.raises(ValueError, match=rf"rows\.jsonl:5: soft targets need `values`, step {step} .*--targets hard"):

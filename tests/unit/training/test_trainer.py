@@ -4,6 +4,7 @@ import math
 import random
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -364,6 +365,23 @@ def test_checkpoint_holds_what_was_trained(base, lora_r, changes, bases, setting
         assert saved.score(row.problem.prompt, steps) == pytest.approx(live.score(row.problem.prompt, steps), abs=1e-5)
 
 
+def test_what_is_new_in_a_model_follows_the_seed(bases, settings, rows, tokenizer, files_of_rows, monkeypatch):
+    """The weights of a head and of a LoRA are drawn when the model is loaded."""
+
+    class LoadedError(Exception):
+        pass
+
+    def load(arguments):
+        raise LoadedError(torch.initial_seed())
+
+    monkeypatch.setattr("prm.training.run.load_model", load)
+    train, validation = (prm_examples(some, CODEC, tokenizer, "soft") for some in (rows[:8], rows[8:]))
+    script = VerifierArguments(model=bases["llama"], data=files_of_rows)
+    for seed in (7, 8):
+        with pytest.raises(LoadedError, match=f"^{seed}$"):
+            fit(script, settings(seed=seed), CONFIG, tokenizer, train, validation)
+
+
 def test_order_of_training_follows_the_seed_and_the_seed_of_the_data_where_there_is_one(make_trainer):
     def order(**seeds):
         batches = make_trainer(per_device_train_batch_size=1, **seeds).get_train_dataloader()
@@ -419,6 +437,12 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(lora_r,
 def test_flags_that_would_silently_change_the_result_are_refused(flag, make_trainer):
     with pytest.raises(ValueError, match=f"--{next(iter(flag))} .* is refused"):
         make_trainer(**flag)
+
+
+def test_fsdp_casts_weights_anew_in_every_forward_pass():
+    """What it would cache is a cast of a weight that is gathered for one layer at a time."""
+    sharded = SimpleNamespace(is_fsdp_enabled=True, accelerator=SimpleNamespace(autocast=lambda its: its))
+    assert VerifierTrainer.autocast_smart_context_manager(sharded).cache_enabled is False
 
 
 def test_several_gpus_in_one_process_are_refused(make_trainer, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 
 from prm.encoding.codec import StepCodec
 from prm.models.loading import from_base
+from prm.models.prefix_cache import PrefixCache
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.step_verifier import StepVerifier
@@ -149,6 +150,15 @@ def test_what_was_asked_for_least_recently_makes_room(make):
     assert ask("1?", "a", "c") < one  # was kept
     assert ask("2?", "a", "c") > one  # was dropped, and is read again
     assert verifier._cache.bytes <= verifier._cache.max_bytes
+
+
+def test_of_many_prompts_the_least_recently_asked_for_is_forgotten(monkeypatch):
+    monkeypatch.setattr(PrefixCache, "most_prompts", 2)
+    cache = PrefixCache(1 << 20)
+    assert [cache.ask(prompt) for prompt in ("1?", "2?", "1?", "3?", "1?", "2?", "3?")] == [
+        *(False, False, True),
+        *(False, True, False, False),  # 3 took the place of 2, and then 2 that of 3
+    ]
 
 
 def test_branches_that_are_not_asked_for_make_room_before_a_prompt_of_the_same_call_does(make):
