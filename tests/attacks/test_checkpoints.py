@@ -340,7 +340,9 @@ def test_code_that_comes_with_a_checkpoint_is_never_run(kind, model_type, copy_o
         folder.without_checksums()
     loads = [folder.score] if kind == "full" else [folder.generator, lambda: from_base(str(folder.path))]
     for load in loads:
-        with suppress(ValueError) if model_type == "llama" else pytest.raises(ValueError, match="brings code of its own"):
+        with (
+            suppress(ValueError) if model_type == "llama" else pytest.raises(ValueError, match="brings code of its own")
+        ):
             load()  # a Llama has code in transformers, too
     assert not ran.exists()
 
