@@ -60,9 +60,9 @@ def find_checkpoint(resume: str | bool | None, output_dir: str, config: Verifier
         folder = newest
     else:
         folder = Path(str(resume))
-        if fault_of_it := fault(folder):
+        if what := fault(folder):
             raise ValueError(
-                f"{folder} is no checkpoint, or torn ({fault_of_it}); give an older one, or --resume_from_checkpoint true for"
+                f"{folder} is no checkpoint, or torn ({what}); give an older one, or --resume_from_checkpoint true for"
                 " the newest complete one"
             )
     if config is not None:
