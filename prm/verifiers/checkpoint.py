@@ -3,9 +3,11 @@
     {"kind": "prm", "head": "linear", "semantics": "value", "aggregation": "last", "labels": ["bad", "good"],
      "codec": {"prompt": {"text": "{prompt}\\n", "chat": false, "system": null, "date": "2024-07-26"},
                "separator": "\\n", "marker": null, "max_length": 256},
-     "base_model": "arithmetic-generator", "base_weights": null, "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...}}
+     "base_model": "arithmetic-generator", "base_weights": null, "data_hash": "9f2c...", "versions": {"prm": "0.1.0", ...},
+     "files": {"model.safetensors": "5e0c...", "config.json": "77a1...", "tokenizer.json": "c2d9..."}}
 
-Training writes it and scoring reads it, so that the two can never differ in prompt, separator or read position.
+Training writes it and scoring reads it, so that the two can never differ in prompt, separator or read position. `files` are
+checksums of what is beside it and decides scores, too: a bit that a disk has lost looks like a weight.
 """
 
 from __future__ import annotations
@@ -117,7 +119,8 @@ def check_files(folder: str | Path) -> None:
                 f"{Path(folder) / name} {state}, its scores would be those of another verifier; {_DAMAGED}. If you changed"
                 f' it yourself, delete "files" from {path}'
             )
-    if saved and (new := sorted(name for name in found.keys() - saved.keys() if name.endswith(_WEIGHTS))):
+    weights = [name for name in found if name.endswith(_WEIGHTS)]
+    if not saved.keys().isdisjoint(weights) and (new := sorted(set(weights) - saved.keys())):
         raise ValueError(
             f"{Path(folder) / new[0]} was not saved with this checkpoint; remove it, or copy the folder again"
         )

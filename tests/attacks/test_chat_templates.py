@@ -25,7 +25,7 @@ HOSTILE = {
     ),
     "a wide field": ("{{ '%999999999d' % 1 }}", LARGE),
     "padding": ("{{ 'a' | center(999999999) }}", f"{LARGE}|{ENDLESS}"),
-    "a text of 20 MB": ("{{ 'a' * 20000001 }}", "makes a text of 20,000,001 characters"),
+    "a text of 20 MB": ("{{ 'a' * 20000001 }}", f"makes a text of 20,000,001 characters|{ENDLESS}"),
     "recursion": ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "cannot be rendered"),
     "deep nesting": ("{{ " + "(" * 20000 + "1" + ")" * 20000 + " }}", "cannot be rendered|ended the process"),
     "files": ("{{ cycler.__init__.__globals__.os.getcwd() }}", "cannot be rendered: .*unsafe"),
@@ -83,7 +83,7 @@ def test_the_renderer_imports_neither_torch_nor_transformers():
 
 SAME = {
     "chatml": "{% for m in messages %}{{ '<|im|>' + m['role'] + '\n' + m['content'] + '<|end|>' + '\n' }}{% endfor %}",
-    "blocks": "{%- if tools %}\n  {{- tools }}\n{%- endif %}\n{% for m in messages %}\n  {{- m.content | trim }}\n{% endfor %}",
+    "blocks": "{%- if tools %}\n  {{- 1 }}\n{%- endif %}\n{% for m in messages %}\n  {{- m.content | trim }}\n{% endfor %}",
     "namespace": "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}",
     "break": "{% for m in messages %}{% if loop.index > 1 %}{% break %}{% endif %}{{ m.role }}{% endfor %}",
     "tojson": "{{ messages | tojson(indent=2) }}{{ {'b': 'é<', 'a': 1} | tojson }}",
