@@ -30,6 +30,7 @@ from prm.generators.chat import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.generators.endpoint import Endpoint
 from prm.labelers.consensus import agreed, first_error_of, relation
 from prm.labelers.judge import Judge, judged
+from prm.secrets import api_key, check_url
 from prm.storage.journal import Journal
 from prm.storage.jsonl import read_jsonl, write_jsonl
 from prm.storage.paths import check_name
@@ -92,6 +93,9 @@ def main(args: Arguments) -> None:
         )
     if args.url is None:
         check_name(args.judge)
+    else:
+        check_url(args.url)
+        api_key()
     rows = read_rows(args.traces, args.consensus)  # first, so that a mistake in its name is called so
     if is_complete(args.output, args, [args.traces]):
         print(f"{args.output} is complete already")

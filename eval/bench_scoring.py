@@ -69,9 +69,9 @@ def main(args: Arguments) -> None:
         tokenizer = arithmetic.build_tokenizer()
         codec = StepCodec(max_length=2048)
         ours = StepVerifier(from_base(folder), tokenizer, VerifierConfig("prm", codec, "value", "last", folder, ""))
-        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
+        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2, trust_remote_code=False).eval()
         padded.load_state_dict(ours.model.state_dict())
-        causal = AutoModelForCausalLM.from_pretrained(folder).eval()
+        causal = AutoModelForCausalLM.from_pretrained(folder, trust_remote_code=False).eval()
 
     without_gradients, few = torch.inference_mode(), candidates[:PER_STEP_CANDIDATES]
     ways: dict[str, tuple[Callable[[], list[list[float]]], int]] = {

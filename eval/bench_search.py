@@ -81,7 +81,7 @@ def main(args: Arguments) -> None:
             LlamaForCausalLM(llama(shape)).save_pretrained(folder)
             models[shape] = from_base(folder)
         model = models[args.model]
-        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
+        padded = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2, trust_remote_code=False).eval()
         padded.load_state_dict(model.state_dict())
 
     tokens, searches, writings = {}, {}, {}

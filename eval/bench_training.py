@@ -204,7 +204,7 @@ def make_trainer(side: str, base: str, examples: Sequence[TraceExample]) -> Trai
         "use_cpu": True,
     }
     if side == "stock":
-        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2)
+        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, trust_remote_code=False)
         settings["train_sampling_strategy"] = "sequential"  # `shuffled` has drawn the order
         if stock() == "Trainer":
             return Trainer(model, TrainingArguments(**settings), pad, shuffled(examples))
@@ -272,7 +272,7 @@ def activation_bytes(side: str, base: str, examples: Sequence[TraceExample]) -> 
     from prm.training.batches import StepCollator
 
     if side == "stock":
-        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2).train()
+        model = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, trust_remote_code=False).train()
         batch = pad(examples)
     else:
         model = from_base(base).train()

@@ -81,8 +81,10 @@ def main(args: Arguments) -> None:
     draw_gains(summary, args.output_dir / "gains.png")
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
-    (args.output_dir / "report.md").write_text(markdown_page(summary, run.meta), encoding="utf-8")
-    (args.output_dir / "report.html").write_text(html_page(summary, run, args.output_dir), encoding="utf-8")
+    # Half a character, as a cut text may end with, is written as a question mark.
+    pages = {"report.md": markdown_page(summary, run.meta), "report.html": html_page(summary, run, args.output_dir)}
+    for name, page in pages.items():
+        (args.output_dir / name).write_text(page, encoding="utf-8", errors="replace")
 
     if args.report_to:
         from prm.storage.wandb_artifacts import log_report
@@ -149,8 +151,10 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
 
 
 def as_json(value: Any) -> str:
-    """For a script element: no text in it can end the element."""
-    return json.dumps(value, ensure_ascii=False).replace("<", r"\u003c")
+    """For a script element: no text in it can end the element, and no number in it is one that JSON does not have, for which
+    the browser would read none of it."""
+    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
+    return json.dumps(finite, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ import re
 import shlex
 import sys
 import textwrap
+import traceback
 import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -39,6 +40,8 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from prm.secrets import hide
 
 TRAINING_ARGUMENTS = ("transformers.training_args.TrainingArguments",)
 SFT_CONFIG = (*TRAINING_ARGUMENTS, "trl.trainer.base_config._BaseConfig", "trl.trainer.sft_config.SFTConfig")
@@ -110,8 +113,9 @@ def run_script(
         sys.exit(130)
     except Exception as error:
         if "--debug" in words or not _is_caused_by_user(error):
+            sys.excepthook = _print_traceback
             raise
-        sys.exit(f"error: {_one_line(error)}")
+        sys.exit(f"error: {hide(_one_line(error))}")
 
 
 def parse(words: Sequence[str], flags: Mapping[str, Flag], main: Callable[..., object]) -> dict[str, Any]:
@@ -358,6 +362,10 @@ def _read_yaml(path: str) -> dict[Any, Any]:
     return settings
 
 
+def _print_traceback(*error: Any) -> None:
+    print(hide("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
+
+
 def _is_caused_by_user(error: Exception) -> bool:
     """Whether its message says what to do; any other error is a bug, and its traceback is needed."""
     return isinstance(error, ValueError | OSError | ImportError) or type(error).__module__.startswith("prm.")
@@ -370,7 +378,9 @@ def _one_line(error: Exception) -> str:
 
 
 def same_command(*more: str) -> str:
-    """The command line of this process, with further words."""
+    """The command line of this process, with further words, and without the token for the hub."""
     # The launcher tells its script by variables that it was used, but not with which flags.
     launcher = "accelerate launch" if any(name.startswith("ACCELERATE_") for name in os.environ) else "python"
-    return f"{launcher} {shlex.join([*sys.argv, *more])}"
+    words = [re.sub(r"(--\w*hub_token=).*", r"\1***", word) for word in (*sys.argv, *more)]
+    words = ["***" if before.endswith("hub_token") else word for before, word in zip(["", *words], words)]  # noqa: B905
+    return f"{launcher} {shlex.join(words)}"

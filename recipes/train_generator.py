@@ -17,6 +17,7 @@ Writes  <output_dir>/    a plain Hugging Face folder that `--generator` takes ev
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
 from prm.training.arguments import check_given
 from prm.training.data import training_source
-from prm.training.resume import find_checkpoint
+from prm.training.resume import check_examples, find_checkpoint
 from prm.verifiers.checkpoint import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
         processing_class=tokenizer,
         peft_config=lora,
     )
-    trainer.train(resume_from_checkpoint=find_checkpoint(training.resume_from_checkpoint, str(training.output_dir)))
+    output_dir = str(training.output_dir)
+    checkpoint = find_checkpoint(training.resume_from_checkpoint, output_dir)
+    check_examples(checkpoint, output_dir, hashlib.sha256(repr(examples).encode()).hexdigest()[:16])
+    trainer.train(resume_from_checkpoint=checkpoint)
 
     model = trainer.accelerator.unwrap_model(trainer.model)
     if script.lora_r:

@@ -44,8 +44,7 @@ class OrmArguments(VerifierArguments):
 
 def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
     # Not at the top: help and a typo must not wait for torch.
-    from transformers import AutoTokenizer
-
+    from prm.models.loading import load_tokenizer
     from prm.training.examples import orm_examples, pair_examples
     from prm.training.run import fit, read_rows
 
@@ -53,7 +52,7 @@ def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
     config = script.verifier_config("orm", "outcome", train_rows, tokens=script.tokens)
 
     # Validation reads the last step only, as scoring does, wherever the outcome is learned.
-    tokenizer = AutoTokenizer.from_pretrained(script.model)
+    tokenizer = load_tokenizer(script.model)
     train = orm_examples(train_rows, config.codec, tokenizer, script.tokens, script.overlong)
     validation = orm_examples(eval_rows, config.codec, tokenizer, overlong=script.overlong)
 

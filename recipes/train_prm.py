@@ -61,8 +61,7 @@ class PrmArguments(VerifierArguments):
 
 def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     # Not at the top: help and a typo must not wait for torch.
-    from transformers import AutoTokenizer
-
+    from prm.models.loading import load_tokenizer
     from prm.training.examples import prm_examples
     from prm.training.run import fit, read_rows
 
@@ -91,7 +90,7 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     script = replace(script, semantics=semantics, targets=targets, aggregation=config.aggregation)
     print(f"targets     {targets}, semantics {semantics}")
 
-    tokenizer = AutoTokenizer.from_pretrained(script.model)
+    tokenizer = load_tokenizer(script.model)
     train, validation = (
         prm_examples(rows, config.codec, tokenizer, targets, script.until_first_error, script.overlong)
         for rows in (train_rows, eval_rows)

@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prm.generators.hf import HfGenerator
-from prm.models.loading import fingerprint
+from prm.models.fingerprints import fingerprint
 
 FAULTS = ("429", "500", "hang", "half", "garbage", "empty", "two", "number", "no ids")
 """Statuses; no answer for `hang_seconds`; half of an answer; not JSON; JSON without choices; two choices for

@@ -15,6 +15,7 @@ ROOMS = {
     "aggregation": 0,
     "costs": 0,
     "command_line": 0,
+    "secrets": 0,
     "stages": 0,
     "answers": 1,
     "encoding": 1,

@@ -212,10 +212,11 @@ def _problem(where: str, row: dict[str, Any], prompts: tuple[str, ...], gold: st
     prompt, level = _column(where, row, prompts), cell_text(row.get("level"))
     answer = _column(where, row, (gold,)).split("####")[-1].strip() if cell_text(row[gold]) else ""
     read = {"id", gold, "split", next(column for column in prompts if column in row)}
-    if level.isdecimal():
+    is_number = level.isdecimal() and len(level) < 10
+    if is_number:
         read.add("level")
     kept = {column: cell_text(value) or None for column, value in row.items() if column not in read}
-    return Problem(identifier, prompt, answer, name, int(level) if level.isdecimal() else None, kept)
+    return Problem(identifier, prompt, answer, name, int(level) if is_number else None, kept)
 
 
 def _check_columns(where: str, row: dict[str, Any], needed: Mapping[str, tuple[str, ...]]) -> None:

@@ -43,8 +43,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import yaml
-from jinja2 import TemplateError
 
+from prm.encoding.chat_templates import render
 from prm.encoding.exemplars import Exemplar, choose
 from prm.types import StepRule
 
@@ -154,19 +154,15 @@ class PromptTemplate:
             messages.append({"role": "user", "content": self._fill(problem)})
             messages.append({"role": "assistant", "content": solution})
         messages.append({"role": "user", "content": self._fill(prompt)})
+        values = tokenizer.special_tokens_map | {"messages": messages, "add_generation_prompt": True}
         try:
-            return tokenizer.apply_chat_template(  # type: ignore[return-value]  # with these flags it is a list of ids
-                messages,
-                chat_template=self.fixed_chat_template(tokenizer),
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=False,
-            )
-        except TemplateError as error:
+            text = render(self.fixed_chat_template(tokenizer), values | {"tools": None, "documents": None})
+        except ValueError as error:
             raise ValueError(
-                f"the chat template of {tokenizer.name_or_path} cannot be rendered: {error}; correct it in the model's"
-                " folder, or use a prompt template without chat"
+                f"the chat template of {tokenizer.name_or_path} {error}; correct it in the model's folder, or use a prompt"
+                " template without chat"
             ) from error
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def fixed_chat_template(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """The tokenizer's chat template with `date` in the place of the clock: it gives the same text on every day.

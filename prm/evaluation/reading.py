@@ -14,6 +14,8 @@ from prm.storage.search_rows import ProblemResults
 
 PROBLEMS, BYTES = 60, 2_000_000
 """Most problems, and most bytes of JSON, that a trace browser is given."""
+LONGEST = 20_000
+"""Most characters of one text in it."""
 
 SEARCHES = 2
 """Most searches that are spoken of in sentences; more are easier to read in their table."""
@@ -107,10 +109,10 @@ def traces_to_show(run: Run) -> list[dict[str, Any]]:
     shown, size = [], 0
     for i in turns[:PROBLEMS]:
         entry = _problem_to_show(run.rows[i])
-        size += len(json.dumps(entry, ensure_ascii=False).encode())
-        if size > BYTES:
-            break
-        shown.append((i, entry))
+        size_of_it = len(json.dumps(entry))
+        if size + size_of_it <= BYTES:  # one that is too large leaves room for the others
+            size += size_of_it
+            shown.append((i, entry))
     return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
 
 
@@ -118,8 +120,8 @@ def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
     number = {trace: i for i, trace in enumerate(row.candidates)}
     candidates: list[dict[str, Any]] = [
         {
-            "steps": list(trace.steps),
-            "answer": trace.answer,
+            "steps": [_short(step) for step in trace.steps],
+            "answer": _short(trace.answer),
             "correct": bool(trace.correct),
             "status": trace.status,
             "votes": 0 if answer_class is None else row.classes.count(answer_class),
@@ -136,16 +138,23 @@ def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
                 candidate["step_scores"][result.verifier] = [round(score, 3) for score in scores.steps]
     return {
         "id": row.problem.id,
-        "prompt": row.problem.prompt,
-        "gold": row.problem.answer,
+        "prompt": _short(row.problem.prompt),
+        "gold": _short(row.problem.answer),
         "level": row.problem.level,
-        "kept": dict(row.problem.kept),
+        "kept": {column: _short(text) for column, text in row.problem.kept.items()},
         "picks": {
             result.method: None if result.chosen is None else number[result.candidates[result.chosen]]
             for result in row.results
         },
         "candidates": candidates,
     }
+
+
+def _short(text: str | None) -> str | None:
+    """The beginning of a text that nobody would read to its end."""
+    if text is None or len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]}… and {len(text) - LONGEST:,} more characters"
 
 
 def title(summary: dict[str, Any]) -> str:

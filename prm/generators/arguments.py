@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from prm.encoding.prompts import HELP, prompt_template
 from prm.generators import EMBEDDED, ENGINES, Generator, load_generator
+from prm.secrets import api_key, check_url
 from prm.storage.paths import check_name
 from prm.types import Dtype, StepRule
 
@@ -58,6 +59,9 @@ class GeneratorArguments:
             prompt_template(self.prompt)
         if self.generator is not None and self.engine in ("hf", "vllm"):
             check_name(self.generator, EMBEDDED)
+        elif self.generator is not None:
+            check_url(self.generator)
+            api_key()
 
     def load(self) -> Generator:
         return load_generator(

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import os
 import random
 import time
 from collections import Counter
@@ -26,6 +25,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx2
+
+from prm.secrets import api_key, check_url, hide
 
 T = TypeVar("T")
 
@@ -39,7 +40,11 @@ CUTS = ("length", "content_filter")
 
 
 class EndpointError(RuntimeError):
-    """A server refused a request or did not answer in time. The message names the server, the cause and a remedy."""
+    """A server refused a request or did not answer in time. The message names the server, the cause and a remedy, and shows
+    no key, even if the server repeats it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(hide(message))
 
 
 class MalformedAnswer(ValueError):
@@ -55,8 +60,12 @@ class Endpoint:
             url: beginning of every path, e.g. `http://127.0.0.1:8000/v1`.
             timeout: seconds after which one attempt has failed.
             patience: seconds for which a request may keep failing, so that the server can be restarted in the meantime.
+
+        Raises:
+            ValueError: the URL is none, or holds a password; the key cannot be sent.
         """
-        self.url = url.rstrip("/")
+        self.url = check_url(url)
+        self._key = api_key()
         self.timeout = timeout
         self.patience = patience
         self.ledger: Counter[str] = Counter()
@@ -64,9 +73,8 @@ class Endpoint:
 
     def client(self, connections: int) -> httpx2.AsyncClient:
         """A client for calls of `ask`; open it with `async with`."""
-        key = os.environ.get("OPENAI_API_KEY")
         return httpx2.AsyncClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             limits=httpx2.Limits(max_connections=connections),
             timeout=None,  # `ask` sets a deadline for the whole answer
         )
@@ -96,8 +104,8 @@ class Endpoint:
                 if status == 200:
                     return read(response.json())
                 if status < 500 and status not in _TRANSIENT:
-                    raise EndpointError(f"{url} refused a request with status {status}: {response.text[:500]}")
-                cause, detail = f"status {status}", response.text[:200]
+                    raise EndpointError(f"{url} refused a request with status {status}: {hide(response.text)[:500]}")
+                cause, detail = f"status {status}", hide(response.text)[:200]
                 wait = max(wait, _retry_after(response))
             except TimeoutError:
                 cause, detail = "timeout", f"no answer in {self.timeout:g} s"

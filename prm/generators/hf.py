@@ -28,8 +28,9 @@ from transformers.cache_utils import DynamicLayer
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.models.fingerprints import fingerprint
 from prm.models.kept_tokens import KeptTokens
-from prm.models.loading import fingerprint, in_dtype, load_model_and_tokenizer
+from prm.models.loading import in_dtype, load_model_and_tokenizer
 from prm.models.roomy_layer import RoomyLayer
 from prm.types import Continuation, Dtype, StepRule, StopReason
 
@@ -76,7 +77,7 @@ class HfGenerator:
         self.num_parameters = model.num_parameters()
         self.ledger: Counter[str] = Counter()
         settings = (template, self.step_rule, temperature, top_p, max_new_tokens, *filter(None, [dtype]))
-        self.name = f"{name}-{fingerprint(model, settings)}"
+        self.name = f"{name}-{fingerprint(model, tokenizer, settings)}"
         self._ids = TokenText(
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
         )

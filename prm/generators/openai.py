@@ -41,7 +41,7 @@ from functools import partial
 from typing import Any, Literal
 
 import httpx2
-from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate, bos
 from prm.encoding.steps import separator_of
@@ -49,6 +49,7 @@ from prm.generators import Ended, derive_seed, ignore
 from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
 from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.kept_tokens import KeptTokens
+from prm.models.loading import load_tokenizer
 from prm.types import Continuation, StepRule
 
 
@@ -144,7 +145,7 @@ class OpenAIGenerator:
             ends = None
         return cls(
             Endpoint(url, timeout=timeout, patience=patience),
-            AutoTokenizer.from_pretrained(tokenizer),
+            load_tokenizer(tokenizer),
             end_ids=ends,
             **settings,
         )

@@ -23,14 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
 from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.models.fingerprints import read_weights
+from prm.models.folders import SAFELY, check_config, local_folder, stored_tensors
 from prm.models.kept_tokens import KeptTokens
-from prm.models.loading import read_weights
+from prm.models.loading import load_tokenizer
 from prm.types import Continuation, Dtype, StepRule
 
 
@@ -92,7 +93,8 @@ class VllmGenerator:
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         from vllm import EngineArgs, LLMEngine
 
-        folder = Path(path) if Path(path).is_dir() else Path(snapshot_download(path))
+        folder = local_folder(path)
+        check_config(folder, stored_tensors(folder))
         num_parameters, weights = read_weights(folder)
         gpu = torch.cuda.is_available()
         options = {
@@ -103,16 +105,16 @@ class VllmGenerator:
             **(engine_options or {}),
         }
         engine = LLMEngine.from_engine_args(
-            EngineArgs(model=str(folder), enable_prefix_caching=True, async_scheduling=False, **options)
+            EngineArgs(model=str(folder), enable_prefix_caching=True, async_scheduling=False, **SAFELY, **options)
         )
         try:
             generation = GenerationConfig.from_pretrained(folder)
         except OSError:  # no generation_config.json
-            generation = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder))
+            generation = GenerationConfig.from_model_config(AutoConfig.from_pretrained(folder, **SAFELY))
         ends = generation.eos_token_id
         return cls(
             engine,
-            AutoTokenizer.from_pretrained(folder),
+            load_tokenizer(str(folder)),
             name=f"{Path(path).name}-{weights}{dtype or ''}",
             num_parameters=num_parameters,
             end_ids=ends,

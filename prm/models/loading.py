@@ -1,33 +1,45 @@
-"""Models and tokenizers from folders, hub names and GGUF files; fingerprints of weights; base models with a new head;
-4-bit weights.
+"""Models and tokenizers from folders, hub names and GGUF files; base models with a new head; 4-bit weights.
+
+Every model of this project is loaded here or in `prm.verifiers.loading`, so that none is loaded unchecked
+(`prm.models.folders`).
 
 Left out: finished verifiers, which `prm.verifiers.loading` loads and checks.
 """
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import importlib.util
-from collections.abc import Iterator
-from math import prod
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from huggingface_hub import snapshot_download
-from safetensors import safe_open
+from peft import LoraConfig
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from prm.models import tree_attention
+from prm.models.folders import (
+    MODEL_FILES,
+    SAFELY,
+    check_config,
+    check_finite,
+    check_loaded,
+    check_size,
+    local_folder,
+    opening,
+    stored_tensors,
+)
 from prm.models.step_classifier import HEAD, HEADS, LABELS, classifier_class
 from prm.types import Head
 
@@ -41,24 +53,75 @@ def load_model_and_tokenizer(
     """A causal language model and its tokenizer from a folder, a hub name, or a GGUF file inside either.
 
     A GGUF model is dequantized and rebuilt as a plain fp32 model, because `save_pretrained` refuses what came from GGUF.
+
+    Raises:
+        OSError: no such folder or name. ValueError: it is damaged, or weights and config do not fit; names the folder.
     """
     if gguf_file is None:
-        return never_pack(_load(AutoModelForCausalLM, path, dtype=dtype)), _load(AutoTokenizer, path)
-    loaded = _load(AutoModelForCausalLM, path, gguf_file=gguf_file, dtype=torch.float32)
-    config = type(loaded.config)(
-        **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
-    )
-    model = type(loaded)(config)
-    model.load_state_dict(loaded.state_dict())
-    return model, _load(AutoTokenizer, path, gguf_file=gguf_file)
+        model = load_weights(AutoModelForCausalLM, path, dtype=dtype)
+        return never_pack(model), load_tokenizer(path)
+    with opening(path):
+        loaded = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32, **SAFELY)
+        config = type(loaded.config)(
+            **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
+        )
+        model = type(loaded)(config)
+        model.load_state_dict(loaded.state_dict())
+    check_finite(path, model.named_parameters())
+    return model, load_tokenizer(path, gguf_file=gguf_file)
 
 
-def _load(kind: Any, path: str, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(path, **options)
-    except OSError as error:  # it may say only that there is no connection
-        reason = str(error).splitlines()[0]
-        raise OSError(f"{path!r} is no folder with a model, and could not be loaded from the hub: {reason}") from error
+def load_weights(kind: Any, path: str, config: PreTrainedConfig | None = None, **options: Any) -> Any:
+    """A model whose weights are all there, all used, of the right shapes and finite.
+
+    Args:
+        kind: an Auto class, or the class of the model.
+        config: of the model, if it is not that of the folder.
+        options: for `from_pretrained`.
+
+    Raises:
+        OSError: no such folder or name. ValueError: as `prm.models.folders`.
+    """
+    folder = local_folder(path, *MODEL_FILES)
+    with opening(path):
+        stored = stored_tensors(folder)
+        check_config(folder, stored)
+        config = config or AutoConfig.from_pretrained(path, **SAFELY)
+        build = kind if issubclass(kind, PreTrainedModel) else partial(kind.from_config, **SAFELY)
+        with torch.device("meta"):
+            check_size(folder, stored, build(copy.deepcopy(config)))
+        model, info = kind.from_pretrained(
+            path,
+            config=config,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused here, by name
+            use_safetensors=True,
+            **SAFELY,
+            **options,
+        )
+    check_loaded(path, info)
+    check_finite(path, model.named_parameters())
+    return model
+
+
+def load_config(path: str) -> PreTrainedConfig:
+    """The config of a model, after a look at how much it asks for."""
+    folder = local_folder(path, *MODEL_FILES)
+    with opening(path):
+        check_config(folder, stored_tensors(folder))
+        return AutoConfig.from_pretrained(path, **SAFELY)
+
+
+def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model.
+
+    Raises:
+        OSError: no such folder or name. ValueError: it is damaged; names the folder.
+    """
+    with opening(path):
+        if Path(path, "config.json").is_file():  # it is read, too
+            check_config(Path(path))
+        return AutoTokenizer.from_pretrained(path, **SAFELY, **options)
 
 
 def in_dtype(model: Any, dtype: torch.dtype) -> Any:
@@ -67,64 +130,6 @@ def in_dtype(model: Any, dtype: torch.dtype) -> Any:
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     return model
-
-
-def fingerprint(model: torch.nn.Module, settings: tuple = ()) -> str:
-    """Eight hex digits of the settings and of the first values of every parameter."""
-    digest = hashlib.sha256(repr(settings).encode())
-    for name, parameter in sorted(model.named_parameters()):
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().flatten()[:64].float().cpu().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
-def read_weights(folder: Path) -> tuple[int, str]:
-    """The number of parameters of a safetensors checkpoint, and eight hex digits of the first values of each of them.
-
-    Raises:
-        FileNotFoundError: the folder holds no safetensors.
-    """
-    digest, num_parameters = hashlib.sha256(), 0
-    for name, shape, values in _first_values(folder):
-        digest.update(f"{name}{shape}".encode() + values.numpy().tobytes())
-        num_parameters += prod(shape)
-    return num_parameters, digest.hexdigest()[:8]
-
-
-def hash_of_base(path: str) -> str:
-    """Sixteen hex digits that tell one base from another: of name, shape and first values of each stored tensor.
-
-    They are read from the files, so that they do not depend on the device or on 4-bit loading, and rounded to bf16, so
-    that copies in fp32 and in bf16 are one base (a copy in fp16, which loses small values, is another one). How a copy is
-    cut into files does not matter, nor do the heads, which no adapter reads. One page of each tensor is read: a fine-tuned
-    or merged model differs there, one that was edited elsewhere only does not.
-
-    Args:
-        path: folder or hub name.
-
-    Raises:
-        FileNotFoundError: the base holds no safetensors. OSError, ValueError: it is no folder and not on the hub.
-    """
-    folder = path if Path(path).is_dir() else snapshot_download(path, allow_patterns="model*.safetensors")
-    digest = hashlib.sha256()
-    for name, shape, values in sorted(_first_values(Path(folder)), key=lambda stored: stored[0]):
-        if not name.startswith(("lm_head.", f"{HEAD}.")):
-            digest.update(f"{name}{shape}".encode() + values.bfloat16().float().numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _first_values(folder: Path) -> Iterator[tuple[str, list[int], torch.Tensor]]:
-    """Name, shape and the first values, at most 64, of every tensor of a safetensors checkpoint, in fp32."""
-    files = sorted(folder.glob("model*.safetensors"))
-    if not files:
-        raise FileNotFoundError(f"{folder} has no model*.safetensors; save the model with `save_pretrained`")
-    for file in files:
-        with safe_open(file, "pt") as tensors:
-            for name in sorted(tensors.keys()):
-                stored = tensors.get_slice(name)
-                shape = stored.get_shape()
-                first = stored[:64] if len(shape) == 1 else stored[:1]
-                yield name, shape, first.flatten()[:64].float()
 
 
 def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear", **options: Any) -> PreTrainedModel:
@@ -141,7 +146,7 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
         raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
     if Path(path).is_dir():
         path = str(Path(path).absolute())  # an adapter records it, and is loaded from other working directories
-    config = AutoConfig.from_pretrained(path)
+    config = load_config(path)
     config.num_labels = len(LABELS)
     config.id2label = dict(LABELS)
     config.label2id = {label: i for i, label in LABELS.items()}
@@ -151,23 +156,13 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
     kind = classifier_class(config, head)
     kind._keys_to_ignore_on_load_missing = [rf"^{HEAD}\."]
     kind._keys_to_ignore_on_load_unexpected = [*(kind._keys_to_ignore_on_load_unexpected or ()), r"^lm_head\."]
-    model, info = kind.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        attn_implementation=tree_attention.NAME,
-        output_loading_info=True,
-        **options,
-    )
-    if info["missing_keys"]:
-        raise ValueError(
-            f"{path} lacks {len(info['missing_keys'])} weights of its body, for instance {min(info['missing_keys'])}; it is"
-            " incomplete"
-        )
-    if any(key.startswith(f"{HEAD}.") for key in info["unexpected_keys"]):
+    stored = stored_tensors(local_folder(path, *MODEL_FILES))
+    other = {f"{HEAD}.0.weight", f"{HEAD}.2.weight"} if head != "mlp" else {f"{HEAD}.weight"}
+    if other & stored.keys():
         raise ValueError(
             f"{path} is a verifier whose head is not {head}; go on with the head it has, or start from its base"
         )
+    model = load_weights(kind, path, config, dtype=dtype, attn_implementation=tree_attention.NAME, **options)
     is_verifier = any("TokenClassification" in name for name in config.architectures or ())
     if head == "lm_tokens" and not is_verifier:
         _start_as_lm_tokens(model.score, path)
@@ -176,13 +171,13 @@ def from_base(path: str, dtype: torch.dtype | str = "auto", head: Head = "linear
 
 def _start_as_lm_tokens(score: nn.Linear, path: str) -> None:
     """Make the head the language model's rows of "-" (bad) and "+" (good)."""
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = load_tokenizer(path)
     ids = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("-", "+")]
     if any(len(tokens) != 1 for tokens in ids) or ids[0] == ids[1] or tokenizer.unk_token_id in ids[0] + ids[1]:
         raise ValueError(
             f"{path}: '-' and '+' are the tokens {ids}, each must be one known token; train with --head linear"
         )
-    rows = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).get_output_embeddings().weight
+    rows = load_weights(AutoModelForCausalLM, path, dtype=torch.float32).get_output_embeddings().weight
     with torch.no_grad():
         score.weight.copy_(rows[[tokens[0] for tokens in ids]])
         if score.bias is not None:
@@ -230,4 +225,21 @@ def nf4() -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16 if torch.cuda.is_available() else torch.float32,
         llm_int8_skip_modules=[HEAD],
+    )
+
+
+def lora_config(r: int, alpha: float, target_modules: str | list[str] = "all-linear") -> LoraConfig:
+    """LoRA on linear layers of the body; the head is trained in full and saved with the adapter.
+
+    `task_type` TOKEN_CLS makes PEFT save the head. Without `exclude_modules`, "all-linear" would wrap the head too (a
+    TypeError in PEFT 0.21; a frozen random head without the task type).
+    """
+    return LoraConfig(
+        task_type="TOKEN_CLS",
+        r=r,
+        lora_alpha=alpha,  # type: ignore[arg-type]
+        lora_dropout=0.0,
+        target_modules=target_modules,
+        exclude_modules=rf"(.*\.)?{HEAD}(\..*)?",
+        modules_to_save=[HEAD],
     )

@@ -122,6 +122,8 @@ def row_to_results(where: str, row: Any) -> ProblemResults:
         ValueError: a key is missing, or scores and steps do not fit; names `where` and the value.
     """
     _check_keys(where, row, _ROW)
+    if row["level"] is not None and type(row["level"]) is not int:
+        raise ValueError(f"{where}: level {row['level']!r:.80} is neither a whole number nor null; correct the row")
     candidates = [
         _row_to_candidate(f"{where}: candidate {i}", row, values) for i, values in enumerate(row["candidates"])
     ]

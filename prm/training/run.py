@@ -12,7 +12,8 @@ import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from prm.datasets.splits import hold_out
-from prm.models.loading import from_base, hash_of_base, nf4
+from prm.models.fingerprints import hash_of_base
+from prm.models.loading import from_base, nf4
 from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
 from prm.training.data import training_source, validation_source

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate.utils import AutocastKwargs
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model
 from torch.utils.data import Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.evaluation.step_metrics import step_report
-from prm.models.step_classifier import HEAD
+from prm.models.loading import lora_config
 from prm.models.tree_attention import check_supported
 from prm.training.batches import ProblemSampler, StepCollator
 from prm.training.distributed import check_devices
@@ -48,21 +48,8 @@ NEEDED = {
 
 
 def add_lora(model: PreTrainedModel, r: int) -> PeftModel:
-    """LoRA on all linear layers of the body, with alpha = 2 r; the head is trained in full and saved with the adapter.
-
-    `task_type` TOKEN_CLS makes PEFT save the head. Without `exclude_modules`, "all-linear" would wrap the head too (a
-    TypeError in PEFT 0.21; a frozen random head without the task type).
-    """
-    config = LoraConfig(
-        task_type="TOKEN_CLS",
-        r=r,
-        lora_alpha=2 * r,
-        lora_dropout=0.0,
-        target_modules="all-linear",
-        exclude_modules=rf"(.*\.)?{HEAD}(\..*)?",
-        modules_to_save=[HEAD],
-    )
-    return get_peft_model(model, config)  # type: ignore[return-value]
+    """LoRA on all linear layers of the body, with alpha = 2 r (`prm.models.loading.lora_config`)."""
+    return get_peft_model(model, lora_config(r, 2 * r))  # type: ignore[return-value]
 
 
 class VerifierTrainer(Trainer):

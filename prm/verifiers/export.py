@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification
 
-from prm.verifiers.checkpoint import VerifierConfig
+from prm.models.folders import SAFELY
+from prm.models.loading import load_tokenizer
+from prm.verifiers.checkpoint import VerifierConfig, check_files
 from prm.verifiers.loading import load_classifier
 
 
@@ -39,11 +41,12 @@ def export_reward_model(path: str, output_dir: str) -> float:
             " linear head on whole weights have a one-logit form"
         )
     verifier: Any = load_classifier(path)
+    check_files(path)
     weight, bias = verifier.score.weight.data, verifier.score.bias.data
     model_config = verifier.config
     model_config.num_labels = 1
     model_config.problem_type = "regression"  # vLLM then serves the raw logit
-    reward = AutoModelForSequenceClassification.from_config(model_config, dtype=verifier.dtype)
+    reward = AutoModelForSequenceClassification.from_config(model_config, dtype=verifier.dtype, **SAFELY)
     body = {name: tensor for name, tensor in verifier.state_dict().items() if not name.startswith("score.")}
     missing, unexpected = reward.load_state_dict(body, strict=False)
     if unexpected or set(missing) != {"score.weight"}:
@@ -54,7 +57,7 @@ def export_reward_model(path: str, output_dir: str) -> float:
         reward.score.weight.copy_(weight[1] - weight[0])
     reward.save_pretrained(output_dir)
     codec = config.codec
-    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer = load_tokenizer(path)
     if codec.prompt.chat:  # whoever renders a chat with it must read the verifier's date, not the clock
         tokenizer.chat_template = codec.prompt.fixed_chat_template(tokenizer)
     tokenizer.save_pretrained(output_dir)

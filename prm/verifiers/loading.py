@@ -2,21 +2,27 @@
 
 A folder that lacks weights, or whose labels have another order, is refused. So is an adapter on another base than that of
 its training: any base of the same shape would take it, and the scores would be those of no trained model. What is compared
-is a hash of the base's weights (`prm.models.loading.hash_of_base`). Stored reference scores would need a tolerance, since
-they move by about 0.01 between bf16 and fp32, and an adapter on a slightly different base can move less.
+is a hash of the base's weights (`prm.models.fingerprints.hash_of_base`). Stored reference scores would need a tolerance,
+since they move by about 0.01 between bf16 and fp32, and an adapter on a slightly different base can move less.
 """
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import PeftConfig, PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from torch import nn
-from transformers import AutoConfig
 
 from prm.models import tree_attention
-from prm.models.loading import from_base, hash_of_base, never_pack, nf4
+from prm.models.fingerprints import hash_of_base
+from prm.models.folders import Stored, check_finite, opening, read_json, refuse_names, stored_tensors
+from prm.models.loading import from_base, load_config, load_weights, lora_config, never_pack, nf4
 from prm.models.step_classifier import HEAD, LABELS, classifier_class
 from prm.types import Head
 from prm.verifiers.checkpoint import FILE, VerifierConfig
@@ -41,47 +47,122 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
             f"{path} holds whole weights and has no use for base_model={base_model!r}, which is for LoRA adapters;"
             " leave it out"
         )
-    config = AutoConfig.from_pretrained(path)
+    config, head = load_config(path), VerifierConfig.load(path).head
     _check_labels(path, config.id2label)
-    model, info = classifier_class(config, VerifierConfig.load(path).head).from_pretrained(
-        path, dtype="auto", attn_implementation=tree_attention.NAME, output_loading_info=True
-    )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
+    stored = stored_tensors(Path(path))
+    if lost := _lost_head(head, stored):
         raise ValueError(
-            f"{path} lacks {', '.join(missing)}: the head was lost when it was saved, its scores would be random."
+            f"{path} lacks {', '.join(sorted(lost))}: the head was lost when it was saved, its scores would be random."
             " Train again, or save with Trainer.save_model / PEFT task_type TOKEN_CLS"
         )
-    return never_pack(model)
+    quantized = "quantization_config" in config.to_dict()
+    _check_dtypes(path, stored, _STORED_AS.get(str(config.dtype)), quantized)
+    kind = classifier_class(config, head)
+    return never_pack(load_weights(kind, path, dtype="auto", attn_implementation=tree_attention.NAME))
 
 
 def _load_adapter(path: str, base_model: str | None) -> nn.Module:
-    from safetensors import safe_open
-
-    with safe_open(str(Path(path) / "adapter_model.safetensors"), framework="pt") as weights:
-        keys = set(weights.keys())
-    config = VerifierConfig.load(path)
+    config, stored = VerifierConfig.load(path), stored_tensors(Path(path), "adapter_model.safetensors")
     head = config.head
-    names = ("0.weight", "0.bias", "2.weight", "2.bias") if head == "mlp" else ("weight", "bias")
-    lost = [name for name in names if not any(key.endswith(f"{HEAD}.{name}") for key in keys)]
-    if lost:
+    if lost := _lost_head(head, stored):
         raise ValueError(
-            f"{path}: the adapter holds no {HEAD}.{lost[0]}, so the trained head is lost and its scores would be random."
+            f"{path}: the adapter holds no {lost[0]}, so the trained head is lost and its scores would be random."
             " Train with LoraConfig(task_type='TOKEN_CLS', modules_to_save=['score']), as recipes/train_prm.py does"
         )
+    _check_dtypes(path, stored)
+    lora = _lora_config(path, stored)
     place = _find_base(path, config) if base_model is None else base_model
     _check_base(path, place, config)
     # In fp32, as in training: the bf16 in which most bases are stored would shift the scores by about 0.01.
     shape: Head = "mlp" if head == "mlp" else "linear"  # the trained head replaces whatever the base starts with
     options = {} if config.quantization is None else {"quantization_config": nf4()}
     base = from_base(place, torch.float32, shape, **options)
-    model = PeftModel.from_pretrained(base, path)
+    # PEFT only warns of tensors that it did not find, and is silent about those that it did not use.
+    with opening(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
+        model = PeftModel.from_pretrained(base, path, config=lora)
+    used = get_peft_model_state_dict(model)
+    refuse_names(path, used.keys() - stored.keys(), "lacks {}; the adapter is incomplete")
+    refuse_names(path, stored.keys() - used.keys(), "holds {}, for which its adapter_config.json has no place")
+    check_finite(path, used.items())
     return model.merge_and_unload() if config.quantization is None else model  # merging would round to 4 bits again
+
+
+def _lora_config(path: str, stored: Mapping[str, Stored]) -> LoraConfig:
+    """The LoRA of adapter_config.json, as `prm.training.trainer.add_lora` makes it, with nothing else that PEFT could do.
+
+    Patterns are refused: some match for ever, and which layers a pattern means depends on the base.
+
+    Raises:
+        ValueError: the file is damaged, or describes something else; names the key.
+    """
+    file = Path(path) / "adapter_config.json"
+    values = read_json(file)
+    rank, alpha, targets = (values.get(name) for name in ("r", "lora_alpha", "target_modules"))
+    ranks = {tensor.shape[0] for name, tensor in stored.items() if name.endswith("lora_A.weight")}
+    if not isinstance(rank, int) or ranks != {rank}:
+        wrong = f"r is {rank!r:.80}, its tensors have rank {', '.join(map(str, ranks)) or 'none'}"
+    elif not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        wrong = f"lora_alpha is {alpha!r:.80}, it must be a number above 0"
+    elif not isinstance(targets, list) or not all(map(_is_name, targets)):
+        wrong = f"target_modules is {targets!r:.80}, it must be a list of names of layers"
+    else:
+        ours = lora_config(rank, alpha, targets)
+        wrong = _other_than(values, ours.to_dict() | {"peft_type": "LORA"})
+    if wrong:
+        raise ValueError(f"{file}: {wrong}; copy the adapter again, or merge it with the tool that made it")
+    return ours
+
+
+def _other_than(values: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """What is in adapter_config.json and not in that of an adapter of this project; empty if nothing is."""
+    # What a newer PEFT adds and leaves empty changes nothing.
+    other = {name: value for name, value in values.items() if value and name not in _FREE and value != ours.get(name)}
+    return ", ".join(
+        f"{name} is {value!r:.80}, which adapters of this project do not have" for name, value in other.items()
+    )
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and text.replace("_", "").replace(".", "").isalnum()
+
+
+_FREE = {
+    *("r", "lora_alpha", "target_modules", "modules_to_save", "exclude_modules", "lora_dropout", "inference_mode"),
+    *("base_model_name_or_path", "revision", "auto_mapping", "peft_version", "init_lora_weights"),
+}
+"""Keys of adapter_config.json that are checked elsewhere, or that are for training, and not read."""
+
+
+def _lost_head(head: Head, stored: Mapping[str, Stored]) -> list[str]:
+    names = ("0.weight", "0.bias", "2.weight", "2.bias") if head == "mlp" else ("weight", "bias")
+    return [f"{HEAD}.{name}" for name in names if not any(key.endswith(f"{HEAD}.{name}") for key in stored)]
+
+
+_STORED_AS = {"torch.float32": "F32", "torch.bfloat16": "BF16", "torch.float16": "F16"}
+
+
+def _check_dtypes(path: str, stored: Mapping[str, Stored], dtype: str | None = None, quantized: bool = False) -> None:
+    """Refuse weights that were converted after training: the body has one kind of numbers, the head fp32.
+
+    Args:
+        dtype: that of the body, as its config says.
+        quantized: the config says how whole numbers become weights.
+    """
+    body = [name for name in stored if f".{HEAD}." not in f".{name}"]
+    dtype = dtype or Counter(stored[name].dtype for name in body or stored).most_common(1)[0][0]
+    for name, its in stored.items():
+        right = dtype if name in body or its.dtype != "F32" else "F32"
+        if its.dtype != right and not (quantized and its.dtype in ("U8", "I8")):
+            raise ValueError(
+                f"{path}: the weights {name} are stored as {its.dtype} and not as {right}: they were changed after"
+                " training; use those that were saved"
+            )
 
 
 def _find_base(path: str, config: VerifierConfig) -> str:
     """Where the base of an adapter is: where it was in training, or where it is now if both were moved together."""
-    recorded = str(PeftConfig.from_pretrained(path).base_model_name_or_path)
+    recorded = str(read_json(Path(path) / "adapter_config.json").get("base_model_name_or_path"))
     moved = (parent / config.base_model for parent in Path(path).absolute().parents)
     for folder in (Path(recorded), *moved):
         if folder.is_dir():
@@ -112,7 +193,7 @@ def _check_base(path: str, place: str, config: VerifierConfig) -> None:
 _SAY_WHERE = "give the folder or hub name of the base it was trained on as base_model="
 
 
-def _check_labels(path: str, id2label: dict[int, str]) -> None:
+def _check_labels(path: str, id2label: Any) -> None:
     if {int(i): label for i, label in id2label.items()} != LABELS:
         raise ValueError(
             f"{path}: labels are {id2label}, this project needs {LABELS}; a checkpoint of unknown label order is refused"

@@ -21,18 +21,19 @@ from itertools import groupby
 from typing import Any, Literal
 
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
 from prm.encoding.vocabulary import UnknownWords
-from prm.models.loading import fingerprint, in_dtype
+from prm.models.fingerprints import fingerprint
+from prm.models.loading import in_dtype, load_tokenizer
 from prm.models.packing import pack, plan_rows, shared_length
 from prm.models.prefix_cache import PrefixCache, StepScore
 from prm.models.step_classifier import spread
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Dtype, Scores, StepRule
-from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.checkpoint import VerifierConfig, check_files
 from prm.verifiers.loading import load_classifier
 
 TOLERANCE = 1e-5
@@ -86,13 +87,14 @@ class StepVerifier:
             in_dtype(model.get_decoder(), getattr(torch, dtype))  # type: ignore[operator]
         model = model.to(device)
         check_supported(model.config, config.codec.max_length)  # type: ignore[arg-type]
-        return cls(model, AutoTokenizer.from_pretrained(path), config, dtype=dtype)
+        check_files(path)
+        return cls(model, load_tokenizer(path), config, dtype=dtype)
 
     @cached_property
     def name(self) -> str:
-        """Kind and fingerprint of weights and config."""
+        """Kind and fingerprint of weights, configs and tokenizer."""
         settings = (self.config, self.dtype) if self.dtype else (self.config,)
-        return f"{self.kind}-{fingerprint(self.model, settings)}"
+        return f"{self.kind}-{fingerprint(self.model, self.tokenizer, settings)}"
 
     @property
     def kind(self) -> Literal["prm", "orm"]:

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from prm.models.loading import hash_of_base
+from prm.models.fingerprints import hash_of_base
 
 
 @pytest.fixture(scope="module")

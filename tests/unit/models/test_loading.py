@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
-from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4, read_weights
+from prm.models.fingerprints import read_weights
+from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier

@@ -1,8 +1,11 @@
 """Which checkpoint a killed run goes on from."""
 
 import dataclasses
+import zipfile
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from prm.encoding.codec import StepCodec
 from prm.training.resume import check_output_dir, find_checkpoint
@@ -17,9 +20,14 @@ def folder(tmp_path):
     for step in (5, 10, 100, 105, 110):
         path = tmp_path / f"checkpoint-{step}"
         path.mkdir()
+        save_file({"weight": torch.ones(2)}, path / "model.safetensors")
+        for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+            with zipfile.ZipFile(path / name, "w") as archive:
+                archive.writestr("data", "0" * 100)
         CONFIG.save(path)
         if step != 105:
-            (path / "trainer_state.json").write_text('{"global_step": 110, "log' if step == 110 else "{}")
+            state = '{"global_step": 110, "log' if step == 110 else f'{{"global_step": {step}}}'
+            (path / "trainer_state.json").write_text(state)
     (tmp_path / "checkpoint-best").mkdir()
     return tmp_path
 
@@ -38,11 +46,19 @@ def test_named_checkpoint_and_none(folder):
 
 
 def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
-    with pytest.raises(ValueError, match=r"checkpoint-105 has no complete trainer_state\.json"):
+    with pytest.raises(ValueError, match=r"checkpoint-105 is no checkpoint, or torn \(its run was killed"):
         find_checkpoint(str(folder / "checkpoint-105"), str(folder), CONFIG)
     with pytest.raises(ValueError, match="holds no complete checkpoint; start without --resume_from_checkpoint"):
         find_checkpoint(True, str(tmp_path / "new"), CONFIG)
-    for changes in ({"data_hash": "other"}, {"codec": StepCodec(max_length=64)}, {"base_weights": "other"}):
+    for changes in (
+        {"data_hash": "other"},
+        {"codec": StepCodec(max_length=64)},
+        {"base_weights": "other"},
+        {"objective": "ranking"},
+        {"bad_weight": 2.0},
+        {"targets": "soft"},
+        {"training_data": "24 traces"},
+    ):
         with pytest.raises(ValueError, match="resume with the same data and flags, or start over"):
             find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))
 

@@ -16,7 +16,8 @@ from prm.datasets.splits import hold_out
 from prm.encoding.codec import StepCodec
 from prm.encoding.revisions import revision_prompt
 from prm.evaluation.step_metrics import step_report
-from prm.models.loading import from_base, hash_of_base
+from prm.models.fingerprints import hash_of_base
+from prm.models.loading import from_base
 from prm.storage.jsonl import write_jsonl
 from prm.storage.rows import LabeledRow, labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments

@@ -12,7 +12,8 @@ from huggingface_hub import constants
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
-from prm.models.loading import from_base, hash_of_base, nf4
+from prm.models.fingerprints import hash_of_base
+from prm.models.loading import from_base, nf4
 from prm.training.trainer import add_lora
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig

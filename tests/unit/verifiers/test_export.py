@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
-from prm.models.loading import from_base, hash_of_base
+from prm.models.fingerprints import hash_of_base
+from prm.models.loading import from_base
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.export import export_reward_model

@@ -22,7 +22,8 @@ from transformers import (
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
-from prm.models.loading import from_base, hash_of_base, nf4
+from prm.models.fingerprints import hash_of_base
+from prm.models.loading import from_base, nf4
 from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
 from prm.types import Scores
@@ -350,6 +351,7 @@ def test_folder_without_prm_config_is_refused(bases):
 )
 def test_checkpoint_with_an_attention_that_is_not_computed_here_is_refused(change, message, checkpoint, tmp_path):
     edit_json(tmp_path / "full" / "config.json", sliding_window=64)
+    CONFIG.save(checkpoint)  # with its new checksum
     assert len(load_verifier(checkpoint).score(PROMPT, STEPS)) == 3
     edit_json(tmp_path / "full" / "config.json", **change)
     with pytest.raises(ValueError, match=message):
@@ -400,7 +402,7 @@ def test_incomplete_base_is_refused(bases, tmp_path):
     weights = load_file(folder / "model.safetensors")
     del weights["model.norm.weight"]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ValueError, match=r"lacks 1 weights of its body, for instance model\.norm\.weight"):
+    with pytest.raises(ValueError, match=r"base lacks model\.norm\.weight; it is incomplete"):
         from_base(str(folder))
 
 

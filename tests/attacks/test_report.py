@@ -1,0 +1,77 @@
+"""Rows that emptied the report's browser of traces: texts of megabytes, numbers that JSON does not have, half characters."""
+
+import json
+import runpy
+
+import pytest
+from search_run import rows, write_run
+
+from prm.evaluation.reading import BYTES, LONGEST, traces_to_show
+from prm.evaluation.search_runs import read_runs
+
+HALF = "a\ud800"
+
+
+@pytest.fixture(scope="module")
+def as_json(root):
+    return runpy.run_path(str(root / "eval" / "write_report.py"))["as_json"]
+
+
+def not_json(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+def shown(as_json, folder, some):
+    """What the browser reads, as strictly as it does."""
+    text = as_json(traces_to_show(read_runs([write_run(folder, some)])))
+    assert len(text.encode(errors="replace")) < 2 * BYTES
+    return json.loads(text, parse_constant=not_json)
+
+
+@pytest.mark.parametrize("place", ["prompt", "gold", "kept", "step", "answer"])
+def test_a_text_of_3_mb_is_cut_and_the_other_problems_stay(place, as_json, tmp_path):
+    some, long = rows(), "long " * 600_000
+    if place == "step":
+        some[0]["candidates"][0]["completions"][0] = long
+    elif place == "answer":
+        some[0]["candidates"][0]["answer"] = long
+    else:
+        some[0][place] = {"topic": long} if place == "kept" else long
+    problems = shown(as_json, tmp_path, some)
+    assert [problem["id"] for problem in problems] == [row["problem_id"] for row in some]
+    assert f"… and {3_000_000 - LONGEST:,} more characters" in json.dumps(problems[0], ensure_ascii=False)
+
+
+def test_a_problem_that_is_too_large_leaves_room_for_the_others(as_json, tmp_path):
+    some = rows()
+    for candidate in some[1]["candidates"]:
+        candidate["completions"] = ["x" * LONGEST] * 50
+    for result in some[1]["results"]:
+        result["scores"] = [
+            its and [0.5] * len(some[1]["candidates"][i]["completions"])
+            for i, its in zip(result["candidates"], result["scores"], strict=True)
+        ]
+    assert [problem["id"] for problem in shown(as_json, tmp_path, some)] == [some[i]["problem_id"] for i in (0, 2, 3)]
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf"), "2", 2.5, True, [2]])
+def test_a_level_that_is_no_whole_number_is_refused_by_row(level, tmp_path):
+    some = rows()
+    some[2]["level"] = level
+    with pytest.raises(
+        ValueError, match=r"results\.jsonl:3: level .* is neither a whole number nor null; correct the row"
+    ):
+        read_runs([write_run(tmp_path, some)])
+
+
+def test_numbers_that_json_does_not_have_are_null(as_json):
+    numbers = {"a": [float("nan"), float("inf"), -float("inf"), 1.5]}
+    assert json.loads(as_json(numbers), parse_constant=not_json) == {"a": [None, None, None, 1.5]}
+
+
+def test_half_a_character_does_not_end_the_report(as_json, tmp_path):
+    some = rows()
+    some[0]["prompt"] = HALF
+    page = as_json(traces_to_show(read_runs([write_run(tmp_path, some)])))
+    (tmp_path / "page").write_text(page, encoding="utf-8", errors="replace")  # as the script does
+    assert json.loads((tmp_path / "page").read_text(encoding="utf-8"))[0]["prompt"] == "a?"
