@@ -110,7 +110,7 @@ def main(args: Arguments) -> None:
 
         def commit(answers: Sequence[Answer]) -> None:
             nonlocal tokens
-            journal.append(len(journal.done), [asdict(answer) for answer in answers])
+            journal.append(journal.next, [asdict(answer) for answer in answers])
             judge.add(answers)
             tokens += sum(answer.generated_tokens for answer in answers)
             progress.update(len(answers))
