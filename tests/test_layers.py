@@ -16,6 +16,7 @@ ROOMS = {
     "costs": 0,
     "command_line": 0,
     "stages": 0,
+    "files": 0,
     "answers": 1,
     "encoding": 1,
     "models": 1,

@@ -1,6 +1,5 @@
 """What is written to disk and read back.
 
-- `files`: files that are there whole or not at all, and errors that name theirs.
 - `jsonl`: JSON Lines files, written completely or not at all.
 - `rows`: traces and labeled traces as rows.
 - `features`: the types of their columns, for Hugging Face `datasets`.

@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from prm.storage.files import json_line, named, whole_file
+from prm.files import json_line, named, whole_file
 from prm.storage.provenance import check_same_settings
 
 _COMMIT = b'{"commit": '

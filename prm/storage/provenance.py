@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from prm.storage.files import read_object, read_settings, write_whole
+from prm.files import read_object, read_settings, write_whole
 from prm.storage.jsonl import file_hash
 
 PACKAGES = {"prm": "prm-toolkit", "torch": "torch", "transformers": "transformers", "peft": "peft", "trl": "trl"}

@@ -43,7 +43,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from prm.storage.files import json_line, named, read_object, write_whole
+from prm.files import json_line, named, read_object, write_whole
 from prm.storage.provenance import check_same_settings
 from prm.types import Rollout
 
@@ -135,6 +135,10 @@ class RolloutStore:
                 for line in rows.split(b"\n")[:-1]:
                     row = json.loads(line)
                     yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
+
+    def problems(self) -> set[str]:
+        """Those that have committed rollouts, as of the last `refresh`."""
+        return set(self._spans)
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
         """Commit rollouts of problems that this process has claimed; they are on disk when this returns.

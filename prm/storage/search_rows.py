@@ -121,6 +121,15 @@ def row_to_results(where: str, row: Any) -> ProblemResults:
     Raises:
         ValueError: a key is missing, or scores and steps do not fit; names `where` and the value.
     """
+    try:
+        return _read(where, row)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(
+            f"{where}: a column has a value of another type than eval/run_search.py writes ({error}); run it again"
+        ) from error
+
+
+def _read(where: str, row: Any) -> ProblemResults:
     _check_keys(where, row, _ROW)
     candidates = [
         _row_to_candidate(f"{where}: candidate {i}", row, values) for i, values in enumerate(row["candidates"])

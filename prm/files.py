@@ -1,13 +1,17 @@
-r"""Files that are there whole or not at all, and errors that name theirs.
+r"""Files that are there whole or not at all, errors that name theirs, and what may be shown on a terminal.
 
-A small file is written under another name, synced, and renamed: after a kill or on a full disk the old one is there, or the
-new one, never half of it. Where several files belong together, the one that says that all are there is written last.
+A file is written under another name, synced, and renamed: after a kill or on a full disk the old one is there, or the new
+one, never half of it. Where several files belong together, the one that says that all are there is written last.
 
-    with whole_file("outputs/search/meta.json") as file: ...   # OSError: outputs/search/meta.json: No space left on device
-    json_line({"text": "5 ≤ 6 \ud800"})                        # b'{"text": "5 ≤ 6 \\ud800"}\n'
+    with whole_file("search/meta.json") as file: ...   OSError: search/meta.json: No space left on device
+    read_object("search/meta.json", "search again")    ValueError: search/meta.json is empty; search again
+    read_text("problems.csv")                          ValueError: problems.csv:3: not UTF-8 text (byte 0xfc: ...)
+    json_line({"text": "5 ≤ 6 \ud800"})                the bytes of {"text": "5 ≤ 6 \ud800"} and a line end
+    visible("\x1b[2J#### 73")                          the same with a backslash, x1b, ... in place of the escape
 
 Half of a character of UTF-16 (a lone surrogate, as servers send where they cut a text) is no UTF-8. As an escape it is JSON,
-so that what was written can be read.
+so that what was written can be read. A terminal obeys the escapes that it is shown: they move the cursor, change colors, and
+on some write to the clipboard. So whoever shows a text of a row, or an error with a value of one, shows it as `visible`.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +27,9 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import yaml
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""All control characters but tabs and line ends, marks that turn the direction of writing, and halves of characters."""
 
 
 @contextmanager
@@ -165,3 +173,8 @@ def sole_writer(path: str | Path, fix: str) -> IO[str]:
     lock.write(f"process {os.getpid()} on {socket.gethostname()}")
     lock.flush()
     return lock
+
+
+def visible(text: str) -> str:
+    """The text with its control characters as escapes."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
