@@ -2,6 +2,7 @@
 # make study        the figures of Snell et al. (2024) on the embedded sets; two hours at most, goes on where it stopped
 # make test         every test
 # make test-fast    those that need a minute: no scripts, and none marked slow
+# make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
 # make check        ruff and mypy
 #
 # Each creates .venv first if it is missing; `make PYTHON=python3.12 test` creates it with another Python. Packages are
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart study test test-fast check
+.PHONY: quickstart study test test-fast soak check
 .NOTPARALLEL:
 
 quickstart: .venv/installed
@@ -31,6 +32,12 @@ test: .venv/installed-dev
 
 test-fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
+
+MINUTES := 15
+SEED := 0
+
+soak: .venv/installed-dev
+	$(BIN)/python tests/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

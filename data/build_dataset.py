@@ -17,7 +17,6 @@ Writes  <output_dir>/       train.jsonl, validation.jsonl, test.jsonl (if they h
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -33,6 +32,7 @@ from prm.datasets.balance import Balance, balanced
 from prm.datasets.decontamination import NGRAM, BenchmarkIndex, index_problems
 from prm.datasets.problems import prompt_of
 from prm.datasets.splits import split_of
+from prm.files import json_line, whole_file, write_whole
 from prm.storage.paths import need_file
 from prm.storage.provenance import write_provenance
 from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
@@ -88,7 +88,7 @@ def main(args: Arguments) -> None:
     by_benchmark = {name: contaminated[name] for name in args.against}
     decided = counts, by_benchmark, args.ngram, args.balance
     facts = Facts(output.name, args.labels, sources, *decided, args.license, semantics, kept)
-    (output / "README.md").write_text(dataset_card(splits, facts), encoding="utf-8")
+    write_whole(output / "README.md", dataset_card(splits, facts))
     write_provenance(
         output,
         "data/build_dataset.py",
@@ -144,7 +144,7 @@ def _decide(
     kept: dict[str, None] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
-            if row.get("status", "ok") != "ok":
+            if (row.get("status") or "ok") != "ok":
                 removed[number] = {"why": f"status {row['status']}"}
                 continue
             read = row_to_labeled(where, row, args.semantics)
@@ -184,11 +184,7 @@ def _write(
     splits = {name: Split() for name in SPLITS}
     sources: Counter[tuple[str, str]] = Counter()
     with ExitStack() as stack:
-        # Under temporary names until all are complete, so that a killed run leaves no half data set.
-        files = {
-            name: stack.enter_context((output / f"{name}.partial").open("w", encoding="utf-8"))
-            for name in (*SPLITS, "removed")
-        }
+        files = {name: stack.enter_context(whole_file(output / f"{name}.jsonl")) for name in (*SPLITS, "removed")}
         for number, (where, row) in enumerate(stack.enter_context(_rows(args, "write"))):
             if number in removed:
                 name, out = "removed", removed[number] | {"where": where, "id": row.get("id"), "prompt": row["prompt"]}
@@ -201,9 +197,7 @@ def _write(
                     out["kept"] = {column: read.labeled.trace.kept.get(column) for column in kept}
                 splits[name].add(read)
                 sources[read.problem.source, read.labeled.method] += 1
-            files[name].write(json.dumps(out, ensure_ascii=False) + "\n")
-    for name in (*SPLITS, "removed"):
-        (output / f"{name}.partial").replace(output / f"{name}.jsonl")
+            files[name].write(json_line(out))
     if not sources:
         raise ValueError(f"nothing is left of {len(removed)} traces; {output / 'removed.jsonl'} says why")
     for name in SPLITS:

@@ -18,7 +18,6 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -37,6 +36,7 @@ from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
 from prm.conversions.rows import Row
 from prm.datasets.problems import prompt_of
+from prm.files import json_line, whole_file
 from prm.storage.jsonl import write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.sources import read_rows
@@ -170,14 +170,13 @@ def _exported(
     traces: Iterable[dict[str, Any]], target: str, left_out: str, reasons: Counter[str]
 ) -> Iterator[dict[str, Any]]:
     path = Path(left_out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
+    with whole_file(path) as file:
         for row in traces:
             try:
                 exported = export_row(target, row)
             except ValueError as error:
                 reasons[str(error)] += 1
-                file.write(json.dumps({"left_out": str(error)} | row, ensure_ascii=False) + "\n")
+                file.write(json_line({"left_out": str(error)} | row))
             else:
                 yield exported
     if not reasons:

@@ -15,17 +15,16 @@ Writes  judged.jsonl     LabeledTrace rows, semantics `correctness` (recipes/tra
 
 from __future__ import annotations
 
-import fcntl
 import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 
 from tqdm import tqdm
 
 from prm.command_line import run_script
+from prm.files import sole_writer
 from prm.generators.chat import Answer, ChatCritic, Critic, GeneratorCritic
 from prm.generators.endpoint import Endpoint
 from prm.labelers.consensus import agreed, first_error_of, relation
@@ -114,7 +113,7 @@ def main(args: Arguments) -> None:
 
         def commit(answers: Sequence[Answer]) -> None:
             nonlocal tokens
-            journal.append(len(journal.done), [asdict(answer) for answer in answers])
+            journal.append(journal.next, [asdict(answer) for answer in answers])
             judge.add(answers)
             tokens += sum(answer.generated_tokens for answer in answers)
             progress.update(len(answers))
@@ -131,7 +130,7 @@ def main(args: Arguments) -> None:
 def read_rows(path: str, consensus: bool) -> list[Row]:
     rows = []
     for where, row in read_jsonl(path):
-        if consensus and row.get("status", "ok") == "ok":
+        if consensus and (row.get("status") or "ok") == "ok":
             read = row_to_labeled(where, row, "value")
             rows.append(Row(read.problem, read.labeled.trace, read.labeled))
         else:
@@ -157,14 +156,7 @@ def load_critic(args: Arguments) -> Critic:
 @contextmanager
 def journal_of(path: str, critic: str, seed: int):
     """The journal of answers, for this process only: a second process would pay for the same answers."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path + ".lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{path}: another process is writing to this journal; wait for it, or give another --answers"
-            ) from None
+    with sole_writer(path + ".lock", "wait for it, or give another --answers"):
         yield Journal(path, {"critic": critic, "seed": seed}, "Give another --answers")
 
 

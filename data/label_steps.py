@@ -29,6 +29,7 @@ from tqdm import tqdm
 from prm.command_line import run_script
 from prm.datasets.decontamination import check_exemplars
 from prm.encoding.prompts import HELP, files_of, prompt_template
+from prm.files import visible
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, run
@@ -131,7 +132,7 @@ def main(args: Arguments) -> None:
             f" by {generator.step_rule}; give --step_rule {min(rules)}"
         )
     for note in notes:
-        print(f"{args.traces}: {note}", file=sys.stderr)
+        print(f"{args.traces}: {visible(note)}", file=sys.stderr)
     store = RolloutStore(
         args.store or args.output + ".rollouts",
         {"generator": generator.name, "seed": args.seed},
@@ -152,6 +153,7 @@ def main(args: Arguments) -> None:
     # The labels of every problem are made here, even if another writer has sampled its rollouts.
     labeled: dict[str, list[LabeledTrace]] = {}
     spent = Spent()
+    began = time.monotonic()
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
         commit, ended = commit_to(store, progress), watch(progress)
         for unit in store.claim_each(units, problem_ids):
@@ -167,7 +169,7 @@ def main(args: Arguments) -> None:
             spent.add(source.all_taken())
             estimate.add(problem_ids(unit), source.all_taken())
             progress.update(len(unit))
-        seconds = progress.format_dict["elapsed"]
+    seconds = time.monotonic() - began
 
     if args.estimate:
         print(estimate.report(len(groups), limits.sampled, seconds, args.price_per_million_tokens))

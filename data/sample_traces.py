@@ -29,6 +29,7 @@ from prm.command_line import run_script
 from prm.datasets.decontamination import check_exemplars
 from prm.datasets.problems import load_problems
 from prm.encoding.prompts import files_of, prompt_template
+from prm.files import visible
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
@@ -103,6 +104,7 @@ def main(args: Arguments) -> None:
 
     # The traces of every problem are made here, even if another writer has sampled them.
     traces: dict[str, list[Trace]] = {}
+    began = time.monotonic()
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit, ended = commit_to(store, progress), watch(progress)
         for chunk in store.claim_each(chunks, problem_ids):
@@ -118,11 +120,11 @@ def main(args: Arguments) -> None:
                 traces[problem.id] = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
             spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
-        seconds = progress.format_dict["elapsed"]
+    seconds = time.monotonic() - began
 
     every = [trace for its in traces.values() for trace in its]
     for symptom in symptoms(every, generator.max_new_tokens, template.reasoning):
-        print(f"warning: {symptom}", file=sys.stderr)
+        print(f"warning: {visible(symptom)}", file=sys.stderr)
     if args.estimate:
         print(spent.report(len(problems), limits.sampled, seconds, args.price_per_million_tokens))
         return

@@ -36,6 +36,7 @@ from prm.evaluation.savings import best_fixed, compute_optimal_report, fixed_met
 from prm.evaluation.search_metrics import bootstrap
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.tables import Table, as_text
+from prm.files import write_whole
 from prm.search.policy import Policy, check_fits, fit_policy, offered
 from prm.storage.jsonl import file_hash
 from prm.types import SearchResult
@@ -87,7 +88,7 @@ def main(args: Arguments) -> None:
     print(as_text(saving_table(report)) + "\n")
     if args.report:
         args.report.parent.mkdir(parents=True, exist_ok=True)
-        args.report.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_whole(args.report, json.dumps(report, indent=1) + "\n")
 
     probed = menu.probed(probe)
     point = affordable(cross_validate(probed, args.bins, "flops", "on average"), menu, args)

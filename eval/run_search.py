@@ -20,7 +20,6 @@ Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, con
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Collection
@@ -37,6 +36,7 @@ from prm.datasets.decontamination import check_exemplars
 from prm.datasets.problems import load_problems
 from prm.encoding.prompts import files_of, prompt_template
 from prm.evaluation.search_runs import FORMAT
+from prm.files import read_object, sole_writer, visible
 from prm.generators import Generator
 from prm.generators.arguments import GeneratorArguments
 from prm.sampling.limits import LimitArguments, LimitReached, pilot, search_report, stopped, unlimited
@@ -151,11 +151,10 @@ def main(args: Arguments) -> None:
         "methods": [method.name for method in methods],
         "learned": learned,
     }
+    # Open, and so held, until this process ends.
+    held = sole_writer(output_dir / ".lock", "wait for it, or give another --output_dir")
     journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
-    results, meta = output_dir / "results.jsonl", output_dir / "meta.json"
-    # The files of a run that a limit stopped may be there, too: meta.json, written last, says that problems are missing.
-    written = results.exists() and meta.exists() and not json.loads(meta.read_text()).get("unfinished_problems")
-    if len(journal.done) == len(chunks) and written:
+    if len(journal.done) == len(chunks) and is_written(output_dir):
         print(f"{output_dir} is complete already")
         return
 
@@ -207,7 +206,7 @@ def main(args: Arguments) -> None:
         print(stopped(limits, unfinished, len(problems)))
     if not journal.done:
         return
-    write_jsonl(results, journal.rows())
+    write_jsonl(output_dir / "results.jsonl", journal.rows())
 
     facts: dict[str, Any] = {
         "format": FORMAT,
@@ -242,6 +241,19 @@ def main(args: Arguments) -> None:
         **facts,
     )
     print(f"{output_dir}: {len(problems) - unfinished} problems, {len(methods)} methods, {facts['seconds']:.0f} s")
+    held.close()
+
+
+def is_written(output_dir: Path) -> bool:
+    """Whether the files of the finished run are there. Those of one that a limit stopped may be, too: meta.json, which is
+    written last, says that problems are missing. A damaged one says nothing, and is written again."""
+    if not all((output_dir / name).is_file() for name in ("results.jsonl", "config.yaml", "meta.json")):
+        return False
+    try:
+        return read_object(output_dir / "meta.json", "it is written again").get("unfinished_problems") == 0
+    except ValueError as error:
+        print(f"warning: {error}", file=sys.stderr)
+        return False
 
 
 def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generator: Generator) -> None:
@@ -256,7 +268,7 @@ def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generato
         except ValueError as error:
             raise ValueError(f"--verifiers {name}: {error}") from error
         if warning:
-            print(f"warning: {name} {warning}", file=sys.stderr)
+            print(f"warning: {name} {visible(warning)}", file=sys.stderr)
 
 
 def likelihood(generator: Generator) -> Verifier:
@@ -310,7 +322,7 @@ def find_methods(args: Arguments, kinds: dict[str, str], problem: Problem) -> li
     for method in methods:
         kind = kinds[method.verifier] if method.verifier else None
         if warning := check_method(method, kind, problem, Budget(args.samples), args.seed):
-            print(f"warning: {warning}", file=sys.stderr)
+            print(f"warning: {visible(warning)}", file=sys.stderr)
     names = [method.name for method in methods]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"--methods: {', '.join(twice)} twice; leave one out")

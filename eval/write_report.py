@@ -35,6 +35,7 @@ from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.sections import ACCURACY, ESTIMATES, LEVELS, facts, sections
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import as_html, as_markdown, as_text, method_table
+from prm.files import write_whole
 from prm.verifiers import LIKELIHOOD
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -75,16 +76,12 @@ def main(args: Arguments) -> None:
         summary["seconds"] = args.seconds
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
-    (args.output_dir / "summary.json").write_text(
-        json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8"
-    )
     draw_gains(summary, args.output_dir / "gains.png")
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
-    # Half a character, as a cut text may end with, is written as a question mark.
-    pages = {"report.md": markdown_page(summary, run.meta), "report.html": html_page(summary, run, args.output_dir)}
-    for name, page in pages.items():
-        (args.output_dir / name).write_text(page, encoding="utf-8", errors="replace")
+    write_whole(args.output_dir / "report.md", markdown_page(summary, run.meta))
+    write_whole(args.output_dir / "report.html", html_page(summary, run, args.output_dir))
+    write_whole(args.output_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     if args.report_to:
         from prm.storage.wandb_artifacts import log_report

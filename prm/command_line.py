@@ -21,17 +21,21 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import errno
 import importlib
 import importlib.util
 import inspect
+import io
 import math
 import os
 import re
 import shlex
 import sys
+import tempfile
 import textwrap
 import traceback
 import types
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -39,8 +43,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-import yaml
-
+from prm.files import read_settings, visible
 from prm.secrets import hide
 
 TRAINING_ARGUMENTS = ("transformers.training_args.TrainingArguments",)
@@ -61,6 +64,14 @@ REFUSED = {
     "do_predict": "this script predicts nothing",
 }
 """Flags of `TrainingArguments` that the training scripts would ignore."""
+
+
+WRITTEN = ("output", "output_dir", "report", "answers", "store")
+"""Flags that name what a run writes, in every script: the first ones may hold the others."""
+
+
+MAKE_ROOM = "what is committed is safe: make room, then start the same command again"
+_FULL_DISK = re.compile(r"\(os error (?:27|28|122)\)|PytorchStreamWriter failed|No space left on device")
 
 
 @dataclass(frozen=True)
@@ -96,11 +107,15 @@ def run_script(
         check: refuses what cannot work, by the values that are given, before the library is imported, which takes long.
     """
     words = sys.argv[1:]
+    _make_printable()
     try:
         own = flags_of(arguments)
         values = parse(words, own | library_flags(library), main)
         parts: list[object] = [arguments(**{name: value for name, value in values.items() if name in own})]
         check(values)
+        for name in WRITTEN:
+            if values.get(name) is not None:
+                _check_writable(name, Path(values[name]))
         if library:
             module, _, name = library[-1].rpartition(".")
             kind = getattr(importlib.import_module(module), name)
@@ -115,7 +130,7 @@ def run_script(
         if "--debug" in words or not _is_caused_by_user(error):
             sys.excepthook = _print_traceback
             raise
-        sys.exit(f"error: {hide(_one_line(error))}")
+        sys.exit(f"error: {visible(hide(_one_line(error)))}")
 
 
 def parse(words: Sequence[str], flags: Mapping[str, Flag], main: Callable[..., object]) -> dict[str, Any]:
@@ -141,7 +156,8 @@ def parse(words: Sequence[str], flags: Mapping[str, Flag], main: Callable[..., o
         parser.error(f"{name} is no flag of {script}{_did_you_mean(name.lstrip('-'), flags, '--')}")
 
     values, config = {}, vars(given).pop("config", None)
-    for name, value in (_read_yaml(config) if config else {}).items():
+    settings = read_settings(config, "a config holds lines `flag: value`") if config else {}
+    for name, value in settings.items():
         if name not in flags:
             parser.error(f"{config}: no flag {name!r}{_did_you_mean(str(name), flags)}")
         values[name] = _checked(parser, f"{config}: {name}", flags[name], value)
@@ -270,7 +286,7 @@ def _checked(parser: argparse.ArgumentParser, where: str, flag: Flag, value: Any
         converted = convert(flag.kind, value)
     except ValueError as error:
         wrong, needed = error.args
-        parser.error(f"{where} {wrong!r}: expected {expected(needed, wrong)}")
+        parser.error(f"{where} {wrong!r:.80}: expected {expected(needed, wrong)}")
     for number in converted if isinstance(converted, list) else [converted]:
         # The other way round would let NaN pass.
         if isinstance(number, int | float) and not (flag.least <= number <= flag.most and number > flag.above):
@@ -352,14 +368,39 @@ def _did_you_mean(name: str, names: Iterable[str], before: str = "") -> str:
     return f", did you mean {before}{close[0]}?" if close else "; --help shows all flags"
 
 
-def _read_yaml(path: str) -> dict[Any, Any]:
+def _make_printable() -> None:
+    """What is printed can be printed and does no harm: characters that the standard output does not have (in the C locale,
+    on old consoles) become escapes instead of an error, and so do control characters of rows, which a terminal obeys. On the
+    standard error, progress bars need them; there errors and warnings are escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    write = sys.stdout.write
+    sys.stdout.write = lambda text: write(visible(text))  # type: ignore[method-assign]
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda *args, **options: visible(plain(*args, **options))
+
+
+def _check_writable(name: str, path: Path) -> None:
+    """Make the folder to which a flag of `WRITTEN` leads, and write to it: not to be told after the work that it cannot be.
+
+    Raises:
+        ValueError: it cannot be written; says why.
+    """
+    is_folder = name in ("output_dir", "store")
+    if path.is_dir() and not is_folder:
+        raise ValueError(f"--{name} {path} is a folder; give a file, such as {path / 'rows.jsonl'}")
+    if path.exists() and not path.is_dir() and (is_folder or not path.is_file()):
+        raise ValueError(f"--{name} {path} is no {'folder' if is_folder else 'regular file'}; give another --{name}")
+    folder = path if is_folder else path.parent
     try:
-        settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from None
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold lines `flag: value`")
-    return settings
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise ValueError(
+            f"--{name} {path} cannot be written ({error.strerror}: {error.filename or folder}); give another --{name}"
+        ) from error
 
 
 def _print_traceback(*error: Any) -> None:
@@ -368,12 +409,18 @@ def _print_traceback(*error: Any) -> None:
 
 def _is_caused_by_user(error: Exception) -> bool:
     """Whether its message says what to do; any other error is a bug, and its traceback is needed."""
-    return isinstance(error, ValueError | OSError | ImportError) or type(error).__module__.startswith("prm.")
+    known = isinstance(error, ValueError | OSError | ImportError) or type(error).__module__.startswith("prm.")
+    return known or bool(_FULL_DISK.search(str(error)))
 
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return f"{error.filename}: {error.strerror}{f'; {MAKE_ROOM}' if full else ''}"
+    if _FULL_DISK.search(str(error)):  # no OSError: of torch or safetensors, which name no file
+        return (
+            f"the checkpoint could not be written ({str(error).splitlines()[0][:200]}): is the disk full? {MAKE_ROOM}"
+        )
     return " ".join(str(error).splitlines()) or type(error).__name__
 
 

@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from prm.files import read_object, write_whole
+
 BAR = re.compile(r"[\r\n](?:([\w ]+): +)? *(\d+)%\|[^|\r\n]*\|[^\[\r\n]*\[[\d:]+<([\d:?]+), +([^\]\r\n]*)\]")
 """A progress bar of tqdm: its name, percent, time left, and the rate with what follows it."""
 ON_TERMINAL = sys.stdout.isatty() and not os.environ.get("CI")
@@ -85,8 +87,8 @@ class Stages:
         done = self.folder / f".{mark}.done"
         fingerprint = {"command": command, **made_of}
         if done.exists():
-            record = json.loads(done.read_text())
-            if record["fingerprint"] != fingerprint:
+            record = read_object(done, "delete it, and the stage is run again")
+            if record.get("fingerprint") != fingerprint:
                 raise ValueError(
                     f"{self.folder} holds a run with other settings ({changed or mark} changed); delete {self.folder} to"
                     " start over"
@@ -95,13 +97,13 @@ class Stages:
             return record["seconds"]
         spent = self.folder / f".{mark}.seconds"
         before = float(spent.read_text()) if spent.exists() else 0.0
-        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: spent.write_text(f"{before + now:.3f}"))
+        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: write_whole(spent, f"{before + now:.3f}"))
         seconds += before
         if not complete():
-            spent.write_text(f"{seconds:.3f}")
+            write_whole(spent, f"{seconds:.3f}")
             return seconds
         spent.unlink(missing_ok=True)
-        done.write_text(json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
+        write_whole(done, json.dumps({"fingerprint": fingerprint, "seconds": seconds}))
         return seconds
 
     def run(
@@ -161,6 +163,10 @@ class Stages:
         """On a terminal, the state of a stage replaces its last one; elsewhere, its begin and end are a line each."""
         line = f"{title:{self.width}}{state}"
         if ON_TERMINAL:
-            print(f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}", end=end, flush=True)
+            # Not by `print`, which shows control characters instead of sending them.
+            text = f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}{end}"
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text.encode(errors="replace"))
+            sys.stdout.flush()
         elif end or state == "starting":
             print(line, flush=True)

@@ -60,6 +60,10 @@ StopReason = Literal["answer", "step", "eos", "length"]
 goes on to another problem), or cut at the token limit."""
 
 
+UNDECIDED = ("timeout", "error")
+"""Outcomes of the answer check that may be due to the machine: they are checked again when they are read."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """A question with its gold final answer."""
@@ -97,8 +101,9 @@ class Trace:
     index: int = 0
     """Number of this trace among those of its problem."""
     status: str = "ok"
-    """`ok`, or why the row cannot be used: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`; `open` while a
-    search is still writing it. Judges (`prm.labelers.judge`, `.consensus`) and `prm.conversions` have more."""
+    """`ok`, or why the row cannot be used: `no_answer`, `truncated`, `no_steps`, `timeout`, `error`, `too_long` (the prompt
+    fills the model's context); `open` while a search is still writing it. Judges (`prm.labelers.judge`, `.consensus`) and
+    `prm.conversions` have more."""
     step_rule: StepRule | None = None
     """How its text was divided into steps; None if nobody says."""
     kept: Mapping[str, str | None] = field(default_factory=dict, compare=False)
@@ -136,7 +141,8 @@ class Rollout:
     gold: str
     """The gold answer it was checked against."""
     outcome: str
-    """What `prm.answers` said of its final answer: `correct`, `wrong`, `no_answer`, `timeout` or `error`."""
+    """What `prm.answers` said of its final answer: `correct`, `wrong`, `no_answer`, `timeout` or `error`; `too_long` if its
+    prefix fills the model's context."""
 
     @property
     def num_tokens(self) -> int:
@@ -145,7 +151,7 @@ class Rollout:
     @property
     def decided(self) -> bool:
         """Whether the answer could be checked. What could not is no evidence for either side."""
-        return self.outcome not in ("timeout", "error")
+        return self.outcome not in (*UNDECIDED, "too_long")
 
 
 @dataclass(frozen=True)

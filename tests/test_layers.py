@@ -17,6 +17,7 @@ ROOMS = {
     "command_line": 0,
     "secrets": 0,
     "stages": 0,
+    "files": 0,
     "answers": 1,
     "encoding": 1,
     "models": 1,

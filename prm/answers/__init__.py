@@ -71,44 +71,64 @@ CHEAP_CHARS = 300
 MAX_DECIDED = 50_000
 """Pairs whose outcome is kept, so that 256 candidates cost one check per different answer."""
 
+DEADLINE = 5.0
+"""Of a check, in seconds of processor time."""
+GROUP_SECONDS = 10.0
+"""Of processor time, for all pairs of answers to one problem that `group` compares."""
+
 _decided: dict[tuple[str, str], Outcome] = {}
+_timeouts: dict[tuple[str, str], float] = {}
+"""Pairs that took longer, and the longest deadline by which they did."""
 
 
-def check(*, gold: str, pred: str | None, deadline: float = 5.0) -> Outcome:
+def check(*, gold: str, pred: str | None, deadline: float = DEADLINE) -> Outcome:
     r"""Whether `pred` is the same answer as `gold`. May be called from any thread.
 
     `correct` or `wrong` if that could be decided; `no_answer` if `pred` is None or blank; `timeout` if the algebra took
-    more than `deadline` seconds (not counting the wait for a free worker); `error` if it ran out of memory, crashed, or
-    was not tried (see `MAX_CHARS`). Raises ValueError for a blank gold answer.
+    more than `deadline` seconds of processor time; `error` if it ran out of memory, crashed, was stopped, or was not
+    tried (see `MAX_CHARS`). Raises ValueError for a blank gold answer.
 
     >>> check(gold="1,234", pred="$1234.00"), check(gold=r"\frac{1}{2}", pred="0.5"), check(gold="(1,2)", pred="(2,1)")
     ('correct', 'correct', 'wrong')
     """
+    return _timed_check(gold, pred, deadline)[0]
+
+
+def _timed_check(gold: str, pred: str | None, deadline: float) -> tuple[Outcome, float]:
+    """`check`, and the seconds that a worker has spent on it. With a deadline of 0, none is asked."""
     if not gold.strip():
         raise ValueError(f"gold answer {gold!r} is blank, nothing can match it; drop the problem or fill in its answer")
     if pred is None or not pred.strip():
-        return "no_answer"
+        return "no_answer", 0.0
     if any(len(text) > MAX_CHARS or depth(text) > MAX_DEPTH for text in (gold, pred)):
-        return "correct" if gold.strip() == pred.strip() else "error"
-    gold, pred = normalize(gold), normalize(pred)
+        return "correct" if gold.strip() == pred.strip() else "error", 0.0
+    pair = gold, pred = normalize(gold), normalize(pred)
     if not re.search(r"[\w\\]", pred):  # "()", "$$", "?"
-        return "no_answer"
-    if (known := _decided.get((gold, pred))) is not None:
-        return known
+        return "no_answer", 0.0
+    if (known := _decided.get(pair)) is not None:
+        return known, 0.0
     # Most pairs are decided here, in microseconds. None means that roots and the like, in a worker process, must tell.
     same = compare(gold, pred, equal_fractions) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
     outcome: Outcome = "correct" if same else "wrong"
+    seconds = 0.0
     if same is None:
-        outcome = cast(Outcome, workers.POOL.ask(gold, pred, deadline))
-    # A timeout or an error may be due to a busy machine, so it is not kept.
-    if outcome in ("correct", "wrong"):
-        if len(_decided) >= MAX_DECIDED:
+        if deadline <= _timeouts.get(pair, 0.0):
+            return "timeout", 0.0
+        verdict, seconds = workers.POOL.timed(gold, pred, deadline)
+        outcome = cast(Outcome, verdict)
+    # A timeout is known of this process alone, and an error may be due to the machine, so it is not kept at all.
+    if outcome != "error":
+        if len(_decided) + len(_timeouts) >= MAX_DECIDED:
             _decided.clear()
-        _decided[gold, pred] = outcome
-    return outcome
+            _timeouts.clear()
+        if outcome == "timeout":
+            _timeouts[pair] = deadline
+        else:
+            _decided[pair] = outcome
+    return outcome, seconds
 
 
-def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: float = 5.0) -> list[Outcome]:
+def check_many(*, golds: Sequence[str], preds: Sequence[str | None], deadline: float = DEADLINE) -> list[Outcome]:
     """`check` for each pair, in parallel; equal pairs are checked once. Raises ValueError as `check` does."""
     if len(golds) != len(preds):
         raise ValueError(f"{len(golds)} golds but {len(preds)} preds; one gold answer per prediction is needed")
@@ -123,7 +143,7 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
     r"""Class of each answer, for voting: equal answers share an index, numbered in order of first appearance.
 
     None and blank answers have no class. In a vote 50% counts as 50. An answer joins the first class whose first member
-    it equals.
+    it equals. What is not known to be equal within `GROUP_SECONDS` for all of them is different.
 
     >>> group(["0.5", "7", r"\frac{1}{2}", None, "1/2"])
     [0, 1, 0, None, 0]
@@ -132,6 +152,7 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
     first: list[str] = []  # first member of each class
     not_numbers: list[int] = []  # classes whose first member is not a plain number
     result: list[int | None] = []
+    left = GROUP_SECONDS
     for answer in answers:
         if answer is None or not answer.strip():
             result.append(None)
@@ -146,8 +167,13 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
             if key not in seen:
                 # Two numbers that differ as fractions differ: a million of them need no comparison in pairs.
                 candidates = range(len(first)) if number is None else not_numbers
-                equal = (i for i in candidates if check(gold=first[i], pred=text) == "correct")
-                seen[key] = next(equal, len(first))
+                seen[key] = len(first)
+                for i in candidates:
+                    outcome, seconds = _timed_check(first[i], text, max(0.0, min(DEADLINE, left)))
+                    left -= seconds
+                    if outcome == "correct":
+                        seen[key] = i
+                        break
                 if seen[key] == len(first):
                     first.append(text)
                     if number is None:

@@ -4,13 +4,17 @@ r"""Killable worker processes for what has no exact values (`prm.answers.algebra
     POOL.ask("1", r"9^{9^{9^9}}+1", deadline=5.0)        ->  "wrong", "timeout" or "error", never a hang
 
 Computer algebra on text that a model wrote may take forever or use up the memory, and math-verify's own timeouts are
-signals, which work in the main thread only. So algebra runs in processes that the parent kills at the deadline. They
-are started as `python -c` and not with `multiprocessing`, which would import the caller's `__main__` again and so start
+signals, which work in the main thread only. So algebra runs in processes that end at the deadline. It counts processor
+time, by a timer of the kernel, because a verdict must not depend on what else the machine does: a paused or crowded one
+takes longer and finds the same. A worker whose child gets no processor time at all, such as a stopped one, is killed after
+`IDLE_LOOKS`; that is an `error`.
+
+They are started as `python -c` and not with `multiprocessing`, which would import the caller's `__main__` again and so start
 a script without a `__main__` guard a second time. Importing takes time, so a worker does it once and forks a
 child that computes; a child that is killed or dies is replaced in milliseconds. Neither imports torch. Requests are
 answered one at a time over a pipe.
 
-    this process  --pipe-->  child   computes; killed at the deadline
+    this process  --pipe-->  child   computes; ended by the kernel at the deadline
                              worker  has imported mpmath; forks the next child
 
 Left out: Windows (file descriptors are passed to the child), and a memory limit outside Linux.
@@ -26,6 +30,8 @@ import queue
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
@@ -36,6 +42,12 @@ MEMORY_BYTES = 2 * 1024**3
 WORKERS = min(2, os.cpu_count() or 1)
 """Number of worker processes. Set it before the first check."""
 START_SECONDS = 120.0
+NEXT_SECONDS = 10.0
+"""In which a worker forks the next child; it takes milliseconds, unless the worker is stopped."""
+LOOK_SECONDS = 2.0
+"""How long a verdict is waited for before the child is looked at. A pause of the whole machine is one look."""
+IDLE_LOOKS = 4
+"""So many in a row at a child that has had no processor time since the one before, and it is given up."""
 
 _CHILD = "import sys; sys.path[:] = {path!r}; from prm.answers.workers import serve; serve({pipe}, {life})"
 
@@ -69,24 +81,36 @@ class Worker:
     def alive(self) -> bool:
         return self._child is not None and self._process.poll() is None
 
-    def ask(self, gold: str, pred: str, deadline: float, checker: str) -> str:
-        """The child's verdict: `timeout` after `deadline` seconds, `error` if it failed or died. Then it is replaced."""
+    def ask(self, gold: str, pred: str, deadline: float, checker: str) -> tuple[str, float]:
+        """The child's verdict and the seconds it computed: `timeout` after `deadline` of them, `error` if it failed, died or
+        was stopped. Then it is replaced."""
+        started = time.monotonic()
         try:
             self._pipe.send((checker, gold, pred, deadline))
-            reply = self._pipe.recv_bytes() if self._pipe.poll(deadline) else b"timeout"
+            idle, before = 0, -1.0
+            while idle < IDLE_LOOKS and not self._pipe.poll(LOOK_SECONDS):
+                now = _processor_seconds(self._child)
+                idle, before = (idle + 1 if now == before else 0), now
+            if idle == IDLE_LOOKS:  # the next child would find the pair still in the pipe, so the worker goes, too
+                self._child = None
+                return "error", time.monotonic() - started
+            reply = self._pipe.recv_bytes()
         except (EOFError, OSError):  # the worker itself was killed
             self._child = None
-            return "error"
+            return "error", time.monotonic() - started
         # No verdict but the greeting of the next child: this one died (memory, stack).
         if reply.startswith(b"ready"):
             self._child = int(reply.split()[1])
-            return "error"
+            return "error", time.monotonic() - started
+        outcome, _, seconds = reply.decode().partition(" ")
         # After an error, too, because the child may hold a lot of memory. Its worker has not yet waited for it, so its
         # process number cannot belong to another process.
-        if reply in (b"timeout", b"error") and self._child is not None:
-            os.kill(self._child, signal.SIGKILL)
-            self._child = self._next_child(START_SECONDS)
-        return reply.decode()
+        if outcome == "error" and self._child is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
+        if outcome in ("error", "timeout"):
+            self._child = self._next_child(NEXT_SECONDS)
+        return outcome, deadline if outcome == "timeout" else float(seconds or time.monotonic() - started)
 
     def _next_child(self, seconds: float) -> int | None:
         """Wait until the next child is ready and return its number; None if there is none. Late replies are dropped."""
@@ -123,8 +147,12 @@ class Pool:
 
         Args:
             gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`).
-            deadline: in seconds from the moment a worker takes the pair, not from this call.
+            deadline: in seconds of processor time.
         """
+        return self.timed(gold, pred, deadline, checker)[0]
+
+    def timed(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> tuple[str, float]:
+        """As `ask`, with the seconds that it took."""
         worker = self._slots.get()
         answered = False
         try:
@@ -132,9 +160,9 @@ class Pool:
                 worker.kill()
                 worker = None
             worker = worker or Worker()
-            outcome = worker.ask(gold, pred, deadline, checker)
+            verdict = worker.ask(gold, pred, deadline, checker)
             answered = True
-            return outcome
+            return verdict
         finally:
             # After an interrupt here (KeyboardInterrupt), its late reply would be taken for the verdict on the next pair.
             if worker is not None and not answered:
@@ -170,6 +198,11 @@ def serve(pipe_fd: int, life_fd: int) -> None:
         _, status = os.waitpid(child, 0)
         if status == 0:  # the parent has closed its end
             return
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGPROF:  # the timer of `_answer`
+            try:
+                pipe.send_bytes(b"timeout")
+            except OSError:
+                return
 
 
 def _answer(pipe: Connection, life_fd: int) -> None:
@@ -184,15 +217,29 @@ def _answer(pipe: Connection, life_fd: int) -> None:
         pipe.send_bytes(f"ready {os.getpid()}".encode())
         while True:
             checker, gold, pred, deadline = pipe.recv()
-            signal.alarm(int(deadline) + 10)  # in case a process forked by the parent keeps the pipe open
+            signal.alarm(int(60 * deadline) + 60)  # in case a process forked by the parent keeps the pipe open
+            before = time.process_time()
+            signal.setitimer(
+                signal.ITIMER_PROF, deadline
+            )  # its signal ends this process even within one long operation
             try:
                 outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
             except Exception:  # memory, recursion, a bug in the algebra: counted as an error, never as a wrong answer
                 outcome = "error"
+            signal.setitimer(signal.ITIMER_PROF, 0)
             signal.alarm(0)
-            pipe.send_bytes(outcome.encode())
+            pipe.send_bytes(f"{outcome} {time.process_time() - before:.3f}".encode())
     except (EOFError, OSError):
         return
+
+
+def _processor_seconds(process: int | None) -> float:
+    """Those that it has had so far. Outside Linux those of the clock, as if it were never idle."""
+    stat = Path(f"/proc/{process}/stat")
+    if not stat.exists():
+        return time.monotonic()
+    fields = stat.read_text().rpartition(")")[2].split()  # the name before may hold anything
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _die_with_worker() -> None:

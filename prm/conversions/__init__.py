@@ -69,7 +69,7 @@ def export_row(target: str, row: Row) -> Row:
     Raises:
         ValueError: the format cannot express this row; the message is the reason and does not say where the row is.
     """
-    if row.get("status", "ok") != "ok":
+    if (row.get("status") or "ok") != "ok":
         raise ValueError(f"status {row['status']}")
     labeled = row_to_labeled("row", row, row.get("semantics")).labeled
     if labeled.semantics == "outcome":

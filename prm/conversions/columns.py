@@ -243,7 +243,7 @@ def _first_error(where: str, row: Row, columns: Columns, steps: int) -> int:
     word = _word(cell)
     if word in map(_word, columns.no_error):
         return -1
-    if not word.isdecimal() or not base <= int(word) < steps + base:
+    if not word.isdecimal() or len(word) > 9 or not base <= int(word) < steps + base:
         raise ValueError(
             f"{where}: column {columns.first_error_column!r} is {cell!r}, which is neither a number from {base} to"
             f" {steps + base - 1} (the row has {steps} steps) nor in --no_error {_listed(columns.no_error)}"

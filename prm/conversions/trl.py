@@ -17,7 +17,7 @@ from prm.types import Semantics
 
 
 def import_row(where: str, row: Row, semantics: Semantics | None = None) -> Iterator[Row]:
-    if row.get("status", "ok") != "ok":
+    if (row.get("status") or "ok") != "ok":
         yield row | {"problem_id": row_to_trace(where, row).problem.id}
         return
     # The whole row is checked, blank steps included, before it is cut.

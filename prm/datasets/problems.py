@@ -19,6 +19,7 @@ problem's text (`prm.datasets.splits`), so train rows can never be among the tes
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,7 @@ from prm.datasets import arithmetic
 from prm.datasets.splits import SPLITS, split_of
 from prm.encoding.steps import separator_of
 from prm.storage.paths import DATA_FILES, check_name, need_file
+from prm.storage.rows import row_to_trace
 from prm.storage.sources import HUB_NAMES, cell_text, read_rows
 from prm.types import Problem
 
@@ -127,11 +129,12 @@ def load_examples(source: str, split: str = "train") -> tuple[list[dict[str, str
         prompt = _column(where, row, PROMPT_COLUMNS)
         if "completions" not in row:
             completion = _CALCULATOR.sub("", _column(where, row, ("completion", "solution", "answer")))
-        elif row.get("correct"):
-            completion = separator_of(row.get("step_rule") or "line").join(row["completions"])
         else:
-            left_out += 1
-            continue
+            trace = row_to_trace(where, row | {"prompt": prompt}).trace
+            if not trace.correct:
+                left_out += 1
+                continue
+            completion = separator_of(trace.step_rule or "line").join(trace.steps)
         examples.append({"prompt": prompt, "completion": completion})
     return examples, left_out
 
@@ -208,7 +211,10 @@ def _hub_rows(source: str, split: str) -> tuple[Iterator[tuple[str, dict[str, An
 def _problem(where: str, row: dict[str, Any], prompts: tuple[str, ...], gold: str, source: str, place: str) -> Problem:
     """Its answer is empty if the row has none; in GSM8K's form it is what follows `####`."""
     name = Path(source).stem if source.endswith(DATA_FILES) else source
-    identifier = str(row["id"]) if "id" in row else f"{name}/{place}"
+    identifier = f"{name}/{place}" if row.get("id") is None else row["id"]
+    if isinstance(identifier, bool) or not isinstance(identifier, str | int):
+        raise ValueError(f"{where}: `id` is {identifier!r:.80}; it must be text or a whole number, or be left out")
+    identifier = str(identifier)
     prompt, level = _column(where, row, prompts), cell_text(row.get("level"))
     answer = _column(where, row, (gold,)).split("####")[-1].strip() if cell_text(row[gold]) else ""
     read = {"id", gold, "split", next(column for column in prompts if column in row)}
@@ -232,7 +238,9 @@ def _check_columns(where: str, row: dict[str, Any], needed: Mapping[str, tuple[s
 def _column(where: str, row: dict[str, Any], names: tuple[str, ...]) -> str:
     for name in names:
         if name in row:
-            if not isinstance(row[name], str | int | float) or not str(row[name]).strip():
-                raise ValueError(f"{where}: column {name!r} is empty or not text: {row[name]!r}; fix or remove the row")
-            return str(row[name])
+            value = row[name]
+            is_text = isinstance(value, str) or (type(value) in (int, float) and math.isfinite(value))
+            if not is_text or not str(value).strip():
+                raise ValueError(f"{where}: column {name!r} is empty or not text: {value!r:.80}; fix or remove the row")
+            return str(value)
     raise ValueError(f"{where}: no column {' or '.join(names)}; rename one of {', '.join(sorted(row)) or 'none'}")

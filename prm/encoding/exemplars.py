@@ -21,6 +21,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from prm.files import read_text
+
 Exemplar = tuple[str, str]
 """A problem, and its solution as the model should write it."""
 
@@ -66,13 +68,13 @@ def choose(
 def _read(path: Path) -> dict[str, Exemplar]:
     """The exemplars of a file by id, or by number of line."""
     found: dict[str, Exemplar] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path}:{number}"
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: no JSON ({error}): {line[:80]!r}") from error
         if not isinstance(row, dict):
             raise ValueError(f"{where}: {line[:80]!r} is no row; a row is an object with a problem and its solution")

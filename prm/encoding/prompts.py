@@ -42,10 +42,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-import yaml
-
 from prm.encoding.chat_templates import render
 from prm.encoding.exemplars import Exemplar, choose
+from prm.files import read_settings
 from prm.types import StepRule
 
 if TYPE_CHECKING:
@@ -259,9 +258,9 @@ def _read(name: str) -> dict[str, Any]:
     """The keys of a YAML file."""
     if not name.endswith((".yaml", ".yml")):
         raise ValueError(f"prompt template {name!r} is not one of {', '.join(PROMPTS)}, and no YAML file")
-    values = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
+    values = read_settings(name, "a prompt template is a YAML file, such as those in data/prompts")
     keys = {*CHOICE, *(f.name for f in fields(PromptTemplate))}
-    if not isinstance(values, dict) or values.keys() - keys:
+    if values.keys() - keys:
         raise ValueError(
             f"{name}: a prompt template has the keys {', '.join(sorted(keys))}; the file holds {values!r:.200}"
         )

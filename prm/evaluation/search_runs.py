@@ -6,12 +6,13 @@ folder, and anything computed over several problems (`prm.evaluation.summary`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prm.files import read_object
+from prm.storage.jsonl import read_jsonl
 from prm.storage.paths import need_folder
 from prm.storage.search_rows import ProblemResults, row_to_results
 
@@ -80,11 +81,8 @@ def _read_meta(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder}: the search is unfinished; start it again, and it goes on where it stopped")
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that eval/run_search.py wrote")
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}); run eval/run_search.py again") from error
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+    meta = read_object(path, "run eval/run_search.py again, which then writes it anew")
+    if meta.get("format") != FORMAT:
         raise ValueError(
             f"{path}: the run was written by another version of this project; run eval/run_search.py again"
         )
@@ -96,11 +94,5 @@ def _read_meta(path: Path) -> dict[str, Any]:
 def _read_rows(path: Path) -> Iterator[ProblemResults]:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; give a folder that eval/run_search.py wrote")
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{path}:{number}"
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{where}: not a JSON row ({error.msg}); the run may have been cut short") from error
-            yield row_to_results(where, row)
+    for where, row in read_jsonl(path):
+        yield row_to_results(where, row)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from prm.models.kept_tokens import KeptTokens
 from prm.storage.paths import check_name
@@ -65,6 +65,29 @@ class Generator(Protocol):
         generator that makes use of it says so (`Continuation.keeps`), the others read every prefix again.
         """
         ...
+
+
+NO_ROOM = Continuation((), "", "length")
+"""What follows a prefix that fills the model's context."""
+
+
+def generate_what_fits(
+    generator: Generator,
+    prefixes: Sequence[Sequence[int]],
+    seeds: Sequence[int],
+    limits: Sequence[int] | None = None,
+    **options: Any,
+) -> list[Continuation]:
+    """`generator.generate`, which refuses prefixes that fill the model's context; here they have the continuation `NO_ROOM`.
+
+    One problem of thousands that is too long is a row that says so, not the end of the run.
+    """
+    context = generator.context
+    fits = [i for i, prefix in enumerate(prefixes) if context is None or len(prefix) < context]
+    some_limits = None if limits is None else [limits[i] for i in fits]
+    some = ([prefixes[i] for i in fits], [seeds[i] for i in fits])
+    found = dict(zip(fits, generator.generate(*some, limits=some_limits, **options), strict=True)) if fits else {}
+    return [found.get(i, NO_ROOM) for i in range(len(prefixes))]
 
 
 ENGINES = {

@@ -29,8 +29,17 @@ from typing import Any, Protocol
 import httpx2
 
 from prm.encoding.prompts import PROMPTS
-from prm.generators import Generator, load_generator
-from prm.generators.endpoint import ENDS, Endpoint, EndpointError, MalformedAnswer, finish_reason
+from prm.generators import Generator, generate_what_fits, load_generator
+from prm.generators.endpoint import (
+    BYTES_PER_TOKEN,
+    ENDS,
+    Endpoint,
+    EndpointError,
+    MalformedAnswer,
+    TooLong,
+    finish_reason,
+    whole_characters,
+)
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,9 @@ class ChatCritic:
         return self.endpoint.ledger
 
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
-        """
+        """A question that the server refuses because of its length has an empty answer that is not finished, if the server
+        answers others.
+
         Raises:
             EndpointError: the server refused a question (the message names its trace), or failed for too long.
         """
@@ -115,21 +126,36 @@ class ChatCritic:
 
     async def _ask(self, questions: Iterator[Question], commit: Commit) -> None:
         async with self.endpoint.client(self.batch_size) as client:
+            refused: list[tuple[Question, TooLong]] = []
 
             async def work() -> None:
                 for question in questions:  # all workers share one iterator
-                    commit([await self._answer(client, question)])
+                    try:
+                        commit([await self._answer(client, question)])
+                    except TooLong as error:
+                        refused.append((question, error))
 
             await asyncio.gather(*(work() for _ in range(self.batch_size)))  # the first error ends all of them
+        if refused and not self.endpoint.answered:  # it may be set up for nothing that is asked here
+            raise refused[0][1]
+        if refused:
+            commit([Answer(its.key, its.index, its.seed, "", False, 0, 0) for its, _ in refused])
 
     async def _answer(self, client: httpx2.AsyncClient, question: Question) -> Answer:
         def read(answer: Any) -> Answer:
             (choice,) = answer["choices"]
-            text, usage = choice["message"]["content"] or "", answer["usage"]
+            text, usage = whole_characters(choice["message"]["content"] or ""), answer["usage"]
             counts = usage["prompt_tokens"], usage["completion_tokens"]
-            if not isinstance(text, str) or not all(isinstance(count, int) for count in counts):
+            if not all(type(count) is int and count >= 0 for count in counts):
                 raise MalformedAnswer(f"{answer!r:.200}")
-            reason = finish_reason(self.endpoint.url, choice)
+            most = self._max_new_tokens
+            if (
+                usage["completion_tokens"] > most + 1 or len(text) > BYTES_PER_TOKEN * most
+            ):  # some count the end token, too
+                raise MalformedAnswer(
+                    f"{usage['completion_tokens']} tokens, {len(text):,} characters, where {most} tokens were asked for"
+                )
+            reason = finish_reason(self.endpoint, choice)
             # Some servers say `stop` of a text that the token limit has cut, too.
             full = reason == "stop" and usage["completion_tokens"] >= self._max_new_tokens
             return Answer(
@@ -146,7 +172,7 @@ class ChatCritic:
         try:
             return await self.endpoint.ask(client, "chat/completions", body, read)
         except EndpointError as error:
-            raise EndpointError(f"judging {question.trace_id}: {error}") from error
+            raise type(error)(f"judging {question.trace_id}: {error}") from error
 
 
 class GeneratorCritic:
@@ -170,22 +196,15 @@ class GeneratorCritic:
         return cls(generator, batch_size)
 
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
-        """Questions of similar length share a batch.
-
-        Raises:
-            ValueError: a question leaves no room in the model's context; the message names its trace.
-        """
+        """Questions of similar length share a batch. One that leaves no room in the model's context has an empty answer that
+        is not finished."""
         encoded = [(question, self.generator.encode(question.prompt)) for question in questions]
         encoded.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(encoded), self.batch_size):
             batch = encoded[start : start + self.batch_size]
-            try:
-                texts = self.generator.generate([ids for _, ids in batch], [question.seed for question, _ in batch])
-            except ValueError as error:
-                longest = batch[-1][0].trace_id
-                raise ValueError(
-                    f"judging {longest}: {error}. Remove it, or use a judge with a longer context"
-                ) from error
+            texts = generate_what_fits(
+                self.generator, [ids for _, ids in batch], [question.seed for question, _ in batch]
+            )
             commit(
                 [
                     Answer(

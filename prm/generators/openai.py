@@ -45,12 +45,23 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate, bos
 from prm.encoding.steps import separator_of
-from prm.generators import Ended, derive_seed, ignore
-from prm.generators.endpoint import CUTS, Endpoint, EndpointError, MalformedAnswer, finish_reason
+from prm.generators import NO_ROOM, Ended, derive_seed, ignore
+from prm.generators.endpoint import (
+    CUTS,
+    Endpoint,
+    EndpointError,
+    MalformedAnswer,
+    TooLong,
+    finish_reason,
+    whole_characters,
+)
 from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.kept_tokens import KeptTokens
 from prm.models.loading import load_tokenizer
 from prm.types import Continuation, StepRule
+
+UNNAMED_IDS = 4096
+"""How many more ids than its tokenizer a model may have: the rows that fill up its embedding."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,8 @@ class OpenAIGenerator:
 
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
-            EndpointError: the server refused a request, or failed for too long.
+            EndpointError: the server refused a request, or failed for too long. One that it refuses because of its length
+                has no room to continue, if it answers others.
         """
         self._ids.check(prefixes, seeds, until, self.context)
         limits_N = [self.max_new_tokens] * len(prefixes) if limits is None else list(limits)
@@ -190,11 +202,16 @@ class OpenAIGenerator:
         temperature: float,
     ) -> list[Continuation]:
         gate = asyncio.Semaphore(self.batch_size)
+        refused: list[TooLong] = []
         async with self.endpoint.client(self.batch_size) as client:
 
             async def one(prefix: Sequence[int], seed: int, limit: int) -> Continuation:
                 async with gate:
-                    continuation = await self._continue(client, prefix, seed, limit, until, temperature)
+                    try:
+                        continuation = await self._continue(client, prefix, seed, limit, until, temperature)
+                    except TooLong as error:
+                        refused.append(error)
+                        continuation = NO_ROOM
                 ended(1)
                 return continuation
 
@@ -203,6 +220,8 @@ class OpenAIGenerator:
                     tasks = [group.create_task(one(*sample)) for sample in zip(prefixes, seeds, limits, strict=True)]
             except BaseExceptionGroup as errors:  # the first error has ended all tasks
                 raise errors.exceptions[0] from None
+        if refused and not self.endpoint.answered:  # it may be set up for nothing that is asked here
+            raise refused[0]
         return [task.result() for task in tasks]
 
     async def _continue(
@@ -224,7 +243,14 @@ class OpenAIGenerator:
             # With one seed, every request would start from the same random numbers. The first keeps the sample's own.
             piece_seed = derive_seed(seed, len(ids)) if ids else seed
             body = self._body([*prefix, *ids], piece_seed, limit - len(ids), temperature)
-            piece = await self.endpoint.ask(client, "completions", body, partial(self._read, limit=body["max_tokens"]))
+            try:
+                piece = await self.endpoint.ask(
+                    client, "completions", body, partial(self._read, limit=body["max_tokens"])
+                )
+            except TooLong:  # for the context, which the server has not told
+                if not ids:
+                    raise
+                return Continuation(tuple(ids), self._ids.text(ids), "length", prefill=len(prefix))
             # What may have been a blank line was the end if nothing follows it.
             new = [self.tokenizer.eos_token_id] if blank and piece.finish == "blank" else piece.ids
             blank = piece.finish == "blank"
@@ -270,32 +296,40 @@ class OpenAIGenerator:
         if len(choices) != 1:
             raise MalformedAnswer(f"{len(choices)} choices where one was asked for")
         (choice,) = choices
-        if not isinstance(choice["text"], str):
-            raise MalformedAnswer(f"text {choice['text']!r:.50}")
-        reason = finish_reason(self.endpoint.url, choice)
+        choice["text"] = whole_characters(choice["text"])
+        reason = finish_reason(self.endpoint, choice)
         counted = (answer.get("usage") or {}).get("completion_tokens")
+        if not (
+            counted is None or (type(counted) is int and 0 <= counted <= limit + 1)
+        ):  # some count the end token, too
+            raise MalformedAnswer(f"{counted!r:.50} tokens where {limit} were asked for")
         if self._token_ids:
             piece = self._read_ids(choice, reason, limit)
         else:
             piece = self._read_text(choice["text"], self._ended_by(choice, reason, full=(counted or 0) >= limit))
+            # Tokenized here, a text has about as many tokens as the server has counted.
+            if len(piece.ids) > 4 * limit + 16:
+                raise MalformedAnswer(f"a text of {len(piece.ids)} tokens where {limit} were asked for")
         self.ledger["completion_tokens"] += counted or len(piece.ids)
         return piece
 
     def _read_ids(self, choice: dict[str, Any], reason: str, limit: int) -> _Piece:
-        # What a retry cannot change is an EndpointError and ends the run; a malformed answer is requested again.
+        # What shows how the server is set up ends the run, if it is in its first answer; the rest is requested again.
         if choice.get("token_ids") is None:
-            raise EndpointError(
+            raise self.endpoint.unfit(
                 f"{self.endpoint.url} returns no token ids, so what was sampled is not known exactly. Use vLLM 0.10.2 or"
                 " newer, or give token_ids=False and read in prm/generators/openai.py what that means"
             )
         ids, text = list(choice["token_ids"]), choice["text"]
-        if not ids or not all(isinstance(i, int) for i in ids):
-            raise MalformedAnswer(f"token_ids {ids!r:.50}")
+        if not 0 < len(ids) <= limit:
+            raise MalformedAnswer(f"{len(ids)} token_ids where {limit} were asked for")
+        if not all(type(i) is int and 0 <= i < len(self.tokenizer) + UNNAMED_IDS for i in ids):
+            raise MalformedAnswer(f"token_ids {ids!r:.50}, of which some are no tokens")
         # The text shows whether server and client have the same tokenizer. It may lack a stop string at the end, or the
         # last bytes of a character.
         ours = str(self.tokenizer.decode(ids, skip_special_tokens=True))
         if not ours.strip().startswith(text.strip().rstrip("\ufffd")):
-            raise EndpointError(
+            raise self.endpoint.unfit(
                 f"{self.endpoint.url} reads the token ids {ids[:20]} as {text[:60]!r}, the local tokenizer as"
                 f" {ours[:60]!r}; give the tokenizer of the served model"
             )
@@ -306,7 +340,7 @@ class OpenAIGenerator:
             return _Piece(ids, "stop")
         if len(ids) >= limit:
             return _Piece(ids, "length")
-        raise EndpointError(
+        raise self.endpoint.unfit(
             f"{self.endpoint.url} ended a text at token {ids[-1]}, which is not an end token here; give as tokenizer"
             " a folder that contains the model's generation_config.json"
         )
@@ -348,7 +382,11 @@ class OpenAIGenerator:
         """Name and context length of the model; the length is None if the server does not tell it (vLLM does)."""
 
         def read(answer: Any) -> dict[str, int | None]:
-            return {entry["id"]: entry.get("max_model_len") for entry in answer["data"]}
+            served = {entry["id"]: entry.get("max_model_len") for entry in answer["data"]}
+            for name, length in served.items():
+                if not isinstance(name, str) or not (length is None or (type(length) is int and length > 0)):
+                    raise MalformedAnswer(f"a model {name!r:.50} with a context of {length!r:.50} tokens")
+            return served
 
         async with self.endpoint.client(1) as client:
             served = await self.endpoint.ask(client, "models", None, read)

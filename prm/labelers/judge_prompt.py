@@ -47,7 +47,7 @@ where N is the number in the tags of the first wrong paragraph. If no paragraph 
 
 First wrong paragraph: none""")
 
-_VERDICT = re.compile(r"First wrong paragraph: (\d+|none)\.?", re.IGNORECASE)
+_VERDICT = re.compile(r"First wrong paragraph: (\d{1,6}|none)\.?", re.IGNORECASE)
 
 
 def judge_prompt(problem: str, steps: Sequence[str]) -> str:

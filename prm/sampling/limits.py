@@ -17,7 +17,6 @@ Left out: prompts (hundreds of samples share one prefill), and that problems of 
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
@@ -27,6 +26,7 @@ from pathlib import Path
 from statistics import fmean, variance
 from typing import TypeVar
 
+from prm.files import read_object
 from prm.storage.provenance import is_complete
 from prm.types import Cost, Rollout
 
@@ -100,7 +100,7 @@ def is_finished(output: str, args: LimitArguments, inputs: Sequence[str]) -> boo
     """
     if not is_complete(output, unlimited(args), inputs):
         return False
-    meta = json.loads(Path(output).with_suffix(".meta.json").read_text(encoding="utf-8"))
+    meta = read_object(Path(output).with_suffix(".meta.json"), f"delete {output} to make it again")
     return not meta.get("unfinished_problems")
 
 

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from prm import answers
 from prm.encoding.steps import split_steps
-from prm.generators import Ended, Generator, derive_seed, ignore
+from prm.generators import Ended, Generator, derive_seed, generate_what_fits, ignore
 from prm.sampling.limits import LimitReached, Limits
 from prm.sampling.traces import find_answer, trace_seed
 from prm.storage.rollout_store import RolloutStore, prefix_hash
-from prm.types import Problem, Rollout, StopReason
+from prm.types import UNDECIDED, Continuation, Problem, Rollout
 
 COMMIT = 4096
 """Rollouts sampled between two commits: at most this many are lost by a kill."""
@@ -117,10 +117,8 @@ class RolloutSource:
             raise LimitReached
         prefixes = [self.locate(request.problem, request.steps)[1] for _, request, _ in missing]
         seeds = [rollout_seed(self.seed, key, request.steps, i) for key, request, i in missing]
-        continuations = self.generator.generate(prefixes, seeds, ended=self._ended)
-        outcomes = self._outcomes(
-            [(request, c.text, c.stop) for (_, request, _), c in zip(missing, continuations, strict=True)]
-        )
+        continuations = generate_what_fits(self.generator, prefixes, seeds, ended=self._ended)
+        outcomes = self._outcomes([(request, c) for (_, request, _), c in zip(missing, continuations, strict=True)])
         rollouts = [
             Rollout(*key, i, seed, c.token_ids, c.text, c.stop, gold=request.problem.answer, outcome=outcome)
             for (key, request, i), seed, c, outcome in zip(missing, seeds, continuations, outcomes, strict=True)
@@ -133,26 +131,32 @@ class RolloutSource:
             self._rollouts.setdefault((rollout.problem_id, rollout.prefix), {})[rollout.index] = rollout
 
     def _check_again(self, wanted: dict[PrefixKey, Request]) -> None:
-        """Rollouts from a time when the problem had another gold answer count by the one it has now."""
+        """Rollouts from a time when the problem had another gold answer count by the one it has now. What could not be
+        decided then, perhaps because of the machine, is tried again."""
         stale = [
             (request, rollout)
             for key, request in wanted.items()
             for rollout in self._rollouts[key].values()
-            if rollout.gold != request.problem.answer
+            if rollout.gold != request.problem.answer or rollout.outcome in UNDECIDED
         ]
-        outcomes = self._outcomes([(request, rollout.text, rollout.stop) for request, rollout in stale])
+        outcomes = self._outcomes(stale)
         for (request, rollout), outcome in zip(stale, outcomes, strict=True):
             checked = replace(rollout, gold=request.problem.answer, outcome=outcome)
             self._rollouts[rollout.problem_id, rollout.prefix][rollout.index] = checked
 
-    def _outcomes(self, texts: Sequence[tuple[Request, str, StopReason]]) -> list[str]:
-        """What the answer check says of the traces that rollouts make; one that was cut at the limit states no answer."""
+    def _outcomes(self, sampled: Sequence[tuple[Request, Continuation | Rollout]]) -> list[str]:
+        """What the answer check says of the traces that rollouts make. One that was cut at the limit states no answer; one
+        that had no room to begin says nothing of its prefix."""
         rule = self.generator.step_rule
         preds = [
-            find_answer((*request.steps, *split_steps(text, rule)), rule) if stop != "length" else None
-            for request, text, stop in texts
+            find_answer((*request.steps, *split_steps(its.text, rule)), rule) if its.stop != "length" else None
+            for request, its in sampled
         ]
-        return list(answers.check_many(golds=[request.problem.answer for request, _, _ in texts], preds=preds))
+        outcomes = answers.check_many(golds=[request.problem.answer for request, _ in sampled], preds=preds)
+        return [
+            outcome if its.token_ids or its.stop != "length" else "too_long"
+            for outcome, (_, its) in zip(outcomes, sampled, strict=True)
+        ]
 
 
 def watch(progress: tqdm) -> Ended:
@@ -172,13 +176,13 @@ def watch(progress: tqdm) -> Ended:
 
 def commit_to(store: RolloutStore, progress: tqdm) -> Callable[[Sequence[Rollout]], None]:
     """A `commit` that appends to a store, and shows the rate of all that it was given on a progress bar."""
-    sampled = 0
+    sampled, started = 0, time.monotonic()  # a bar that is switched off has no clock
 
     def commit(rollouts: Sequence[Rollout]) -> None:
         nonlocal sampled
         store.append(rollouts)
         sampled += sum(rollout.num_tokens for rollout in rollouts)
-        progress.set_postfix_str(f"{sampled / progress.format_dict['elapsed']:,.0f} tokens/s")
+        progress.set_postfix_str(f"{sampled / (time.monotonic() - started):,.0f} tokens/s")
 
     return commit
 

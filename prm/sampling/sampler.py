@@ -15,9 +15,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from prm.encoding.prompts import prompt_template
+from prm.files import read_settings
 from prm.generators.arguments import GeneratorArguments
 from prm.storage.paths import need_file
 
@@ -39,12 +38,13 @@ def sampler_record(traces: str | Path) -> dict[str, Any] | None:
     record = path.with_name(f"{path.stem}.config.yaml")
     if not record.is_file():
         return None
-    settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+    fix = "restore it, or delete it and state the generator and its settings"
+    settings = read_settings(record, fix)
     if "run" in settings:  # data/mine_traces.py
         record = Path(settings["run"]) / "config.yaml"
         if not record.is_file():
             return None
-        settings = yaml.safe_load(record.read_text(encoding="utf-8"))
+        settings = read_settings(record, fix)
     if "traces" in settings:
         return sampler_record(settings["traces"]) if Path(settings["traces"]).is_file() else None
     # Settings that did not exist when the traces were sampled had what is now their default.

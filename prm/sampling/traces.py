@@ -15,7 +15,7 @@ from dataclasses import replace
 from prm import answers
 from prm.encoding.steps import separator_of, split_steps
 from prm.generators import Generator, derive_seed
-from prm.types import Continuation, Problem, Rollout, StepRule, Trace
+from prm.types import UNDECIDED, Continuation, Problem, Rollout, StepRule, Trace
 
 
 def open_trace(problem: Problem) -> Trace:
@@ -37,8 +37,8 @@ def grow(
 ) -> list[Trace]:
     """Each parent with what was sampled after it.
 
-    Nothing is dropped: a trace without steps, cut at the token limit, without an answer, or whose answer could not be
-    checked in time has a `status` that says so.
+    Nothing is dropped: a trace without steps, cut at the token limit, without an answer, without room in the model's
+    context, or whose answer could not be checked in time has a `status` that says so.
 
     Args:
         one_step: a continuation is the next step, and the trace goes on unless that step ended it. Else it is the rest.
@@ -67,6 +67,16 @@ def grow(
     for i, outcome in zip(ended, outcomes, strict=True):
         grown[i] = _with_outcome(grown[i], outcome)
     return grown
+
+
+def check_again(traces: Sequence[Trace], golds: Sequence[str]) -> list[Trace]:
+    """The traces, those whose answer check was not decided with what it says now."""
+    stale = [i for i, trace in enumerate(traces) if trace.status in UNDECIDED]
+    outcomes = answers.check_many(golds=[golds[i] for i in stale], preds=[traces[i].answer for i in stale])
+    found = list(traces)
+    for i, outcome in zip(stale, outcomes, strict=True):
+        found[i] = _with_outcome(traces[i], outcome)
+    return found
 
 
 def tokens_after(parent: Trace, continuation: Continuation) -> int | None:
@@ -112,8 +122,10 @@ def trace_from_rollout(
 def _with_outcome(trace: Trace, outcome: str) -> Trace:
     """With the outcome of the answer check filled in."""
     status = "no_steps" if not trace.steps else "truncated" if not trace.finished else outcome
+    if not trace.finished and trace.num_tokens == 0:  # nothing was cut off: there was no room for any
+        status = "too_long"
     return replace(
         trace,
-        correct=None if status in ("timeout", "error") else outcome == "correct",
+        correct=None if status in UNDECIDED else outcome == "correct",
         status="ok" if status in ("correct", "wrong") else status,
     )

@@ -34,6 +34,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from prm.files import read_object, write_whole
 from prm.search.learned import check_learned
 from prm.search.risk import Stop, least_problems, safe_evidence
 from prm.storage.search_rows import ProblemResults
@@ -85,7 +86,7 @@ class Calibration:
         return evidence
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(asdict(self)) + "\n")
 
 
 @lru_cache(maxsize=8)
@@ -97,7 +98,7 @@ def read_calibration(path: str) -> Calibration:
     if not Path(path).is_file():
         raise FileNotFoundError(f"calibration {path} does not exist; eval/calibrate_verifier.py writes one")
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_object(path, "eval/calibrate_verifier.py writes one")
         names = ("best", "vote", "stops_best", "stops_vote")
         curves = {name: tuple((float(a), float(b)) for a, b in values[name]) for name in names}
         return Calibration(**{**values, **curves, "problems": tuple(values["problems"])})

@@ -17,15 +17,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from prm.costs import ModelShape
-from prm.generators import Generator
+from prm.generators import Generator, generate_what_fits
 from prm.models.kept_tokens import KeptTokens
 from prm.sampling.limits import LimitReached, Limits
-from prm.sampling.traces import grow, tokens_after
+from prm.sampling.traces import check_again, grow, tokens_after
 from prm.search.methods import Method
 from prm.search.requests import Score
 from prm.search.task import Task, Wanted
 from prm.storage.answered_requests import AnsweredRequests, Drawn, Scored
-from prm.types import Budget, Problem, Scores, SearchResult, Trace
+from prm.types import UNDECIDED, Budget, Problem, Scores, SearchResult, Trace
 from prm.verifiers import Verifier
 
 
@@ -63,6 +63,7 @@ def search(
     shapes = shapes or {}
     kept = KeptTokens()
     judges = {**(verifiers or {}), **({} if verifier is None else {"": verifier})}  # the method's own has no name here
+    _check_again(answered, {problem.id: problem.answer for problem in problems})
     tasks = [Task(problem, method, budget, method.start(problem, budget, seed)) for problem in problems]
     for task in tasks:
         task.answer(None)
@@ -80,6 +81,18 @@ def search(
             _score(asking, judges[by], shapes.get(judges[by].name), answered, limits)
         progress(sum(task.request is None for task in working))
     return [task.result() for task in tasks]
+
+
+def _check_again(answered: AnsweredRequests, golds: Mapping[str, str]) -> None:
+    """Remembered traces whose answer could not be checked then, perhaps because of the machine, are checked again."""
+    stale = {
+        key: drawn
+        for key, drawn in answered.drawn.items()
+        if drawn.trace.status in UNDECIDED and drawn.trace.problem_id in golds
+    }
+    traces = [drawn.trace for drawn in stale.values()]
+    checked = check_again(traces, [golds[trace.problem_id] for trace in traces])
+    answered.drawn |= {key: replace(drawn, trace=its) for (key, drawn), its in zip(stale.items(), checked, strict=True)}
 
 
 def _draw(
@@ -123,7 +136,8 @@ def _sample(
             raise LimitReached
         started = time.monotonic()
         parents = [one.parent for one in batch.values()]
-        continuations = generator.generate(
+        continuations = generate_what_fits(
+            generator,
             [one.prefix for one in batch.values()],
             [one.parent.seed or 0 for one in batch.values()],
             until="step" if one_step else "end",

@@ -37,6 +37,7 @@ from prm.evaluation.compute_optimal import Bins, Point, bins_PR, fit
 from prm.evaluation.difficulty import STATISTICS, WITHOUT_VERIFIER, bin_of, difficulty
 from prm.evaluation.menus import Arm, Menu
 from prm.evaluation.search_metrics import bootstrap
+from prm.files import read_object, write_whole
 from prm.search.learned import check_learned
 from prm.search.requests import Search
 from prm.types import Scores
@@ -91,7 +92,7 @@ class Policy:
         return self.choices[bin_of(its, self.edges)]
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(asdict(self), indent=1) + "\n")
 
 
 @lru_cache(maxsize=8)
@@ -103,7 +104,7 @@ def read_policy(path: str) -> Policy:
     if not Path(path).is_file():
         raise FileNotFoundError(f"policy {path} does not exist; eval/fit_policy.py writes one")
     try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_object(path, "eval/fit_policy.py writes one")
         choices = tuple(Choice(**choice) for choice in values["choices"])
         edges = tuple(float(edge) for edge in values["edges"])
         policy = Policy(**{**values, "choices": choices, "edges": edges, "problems": tuple(values["problems"])})

@@ -100,7 +100,7 @@ class AnsweredRequests:
                 }
                 for key, one in scored.items()
             ]
-            self._journal.append(len(self._journal.done), rows)
+            self._journal.append(self._journal.next, rows)
 
     def _remember(self, drawn: Mapping[str, Drawn], scored: Mapping[str, Scored]) -> None:
         self.drawn |= drawn

@@ -11,38 +11,52 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from prm.files import decoded, json_line, whole_file
 from prm.storage.paths import need_file
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, row) for every line of a JSON Lines file; `where` is `file:line`, for error messages."""
     path = need_file(path)
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, 1):
+    with path.open("rb") as lines:
+        for number, content in enumerate(lines, 1):
+            line = decoded(content, str(path), number)
             if not line.strip():
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and brackets as deep
                 raise ValueError(f"{path}:{number}: not a JSON object on one line ({error}): {line[:80]!r}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}:{number}: a row must be a JSON object, this is {type(row).__name__}")
+            check_row(f"{path}:{number}", row, line)
             yield f"{path}:{number}", row
 
 
-def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write a whole file: under a temporary name first, so that a killed process never leaves half a file. If a row fails,
-    nothing is left."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+def check_row(where: str, row: Any, text: str) -> None:
+    """
+    Args:
+        text: of which the row was read.
+
+    Raises:
+        ValueError: it is no JSON object, or has a text with half of a character, which no tokenizer takes.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"{where}: a row must be a JSON object, this is {type(row).__name__}")
+    if "\\ud" not in text.lower():  # as an escape, which is how it gets into UTF-8
+        return
     try:
-        with partial.open("w", encoding="utf-8") as lines:
-            for row in rows:
-                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end].encode("unicode_escape").decode()
+        raise ValueError(
+            f"{where}: {half} is half of a character (a lone surrogate); remove it, or write U+FFFD"
+        ) from None
+
+
+def write_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write a whole file (`prm.files.whole_file`). If a row fails, nothing is left."""
+    with whole_file(path) as lines:
+        for row in rows:
+            lines.write(json_line(row))
 
 
 def file_hash(path: str | Path) -> str:

@@ -18,9 +18,14 @@ from typing import Any
 
 import yaml
 
+from prm.files import read_object, read_settings, write_whole
 from prm.storage.jsonl import file_hash
 
 PACKAGES = {"prm": "prm-toolkit", "torch": "torch", "transformers": "transformers", "peft": "peft", "trl": "trl"}
+
+
+GIT_SECONDS = 20.0
+"""How long git may take to look for changes, in a large checkout on a slow disk."""
 
 
 def library_versions() -> dict[str, str]:
@@ -44,8 +49,8 @@ def write_provenance(output: str | Path, script: str, settings: Any, inputs: Seq
     folder, prefix = (output, "") if output.is_dir() else (output.parent, output.stem + ".")
     hashes = {name: file_hash(name) if Path(name).is_file() else None for name in inputs}
     meta = {"script": script, "git": _git_commit(), "versions": library_versions(), "inputs": hashes, **facts}
-    (folder / f"{prefix}meta.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-    (folder / f"{prefix}config.yaml").write_text(yaml.safe_dump(asdict(settings), sort_keys=False), encoding="utf-8")
+    write_whole(folder / f"{prefix}config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
+    write_whole(folder / f"{prefix}meta.json", json.dumps(meta, indent=2) + "\n")  # last: it says that all is there
 
 
 def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> bool:
@@ -64,8 +69,11 @@ def is_complete(output: str | Path, settings: Any, inputs: Sequence[str]) -> boo
         )
     # Options that did not exist when the file was written had what is now their default.
     newer = {f.name: f.default for f in fields(settings) if f.default is not MISSING}
-    then = newer | yaml.safe_load(paths[0].read_text(encoding="utf-8"))
-    then |= json.loads(paths[1].read_text(encoding="utf-8"))["inputs"]
+    fix = f"give another --output, or delete {output} to make it again"
+    inputs_then = read_object(paths[1], fix).get("inputs")
+    if not isinstance(inputs_then, dict):
+        raise ValueError(f"{paths[1]} has no `inputs`; {fix}")
+    then = newer | read_settings(paths[0], fix) | inputs_then
     now = asdict(settings) | {name: file_hash(name) if Path(name).is_file() else None for name in inputs}
     check_same_settings(f"{output} was made", then, now, "Give another --output, or delete it")
     return True
@@ -88,7 +96,11 @@ def check_same_settings(made: str, then: Mapping[str, Any], now: Mapping[str, An
 
 
 def _git_commit() -> str | None:
-    """Commit of the checkout that this code runs from, with `+` if there are changes; None outside a checkout."""
-    here = Path(__file__).parent
-    result = subprocess.run(["git", "describe", "--always", "--dirty=+"], cwd=here, capture_output=True, text=True)
-    return result.stdout.strip() if result.returncode == 0 else None
+    """Commit of the checkout that this code runs from, with `+` if there are changes; None outside a checkout, and where git
+    is missing or does not answer: a result must not be lost because nobody can say where its code came from."""
+    command = ["git", "describe", "--always", "--dirty=+"]
+    quiet: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "stdin": subprocess.DEVNULL}
+    with suppress(OSError, subprocess.SubprocessError):
+        result = subprocess.run(command, cwd=Path(__file__).parent, timeout=GIT_SECONDS, **quiet)
+        return result.stdout.strip() if result.returncode == 0 else None
+    return None

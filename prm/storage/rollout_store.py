@@ -8,13 +8,17 @@ A store is a folder. Every writer appends to its own pair of files:
 
     store.json          {"generator": "arithmetic_generator-1f2e3d4c", "seed": 0, "settings": {"temperature": 1.0, ...}}
     rollouts-0.jsonl    {"problem_id": "arithmetic/train/7", "prefix": "5be1...", "index": 0, "seed": 77, "text": "75 - ...
-    rollouts-0.index    {"end": 18230, "spans": {"arithmetic/train/7": [0, 9120], "arithmetic/train/8": [9120, 18230]}}
+    rollouts-0.index    {"end": 18230, "spans": {"arithmetic/train/7": [0, 9120, "c41d..."], ...}, "sha256": "09af..."}
     lock
 
 A batch of rollouts is written and synced first, then its line of the index, which commits it. Half a batch or half a
 line (after a kill or on a full disk) is therefore never read, and the next batch overwrites it. The index also says where
 in the file the rollouts of a problem are, so a store far larger than memory opens at once. `store.json` is written with the
 first batch: a run that failed before it binds nobody to its settings.
+
+Every span has a checksum, and so has every line of the index. Damage costs what it hit: a warning names the file and the
+place, the span or line is passed over, and its rollouts are sampled again. Nothing is appended to a pair of files whose
+index is damaged, because where its committed rollouts end is not known for sure.
 
 Writers, on one machine or on several that share a file system, coordinate through byte locks on one file (`fcntl.lockf`:
 the kernel releases them when a process dies, and NFS and Lustre support them): one byte for every pair of files, one
@@ -29,13 +33,17 @@ import hashlib
 import itertools
 import json
 import os
+import struct
+import sys
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
+from prm.files import json_line, named, read_object, write_whole
 from prm.storage.provenance import check_same_settings
 from prm.types import Rollout
 
@@ -62,7 +70,8 @@ class RolloutStore:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._locks = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT)
-        self._spans: dict[str, list[tuple[int, int, int]]] = {}  # problem -> (file number, start, end)
+        self._spans: dict[str, list[tuple[int, int, int, str]]] = {}  # problem -> (file number, start, end, checksum)
+        self._damaged: set[int] = set()  # numbers of the pairs whose index is damaged
         self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file and of its index
         self._number: int | None = None  # of the pair of files that this process appends to
         self._header: dict[str, Any] = json.loads(json.dumps(dict(header)))
@@ -110,20 +119,26 @@ class RolloutStore:
     def read(self, problem_ids: Sequence[str]) -> Iterator[Rollout]:
         """All rollouts of these problems that were committed before the last `refresh`."""
         for problem_id in problem_ids:
-            for number, start, end in self._spans.get(problem_id, ()):
-                path = self._path(number, "jsonl")
-                with path.open("rb") as file:
-                    file.seek(start)
-                    for line in file.read(end - start).splitlines():
-                        try:
-                            row = json.loads(line)
-                            yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
-                        except (ValueError, TypeError, KeyError) as error:
-                            raise ValueError(
-                                f"{path}: bytes {start} to {end} hold no rollouts of {problem_id!r} ({error!r}):"
-                                f" {line[:80]!r}. The file was edited or damaged; restore it, or delete {self.folder} to"
-                                " start over"
-                            ) from error
+            for number, start, end, checksum in self._spans.get(problem_id, ()):
+                path, rows = self._path(number, "jsonl"), b""
+                if path.exists():
+                    with path.open("rb") as file:
+                        file.seek(start)
+                        rows = file.read(end - start)
+                if _checksum(rows) != checksum:
+                    warnings.warn(
+                        f"{path}: bytes {start} to {end} are damaged: they do not have the checksum of the rollouts of"
+                        f" {problem_id!r}, which are sampled again. Restore the file if you can",
+                        stacklevel=2,
+                    )
+                    continue
+                for line in rows.split(b"\n")[:-1]:
+                    row = json.loads(line)
+                    yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
+
+    def problems(self) -> set[str]:
+        """Those that have committed rollouts, as of the last `refresh`."""
+        return set(self._spans)
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
         """Commit rollouts of problems that this process has claimed; they are on disk when this returns.
@@ -133,34 +148,25 @@ class RolloutStore:
             ValueError: in the meantime, another writer has begun the store with another header.
         """
         self._check_header(begin=True)
-        # The first pair of files that no living writer holds; a killed writer's pair is continued, so pairs stay few.
         if self._number is None:
-            self._number = next(number for number in itertools.count() if self._lock(number, wait=False))
-            self._read_index(self._number)
+            self._number = self._take_files()
 
         # The rollouts of a problem lie together, so that the index needs one span for each problem.
         by_problem: dict[str, list[Rollout]] = {}
         for rollout in rollouts:
             by_problem.setdefault(rollout.problem_id, []).append(rollout)
         committed, index_end = self._ends.get(self._number, (0, 0))
-        spans, text, end = {}, bytearray(), committed
+        spans, texts, end = {}, [], committed
         for problem_id, its_rollouts in by_problem.items():
-            for rollout in its_rollouts:
-                text += json.dumps(asdict(rollout), ensure_ascii=False).encode() + b"\n"
-            spans[problem_id] = [end, committed + len(text)]
-            end = committed + len(text)
-        line = json.dumps({"end": end, "spans": spans}, ensure_ascii=False).encode() + b"\n"
+            text = b"".join(json_line(asdict(rollout)) for rollout in its_rollouts)
+            spans[problem_id] = [end, end + len(text), _checksum(text)]
+            texts.append(text)
+            end += len(text)
 
         # The index goes last, because its line commits the batch. Both writes start at the end of what is committed, and
         # so replace what an interrupted batch has left there.
-        try:
-            _write_at(self._path(self._number, "jsonl"), committed, bytes(text))
-            _write_at(self._path(self._number, "index"), index_end, line)
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{self.folder}: {error.strerror}. All rollouts committed before are safe; make room and start again",
-            ) from error
+        _write_at(self._path(self._number, "jsonl"), committed, b"".join(texts))
+        _write_at(self._path(self._number, "index"), index_end, _index_line(end, spans))
         self._read_index(self._number)
 
     def refresh(self) -> None:
@@ -172,29 +178,43 @@ class RolloutStore:
     def close(self) -> None:
         os.close(self._locks)
 
+    def _take_files(self) -> int:
+        """The first pair of files that no living writer holds; a killed writer's pair is continued, so pairs stay few."""
+        for number in itertools.count():
+            if number not in self._damaged and self._lock(number, wait=False):
+                self._read_index(number)
+                if number not in self._damaged:
+                    return number
+                fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, number)
+        raise AssertionError  # numbers do not end
+
     def _read_index(self, number: int) -> None:
         """Read the lines that were added to the index of a pair of files since it was last read."""
         path = self._path(number, "index")
         if not path.exists():
             return
         with path.open("rb") as file:
-            file.seek(self._ends.get(number, (0, 0))[1])
+            committed, place = self._ends.get(number, (0, 0))
+            file.seek(place)
             for line in file:
-                # Half a line: another writer is committing this batch, or was killed while it did.
-                if not line.endswith(b"\n"):
+                # Another writer is committing this batch, or was killed while it did: half a line, without its end.
+                commit = _read_index_line(line)
+                if commit is None and not line.endswith(b"\n"):
                     break
-                # A whole line that cannot be read is damage, and skipping it would lose rollouts without a word.
-                try:
-                    commit = json.loads(line)
-                    spans, end = commit["spans"], commit["end"]
-                except (ValueError, TypeError, KeyError) as error:
-                    raise ValueError(
-                        f"{path}: a line in the middle is broken ({error!r}): {line[:80]!r}. Restore the file, or delete"
-                        f" {self.folder} to start over"
-                    ) from error
-                for problem_id, (first, last) in spans.items():
-                    self._spans.setdefault(problem_id, []).append((number, first, last))
-                self._ends[number] = end, file.tell()
+                if commit is None or not line.endswith(b"\n"):
+                    self._damaged.add(number)
+                    where = f"{path}:{path.read_bytes()[:place].count(10) + 1}"
+                    warnings.warn(
+                        f"{where}: damaged, or written by an older version: the line does not have its checksum. Its"
+                        " rollouts are sampled again, the others are kept; restore the file if you can",
+                        stacklevel=2,
+                    )
+                if commit is not None:
+                    committed, spans = commit
+                    for problem_id, (first, last, checksum) in spans.items():
+                        self._spans.setdefault(problem_id, []).append((number, first, last, checksum))
+                place = file.tell()
+                self._ends[number] = committed, place
 
     def _check_header(self, begin: bool) -> None:
         """Compare the header with that of the store, if it has one yet; or begin the store with it."""
@@ -204,16 +224,23 @@ class RolloutStore:
         # Several writers may begin a new store at once. The first writes the header, under another name until it is whole.
         self._lock(_HEADER_BYTE, wait=True)
         try:
+            line = json_line(self._header | {"settings": self._settings}).decode()
+            fix = (
+                "the rollouts beside it were sampled with the settings that it held. If these were the settings of this"
+                f" command, write this line into it: {line.strip()}. If not, or to start over, delete {self.folder}"
+            )
             if not path.exists():
+                if any(self.folder.glob("rollouts-*.index")):
+                    raise ValueError(f"{path} is missing; {fix}")
                 if not begin:
                     return
-                draft = path.with_suffix(".draft")
-                draft.write_text(json.dumps(self._header | {"settings": self._settings}) + "\n", encoding="utf-8")
-                draft.replace(path)
-            found = json.loads(path.read_text(encoding="utf-8"))
+                write_whole(path, line)
+            found = read_object(path, fix)
         finally:
             fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _HEADER_BYTE)
-        settings = found.pop("settings")
+        settings = found.pop("settings", None)
+        if not isinstance(settings, dict):
+            raise ValueError(f"{path} has no `settings`; {fix}")
         if found != self._header:
             # Where the settings tell the difference, the name of the generator, with a hash of them, tells no more.
             unsaid = {"generator"} if settings != self._settings else set()
@@ -227,12 +254,27 @@ class RolloutStore:
 
     def _lock(self, byte: int, wait: bool) -> bool:
         with suppress(BlockingIOError, PermissionError):  # what `lockf` raises where another process has the lock
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
             return True
-        return False
+        if wait:
+            waiting = f"waiting for {_holder(self._locks, byte)}, which samples the same problems into {self.folder}"
+            print(f"{waiting}; Ctrl-C gives up", file=sys.stderr, flush=True)
+            fcntl.lockf(self._locks, fcntl.LOCK_EX, 1, byte)
+        return wait
 
     def _path(self, number: int, suffix: str) -> Path:
         return self.folder / f"rollouts-{number}.{suffix}"
+
+
+def _holder(locks: int, byte: int) -> str:
+    """Who has the lock of this byte, as far as the kernel tells."""
+    if sys.platform == "linux":
+        flock = struct.Struct("hhqqi4x")  # type, whence, start, length, process
+        answer = fcntl.fcntl(locks, fcntl.F_GETLK, flock.pack(fcntl.F_WRLCK, os.SEEK_SET, byte, 1, 0))
+        kind, *_, process = flock.unpack(answer)
+        if kind != fcntl.F_UNLCK and process > 0:
+            return f"process {process}"
+    return "another process"
 
 
 def prefix_hash(ids: Sequence[int]) -> str:
@@ -245,9 +287,29 @@ def _problem_byte(problem_id: str) -> int:
     return _HEADER_BYTE + 1 + int.from_bytes(digest[:7], "big")
 
 
+def _checksum(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _index_line(end: int, spans: Mapping[str, Sequence[Any]]) -> bytes:
+    values = {"end": end, "spans": spans}
+    return json_line(values | {"sha256": _checksum(json_line(values))})
+
+
+def _read_index_line(line: bytes) -> tuple[int, dict[str, tuple[int, int, str]]] | None:
+    """End and spans of a line; None if it is not one as `_index_line` makes it, but for its line end."""
+    try:
+        values = json.loads(line[:-1])
+        if _index_line(values["end"], values["spans"])[:-1] != line[:-1]:
+            return None
+        return values["end"], values["spans"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
 def _write_at(path: Path, start: int, content: bytes) -> None:
     """Write at `start`, replacing what follows it (an interrupted batch), and sync."""
-    with path.open("ab") as file:
+    with named(path), path.open("ab") as file:
         file.truncate(start)
         file.write(content)
         file.flush()

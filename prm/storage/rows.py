@@ -23,11 +23,11 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from prm.storage.jsonl import read_jsonl
 from prm.storage.sources import read_rows
-from prm.types import LabeledTrace, Problem, Semantics, Trace
+from prm.types import LabeledTrace, Problem, Semantics, StepRule, Trace
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
     convert = "data/convert_dataset.py makes such rows of a table, or of a set of another project"
     prompt = need(where, row, "prompt", str, convert)
     steps = tuple(need(where, row, "completions", list, convert))
+    _check_columns(where, row)
     problem_id = row.get("problem_id") or "prompt/" + hashlib.sha256(prompt.encode()).hexdigest()[:12]
     problem = Problem(problem_id, prompt, row.get("gold") or "", problem_id.split("/")[0], row.get("level"))
     try:
@@ -98,13 +99,13 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
             steps=steps,
             answer=row.get("answer"),
             correct=row.get("correct"),
-            generator=row.get("generator", "unknown"),
+            generator=row.get("generator") or "unknown",
             step_rule=row.get("step_rule"),
-            finished=row.get("finished", True),
+            finished=row.get("finished") is not False,
             num_tokens=row.get("num_tokens"),
             seed=row.get("seed"),
-            index=row.get("index", 0),
-            status=row.get("status", "ok" if steps else "no_steps"),
+            index=row.get("index") or 0,
+            status=row.get("status") or ("ok" if steps else "no_steps"),
             kept=kept_columns(where, row),
         )
     except ValueError as error:
@@ -133,7 +134,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
                 f"{where}: label {i} is {label!r}; a label is true, false, or null for a step without one."
                 " Soft labels belong in `values`"
             )
-    stated = row.get("semantics", semantics)
+    stated = row.get("semantics") or semantics
     if stated is None:
         raise ValueError(
             f"{where}: the row does not say what its labels mean; add --semantics value (chance to end right) or"
@@ -142,21 +143,27 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
     if semantics is not None and stated != semantics:
         raise ValueError(f"{where}: the row's labels are {stated!r}, but {semantics!r} was asked for")
     values, counts = row.get("values"), row.get("counts")
+    for i, count in enumerate(counts or (), 1):
+        pair = count if isinstance(count, list) and len(count) == 2 else [None]
+        if not all(type(n) is int and n >= 0 for n in pair):
+            raise ValueError(
+                f"{where}: count {i} is {count!r:.80}; it is a pair of whole numbers, right and all rollouts"
+            )
     try:
         labeled = LabeledTrace(
             trace=base.trace,
             labels=tuple(labels),
             values=None if values is None else tuple(values),
             counts=None if counts is None else tuple((c[0], c[1]) for c in counts),
-            method=row.get("method", "unknown"),
+            method=row.get("method") or "unknown",
             semantics=stated,
             labeler=row.get("labeler"),
         )
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     for i, value in enumerate(labeled.values or (), 1):
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-            raise ValueError(f"{where}: value {i} is {value!r}; a soft label lies in 0..1")
+        if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+            raise ValueError(f"{where}: value {i} is {value!r:.80}; a soft label lies in 0..1")
     return LabeledRow(base.problem, labeled, where)
 
 
@@ -168,7 +175,7 @@ def read_traces(path: str | Path) -> list[TraceRow]:
 def read_labeled(source: str | Path, semantics: Semantics | None = None, split: str = "train") -> list[LabeledRow]:
     """The rows of a file, or of a split on the hub, that have labels (status `ok`). `read_statuses` counts the others."""
     rows = read_rows(str(source), split)
-    return [row_to_labeled(where, row, semantics) for where, row in rows if row.get("status", "ok") == "ok"]
+    return [row_to_labeled(where, row, semantics) for where, row in rows if (row.get("status") or "ok") == "ok"]
 
 
 def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
@@ -200,7 +207,7 @@ def read_statuses(source: str | Path, split: str = "train") -> dict[str, int]:
     """Number of rows by status."""
     counts: dict[str, int] = {}
     for _, row in read_rows(str(source), split):
-        status = row.get("status", "ok")
+        status = row.get("status") or "ok"
         counts[status] = counts.get(status, 0) + 1
     return counts
 
@@ -229,6 +236,39 @@ def kept_columns(where: str, row: Mapping[str, Any]) -> dict[str, str | None]:
     return kept
 
 
+_TEXT, _NUMBER = (str,), (int,)
+_COLUMNS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("id", "problem_id", "gold", "answer", "generator", "status", "labeler", "method"), _TEXT),
+    **dict.fromkeys(("semantics", "step_rule"), _TEXT),
+    **dict.fromkeys(("level", "num_tokens", "seed", "index"), _NUMBER),
+    **dict.fromkeys(("correct", "finished"), (bool,)),
+    **dict.fromkeys(("values", "counts"), (list,)),
+}
+"""Columns that a row may lack or have as null -> types of their values."""
+_NAMES = {str: "text", int: "a whole number", bool: "true or false", list: "a list"}
+
+
+def _check_columns(where: str, row: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: a column has a value of another type, or one of its texts or numbers cannot be used; names it.
+    """
+    for i, step in enumerate(row["completions"], 1):
+        if not isinstance(step, str):
+            raise ValueError(f"{where}: step {i} of `completions` is {step!r:.80}; it must be text")
+    for name, kinds in _COLUMNS.items():
+        value = row.get(name)
+        if value is not None and type(value) not in kinds:
+            raise ValueError(f"{where}: {name!r} is {value!r:.80}; it must be {_NAMES[kinds[0]]}, or null")
+    if row.get("step_rule") not in (None, *get_args(StepRule)):
+        raise ValueError(
+            f"{where}: `step_rule` is {row['step_rule']!r:.80}; it is one of {', '.join(get_args(StepRule))}"
+        )
+    for name in ("level", "num_tokens", "seed", "index"):
+        if not -(2**63) <= (row.get(name) or 0) < 2**63:
+            raise ValueError(f"{where}: {name!r} is {row[name]!r:.80}; it must fit into 64 bits")
+
+
 def need(where: str, row: Mapping[str, Any], name: str, kind: type, fix: str = "") -> Any:
     """The column `name` of a row.
 
@@ -241,5 +281,5 @@ def need(where: str, row: Mapping[str, Any], name: str, kind: type, fix: str = "
     if name not in row:
         raise ValueError(f"{where}: no column {name!r}; the row has {', '.join(sorted(row))}{fix and '. ' + fix}")
     if not isinstance(row[name], kind):
-        raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, it is {row[name]!r}")
+        raise ValueError(f"{where}: {name!r} must be a {kind.__name__}, it is {row[name]!r:.200}")
     return row[name]

@@ -121,6 +121,15 @@ def row_to_results(where: str, row: Any) -> ProblemResults:
     Raises:
         ValueError: a key is missing, or scores and steps do not fit; names `where` and the value.
     """
+    try:
+        return _read(where, row)
+    except (TypeError, AttributeError, LookupError) as error:
+        raise ValueError(
+            f"{where}: a column has a value of another type than eval/run_search.py writes ({error}); run it again"
+        ) from error
+
+
+def _read(where: str, row: Any) -> ProblemResults:
     _check_keys(where, row, _ROW)
     if row["level"] is not None and type(row["level"]) is not int:
         raise ValueError(f"{where}: level {row['level']!r:.80} is neither a whole number nor null; correct the row")

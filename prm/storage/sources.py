@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from prm.storage.jsonl import read_jsonl
+from prm.files import read_text
+from prm.storage.jsonl import check_row, read_jsonl
 from prm.storage.paths import TEXT_FILES, check_name, need_file
 
 _BLOCK = 1 << 20
@@ -57,8 +58,9 @@ def _rows(source: str, split: str) -> Rows:
     if path.is_file() and not source.endswith(".parquet"):
         try:
             yield from _text_rows(path)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
+        except UnicodeDecodeError:
+            read_text(path)  # names the line
+            raise
         return
     check_name(source, HUB_NAMES)
     import datasets
@@ -140,6 +142,7 @@ def _array_rows(path: Path) -> Rows:
             position = _BETWEEN_ROWS.match(text, position).end()  # type: ignore[union-attr]  # it always matches
             if text.startswith("]", position):
                 return
+            start = position
             try:
                 row, position = decode(text, position)
             except json.JSONDecodeError as error:
@@ -149,7 +152,8 @@ def _array_rows(path: Path) -> Rows:
                     raise ValueError(f"{path}[{number}]: not an object of a JSON array ({error.msg})") from error
                 text, position = text[position:] + more, 0
                 continue
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}[{number}]: a row must be a JSON object, this is {type(row).__name__}")
+            except (ValueError, RecursionError) as error:  # numbers of thousands of digits, and brackets as deep
+                raise ValueError(f"{path}[{number}]: not an object of a JSON array ({error})") from error
+            check_row(f"{path}[{number}]", row, text[start:position])
             yield f"{path}[{number}]", row
             number += 1

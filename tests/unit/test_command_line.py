@@ -167,9 +167,12 @@ def test_configs_that_cannot_be_read(script, capsys, tmp_path):
     config = tmp_path / "x.yaml"
     assert refused(capsys, script, "--config", config) == (1, f"error: {config}: No such file or directory")
     config.write_text("- a\n")
-    assert refused(capsys, script, "--config", config) == (1, f"error: {config} must hold lines `flag: value`")
+    assert refused(capsys, script, "--config", config) == (
+        1,
+        f"error: {config} holds '- a\\n' and no lines `name: value`; a config holds lines `flag: value`",
+    )
     config.write_text("a: [\n")
-    assert refused(capsys, script, "--config", config)[1].startswith(f"error: {config} is not YAML: ")
+    assert refused(capsys, script, "--config", config)[1].startswith(f"error: {config} is not YAML (while parsing")
 
 
 def test_errors_of_users_are_one_line_and_others_are_not(script, capsys):

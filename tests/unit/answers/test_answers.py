@@ -196,7 +196,7 @@ def no_workers(monkeypatch):
     def refuse(*args):
         raise AssertionError(f"a worker was asked about {args}")
 
-    monkeypatch.setattr(workers.POOL, "ask", refuse)
+    monkeypatch.setattr(workers.POOL, "timed", refuse)
 
 
 @pytest.mark.parametrize(("gold", "pred"), EQUAL)
@@ -283,10 +283,11 @@ def test_check_many_keeps_the_order_and_checks_repeated_pairs_once(monkeypatch):
 
     def ask(gold, pred, deadline):
         asked.append((gold, pred))
-        return "timeout"
+        return "timeout", deadline
 
-    monkeypatch.setattr(workers.POOL, "ask", ask)
+    monkeypatch.setattr(workers.POOL, "timed", ask)
     monkeypatch.setattr(answers, "_decided", {})
+    monkeypatch.setattr(answers, "_timeouts", {})
     root, same = r"\sqrt{8}", r"2\sqrt{2}"
     golds = ["5", "5", root, root, "5", root]
     preds = ["5.0", "6", same, same, None, same]
@@ -302,17 +303,21 @@ def test_candidates_with_the_same_answer_cost_one_check(monkeypatch):
 
     def ask(gold, pred, deadline):
         asked.append((gold, pred))
-        return "correct" if pred.endswith("2}") else "timeout"
+        return "correct" if pred.endswith("2}") else "timeout" if pred.endswith("3}") else "error", deadline
 
-    monkeypatch.setattr(workers.POOL, "ask", ask)
+    monkeypatch.setattr(workers.POOL, "timed", ask)
     monkeypatch.setattr(answers, "_decided", {})
+    monkeypatch.setattr(answers, "_timeouts", {})
     for _ in range(128):
         assert check(gold=r"\sqrt{8}", pred=r"2\sqrt{2}") == "correct"
         assert check(gold=r"\sqrt{8}", pred=r"$2 \sqrt 2$.") == "correct"
     assert asked == [(r"\sqrt{8}", r"2\sqrt{2}")]
-    # What may be due to a busy machine is asked again.
-    assert [check(gold=r"\sqrt{8}", pred=r"2\sqrt{3}") for _ in range(2)] == ["timeout", "timeout"]
+    # What takes too long is not tried again in this process, but with a longer deadline; what may be due to the machine is.
+    deadlines = (2.0, 1.0, 2.0, 3.0)
+    assert [check(gold=r"\sqrt{8}", pred=r"2\sqrt{3}", deadline=its) for its in deadlines] == ["timeout"] * 4
     assert len(asked) == 3
+    assert [check(gold=r"\sqrt{8}", pred=r"2\sqrt{5}") for _ in range(2)] == ["error", "error"]
+    assert len(asked) == 5
 
 
 def test_a_full_hour_is_no_division_by_zero():

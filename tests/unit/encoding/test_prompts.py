@@ -194,7 +194,7 @@ def test_a_template_of_ones_own_comes_from_a_file(tmp_path):
             "text: '{prompt}'\nsytem: Be brief",
             "mine.yaml: a prompt template has the keys chat, date, exemplars, ids, reasoning, seed, shots, system, text, tr",
         ),
-        ("just words", "mine.yaml: a prompt template has the keys"),
+        ("just words", "mine.yaml holds 'just words' and no lines `name: value`; a prompt template is a YAML file"),
         ("text: '{prompt}'\nchat: maybe", "mine.yaml: chat of a prompt template is 'maybe'; it must be true or false"),
         ("text: '{prompt}'\nchat: true\nsystem: 3", "mine.yaml: system of a prompt template is 3; it must be text, in"),
         (

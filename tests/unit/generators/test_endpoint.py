@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import httpx2
@@ -28,10 +29,15 @@ def ask(monkeypatch):
         requests = []
 
         class Client:
-            async def request(self, method, url, json):
+            @asynccontextmanager
+            async def stream(self, method, url, json, headers):
                 requests.append((method, url, json))
                 status, headers = next(remaining)
-                return httpx2.Response(status, headers=headers, json={"text": "2"})
+                yield httpx2.Response(status, headers=headers, content=body())
+
+        async def body():
+            yield b'{"text": '
+            yield b'"2"}'
 
         remaining = iter([status if isinstance(status, tuple) else (status, {}) for status in statuses])
         waits.clear()
@@ -85,6 +91,6 @@ def test_the_key_is_sent_if_there_is_one(monkeypatch):
 
 
 def test_known_and_unknown_reasons_of_an_end():
-    assert [finish_reason("u", {"finish_reason": reason}) for reason in ENDS + CUTS] == [*ENDS, *CUTS]
+    assert [finish_reason(Endpoint("http://u"), {"finish_reason": reason}) for reason in ENDS + CUTS] == [*ENDS, *CUTS]
     with pytest.raises(EndpointError, match="u ends a text with finish_reason 'tool_calls', which is none of stop"):
-        finish_reason("u", {"finish_reason": "tool_calls"})
+        finish_reason(Endpoint("http://u"), {"finish_reason": "tool_calls"})

@@ -296,9 +296,10 @@ def test_a_model_is_asked_through_its_chat_template(tiny_llama, plain_tokenizer)
     settings = {"template": PROMPTS["chat"], "step_rule": "whole", "max_new_tokens": 5}
     generator = HfGenerator(model, plain_tokenizer, name="tiny", **settings)
     assert plain_tokenizer.decode(generator.encode("Right?")) == "<|user|>\nRight?<eos>\n<|assistant|>\n"
-    # The question is longer than the 512 positions of this model.
-    with pytest.raises(ValueError, match=r"judging p/0#0: a prefix of \d+ tokens fills the model's context of 512"):
-        run(Judge([(PROBLEM, TRACE)]), GeneratorCritic(generator))
+    # The question is longer than the 512 positions of this model: no answer is readable, and the trace stays unlabeled.
+    judge = Judge([(PROBLEM, TRACE)])
+    run(judge, GeneratorCritic(generator))
+    assert judge.verdict(PROBLEM, TRACE) == "unparsed"
 
 
 def test_a_folder_becomes_a_critic_that_is_asked_by_chat_and_may_quote_answers(tiny_llama, plain_tokenizer, tmp_path):

@@ -40,13 +40,13 @@ def test_the_file_by_hand(whole):
         '{"header": {"generator": "g-1", "rollouts": 8, "seed": 0}}',
         '{"text": "85 - 12 = 73\\n", "n": 1}',
         '{"text": "größer ≥ 中", "n": 2}',
-        '{"commit": 0, "rows": 2}',
-        '{"commit": 1, "rows": 0}',
+        '{"commit": 0, "rows": 2, "sha256": "2e4577862b7e5fbae897669743e6ad8b"}',
+        '{"commit": 1, "rows": 0, "sha256": "fc0e30798582e4afd4fdcea2f6cd2f8a"}',
         '{"text": "quote \\" and \\\\ and \u2028", "n": 3}',
-        '{"commit": 2, "rows": 1}',
+        '{"commit": 2, "rows": 1, "sha256": "4fc344af5a7acbad0d5e6c039cb2d27d"}',
         '{"text": "last", "n": 4}',
         '{"text": "", "n": 5}',
-        '{"commit": 3, "rows": 2}',
+        '{"commit": 3, "rows": 2, "sha256": "2c649517a96861bd4d92bca9989ac00f"}',
         "",
     ]
 
@@ -87,7 +87,7 @@ def test_only_committed_chunks_survive_each_cut(whole, tmp_path):
         done = [number for number, end in enumerate(commits) if end <= size]
         assert sorted(journal.done) == done
         assert list(journal.chunks()) == [(number, CHUNKS[number]) for number in done]
-        assert path.read_bytes() == whole[: max([0] + [commits[number] for number in done])]
+        assert path.read_bytes() == whole[:size]  # who only reads changes nothing
 
 
 def test_a_chunk_is_committed_once(tmp_path):
@@ -124,17 +124,6 @@ def test_a_run_that_failed_before_its_first_chunk_binds_nobody_to_its_settings(t
         Journal(tmp_path / "j", {"generator": "mistyped"}, "Leave it out")
 
 
-@pytest.mark.parametrize("broken", [b'{"text": "85', b"\xff\xfe", b"17", b""])
-def test_a_broken_line_inside_is_an_error_naming_it(whole, tmp_path, broken):
-    path = tmp_path / "j"
-    lines = whole.split(b"\n")
-    lines[2] = broken
-    path.write_bytes(b"\n".join(lines))
-    with pytest.raises(ValueError, match=r"j:3: "):
-        Journal(path, HEADER)
-    assert path.read_bytes() == b"\n".join(lines)  # evidence is not cut off
-
-
 def test_another_file_is_not_taken_for_a_journal(tmp_path):
     path = tmp_path / "traces.jsonl"
     path.write_text('{"prompt": "x"}\n')
@@ -169,4 +158,5 @@ def test_rows_are_on_disk_when_append_returns(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
     journal.append(0, CHUNKS[0])
     assert synced == [journal.path.stat().st_size]
-    assert json.loads(journal.path.read_text().splitlines()[-1]) == {"commit": 0, "rows": 2}
+    commit = json.loads(journal.path.read_text().splitlines()[-1])
+    assert (commit["commit"], commit["rows"]) == (0, 2)
