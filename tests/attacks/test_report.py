@@ -69,9 +69,8 @@ def test_numbers_that_json_does_not_have_are_null(as_json):
     assert json.loads(as_json(numbers), parse_constant=not_json) == {"a": [None, None, None, 1.5]}
 
 
-def test_half_a_character_does_not_end_the_report(as_json, tmp_path):
+def test_half_a_character_is_refused_by_row(tmp_path):
     some = rows()
-    some[0]["prompt"] = HALF
-    page = as_json(traces_to_show(read_runs([write_run(tmp_path, some)])))
-    (tmp_path / "page").write_text(page, encoding="utf-8", errors="replace")  # as the script does
-    assert json.loads((tmp_path / "page").read_text(encoding="utf-8"))[0]["prompt"] == "a?"
+    some[1]["prompt"] = HALF
+    with pytest.raises(ValueError, match=r"results\.jsonl:2: .* is half of a character"):
+        read_runs([write_run(tmp_path, some)])

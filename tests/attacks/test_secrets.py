@@ -5,7 +5,6 @@ import json
 import sys
 import urllib.parse
 from dataclasses import dataclass
-from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -47,10 +46,8 @@ def test_a_key_that_cannot_be_sent_is_refused_at_once_and_not_shown(wrong, monke
 def answer_of(status, body):
     """A client that always gets this answer."""
 
-    async def request(*_, **__):
-        return httpx2.Response(status, content=body.encode())
-
-    return SimpleNamespace(request=request)
+    answer = httpx2.MockTransport(lambda request: httpx2.Response(status, content=body.encode()))
+    return httpx2.AsyncClient(transport=answer)
 
 
 ECHOES = {
