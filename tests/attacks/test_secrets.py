@@ -46,7 +46,7 @@ def test_a_key_that_cannot_be_sent_is_refused_at_once_and_not_shown(wrong, monke
 def answer_of(status, body):
     """A client that always gets this answer."""
 
-    answer = httpx2.MockTransport(lambda request: httpx2.Response(status, content=body.encode()))
+    answer = httpx2.MockTransport(lambda request: httpx2.Response(status, stream=httpx2.ByteStream(body.encode())))
     return httpx2.AsyncClient(transport=answer)
 
 
