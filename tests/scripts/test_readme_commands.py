@@ -132,8 +132,8 @@ SMALLER = {
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",
     "eval/study_search.py": "--limit 10 --samples 4 --pool 8 --methods 'beam_search prm'",
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",
-    "recipes/train_prm.py": "--max_steps 1 --per_device_train_batch_size 8 --use_cpu",
-    "recipes/train_orm.py": "--max_steps 1 --per_device_train_batch_size 8 --use_cpu",
+    "recipes/train_prm.py": "--max_steps 2 --use_cpu",
+    "recipes/train_orm.py": "--max_steps 2 --use_cpu",
     "recipes/accelerate/ddp.yaml": "--num_processes 2",
 }
 """Script, config or output -> flags that are added after the others, which they override."""
