@@ -118,9 +118,12 @@ MODELS = {
 
 SMALLER = {
     "data/sample_traces.py": "--limit 12",
+    "outputs/gsm8k/traces.jsonl": "--limit 30",
     "data/label_steps.py": "--rollouts 2",
     "data/judge_steps.py": "--judge critic",
     "eval/run_search.py": "--limit 4 --samples 4",
+    "eval/configs/arithmetic_strategies.yaml": "--limit 2",
+    "eval/configs/arithmetic_hard_strategies.yaml": "--limit 2",
     "eval/configs/arithmetic_revisions.yaml": "--samples 8",
     "eval/configs/arithmetic_policy.yaml": "--methods 'best_of_n prm samples=2' 'weighted_vote prm' 'rebase prm'",
     "recipes/configs/orm_revisions_arithmetic.yaml": "--eval_data outputs/revisions/chains.jsonl",
@@ -129,11 +132,11 @@ SMALLER = {
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",
     "eval/study_search.py": "--limit 10 --samples 4 --pool 8 --methods 'beam_search prm'",
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",
-    "recipes/train_prm.py": "--max_steps 1 --per_device_train_batch_size 8 --use_cpu",
-    "recipes/train_orm.py": "--max_steps 1 --per_device_train_batch_size 8 --use_cpu",
+    "recipes/train_prm.py": "--max_steps 2 --use_cpu",
+    "recipes/train_orm.py": "--max_steps 2 --use_cpu",
     "recipes/accelerate/ddp.yaml": "--num_processes 2",
 }
-"""Script, or config -> flags that are added after the others, which they override."""
+"""Script, config or output -> flags that are added after the others, which they override."""
 
 NOT_RUN = {
     "make ": "makes an environment and starts the quickstart or these tests",

@@ -4,7 +4,7 @@ import pytest
 
 import prm
 from prm.costs import scoring_cost
-from prm.types import Budget, Continuation, Cost, LabeledTrace, Rollout, Scores, SearchResult, Trace
+from prm.types import Budget, Continuation, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
 
 TRACE = Trace("arithmetic/train/7", ("47 + 38 = 85", "85 - 12 = 63", "#### 63"), "63", False, index=3)
 
@@ -114,3 +114,8 @@ def test_the_package_has_its_public_names_and_no_others():
     assert prm.Trace is Trace
     with pytest.raises(AttributeError, match="module 'prm' has no attribute 'nothing'"):
         _ = prm.nothing
+
+
+def test_what_a_problem_carries_along_makes_it_no_other_problem():
+    plain, carrying = (Problem("p", "?", "4", "p", kept=kept) for kept in ({}, {"topic": "sums"}))
+    assert {plain, carrying} == {plain}

@@ -53,6 +53,8 @@ def test_a_trace_goes_on_after_what_only_looks_like_its_end():
         (r"\boxed{\boxed{5}}", "5", "boxed"),
         (r"\boxed{4} and then \boxed{\frac{1}{2", "4", "boxed"),  # cut off inside of the second box
         (r"\boxed{} so 7", "7", "last_number"),
+        ("<think>I try 4.</think> <answer> 12 </answer>", "12", "tags"),
+        ("<answer>12</answer> <answer> </answer>", "12", "tags"),
         ("6 * 3 = <<6*3=18>>18\n#### 1,800", "1,800", "hash"),
         ("#### 17\nWait.\n#### -18\n\nQuestion: 5 + 5?", "-18", "hash"),
         ("#### Step 2: add\nso the answer is 7.", "7", "answer_is"),

@@ -38,7 +38,7 @@ def test_the_small_model_spends_at_most_what_the_larger_one_costs(menu, accounti
     groups = bins_of(menu.oracle_P(), 3)
     every = against_larger(menu, Probe("lead", 2), 3, larger_P, 5.0, groups)
     cases = [case for case in every if case["accounting"] == accounting]
-    assert [case["R"] for case in cases] == list(RATIOS)
+    assert [case["R"] for case in cases] == list(RATIOS) == [0.16, 0.79, 22]  # of the paper
     cost = COSTS[accounting]
     one = menu.one_P[cost].mean()
     methods = {

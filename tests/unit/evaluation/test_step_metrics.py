@@ -251,6 +251,8 @@ def test_mismatches_are_refused_and_named():
         reliability([2.5], [1.0])
     with pytest.raises(ValueError, match="score 1 of 2 is nan"):
         auc([0.1, NAN], [True, False])
+    with pytest.raises(ValueError, match="score 0 of 2 is nan"):
+        auc([None, 0.1], [True, False])
     with pytest.raises(ValueError, match=r"'scores': 2, 'labels': 1"):
         auc([0.1, 0.2], [True])
     with pytest.raises(ValueError, match=r"unequal lengths .*'scores': 2, 'targets': 1"):

@@ -183,3 +183,12 @@ def test_full_attention_is_kept(plain_tokenizer):
     generator = HfGenerator(mistral(plain_tokenizer, sliding_window=None), plain_tokenizer, name="m", max_new_tokens=5)
     (found,) = generator.generate([[5, 6, 7]], [1], until="step", kept=KeptTokens())
     assert (found.keeps, found.prefill) == (True, 3)  # what it would have needed alone
+
+
+def test_a_prefix_is_kept_even_if_all_that_followed_it_has_ended(plain_tokenizer):
+    """Another sample of it may be asked for."""
+    generator = HfGenerator(mistral(plain_tokenizer, sliding_window=None), plain_tokenizer, name="m", max_new_tokens=5)
+    kept = KeptTokens()
+    (found,) = generator.generate([[5, 6, 7]], [1], until="step", limits=[1], kept=kept)
+    assert found.stop == "length"
+    assert kept.find([5, 6, 7, 0]) == [0, 1, 2]

@@ -397,6 +397,8 @@ def test_no_budget_is_exceeded(name, settings, tokens):
         result = run_one(name, world, 9, tokens=tokens, **settings)
         assert result.cost.generated_tokens <= tokens
         assert 0 < len(result.candidates) <= 9
+        for candidate, scores in zip(result.candidates, result.scores, strict=True):
+            assert scores is None or len(scores.steps) == len(candidate.steps)
         if tokens < 30:  # less than any of them spends of itself
             assert result.cost.generated_tokens == tokens
         assert (result.chosen is None) == (not any(candidate.usable for candidate in result.candidates))
