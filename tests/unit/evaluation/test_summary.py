@@ -348,10 +348,10 @@ def test_a_run_of_an_older_version_is_refused_in_words(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("meta.json", '{"format": 6,\n', r"meta\.json:2: not JSON .*; run eval/run_search\.py again"),
-        ("meta.json", "[]", r"meta\.json: the run was written by another version"),
+        ("meta.json", '{"format": 6,\n', r"meta\.json is not JSON \(.* line 2 .*; run eval/run_search\.py again"),
+        ("meta.json", "[]", r"meta\.json holds '\[\]' and no JSON object; run eval/run_search\.py again"),
         ("meta.json", '{"format": 6, "n": 4}', r"meta\.json: needs the keys generator, methods, .*; run"),
-        ("results.jsonl", '{"problem_id":\n', r"results\.jsonl:1: not a JSON row .*; the run may have been cut short"),
+        ("results.jsonl", '{"problem_id":\n', r"results\.jsonl:1: not a JSON object on one line .*\"problem_id\""),
         ("results.jsonl", None, r"results\.jsonl is missing; give a folder that eval/run_search\.py wrote"),
     ],
 )
