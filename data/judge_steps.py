@@ -156,7 +156,7 @@ def load_critic(args: Arguments) -> Critic:
 @contextmanager
 def journal_of(path: str, critic: str, seed: int):
     """The journal of answers, for this process only: a second process would pay for the same answers."""
-    with sole_writer(path + ".lock", "wait for it, or give another --answers"):
+    with sole_writer(path + ".lock", path, "wait for it, or give another --answers"):
         yield Journal(path, {"critic": critic, "seed": seed}, "Give another --answers")
 
 

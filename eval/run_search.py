@@ -24,6 +24,7 @@ import sys
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,12 +152,12 @@ def main(args: Arguments) -> None:
         "methods": [method.name for method in methods],
         "learned": learned,
     }
-    # Open, and so held, until this process ends.
-    held = sole_writer(output_dir / ".lock", "wait for it, or give another --output_dir")
-    journal = Journal(output_dir / "results.journal", header, "Give another --output_dir")
-    if len(journal.done) == len(chunks) and is_written(output_dir):
+    open_journal = partial(Journal, output_dir / "results.journal", header, "Give another --output_dir")
+    if is_written(output_dir) and len(open_journal().done) == len(chunks):
         print(f"{output_dir} is complete already")
         return
+    held = sole_writer(output_dir / ".lock", output_dir, "wait for it, or give another --output_dir")
+    journal = open_journal()
 
     work = list(enumerate(chunks))
     if args.estimate:

@@ -382,7 +382,8 @@ def _make_printable() -> None:
 
 
 def _check_writable(name: str, path: Path) -> None:
-    """Make the folder to which a flag of `WRITTEN` leads, and write to it: not to be told after the work that it cannot be.
+    """Try to write where a flag of `WRITTEN` leads, so that nobody is told after the work that it cannot be. What is not
+    there yet is made by whoever writes: a run that is refused leaves nothing.
 
     Raises:
         ValueError: it cannot be written; says why.
@@ -394,8 +395,8 @@ def _check_writable(name: str, path: Path) -> None:
         raise ValueError(f"--{name} {path} is no {'folder' if is_folder else 'regular file'}; give another --{name}")
     folder = path if is_folder else path.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"x")
     except OSError as error:
         raise ValueError(

@@ -148,17 +148,18 @@ def read_settings(path: str | Path, fix: str) -> dict[str, Any]:
     return values
 
 
-def sole_writer(path: str | Path, fix: str) -> IO[str]:
-    """The exclusive right to write here, as long as the file that is returned is open: two would mix their rows.
+def sole_writer(lock_file: str | Path, written: str | Path, fix: str) -> IO[str]:
+    """The exclusive right to write something, as long as the file that is returned is open: two would mix their rows.
 
     Args:
-        path: of the lock.
-        fix: what to do if another process has it.
+        lock_file: beside it; stays there.
+        written: what it is, for the message.
+        fix: what to do if another process has the right.
 
     Raises:
         ValueError: another process has the right; says which one.
     """
-    path = Path(path)
+    path = Path(lock_file)
     with named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.open("a+", encoding="utf-8")
@@ -168,7 +169,7 @@ def sole_writer(path: str | Path, fix: str) -> IO[str]:
         lock.seek(0)
         holder = lock.read(100).strip() or "another process"
         lock.close()
-        raise ValueError(f"{path.parent} is written by {holder}; {fix}") from None
+        raise ValueError(f"{written} is written by {holder}; {fix}") from None
     lock.truncate(0)
     lock.write(f"process {os.getpid()} on {socket.gethostname()}")
     lock.flush()

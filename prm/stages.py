@@ -96,8 +96,8 @@ class Stages:
             print(f"{title:{self.width}}done already, in {record['seconds']:.0f} s", flush=True)
             return record["seconds"]
         spent = self.folder / f".{mark}.seconds"
-        before = float(spent.read_text()) if spent.exists() else 0.0
-        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: write_whole(spent, f"{before + now:.3f}"))
+        before = float(spent.read_text() or 0) if spent.exists() else 0.0
+        seconds, _ = self.run(title, f"{command} {limit}", alive=lambda now: spent.write_text(f"{before + now:.3f}"))
         seconds += before
         if not complete():
             write_whole(spent, f"{seconds:.3f}")

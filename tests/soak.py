@@ -57,7 +57,6 @@ STAGES: dict[str, tuple[str, dict[str, Any]]] = {
         {
             "model": "base",
             "data": "labeled.jsonl",
-            "eval_data": "labeled.jsonl",
             "max_length": 128,
             "max_steps": 24,
             "per_device_train_batch_size": 4,
@@ -223,9 +222,9 @@ def make_base(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **sizes)).save_pretrained(
-        folder
-    )
+    ids = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
+    config = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=512, **sizes, **ids)
+    LlamaForCausalLM(config).save_pretrained(folder)
 
 
 def contents(folder: Path) -> dict[str, Any]:

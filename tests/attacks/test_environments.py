@@ -234,11 +234,12 @@ def test_a_file_whose_rows_fail_is_not_written(tmp_path):
 
 
 def test_the_second_writer_is_told_who_the_first_is(tmp_path):
-    first = sole_writer(tmp_path / "run" / ".lock", "wait")
+    run = tmp_path / "run"
+    first = sole_writer(run / ".lock", run, "wait")
     with pytest.raises(ValueError, match=rf"run is written by process {os.getpid()} on \S+; give another"):
-        sole_writer(tmp_path / "run" / ".lock", "give another")
+        sole_writer(run / ".lock", run, "give another")
     first.close()
-    sole_writer(tmp_path / "run" / ".lock", "wait").close()
+    sole_writer(run / ".lock", run, "wait").close()
 
 
 WAITER = """

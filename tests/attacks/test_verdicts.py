@@ -88,7 +88,7 @@ def test_hostile_answers_of_one_problem_share_one_budget(pool, monkeypatch):
     assert len(asked) == 3, "a quarter of a second each, and what is left"
     assert [deadline for _, _, deadline in asked] == pytest.approx([0.25, 0.25, 0.1])
     # Pairs that hang once are known, and cost nothing the next time.
-    monkeypatch.setattr(answers, "GROUP_SECONDS", 0.1)
+    monkeypatch.setattr(answers, "GROUP_SECONDS", 0.05)
     assert group(hostile[:3]) == [0, 1, 2]
     assert len(asked) == 3
 

@@ -64,7 +64,7 @@ def test_a_disk_that_is_full_again_and_again(scripts, whole, tmp_path):
 def test_a_search_whose_meta_json_is_empty_writes_it_again(scripts, tmp_path):
     run = tmp_path / "search"
     flags = SEARCH | {"output_dir": run}
-    with_lock = sole_writer(run / ".lock", "wait")  # a second search into the folder of one that runs
+    with_lock = sole_writer(run / ".lock", run, "wait")  # a second search into the folder of one that runs
     done = scripts.run("eval/run_search.py", **flags)
     assert (done.code, done.last_line) == (
         1,

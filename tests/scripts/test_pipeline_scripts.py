@@ -156,6 +156,7 @@ def test_search_and_report(scripts, verifiers, tmp_path):
         assert by_name["majority"].cost.generated_tokens == sum(trace.num_tokens for trace in pools[0])
         assert by_name["majority"].cost.verifier_calls == 0 < by_name["prm_beam_search"].cost.verifier_calls
     assert sorted(path.name for path in run.iterdir()) == [
+        ".lock",
         "config.yaml",
         "meta.json",
         "requests",

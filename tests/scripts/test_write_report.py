@@ -200,5 +200,5 @@ def test_the_script_ends_with_one_line_for_a_broken_or_missing_file(tmp_path):
     broken = write_report("--run", run, "--output_dir", tmp_path / "out")
     missing = write_report("--run", tmp_path / "nowhere", "--output_dir", tmp_path / "out")
     assert (broken.returncode, missing.returncode) == (1, 1)
-    assert re.fullmatch(r"error: .*results\.jsonl:5: not a JSON row .*\n", broken.stderr)
+    assert re.fullmatch(r"error: .*results\.jsonl:5: not a JSON object on one line .*\n", broken.stderr)
     assert missing.stderr == f"error: {tmp_path}/nowhere does not exist; check the path\n"

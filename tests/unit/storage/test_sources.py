@@ -112,7 +112,7 @@ def test_csv_with_other_dividers(tmp_path, name, divider):
         (b'a,b\n1,"2\n3,4\n', r"a\.csv:2: unexpected end of data; check the quotes of this row"),
         (b"a,a\n1,2\n", r"a\.csv:1: the first line must name every column once, it is \['a', 'a'\]"),
         (b"", r"a\.csv:1: the first line must name every column once, it is \[\]"),
-        (b"a\n\xe9\n", r"a\.csv is not UTF-8 text \(.*\); save it as UTF-8"),
+        (b"a\n\xe9\n", r"a\.csv:2: not UTF-8 text \(byte 0xe9: .*\); save the file as UTF-8"),
     ],
 )
 def test_broken_csv(tmp_path, data, message):
