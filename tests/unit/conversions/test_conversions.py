@@ -321,7 +321,7 @@ def test_trl_a_blank_step_cuts_the_trace(steps, left):
         export_row("trl", made)
     with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* steps but \d labels"):
         one("trl", row | {"labels": labels[1:]}, semantics="value")
-    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: .* is empty or not a string \(7\)"):
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: step \d of `completions` is 7; it must be text"):
         one("trl", row | {"completions": [*steps[:-1], 7]}, semantics="value")
 
 

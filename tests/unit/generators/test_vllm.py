@@ -114,6 +114,7 @@ def test_an_engine_is_started_with_its_options(engine, plain_tokenizer, tiny_lla
         "enable_chunked_prefill": False,
         "enable_prefix_caching": True,
         "async_scheduling": False,
+        "trust_remote_code": False,
     }
     assert started == [
         fixed | {"dtype": "float32", "max_num_seqs": 7},

@@ -125,16 +125,18 @@ def test_the_bar_shows_once_a_second_how_many_samples_have_ended(monkeypatch):
     assert sum(told) == 3
 
 
-def test_what_is_committed_is_in_the_store_and_its_rate_on_the_bar():
-    stored, shown = [], []
-    progress = SimpleNamespace(set_postfix_str=shown.append, format_dict={"elapsed": 2.0})
-    commit = commit_to(SimpleNamespace(append=stored.append), progress)
+def test_what_is_committed_is_in_the_store_and_its_rate_on_the_bar(monkeypatch):
     (rollouts,) = RolloutSource(numbered(), 0).take([Request(PROBLEM, STEP, 3)])
+    stored, shown = [], []
+    progress = SimpleNamespace(set_postfix_str=shown.append)
+    clock = iter([5.0, 7.0, 9.0])
+    monkeypatch.setattr("prm.sampling.rollouts.time.monotonic", lambda: next(clock))
+    commit = commit_to(SimpleNamespace(append=stored.append), progress)
     commit(rollouts[:2])
     commit(rollouts[2:])
     assert stored == [rollouts[:2], rollouts[2:]]
     first, all_of_them = (sum(r.num_tokens for r in rollouts[:n]) for n in (2, 3))
-    assert shown == [f"{first / 2:,.0f} tokens/s", f"{all_of_them / 2:,.0f} tokens/s"]
+    assert shown == [f"{first / 2:,.0f} tokens/s", f"{all_of_them / 4:,.0f} tokens/s"]
 
 
 def test_a_gold_answer_that_was_corrected_counts_for_old_rollouts_too():

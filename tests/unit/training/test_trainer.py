@@ -404,6 +404,7 @@ def test_checkpoint_that_differs_from_the_model_is_reported(make_trainer, rows, 
     weights = load_file(tmp_path / "out" / "model.safetensors")
     weights["score.bias"] = weights["score.bias"] + torch.tensor([0.0, 0.1])
     save_file(weights, tmp_path / "out" / "model.safetensors", {"format": "pt"})
+    trainer.verifier_config.save(tmp_path / "out")  # with the checksums of what is there now
     with pytest.raises(RuntimeError, match=r"its scores differ from those of the trained model by 0\.02"):
         trainer.check_saved(prompts, steps_N)
 
