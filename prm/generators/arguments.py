@@ -59,7 +59,7 @@ class GeneratorArguments:
             prompt_template(self.prompt)
         if self.generator is not None and self.engine in ("hf", "vllm"):
             check_name(self.generator, EMBEDDED)
-        elif self.generator is not None:
+        elif self.generator is not None and self.engine == "openai":
             check_url(self.generator)
             api_key()
 

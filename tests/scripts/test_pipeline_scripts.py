@@ -195,7 +195,7 @@ def test_search_and_report(scripts, verifiers, tmp_path):
     other = scripts.run("eval/run_search.py", **flags)
     (verifiers["prm"] / "model.safetensors").write_bytes(weights)
     assert other.code != 0
-    assert "verifiers: was {" in other.last_line
+    assert f"{verifiers['prm'] / 'model.safetensors'} is not what was saved" in other.last_line
 
 
 def test_a_search_killed_inside_a_chunk_goes_on_and_ends_alike(scripts, verifiers, tmp_path):
