@@ -53,7 +53,7 @@ class OpenAIServer:
             plain: know no more than OpenAI's own protocol: no token ids, no `stop_reason`, the stop string cut off.
         """
         self.model, self.tokenizer, self.name = model, tokenizer, name
-        self._weights = fingerprint(model)
+        self._weights = fingerprint(model, tokenizer)
         self.hang_seconds, self.retry_after, self.plain = hang_seconds, retry_after, plain
         self.requests: list[dict] = []
         """Bodies of the requests for completions, those that met a fault included."""
