@@ -43,7 +43,13 @@ def styles(summary: dict[str, Any]) -> dict[str, tuple[str, str]]:
 def draw_gains(summary: dict[str, Any], path: Path) -> None:
     """Accuracy against generated tokens. The legend is sorted like the right ends of the lines."""
     methods, style = summary["methods"], styles(summary)
-    figure, axes = plt.subplots(figsize=(8.6, 4.8), dpi=150, layout="constrained")
+    labels = {
+        name: f"{its['label']}  {percent(summary['curves'].get(name, [its])[-1]['accuracy'])}"
+        for name, its in methods.items()
+    }
+    labels = {name: textwrap.fill(label, LEGEND) for name, label in labels.items()}
+    lines = sum(label.count("\n") + 1 for label in labels.values())
+    figure, axes = plt.subplots(figsize=(8.6, max(4.8, 1 + 0.22 * lines)), dpi=150, layout="constrained")
     alone = sum(name not in summary["curves"] for name in methods)
     handles = []
     for name in sorted(methods, key=lambda name: -methods[name]["accuracy"]):
@@ -52,7 +58,7 @@ def draw_gains(summary: dict[str, Any], path: Path) -> None:
         y, low, high = ([point[key] for point in points] for key in ("accuracy", "low", "high"))
         color, marker = style[name]
         handle = axes.plot(x, y, "--" if name == CEILING else "-", color=color, marker=marker)[0]
-        handle.set_label(textwrap.fill(f"{methods[name]['label']}  {percent(y[-1])}", LEGEND))
+        handle.set_label(labels[name])
         handles.append(handle)
         if None in low:  # too few problems
             continue
@@ -191,7 +197,7 @@ def draw_promises(promises: Mapping[str, Sequence[Any]], problems: int, path: Pa
 def finish(figure: Figure, axes: Axes, heading: str, path: Path) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylabel("problems solved")
-    axes.set_title(heading, loc="left", fontsize=11, pad=10)
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=11)  # of the axes, it would run into a legend beside them
     axes.grid(axis="y", color="#DDDDDD", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["right", "top"]].set_visible(False)
