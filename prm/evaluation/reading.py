@@ -26,12 +26,15 @@ def reading(summary: dict[str, Any]) -> str:
     methods, n = summary["methods"], summary["N"]
     sentences = []
     if SINGLE in methods:
-        first = methods[leading(summary) or CEILING]
+        name = leading(summary) or CEILING
+        first, curves = methods[name], summary["curves"]
+        n = curves[name][-1]["n"] if name in curves else n  # its own number of samples, if it states one
+        perfect = {point["n"]: point["accuracy"] for point in curves.get(CEILING, ())}
         spread = "" if first["low"] is None else f" {interval(first)}"
         sentences.append(
             f"One sample solves {percent(methods[SINGLE]['accuracy'])} of the {summary['n_problems']} problems. With {n}"
             f" samples, {first['label']} solves {percent(first['accuracy'])}{spread}, where a perfect choice would"
-            f" solve {percent(methods[CEILING]['accuracy'])}."
+            f" solve {percent(perfect.get(n, methods[CEILING]['accuracy']))}."
         )
     if summary["n_problems"] < FEWEST:
         return " ".join(
