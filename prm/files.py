@@ -21,7 +21,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -114,37 +114,27 @@ def read_object(path: str | Path, fix: str) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged; names the file. OSError: it cannot be read.
     """
-    text = read_text(path)
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        what = f"is not JSON ({error})" if text.strip() else "is empty"
-        raise ValueError(f"{path} {what}; {fix}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {text[:40]!r} and no JSON object; {fix}")
-    return values
+    return _mapping(path, json.loads, "JSON", "no JSON object", fix)
 
 
 def read_settings(path: str | Path, fix: str) -> dict[str, Any]:
-    """The settings of a small YAML file.
+    """The settings of a small YAML file; as `read_object`."""
+    return _mapping(path, yaml.safe_load, "YAML", "no lines `name: value`", fix)
 
-    Args:
-        fix: how the message ends.
 
-    Raises:
-        ValueError: it is damaged; names the file. OSError: it cannot be read.
-    """
+def _mapping(path: str | Path, parse: Callable[[str], Any], form: str, else_: str, fix: str) -> dict[str, Any]:
     text = read_text(path)
     try:
-        values = yaml.safe_load(text)
+        values = parse(text)
     except (
         yaml.YAMLError,
         ValueError,
         RecursionError,
     ) as error:  # numbers of thousands of digits, and brackets as deep
-        raise ValueError(f"{path} is not YAML ({' '.join(str(error).split())}); {fix}") from None
+        what = f"is not {form} ({' '.join(str(error).split())})" if text.strip() else "is empty"
+        raise ValueError(f"{path} {what}; {fix}") from None
     if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {text[:40]!r} and no lines `name: value`; {fix}")
+        raise ValueError(f"{path} holds {text[:40]!r} and {else_}; {fix}")
     return values
 
 

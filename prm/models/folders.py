@@ -14,7 +14,6 @@ fingerprint, which is part of its name, is another one.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,8 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
+
+from prm.files import read_object
 
 SAFELY: dict[str, Any] = {"trust_remote_code": False}
 """For every `from_pretrained` of an Auto class: code that comes with a model is refused, and nobody is asked. Without it,
@@ -96,13 +97,7 @@ def read_json(file: Path) -> dict[str, Any]:
     """
     if file.stat().st_size > _CONFIG_BYTES:
         raise ValueError(f"{file} has {file.stat().st_size:,} bytes; a config has fewer than {_CONFIG_BYTES:,}")
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also text that is not UTF-8, and numbers of too many digits
-        raise ValueError(f"{file} is no JSON: {error}; it is damaged, save or download its folder again") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file} holds {values!r:.50}, not a JSON object; save or download its folder again")
-    return values
+    return read_object(file, "it is damaged, save or download its folder again")
 
 
 def stored_tensors(folder: Path, pattern: str = "model*.safetensors") -> dict[str, Stored]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from prm.encoding.codec import StepCodec
+from prm.files import read_object
 from prm.storage.jsonl import file_hash
 from prm.storage.paths import need_folder
 from prm.storage.provenance import library_versions
@@ -150,13 +151,7 @@ def _read(folder: str | Path) -> tuple[Path, dict[str, Any]]:
             f"{path} is missing: {folder} is not a verifier saved by this project, and how its prompts, steps and"
             " scores are laid out is unknown"
         )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # also text that is not UTF-8, and numbers of too many digits
-        raise ValueError(f"{path} is no JSON ({error}); {_DAMAGED}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds {values!r:.50}, not a JSON object; {_DAMAGED}")
-    return path, values
+    return path, read_object(path, _DAMAGED)
 
 
 def _made(kind: Any, values: Any, where: str = "") -> Any:

@@ -79,7 +79,7 @@ ATTACKS = {
     "a bit of the weights": (flipped("model.safetensors", -3), r"model\.safetensors is not what was saved"),
     "NaN": (diverged, "the weights weight are not all finite"),
     "half of the files": (half_of_two, r"it has no model-00002-of-00002\.safetensors"),
-    "prm_config empty": (cut(FILE, 0), r"prm_config\.json is no JSON"),
+    "prm_config empty": (cut(FILE, 0), r"prm_config\.json is empty"),
 }
 
 

@@ -81,19 +81,6 @@ def rows(chosen):
     ]
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """`saved(calibration)` -> the path of its file."""
-    numbers = itertools.count()
-
-    def save(calibration=EASY):
-        path = tmp_path / f"{next(numbers)}.json"
-        calibration.save(path)
-        return str(path)
-
-    return save
-
-
 # --- The calibration ---
 
 
@@ -172,7 +159,7 @@ def test_stopping_is_right_as_often_as_it_says():
 
 
 def test_a_calibration_is_read_back(saved, tmp_path):
-    assert read_calibration(saved()) == EASY
+    assert read_calibration(saved(EASY)) == EASY
     with pytest.raises(
         FileNotFoundError, match=r"nowhere\.json does not exist; eval/calibrate_verifier\.py writes one"
     ):
@@ -202,7 +189,7 @@ def test_a_calibration_of_something_else_is_refused(saved):
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_it_is_its_reference(saved, vote, target, at_once):
     chosen = problems("p", 30)
-    results = run("adaptive_best_of_n", chosen, calibration=saved(), target=target, vote=vote, at_once=at_once)
+    results = run("adaptive_best_of_n", chosen, calibration=saved(EASY), target=target, vote=vote, at_once=at_once)
     wholes = run("weighted_vote" if vote else "best_of_n", chosen)
     stopped = 0
     for result, whole in zip(results, wholes, strict=True):
@@ -229,18 +216,18 @@ def test_it_is_its_reference(saved, vote, target, at_once):
 @pytest.mark.parametrize(("vote", "whole"), [(False, "best_of_n"), (True, "weighted_vote")])
 def test_target_one_never_stops_and_target_zero_at_once(saved, vote, whole):
     chosen = problems("p", 20)
-    never = run("adaptive_best_of_n", chosen, calibration=saved(), target=1, vote=vote)
+    never = run("adaptive_best_of_n", chosen, calibration=saved(EASY), target=1, vote=vote)
     expected = run(whole, chosen)
     assert [(r.candidates, r.scores, r.chosen) for r in never] == [(r.candidates, r.scores, r.chosen) for r in expected]
     assert [r.cost.generated_tokens for r in never] == [r.cost.generated_tokens for r in expected]
-    at_once = run("adaptive_best_of_n", chosen, calibration=saved(), target=0, vote=vote)
+    at_once = run("adaptive_best_of_n", chosen, calibration=saved(EASY), target=0, vote=vote)
     assert {len(result.candidates) for result in at_once} == {1}
 
 
 @pytest.mark.parametrize("tokens", [1, 20, 60])
 @pytest.mark.parametrize("vote", [False, True])
 def test_a_budget_in_tokens_is_never_exceeded(saved, tokens, vote):
-    for result in run("adaptive_best_of_n", problems("p", 20), 8, tokens, calibration=saved(), target=1, vote=vote):
+    for result in run("adaptive_best_of_n", problems("p", 20), 8, tokens, calibration=saved(EASY), target=1, vote=vote):
         assert result.cost.generated_tokens <= tokens
         assert len(result.candidates) <= 8
 
@@ -269,15 +256,15 @@ def test_what_it_cannot_do_is_refused(saved):
         ({"risk": 0.05}, "a risk of 0.05 cannot be promised"),
     ):
         with pytest.raises(ValueError, match=message):
-            next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(8), 0, saved(), **parameters))
+            next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(8), 0, saved(EASY), **parameters))
     with pytest.raises(ValueError, match="the search has 4, 1 at once"):
-        next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(4), 0, saved(), risk=0.1))
+        next(STRATEGIES["adaptive_best_of_n"](problems("p", 1)[0], Budget(4), 0, saved(EASY), risk=0.1))
 
 
 def test_a_risk_stops_where_its_evidence_is_reached(saved):
     """At 0.8 here, wherever the highest score is first so high; else after all samples."""
     chosen = problems("p", 30)
-    results = run("adaptive_best_of_n", chosen, calibration=saved(), risk=0.1)
+    results = run("adaptive_best_of_n", chosen, calibration=saved(EASY), risk=0.1)
     lengths = set()
     for result, whole in zip(results, run("best_of_n", chosen), strict=True):
         high = [n for n, its in enumerate(whole.scores, 1) if its and its.trace >= 0.8]

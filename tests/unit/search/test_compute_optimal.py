@@ -1,6 +1,5 @@
 """The strategy against what its policy was learned from: it finds and pays what the menu says, and asks nothing twice."""
 
-import itertools
 import json
 import random
 from collections import Counter
@@ -101,19 +100,6 @@ def searched(chosen, methods=METHODS):
     return Run(meta, tuple(rows))
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """`saved(policy)` -> the path of its file."""
-    numbers = itertools.count()
-
-    def save(its=POLICY):
-        path = tmp_path / f"{next(numbers)}.json"
-        its.save(path)
-        return str(path)
-
-    return save
-
-
 # --- The strategy ---
 
 
@@ -145,7 +131,7 @@ def test_nothing_is_drawn_scored_or_paid_twice(saved):
     """Brute force: a strategy of the pool costs what it costs alone but for a prompt, a tree costs a probe more."""
     chosen = problems("p", 60)
     generator, verifier = Student(), Noisy()
-    results = run(f"compute_optimal v policy={saved()}", chosen, generator=generator, verifier=verifier)
+    results = run(f"compute_optimal v policy={saved(POLICY)}", chosen, generator=generator, verifier=verifier)
     assert set(generator.drawn.values()) == {1}
     prompts = {problem.prompt: len(problem.prompt) + 1 for problem in chosen}
     probes, fives, trees = (
@@ -175,7 +161,7 @@ def test_nothing_is_drawn_scored_or_paid_twice(saved):
 
 @pytest.mark.parametrize("tokens", [1, 30, 60])
 def test_a_budget_in_tokens_holds_probe_and_strategy(saved, tokens):
-    for result in run(f"compute_optimal v policy={saved()}", problems("p", 20), 8, tokens):
+    for result in run(f"compute_optimal v policy={saved(POLICY)}", problems("p", 20), 8, tokens):
         assert result.cost.generated_tokens <= tokens
         assert len(result.candidates) <= 8
 
@@ -194,7 +180,7 @@ def test_without_a_verifier_it_goes_by_agreement(saved):
 
 
 def test_started_again_it_asks_for_nothing_new(saved, tmp_path):
-    path, text = tmp_path / "requests.journal", f"compute_optimal v policy={saved()}"
+    path, text = tmp_path / "requests.journal", f"compute_optimal v policy={saved(POLICY)}"
     first = run(text, problems("p", 20), answered=AnsweredRequests(path))
     generator, verifier = Student(), Noisy()
     again = run(text, problems("p", 20), generator=generator, verifier=verifier, answered=AnsweredRequests(path))
@@ -204,7 +190,7 @@ def test_started_again_it_asks_for_nothing_new(saved, tmp_path):
 
 
 def test_a_budget_that_does_not_hold_the_policy_is_refused(saved):
-    path = saved()
+    path = saved(POLICY)
     with pytest.raises(ValueError, match=r"spends up to 5 samples, the budget has 4; add samples=5"):
         next(compute_optimal(problems("p", 1)[0], Budget(4), 0, path))
 
@@ -213,9 +199,9 @@ def test_a_budget_that_does_not_hold_the_policy_is_refused(saved):
 
 
 def test_a_policy_is_read_back(saved):
-    assert read_policy(saved()) == POLICY
+    assert read_policy(saved(POLICY)) == POLICY
     assert POLICY.most == 5
-    assert json.loads(Path(saved()).read_text())["choices"][2] == {
+    assert json.loads(Path(saved(POLICY)).read_text())["choices"][2] == {
         "strategy": "rebase",
         "parameters": {"temperature": 0.3},
         "samples": 4,
@@ -256,7 +242,7 @@ def test_what_is_no_policy_is_refused(tmp_path):
 
 
 def test_a_policy_of_something_else_is_refused(saved):
-    path = saved()
+    path = saved(POLICY)
     check_fits(path, "noisy", "scripted", ["p/3"])
     for arguments, message in (
         (("w", "scripted", []), "was learned of the verifier noisy, this one is w; learn another one"),
