@@ -31,7 +31,7 @@ from prm.command_line import run_script
 from prm.evaluation.compute_optimal import Point, cross_validate
 from prm.evaluation.difficulty import STATISTICS, WITHOUT_VERIFIER
 from prm.evaluation.menus import Menu, Probe, menu_of
-from prm.evaluation.reading import interval, percent
+from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.savings import best_fixed, compute_optimal_report, fixed_methods
 from prm.evaluation.search_metrics import bootstrap
 from prm.evaluation.search_runs import Run, read_runs
@@ -156,11 +156,12 @@ def results_of(run: Run, args: Arguments) -> list[SearchResult]:
 
 
 def fixed_table(report: dict[str, Any]) -> Table:
-    rows = [["method", "accuracy", "95% interval", "generated tokens", "FLOPs"]]
-    for family, points in report["fixed"].items():
-        for p in points:
+    rows = [["method", "accuracy", "95% interval", "generated tokens", "FLOPs", "minus best fixed, largest"]]
+    for family, its in (report["fixed"] | report["adaptive"]).items():
+        for p in its:
             costs = [f"{p['generated_tokens']:,.0f}", f"{p['flops']:.2e}"]
-            rows.append([f"{family} samples={p['samples']}", percent(p["accuracy"]), interval(p), *costs])
+            gap = points(p["minus_rival"]) if "minus_rival" in p else ""
+            rows.append([f"{family} samples={p['samples']}", percent(p["accuracy"]), interval(p), *costs, gap])
     return rows
 
 

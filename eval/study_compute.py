@@ -166,9 +166,10 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def method_table(its: dict[str, Any]) -> Table:
-    budgets = sorted({point["samples"] for points in its["fixed"].values() for point in points})
+    methods = its["fixed"] | its["adaptive"]
+    budgets = sorted({point["samples"] for points in methods.values() for point in points})
     rows = [["method", *(f"N = {n}" for n in budgets)]]
-    for family, its_points in its["fixed"].items():
+    for family, its_points in methods.items():
         at = {point["samples"]: f"{percent(point['accuracy'])} {interval(point)}" for point in its_points}
         rows.append([f"`{family}`", *(at.get(n, "") for n in budgets)])
     return rows

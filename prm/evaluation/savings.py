@@ -149,7 +149,8 @@ def compute_optimal_report(menu: Menu, probe: Probe, bins: Bins) -> dict[str, An
     Returns:
         `compute_saving_generation` and `compute_saving_charged`: against the best fixed method at its largest budget, by
         escalation if the run has it, and otherwise by bins of a predicted difficulty, which
-        `compute_saving_by_bins_...` are in any case. `fixed`, `adaptive`: the curve of each method. `curves`: those of
+        `compute_saving_by_bins_...` are in any case. `fixed`, `adaptive`: the curve of each method; an adaptive
+        one minus the best fixed method at its largest budget, too. `curves`: those of
         compute-optimal by bins, each point with its paired differences to fixed methods at the same mean cost. `savings`:
         an entry for every accounting, difficulty, form of budget, rival, and its largest or most accurate budget.
     """
@@ -192,14 +193,24 @@ def compute_optimal_report(menu: Menu, probe: Probe, bins: Bins) -> dict[str, An
         "probe": vars(probe),
         "bins": bins,
         "fixed": {family: _curve(its) for family, its in methods.items()},
-        "adaptive": {family: _curve(its) for family, its in adaptive.items()},
+        "adaptive": {family: _curve(its, rivals["best fixed"].points[-1]) for family, its in adaptive.items()},
         "curves": curves,
         "savings": savings,
     }
 
 
-def _curve(its: Curve) -> list[dict[str, Any]]:
-    return [_point(p) | {"samples": n} for n, p in zip(its.samples, its.points, strict=True)]
+def _curve(its: Curve, rival: Point | None = None) -> list[dict[str, Any]]:
+    """
+    Args:
+        rival: what each point is compared with, paired over problems: `minus_rival`.
+    """
+    points = []
+    for n, point in zip(its.samples, its.points, strict=True):
+        points.append(_point(point) | {"samples": n})
+        if rival is not None:
+            gap = paired_difference(point.right_P.tolist(), rival.right_P.tolist(), resamples=RESAMPLES)
+            points[-1]["minus_rival"] = vars(gap)
+    return points
 
 
 def _point(point: Point) -> dict[str, Any]:

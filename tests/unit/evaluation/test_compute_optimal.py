@@ -315,6 +315,9 @@ def test_an_adaptive_method_is_set_against_fixed_ones_and_is_no_rival_itself(men
     report = compute_optimal_report(its, Probe("lead", 2), 3)
     assert report["adaptive"].keys() == {"escalation v"}
     assert "escalation v" not in report["fixed"]
+    best = max(points[-1]["accuracy"] for points in report["fixed"].values())
+    gaps = [p["minus_rival"]["mean"] for p in report["adaptive"]["escalation v"]]
+    assert gaps == pytest.approx([p["accuracy"] - best for p in report["adaptive"]["escalation v"]])
     assert {s["family"] for s in report["savings"]} == {
         "weighted_vote v",
         "best_of_n v",
