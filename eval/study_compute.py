@@ -29,6 +29,7 @@ from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.savings import compute_optimal_report
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import Table, as_markdown
+from prm.files import write_whole
 from prm.stages import Stages
 
 OUTPUT = Path("outputs/study")
@@ -87,10 +88,10 @@ def main(args: Arguments) -> None:
 
     menus = {name: menu_of(read_runs([OUTPUT / name]), "prm") for name in TITLES}
     summary = study(menus)
-    (OUTPUT / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    write_whole(OUTPUT / "summary.json", json.dumps(summary, indent=1) + "\n")
     draw(summary)
     text = markdown(summary)
-    (OUTPUT / "study.md").write_text(text, encoding="utf-8")
+    write_whole(OUTPUT / "study.md", text)
     print(f"\n{text}")
 
 

@@ -48,6 +48,7 @@ from prm.evaluation.reading import percent
 from prm.evaluation.search_metrics import FEWEST
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import as_markdown, as_text
+from prm.files import write_whole
 from prm.generators import EMBEDDED
 from prm.stages import Stages
 from prm.storage.jsonl import file_hash, read_jsonl
@@ -233,7 +234,7 @@ def check_settings(args: Arguments) -> None:
     if path.exists():
         fix = "Give another --output_dir, or delete it to start over"
         check_same_settings(f"{args.output_dir} was begun", json.loads(path.read_text()), now, fix)
-    path.write_text(json.dumps(now, indent=2) + "\n")
+    write_whole(path, json.dumps(now, indent=2) + "\n")
 
 
 def make_plan(
@@ -289,7 +290,7 @@ def make_plan(
         flush=True,
     )
     plan = {"labeled": labeled, "tested": tested, "minutes": minutes, "pilot": facts, "table": table}
-    path.write_text(json.dumps(plan, indent=2) + "\n")
+    write_whole(path, json.dumps(plan, indent=2) + "\n")
     return plan
 
 
@@ -353,13 +354,13 @@ def write_tables(args: Arguments, plan: dict[str, Any], missing: int) -> None:
     exchange = against_larger(main_run, larger) if larger else []
     problems = len(main_run.rows)
     found = {"problems": problems, "missing": missing, "plan": plan, "methods": rows, "equal_flops": exchange}
-    (folder / "study.json").write_text(json.dumps(found, default=asdict, indent=2) + "\n")
+    write_whole(folder / "study.json", json.dumps(found, default=asdict, indent=2) + "\n")
 
     tables = [method_table(rows), *([exchange_table(exchange)] if exchange else [])]
     sentences = [f"{problems} problems" + (f"; {missing} more are to be searched: start again" if missing else "")]
     sentences += gains(rows, problems)
     parts = [sentences[0], *map(as_markdown, tables), *sentences[1:]]
-    (folder / "study.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_whole(folder / "study.md", "\n\n".join(parts) + "\n")
     print("\n" + "\n\n".join([sentences[0], *map(as_text, tables), *sentences[1:]]))
 
 

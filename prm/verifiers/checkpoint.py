@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from prm.encoding.codec import StepCodec
-from prm.files import read_object
+from prm.files import read_object, write_whole
 from prm.storage.jsonl import file_hash
 from prm.storage.paths import need_folder
 from prm.storage.provenance import library_versions
@@ -77,7 +77,7 @@ class VerifierConfig:
     def save(self, folder: str | Path) -> None:
         """Write it, with checksums of the files beside it that decide scores: save it last."""
         values = asdict(self) | {"files": {file.name: _checksum(file) for file in _decisive(Path(folder))}}
-        (Path(folder) / FILE).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_whole(Path(folder) / FILE, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, folder: str | Path) -> VerifierConfig:
