@@ -4,18 +4,21 @@
 # make test-fast    those that need a minute: no scripts, and none marked slow
 # make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
 # make check        ruff and mypy
+# make lock         requirements.lock: every package that the tests run with, by its hashes; after a change of the two files below
 #
 # Each creates .venv first if it is missing; `make PYTHON=python3.12 test` creates it with another Python. Packages are
-# installed again only when pyproject.toml or constraints.txt change.
+# installed again only when pyproject.toml, constraints.txt or requirements.lock change.
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Alone, and not in the lock: the one package whose build (CPU or GPU) differs between machines.
+TORCH := $(PIP) -c constraints.txt "torch==2.13.0"
 
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart study test test-fast soak check
+.PHONY: quickstart study test test-fast soak check lock
 .NOTPARALLEL:
 
 quickstart: .venv/installed
@@ -44,15 +47,22 @@ check: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# torch goes first and alone: it is the one package whose build (CPU or GPU) differs between machines.
 .venv/installed: pyproject.toml constraints.txt | $(BIN)/pip
-	$(PIP) "torch==2.13.0"
-	$(PIP) -e ".[scripts]"
+	$(TORCH)
+	$(PIP) -c constraints.txt -e ".[scripts]"
 	touch $@
 
-.venv/installed-dev: .venv/installed
-	$(PIP) -e ".[dev]"
-	touch $@
+# What is tested comes by its hashes, and nothing is added; torch finds there all that it needs (a GPU build brings its own).
+.venv/installed-dev: pyproject.toml constraints.txt requirements.lock | $(BIN)/pip
+	$(PIP) --no-deps --require-hashes -r requirements.lock
+	$(TORCH)
+	$(PIP) --no-deps --no-build-isolation -e .
+	touch .venv/installed $@
+
+lock: .venv/installed-dev
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --upgrade \
+	    --generate-hashes --no-annotate --constraint constraints.txt --extra dev --no-emit-package torch \
+	    --output-file requirements.lock pyproject.toml
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make PYTHON=python3.11")'
