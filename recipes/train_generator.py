@@ -26,6 +26,7 @@ from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
+from prm.files import write_whole
 from prm.training.arguments import check_given
 from prm.training.data import training_source
 from prm.training.resume import check_examples, find_checkpoint
@@ -174,7 +175,7 @@ def describe(folder: Path, script: ScriptArguments, settings: str, traces: int) 
     """Write config.yaml and the model card."""
     from prm.verifiers.origin import origins, training_section, write_card
 
-    (folder / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+    write_whole(folder / SETTINGS_FILE, settings)
     start = f"from `{script.model}`" if script.model else "from scratch"
     head = {"library_name": "transformers", "pipeline_tag": "text-generation", "tags": ["reasoning"]}
     sections = [

@@ -19,6 +19,7 @@ import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
+from prm.files import write_whole
 from prm.verifiers.checkpoint import FILE, VerifierConfig, check_files
 
 STATE = "trainer_state.json"
@@ -104,8 +105,7 @@ def check_examples(checkpoint: str | None, output_dir: str, digest: str) -> None
             f"{checkpoint} was trained on examples of hash {then}, this run has {digest}; resume with the same data and"
             " flags, or start over in another --output_dir"
         )
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
-    (Path(output_dir) / EXAMPLES).write_text(digest + "\n", encoding="utf-8")
+    write_whole(Path(output_dir) / EXAMPLES, digest + "\n")
 
 
 def _newest(output_dir: str) -> tuple[Path | None, list[tuple[Path, str]]]:

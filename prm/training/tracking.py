@@ -28,6 +28,7 @@ import numpy as np
 from transformers import TrainerCallback, TrainingArguments
 
 from prm.evaluation.step_metrics import ReliabilityRow, reliability
+from prm.files import write_whole
 from prm.storage.jsonl import file_hash
 from prm.storage.wandb_artifacts import RUN_FILE, checkpoint_artifact, use, valid_name
 from prm.training.data import training_source, validation_source
@@ -101,7 +102,7 @@ class WandbTracking(TrainerCallback):
         if self.run is None:
             return
         run, folder = self.run, Path(str(self.trainer.args.output_dir))
-        (folder / RUN_FILE).write_text(json.dumps({"id": run.id, "project": run.project}) + "\n", encoding="utf-8")
+        write_whole(folder / RUN_FILE, json.dumps({"id": run.id, "project": run.project}) + "\n")
         metadata = asdict(self.trainer.verifier_config) | {"metrics": self.trainer.last_metrics}
         model = checkpoint_artifact(folder, metadata)
         run.log_artifact(model, aliases=["final", f"step-{self.trainer.state.global_step}"])

@@ -20,6 +20,7 @@ from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBas
 from transformers.integrations import unset_hf_deepspeed_config
 
 from prm.evaluation.step_metrics import step_report
+from prm.files import write_whole
 from prm.models.loading import lora_config
 from prm.models.tree_attention import check_supported
 from prm.training.batches import ProblemSampler, StepCollator
@@ -182,7 +183,7 @@ class VerifierTrainer(Trainer):
         if self.args.should_save:
             self.verifier_config.save(folder)
             if self.settings:
-                (Path(folder) / SETTINGS_FILE).write_text(self.settings, encoding="utf-8")
+                write_whole(Path(folder) / SETTINGS_FILE, self.settings)
             name = self.args.hub_model_id or Path(str(self.args.output_dir)).name
             write_model_card(folder, name, self.verifier_config, self.tokenizer, self.last_metrics)
 

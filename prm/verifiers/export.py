@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from prm.files import write_whole
 from prm.models.folders import SAFELY
 from prm.models.loading import load_tokenizer
 from prm.verifiers.checkpoint import VerifierConfig, check_files
@@ -61,12 +62,12 @@ def export_reward_model(path: str, output_dir: str) -> float:
     if codec.prompt.chat:  # whoever renders a chat with it must read the verifier's date, not the clock
         tokenizer.chat_template = codec.prompt.fixed_chat_template(tokenizer)
     tokenizer.save_pretrained(output_dir)
-    Path(output_dir, "README.md").write_text(
+    write_whole(
+        Path(output_dir, "README.md"),
         f"# Outcome reward model\n\nOne logit per sequence, exported from `{Path(path).name}` (base"
         f" `{config.base_model}`). Read at the last token of prompt + steps. The prompt is"
         f" {codec.prompt.text!r}{' in the chat template' if codec.prompt.chat else ''}, every step is followed by"
         f" {codec.marker or codec.separator!r}, and nothing follows the last one. Tokenize the pieces separately and join"
         " their ids: a tokenizer merges text across step ends.\n",
-        encoding="utf-8",
     )
     return float(bias[1] - bias[0])

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from prm.files import write_whole
 from prm.storage.paths import may_be_on_hub
 from prm.verifiers.checkpoint import SETTINGS_FILE
 
@@ -73,7 +74,7 @@ def training_section(folder: Path) -> str:
 
 def write_card(folder: Path, front_matter: dict[str, Any], sections: Sequence[str]) -> None:
     head = yaml.safe_dump(front_matter, sort_keys=False, allow_unicode=True)
-    (folder / "README.md").write_text(f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n", encoding="utf-8")
+    write_whole(folder / "README.md", f"---\n{head}---\n\n" + "\n\n".join(sections) + "\n")
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
