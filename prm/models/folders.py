@@ -118,23 +118,38 @@ def stored_tensors(folder: Path, pattern: str = "model*.safetensors") -> dict[st
     return found
 
 
+def stored_in_gguf(file: Path) -> dict[str, Stored]:
+    """Every tensor of a GGUF file, from its header alone."""
+    from gguf import GGUFReader
+
+    return {
+        part.name: Stored(tuple(map(int, part.shape)), part.tensor_type.name, file) for part in GGUFReader(file).tensors
+    }
+
+
 def check_config(folder: Path, stored: Iterable[str] = ()) -> None:
+    """As `check_counts`, of the config of a folder; it may be damaged, too."""
+    check_counts(folder / "config.json", read_json(folder / "config.json"), stored)
+
+
+def check_counts(file: Path, config: Mapping[str, Any], stored: Iterable[str] = ()) -> None:
     """Refuse a config that makes far more layers, experts or labels than the weights have: building them would not end.
 
     Args:
+        file: where it is from.
         stored: the names of the weights, if they are known.
 
     Raises:
-        ValueError: it does, or is damaged; names the file and the key.
+        ValueError: it does; names the file and the key.
     """
     largest = max([_MANY, *(int(number) + 1 for name in stored for number in _LAYER.findall(name))])
-    todo: list[tuple[str, Any]] = list(read_json(folder / "config.json").items())
+    todo: list[tuple[str, Any]] = list(config.items())
     while todo:
         key, value = todo.pop()
         if isinstance(value, dict):
             todo += value.items()
         elif isinstance(value, int) and value > largest and _COUNT.fullmatch(key):
-            raise ValueError(f"{folder}/config.json: {key} is {value:,}, more than its weights have; download it again")
+            raise ValueError(f"{file}: {key} is {value:,}, more than its weights have; download it again")
 
 
 def check_size(folder: Path, stored: Mapping[str, Stored], model: torch.nn.Module) -> None:
@@ -151,7 +166,7 @@ def check_size(folder: Path, stored: Mapping[str, Stored], model: torch.nn.Modul
     there = sum(prod(part.shape) for part in stored.values())
     if needed > 8 * there + (1 << 20):
         raise ValueError(
-            f"{folder}: config.json describes a model of {needed:,} numbers, its weights hold {there:,}; they do not belong"
+            f"{folder}: its config describes a model of {needed:,} numbers, its weights hold {there:,}; they do not belong"
             " together, download or save the folder again"
         )
 

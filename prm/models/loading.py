@@ -33,11 +33,14 @@ from prm.models.folders import (
     MODEL_FILES,
     SAFELY,
     check_config,
+    check_counts,
     check_finite,
     check_loaded,
     check_size,
     local_folder,
     opening,
+    refuse_names,
+    stored_in_gguf,
     stored_tensors,
 )
 from prm.models.step_classifier import HEAD, HEADS, LABELS, classifier_class
@@ -60,8 +63,27 @@ def load_model_and_tokenizer(
     if gguf_file is None:
         model = load_weights(AutoModelForCausalLM, path, dtype=dtype)
         return never_pack(model), load_tokenizer(path)
+    file = local_folder(path, gguf_file) / gguf_file
     with opening(path):
-        loaded = AutoModelForCausalLM.from_pretrained(path, gguf_file=gguf_file, dtype=torch.float32, **SAFELY)
+        stored = stored_in_gguf(file)
+        config = AutoConfig.from_pretrained(path, gguf_file=gguf_file, **SAFELY)
+        check_counts(file, config.to_dict(), stored)
+        with torch.device("meta"):
+            check_size(file, stored, AutoModelForCausalLM.from_config(copy.deepcopy(config), **SAFELY))
+        kind: Any = AutoModelForCausalLM
+        loaded, info = kind.from_pretrained(
+            path,
+            config=config,
+            gguf_file=gguf_file,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **SAFELY,
+        )
+        check_loaded(str(file), info)
+        layers = tuple(f"blk.{i}." for i in range(config.num_hidden_layers))  # transformers passes over the rest
+        rest = (name for name in stored if name.startswith("blk.") and not name.startswith(layers))
+        refuse_names(str(file), rest, "holds {}, for which its header has no place: layers would be left out")
         config = type(loaded.config)(
             **{k: v for k, v in loaded.config.to_dict().items() if k not in ("quantization_config", "architectures")}
         )

@@ -12,8 +12,9 @@ from contextlib import suppress
 
 import pytest
 import torch
+from gguf_file import write_gguf
 
-from prm.models.loading import from_base
+from prm.models.loading import from_base, load_model_and_tokenizer
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import FILE
 
@@ -147,6 +148,28 @@ def test_what_the_files_lack_is_not_made_up_in_memory(copy_of):
     folder.tensors(lambda t: {name: w for name, w in t.items() if "embed" not in name and "lm_head" not in name})
     with pytest.raises(ValueError, match=r"a model of 64,000,018,600 numbers, its weights hold 18,592"):
         folder.generator()
+
+
+@pytest.mark.parametrize(
+    ("lie", "message"),
+    [
+        ({"num_hidden_layers": 10**6}, r"tiny\.gguf: num_hidden_layers is 1,000,000, more than its weights have"),
+        ({"num_hidden_layers": 3}, r"tiny\.gguf lacks model\.layers\.2\.input_layernorm\.weight, .* and \d+ more"),
+        (
+            {"num_hidden_layers": 1},
+            r"tiny\.gguf holds blk\.1\.attn_k\.bias, .* and \d+ more tensors, for which its header",
+        ),
+        (
+            {"intermediate_size": 10**9},
+            r"a model of [\d,]+ numbers, its weights hold [\d,]+; they do not belong together",
+        ),
+        ({"without": "0.mlp.up_proj"}, r"tiny\.gguf lacks model\.layers\.0\.mlp\.up_proj\.weight; it is incomplete"),
+    ],
+)
+def test_a_gguf_file_that_is_not_what_its_header_says_is_refused(lie, message, tiny_qwen2, plain_tokenizer, tmp_path):
+    write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, **lie)
+    with pytest.raises(ValueError, match=message):
+        load_model_and_tokenizer(str(tmp_path), "tiny.gguf")
 
 
 LORAS = {

@@ -1,12 +1,12 @@
 """HfGenerator on tiny random models, on models that write what they are told to, and on the embedded generator."""
 
-import json
 import math
 import re
 
 import numpy as np
 import pytest
 import torch
+from gguf_file import write_gguf
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from prm.answers import states_answer
@@ -386,38 +386,6 @@ def test_a_gguf_file_is_read_and_can_be_saved(plain_tokenizer, tiny_qwen2, tmp_p
     generator.tokenizer.save_pretrained(tmp_path / "saved")
     again = load_generator(str(tmp_path / "saved"), temperature=0, max_new_tokens=9)
     assert again.generate([ids], [0]) == expected
-
-
-def write_gguf(path, model, tokenizer) -> None:
-    """A Qwen2 and its byte-level BPE in fp32, under the names of llama.cpp."""
-    gguf = pytest.importorskip("gguf")
-    config = model.config
-    writer = gguf.GGUFWriter(path, "qwen2")
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(config.vocab_size)
-    bpe = json.loads(tokenizer.backend_tokenizer.to_str())
-    tokens = [tokenizer.convert_ids_to_tokens(i) for i in range(len(tokenizer))]
-    control = {token["id"] for token in bpe["added_tokens"]}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([3 if i in control else 1 for i in range(len(tokens))])
-    writer.add_token_merges([" ".join(merge) for merge in bpe["model"]["merges"]])
-    writer.add_eos_token_id(tokenizer.eos_token_id)
-    writer.add_pad_token_id(tokenizer.pad_token_id)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config.num_hidden_layers)
-    for name, weights in model.state_dict().items():
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), weights.numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 @pytest.mark.parametrize("setting", [{"temperature": -1}, {"top_p": 1.5}, {"top_p": 0}, {"max_new_tokens": 0}])
