@@ -178,12 +178,20 @@ def method_table(its: dict[str, Any]) -> Table:
 
 def saving_table(its: dict[str, Any]) -> Table:
     rows = [["accounting", "difficulty", "budget", "against", "accuracy", "saving"]]
+    budgets: dict[tuple[str, ...], str] = {}  # a rival may be the best one, too, and its largest budget its best one
     for s in its["savings"]:
+        key = (*(s[k] for k in ("accounting", "difficulty", "form", "family")), f"{s['samples']}")
+        if s["at"] not in budgets.get(key, ""):
+            budgets[key] = f"{budgets[key]} and {s['at']}" if key in budgets else s["at"]
+    for s in its["savings"]:
+        key = (*(s[k] for k in ("accounting", "difficulty", "form", "family")), f"{s['samples']}")
+        if (at := budgets.pop(key, None)) is None:
+            continue
         if s["saving"] is None:
             gain = "not reached"
         else:
             gain = f"{s['saving']:.1f}x" + ("" if s["low"] is None else f" [{s['low']:.1f}, {s['high']:.1f}]")
-        against = f"`{s['family']} samples={s['samples']}`, its {s['at']}"
+        against = f"`{s['family']} samples={s['samples']}`, its {at}"
         rows.append([s["accounting"], s["difficulty"], s["form"], against, percent(s["accuracy"]), gain])
     return rows
 
