@@ -32,7 +32,7 @@ from prm.evaluation.compute_optimal import Point, cross_validate
 from prm.evaluation.difficulty import STATISTICS, WITHOUT_VERIFIER
 from prm.evaluation.menus import Menu, Probe, menu_of
 from prm.evaluation.reading import interval, percent, points
-from prm.evaluation.savings import best_fixed, compute_optimal_report, fixed_methods
+from prm.evaluation.savings import best_fixed, compute_optimal_report, fixed_methods, merged
 from prm.evaluation.search_metrics import bootstrap
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.tables import Table, as_text
@@ -169,7 +169,7 @@ def saving_table(report: dict[str, Any]) -> Table:
     rows = [
         ["accounting", "difficulty", "budget", "against", "accuracy", "its cost", "compute-optimal", "saving", "95%"]
     ]
-    for s in report["savings"]:
+    for s in merged(report["savings"]):
         against = f"{s['family']} samples={s['samples']} ({s['at']})"
         costs = [f"{s['rival_cost']:.3g}", "–" if s["cost"] is None else f"{s['cost']:.3g}"]
         ratio = "–" if s["saving"] is None else f"{s['saving']:.2f}x"

@@ -26,7 +26,7 @@ from prm.command_line import run_script
 from prm.evaluation.menus import Menu, Probe, menu_of
 from prm.evaluation.model_size import against_larger, bins_of, by_difficulty
 from prm.evaluation.reading import interval, percent, points
-from prm.evaluation.savings import compute_optimal_report
+from prm.evaluation.savings import compute_optimal_report, merged
 from prm.evaluation.search_runs import read_runs
 from prm.evaluation.tables import Table, as_markdown
 from prm.files import write_whole
@@ -178,20 +178,12 @@ def method_table(its: dict[str, Any]) -> Table:
 
 def saving_table(its: dict[str, Any]) -> Table:
     rows = [["accounting", "difficulty", "budget", "against", "accuracy", "saving"]]
-    budgets: dict[tuple[str, ...], str] = {}  # a rival may be the best one, too, and its largest budget its best one
-    for s in its["savings"]:
-        key = (*(s[k] for k in ("accounting", "difficulty", "form", "family")), f"{s['samples']}")
-        if s["at"] not in budgets.get(key, ""):
-            budgets[key] = f"{budgets[key]} and {s['at']}" if key in budgets else s["at"]
-    for s in its["savings"]:
-        key = (*(s[k] for k in ("accounting", "difficulty", "form", "family")), f"{s['samples']}")
-        if (at := budgets.pop(key, None)) is None:
-            continue
+    for s in merged(its["savings"]):
         if s["saving"] is None:
             gain = "not reached"
         else:
             gain = f"{s['saving']:.1f}x" + ("" if s["low"] is None else f" [{s['low']:.1f}, {s['high']:.1f}]")
-        against = f"`{s['family']} samples={s['samples']}`, its {at}"
+        against = f"`{s['family']} samples={s['samples']}`, its {s['at']}"
         rows.append([s["accounting"], s["difficulty"], s["form"], against, percent(s["accuracy"]), gain])
     return rows
 

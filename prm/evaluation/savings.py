@@ -199,6 +199,18 @@ def compute_optimal_report(menu: Menu, probe: Probe, bins: Bins) -> dict[str, An
     }
 
 
+def merged(savings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What a table shows of `savings`: a rival that is the best fixed method, too, once, and one entry, with `at`
+    "largest and best", for a budget that is both."""
+    shown: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in savings:
+        key = tuple(entry[name] for name in ("accounting", "difficulty", "form", "family", "samples"))
+        before = shown.setdefault(key, dict(entry))
+        if before["rival"] == entry["rival"] and before["at"] != entry["at"]:
+            before["at"] += f" and {entry['at']}"
+    return list(shown.values())
+
+
 def _curve(its: Curve, rival: Point | None = None) -> list[dict[str, Any]]:
     """
     Args:

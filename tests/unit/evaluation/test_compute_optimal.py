@@ -20,7 +20,7 @@ from prm.evaluation.compute_optimal import (
 )
 from prm.evaluation.difficulty import bin_of, difficulty, quantile_edges
 from prm.evaluation.menus import ORDERS, Probe, menu_of
-from prm.evaluation.savings import Curve, compute_optimal_report, crossing, curves_of, fixed_methods, saving
+from prm.evaluation.savings import Curve, compute_optimal_report, crossing, curves_of, fixed_methods, merged, saving
 from prm.evaluation.search_runs import Run
 from prm.search.calibration import pools_of
 
@@ -297,6 +297,18 @@ def test_the_report_sets_every_accounting_against_every_rival(menu, probed):
     assert [p["accuracy"] for p in curve["points"]] == pytest.approx([its.accuracy for its in points])
     assert any(p["minus"]["weighted_vote v"] for p in curve["points"])
     assert len(report["fixed"]["rebase v"]) == 2
+
+
+def test_a_table_shows_a_rival_and_a_budget_once():
+    def entry(rival, family, samples, at):
+        its = {"accounting": "charged", "difficulty": "none", "form": "escalation v", "saving": 2.0}
+        return its | {"rival": rival, "family": family, "samples": samples, "at": at}
+
+    best = [entry("best fixed", "weighted_vote v", 8, at) for at in ("largest", "best")]
+    again = [entry("weighted_vote v", "weighted_vote v", 8, at) for at in ("largest", "best")]
+    other = [entry("best_of_n v", "best_of_n v", 8, "largest"), entry("best_of_n v", "best_of_n v", 4, "best")]
+    assert merged([*best, *other, *again]) == [best[0] | {"at": "largest and best"}, *other]
+    assert [its["at"] for its in best] == ["largest", "best"]  # as they were
 
 
 def test_an_adaptive_method_is_set_against_fixed_ones_and_is_no_rival_itself(menu):
