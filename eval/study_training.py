@@ -40,7 +40,7 @@ from prm.verifiers import load_verifier
 
 OBJECTIVES = {
     "soft": "--targets soft",
-    "counts": "--objective beta_binomial",
+    "counts": "--objective beta_binomial --targets counts",
     "hard": "--targets hard",
     "squared error": "--targets soft --objective squared_error",
     "ranking": "--targets hard --objective ranking",

@@ -53,7 +53,7 @@ class PrmArguments(VerifierArguments):
             raise ValueError("--objective ranking orders good before bad steps and needs --targets hard")
         if (self.targets or "counts") != "counts" and self.objective == "beta_binomial":
             raise ValueError(
-                f"--objective beta_binomial learns from counts, not from {self.targets}; leave --targets out"
+                f"--objective beta_binomial learns from counts, not from {self.targets}; give --targets counts"
             )
         if self.targets == "counts" and self.objective != "beta_binomial":
             raise ValueError("--targets counts is what --objective beta_binomial learns from; give that, too")

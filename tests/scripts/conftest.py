@@ -227,7 +227,7 @@ def scripts(root, tmp_path_factory):
 
 @pytest.fixture
 def load(root, scripts, monkeypatch):
-    """`load("study_labeling")`: a script of eval/ as a module. The scripts that it runs are run by `scripts`."""
+    """`load("study_labeling")`: a script of eval/, or another folder, as a module. What it runs is run by `scripts`."""
 
     def run(*commands):
         for pid in [scripts.start_words(shlex.split(command)) for command in commands]:
@@ -235,8 +235,8 @@ def load(root, scripts, monkeypatch):
             assert done.code == 0, done.stderr[-3000:]
         return 1.0 / len(commands)
 
-    def load(name):
-        spec = importlib.util.spec_from_file_location(name, root / "eval" / f"{name}.py")
+    def load(name, folder="eval"):
+        spec = importlib.util.spec_from_file_location(name, root / folder / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
         spec.loader.exec_module(module)

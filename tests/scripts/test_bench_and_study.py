@@ -8,7 +8,7 @@ import sys
 import pytest
 from scripted_run import scripted_run
 
-from prm.command_line import run_script
+from prm.command_line import TRAINING_ARGUMENTS, flags_of, library_flags, parse, run_script
 from prm.datasets import arithmetic
 from prm.evaluation.menus import menu_of
 from prm.storage.jsonl import write_jsonl
@@ -85,6 +85,17 @@ def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
     write_jsonl(tmp_path / "labeled.jsonl", rows[:-1])
     with pytest.raises(SystemExit, match="holds runs on other data"):
         run_script(study.main, study.Arguments)
+
+
+def test_every_way_of_training_is_one_of_the_trainer(load, root):
+    """Its flags go with those of the config that the study gives."""
+    study, train = load("study_training"), load("train_prm", "recipes")
+    flags = flags_of(train.PrmArguments) | library_flags(TRAINING_ARGUMENTS)
+    config = ["--config", str(root / "recipes/configs/prm_arithmetic.yaml")]
+    for variant, words in study.VARIANTS.items():
+        values = parse([*config, *words.split()], flags, train.main)
+        own = {name: value for name, value in values.items() if name in flags_of(train.PrmArguments)}
+        assert train.PrmArguments(**own).head in variant
 
 
 def test_study_of_search(load, tmp_path, monkeypatch, capsys):
