@@ -35,7 +35,7 @@ from prm.datasets.splits import split_of
 from prm.files import json_line, whole_file, write_whole
 from prm.storage.paths import need_file
 from prm.storage.provenance import write_provenance
-from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
+from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled, status_of
 from prm.storage.sources import read_rows
 from prm.types import Semantics
 
@@ -144,8 +144,8 @@ def _decide(
     kept: dict[str, None] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
-            if (row.get("status") or "ok") != "ok":
-                removed[number] = {"why": f"status {row['status']}"}
+            if (status := status_of(row)) != "ok":
+                removed[number] = {"why": f"status {status}"}
                 continue
             read = row_to_labeled(where, row, args.semantics)
             _check_semantics(meanings, read)

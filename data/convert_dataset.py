@@ -1,11 +1,13 @@
 r"""Labeled sets of other projects, or your own table -> our rows, and our rows -> the formats of other projects.
 
 Rows are read one at a time. Every row read gives at least one row written; those that cannot be used have a
-`status`. With --target, rows that the other format cannot express go to `<output>.left_out.jsonl`, each with its reason.
-`--source columns` reads any table; the flags say which column holds what (data/own_data.md), and the first two rows and the
-next one with a bad step are printed as they are read.
+`status`. If more than --max_refused of the rows cannot be read for the same reason, the run ends with examples, since then
+the format is another one; with --strict it ends at the first of them. With --target, rows that the other format cannot
+express go to `<output>.left_out.jsonl`, each with its reason.
+`--source columns` reads any table; the flags say which column holds what (data/own_data.md), and the first three rows and
+the next one with a bad step are printed as they are read.
 
-Reads   a CSV, JSON, JSON Lines or Parquet file, or a hub data set, in one of the formats of prm/conversions/
+Reads   a CSV, JSON, JSON Lines (all also .gz) or Parquet file, or a hub data set, in one of the formats of prm/conversions/
 Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/train_prm.py read them), or the --target format
 
     python data/convert_dataset.py --source math_shepherd --input peiyi9979/Math-Shepherd \
@@ -18,9 +20,10 @@ Writes  labeled.jsonl    LabeledTrace rows (data/build_dataset.py and recipes/tr
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -29,32 +32,51 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, convert, export_row
+from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, REFUSED, convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
 from prm.conversions.rlhflow import known_questions
 from prm.conversions.rows import Row
+from prm.conversions.trl import foreign_columns
 from prm.datasets.problems import prompt_of
 from prm.files import json_line, whole_file
-from prm.storage.jsonl import write_jsonl
+from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.sources import read_rows
 
+SHOWN = 3
 LOOKED_AT = 1000
-"""Traces of a table in which a bad step is looked for, to show it."""
+"""Traces of a table that are shown as they are read, and those among which one with a bad step is looked for."""
+
+CHECKED_EVERY = 1000
+"""Traces after which is checked whether too many of them are refused."""
+EXAMPLES = 3
+"""Refused rows that an error names."""
+HINTS = {"no_first_step": "--questions (rlhflow) shows where the questions end. "}
+
+TRACES_PER_FILE = 1_000_000
+"""Distance between the numbers of the first traces of two files."""
 
 
 @dataclass
 class Arguments:
     source: str = field(metadata={"help": "format of the input", "choices": list(IMPORTERS)})
-    input: str = field(metadata={"help": "CSV, JSON, JSON Lines or Parquet file, or a hub name"})
+    input: str = field(metadata={"help": "CSV, JSON, JSON Lines (also .gz) or Parquet file, or a hub name"})
     output: str = field(metadata={"help": "JSON Lines file to write"})
     target: str = field(
         default="labeled",
         metadata={"help": "format of the output", "choices": ["labeled", *EXPORTERS]},
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
+    config_name: str | None = field(
+        default=None, metadata={"help": "configuration of a hub data set that has several, such as phase1"}
+    )
+    strict: bool = field(default=False, metadata={"help": "end at the first row that cannot be read"})
+    max_refused: float = field(
+        default=0.05,
+        metadata={"help": "end if more than this share of the rows is refused for one reason", "least": 0, "most": 1},
+    )
     semantics: Literal["value", "correctness"] | None = field(
         default=None, metadata={"help": "trl, columns: what the labels mean (our own rows say it)"}
     )
@@ -96,20 +118,23 @@ class Arguments:
     gold_column: str | None = field(default=None, metadata={"help": "columns: the gold final answer"})
     id_column: str | None = field(default=None, metadata={"help": "columns: the id of a trace; it is kept"})
     keep: list[str] = field(
-        default_factory=list, metadata={"help": "columns: others to keep with each trace, such as topics"}
+        default_factory=list, metadata={"help": "columns, trl: others to keep with each trace, such as topics"}
     )
 
 
 def main(args: Arguments) -> None:
     started = time.monotonic()
     options = _options(args)
-    counts: dict[str, Counter[str]] = {"statuses": Counter(), "labels": Counter(), "left_out": Counter()}
+    counts: dict[str, Counter[str]] = {
+        name: Counter() for name in ("read", "statuses", "labels", "left_out", "notes", "columns")
+    }
 
     if args.source == "columns":
-        _show(_traces(read_rows(args.input, args.split), options["columns"]), options["columns"])
-    with tqdm(read_rows(args.input, args.split), unit=" rows", desc=args.source) as rows:
-        table = _traces(rows, options["columns"]) if args.source == "columns" else rows
-        traces = _tallied(convert(table, args.source, **options), counts)
+        _show(_traces(_rows(args), options["columns"]), options["columns"])
+    first = 0 if args.source == "columns" else file_number(args)  # the name of a table is in the ids of its problems
+    with tqdm(_rows(args), unit=" rows", desc=args.source) as rows:
+        table = _watched(_traces(rows, options["columns"]) if args.source == "columns" else rows, args, counts)
+        traces = _tallied(convert(table, args.source, strict=args.strict, first=first, **options), args, counts)
         if args.target != "labeled":
             traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
         write_jsonl(args.output, traces)
@@ -123,14 +148,32 @@ def main(args: Arguments) -> None:
     labeled = "outcomes" if args.outcome_column else "steps"
     good = counts["labels"]["good"] / max(1, labels)
     print(f"{labeled} of ok traces: {_listed(counts['labels'])}; {good:.1%} of labels good")
+    if counts["notes"]:
+        print(f"notes, in `kept`: {_listed(counts['notes'])}")
+    if counts["columns"]:
+        print(
+            f"columns of another meaning than ours, left out: {', '.join(counts['columns'])}; --keep keeps them as texts"
+        )
     if counts["left_out"]:
         print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
 
 
+def _rows(args: Arguments) -> Iterator[tuple[str, Row]]:
+    return read_rows(args.input, args.split, args.config_name)
+
+
+def file_number(args: Arguments) -> int:
+    """Number of the first trace of each problem: another one for every input, so that the ids of two files of a set differ,
+    and the same whenever this one is converted."""
+    path = Path(args.input)
+    name = file_hash(path) if path.is_file() else f"{args.input} {args.config_name} {args.split}"
+    return int(hashlib.sha256(name.encode()).hexdigest()[:12], 16) % 1_000_000 * TRACES_PER_FILE
+
+
 def _options(args: Arguments) -> dict[str, Any]:
-    of_columns = [name.name for name in fields(Columns) if name.name != "name"]
+    of_columns = [f.name for f in fields(Columns) if f.name in vars(args)]
     names = ("neutral", "branches", "questions", *of_columns)
-    options = {name: value for name in names if (value := vars(args)[name]) not in (None, [])}
+    options = {name: value for name in names if (value := vars(args)[name]) not in (None, [], False)}
     known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
     if useless := sorted(options.keys() - known):
         raise ValueError(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
@@ -150,20 +193,61 @@ def _traces(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple
 def _show(traces: Iterator[tuple[str, Row]], columns: Columns) -> None:
     """Print the first rows as they are read, and the next one with a bad step: labels that are upside down show there."""
     print("rows as they are read; are the labels what you mean by them?")
-    for where, row in islice(traces, 2):
+    for where, row in islice(traces, SHOWN):
         print(describe(where, row, columns))
     bad = next((pair for pair in islice(traces, LOOKED_AT) if False in read(*pair, columns)[2]), None)
     print(describe(*bad, columns) if bad else f"no bad step in the traces after these (of {LOOKED_AT:,} at most)")
 
 
-def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:
+def _watched(
+    rows: Iterable[tuple[str, Row]], args: Arguments, counts: dict[str, Counter[str]]
+) -> Iterator[tuple[str, Row]]:
+    """The rows, counted; of stepwise ones, the columns that are not read are noted."""
+    for where, row in rows:
+        counts["read"]["rows"] += 1
+        if args.source == "trl":
+            counts["columns"].update(set(foreign_columns(row)) - set(args.keep))
+        yield where, row
+
+
+def _tallied(
+    traces: Iterable[dict[str, Any]], args: Arguments, counts: dict[str, Counter[str]]
+) -> Iterator[dict[str, Any]]:
+    """The traces, counted.
+
+    Raises:
+        ValueError: too many of them could not be read, and for the same reason; with examples.
+    """
     names = {True: "good", False: "bad", None: "unlabeled"}
-    for row in traces:
-        counts["statuses"][row["status"]] += 1
-        if row["status"] == "ok":
+    statuses = counts["statuses"]
+    examples: dict[str, list[str]] = defaultdict(list)
+    for number, row in enumerate(traces, 1):
+        status, kept = row["status"], row.get("kept") or {}
+        statuses[status] += 1
+        if status == "ok":
             labels = row["labels"][:1] if row["semantics"] == "outcome" else row["labels"]
-            counts["labels"].update(names[label] for label in labels)
+            counts["labels"].update([names[label] for label in labels])
+        if status in REFUSED and len(examples[status]) < EXAMPLES:
+            examples[status].append(
+                kept.get("refused") or f"{row['prompt'][:80]!r}: nothing shows where the question ends"
+            )
+        if "note" in kept:
+            counts["notes"][kept["note"]] += 1
         yield row
+        if number % CHECKED_EVERY == 0:
+            _check_refused(counts["read"]["rows"], statuses, args.max_refused, examples)
+    _check_refused(counts["read"]["rows"], statuses, args.max_refused, examples)
+
+
+def _check_refused(rows: int, statuses: Counter[str], most: float, examples: Mapping[str, Sequence[str]]) -> None:
+    for status in REFUSED:
+        # A share says nothing of a few rows: one may always be refused.
+        if statuses[status] > max(1, most * rows):
+            raise ValueError(
+                f"{statuses[status]} of {rows} rows have the status {status}, more than --max_refused {most:g}: check"
+                f" that --source is the format of this file. {HINTS.get(status, '')}"
+                f"For example: {'; '.join(examples[status])}"
+            )
 
 
 def _exported(

@@ -17,6 +17,7 @@ on some write to the clipboard. So whoever shows a text of a row, or an error wi
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import re
@@ -71,6 +72,13 @@ def write_whole(path: str | Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
+def open_bytes(path: str | Path) -> IO[bytes]:
+    """A file to read; one whose name ends in `.gz` is unpacked."""
+    if str(path).endswith(".gz"):
+        return gzip.open(path)  # type: ignore[return-value]
+    return Path(path).open("rb")
+
+
 def json_line(row: Any) -> bytes:
     """A row of JSON Lines, which reads back as it is, whatever is in its texts."""
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
@@ -82,7 +90,8 @@ def read_text(path: str | Path) -> str:
     Raises:
         ValueError: it is not UTF-8; names the file, the line and the byte. OSError: it cannot be read.
     """
-    return decoded(Path(path).read_bytes(), str(path))
+    with open_bytes(path) as file:
+        return decoded(file.read(), str(path))
 
 
 def decoded(content: bytes, path: str, first: int = 1) -> str:

@@ -25,12 +25,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.conversions.rows import Refused, Row, labeled_row, question, signs
 from prm.storage.rows import need
 
 MARKER = "ки"
 
-_FIRST_STEP = re.compile(r"Step 1:|\bstep 1:")
+_FIRST_STEP = re.compile(r"Step 1:")
+_LOWER_CASE = re.compile(r"\bstep 1:")
+_SENTENCE_END = re.compile(r"[.?!:;)\]}$\"]\s*\Z|\A\s*\Z")
 _SECOND_STEP = re.compile(r"\s*step 2:", re.IGNORECASE)
 _ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
 
@@ -85,12 +87,20 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
 def first_step(text: str) -> int:
     """Index at which the first step begins in a text that starts with the question; -1 if there is no "Step 1:".
 
-    The last one counts, because a question may mention steps itself.
+    A question may mention steps itself, so the last one counts that begins a sentence or has no space before it, else the
+    last one. In lower case it must begin a sentence: a step says "by step 1:", too.
 
     >>> first_step("What is 2 + 2? Step 1: 2 + 2 = 4"), first_step("What is 2 + 2? It is 4.")
     (15, -1)
     """
-    return max((match.start() for match in _FIRST_STEP.finditer(text)), default=-1)
+    starts = [match.start() for match in _FIRST_STEP.finditer(text)]
+    if len(starts) == 1:
+        return starts[0]
+    if starts:
+        begins = [i for i in starts if _SENTENCE_END.search(text[:i]) or text[i - 1].isalnum()]
+        return (begins or starts)[-1]
+    lower = [match.start() for match in _LOWER_CASE.finditer(text)]
+    return max((i for i in lower if _SENTENCE_END.search(text[:i])), default=-1)
 
 
 def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
@@ -99,9 +109,10 @@ def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
     for i, piece in enumerate(pieces):
         position += len(piece)
         if label[position : position + 1] not in ("+", "-"):
-            raise ValueError(
+            raise Refused(
+                "bad_label",
                 f"{where}: at marker {i} of the input, `label` has {label[position : position + 20]!r} and not + or -; the"
-                " two texts must be equal except for the markers. Fix or remove the row"
+                " two texts must be equal except for the markers. Fix or remove the row",
             )
         marks.append(label[position])
         position += 1

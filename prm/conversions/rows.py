@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prm.answers.boxes import boxes
 from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Problem, Semantics, Trace
 
 Row = dict[str, Any]
+
+RAN_ON = "text after its answer left out"
+"""A note among the kept columns."""
+
+_REST_OF_DISPLAY = re.compile(r"[^\n]*(?:\n\s*(?:\\\]|\$\$|\\end\{\w+\*?\})[ \t.]*)*")
+r"""The rest of a line, and the ends of the formula or environment that it stands in."""
+
+
+class Refused(ValueError):
+    """A row that cannot be read. `status` is what it gets where such rows are counted (`prm.conversions.convert`)."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def labeled_row(
@@ -51,15 +67,37 @@ def labeled_row(
 
 
 def question(where: str, text: str) -> str:
-    """The text of a problem without white space around it. Raises ValueError if nothing is left."""
+    """The text of a problem without white space around it. Raises Refused if nothing is left."""
     if not text.strip():
-        raise ValueError(f"{where}: the question is empty; remove the row")
+        raise Refused("no_question", f"{where}: the question is empty; remove the row")
     return text.strip()
+
+
+def step_texts(where: str, steps: Sequence[Any]) -> list[str]:
+    """The steps, if each is a text. Raises ValueError for anything else."""
+    for i, step in enumerate(steps, 1):
+        if not isinstance(step, str):
+            raise ValueError(f"{where}: step {i} is {step!r}, not text; fix or remove the row")
+    return list(steps)
 
 
 def continues(before: str, text: str) -> bool:
     """Whether `text` is `before`, white space and more: "x = 12" does not continue "x = 1"."""
     return text.startswith(before) and text[len(before) : len(before) + 1].isspace()
+
+
+def end_at_answer(steps: Sequence[str]) -> tuple[list[str], bool, bool]:
+    """Steps up to the first one with a box, without what follows the line of the box: models run on after their answer.
+
+    Returns:
+        The steps, whether there is a box, and whether anything was left out.
+    """
+    for i, step in enumerate(steps):
+        if "boxed" in step and (found := boxes(step)):
+            line = _REST_OF_DISPLAY.match(step, found[0].end)
+            end = line.end() if line else len(step)
+            return [*steps[:i], step[:end]], True, i + 1 < len(steps) or bool(step[end:].strip())
+    return list(steps), False, False
 
 
 def fields(where: str, value: Any) -> Row:
@@ -70,8 +108,8 @@ def fields(where: str, value: Any) -> Row:
 
 
 def signs(where: str, labels: Sequence[Any]) -> list[bool]:
-    """`+` and `-` as labels. Raises ValueError for anything else."""
+    """`+` and `-` as labels. Raises Refused for anything else."""
     for i, label in enumerate(labels, 1):
         if label not in ("+", "-"):
-            raise ValueError(f"{where}: label {i} is {label!r}; it must be + or -. Fix or remove the row")
+            raise Refused("bad_label", f"{where}: label {i} is {label!r}; it must be + or -. Fix or remove the row")
     return [label == "+" for label in labels]

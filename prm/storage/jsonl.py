@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prm.files import decoded, json_line, whole_file
+from prm.files import decoded, json_line, open_bytes, whole_file
 from prm.storage.paths import need_file
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, row) for every line of a JSON Lines file; `where` is `file:line`, for error messages."""
     path = need_file(path)
-    with path.open("rb") as lines:
+    with open_bytes(path) as lines:
         for number, content in enumerate(lines, 1):
             line = decoded(content, str(path), number)
             if not line.strip():

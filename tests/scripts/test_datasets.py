@@ -106,6 +106,8 @@ def test_convert_shows_the_first_rows_of_a_table_and_one_with_a_bad_step(scripts
         "  step 2 bad       b",
         f"{path}:4  Why?",
         "  step 1 good      c",
+        f"{path}:5  Why?",
+        "  step 1 good      d",
         f"{path}:6  Who?",
         "  step 1 bad       e",
         f"{output}: 4 rows read, 4 traces written",

@@ -135,13 +135,17 @@ def prm800k(steps, reason="solution"):
 
 
 def test_prm800k_the_main_trace_ends_where_nothing_was_chosen():
-    """Steps may follow in the file all the same; they continue a text that is not there."""
+    """Steps may follow in the file all the same; they continue the only candidate, or a text that nobody knows."""
     row = prm800k([[("a", 1)], [("b", -1), ("c", 1)], [("d", 1)]], "found_error")
     row["label"]["steps"][1]["chosen_completion"] = None
     assert brief(one("prm800k", row)) == [
         ("ok", ["a", "b"], [True, False]),
         ("ok", ["a", "c"], [None, True]),
+        ("nothing_chosen", ["a", "b", "d"], [None, False, True]),
     ]
+    row = prm800k([[("a", 1)], [("b", 1)], [("c", -1)]], "found_error")
+    row["label"]["steps"][0]["chosen_completion"] = None
+    assert brief(one("prm800k", row)) == [("ok", ["a", "b", "c"], [True, True, False])]
 
 
 def test_prm800k_blanks_around_the_answer_are_no_part_of_it():
