@@ -32,7 +32,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, REFUSED, convert, export_row
+from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, REFUSED, UNLABELED, convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
@@ -78,12 +78,16 @@ class Arguments:
         metadata={"help": "end if more than this share of the rows is refused for one reason", "least": 0, "most": 1},
     )
     semantics: Literal["value", "correctness"] | None = field(
-        default=None, metadata={"help": "trl, columns: what the labels mean (our own rows say it)"}
+        default=None, metadata={"help": "trl, axolotl, columns: what the labels mean (our own rows say it)"}
     )
-    neutral: Neutral | None = field(default=None, metadata={"help": "prm800k: label for rating 0; default good"})
+    neutral: Neutral | None = field(
+        default=None, metadata={"help": "sets with ratings 1, 0, -1: label for 0; default good"}
+    )
     branches: Branches | None = field(
         default=None,
-        metadata={"help": "prm800k, omega_prm: label shared steps once (default) or repeat the labels in every trace"},
+        metadata={
+            "help": "prm800k, omega_prm, versaprm: label shared steps once (default), or in every trace (with --target)"
+        },
     )
     questions: str | None = field(
         default=None,
@@ -91,6 +95,11 @@ class Arguments:
     )
     prompt_column: str | None = field(default=None, metadata={"help": "columns: the problem"})
     steps_column: str | None = field(default=None, metadata={"help": "columns: all steps, a list or one text"})
+    options_column: str | None = field(default=None, metadata={"help": "columns: answers to choose from"})
+    numbered_steps: bool = field(
+        default=False, metadata={"help": "columns: a text of steps is divided at 'Step 1', 'Step 2', ..."}
+    )
+    end_marker: str | None = field(default=None, metadata={"help": "columns: what each step ends with, such as ки"})
     separator: str | None = field(
         default=None, metadata={"help": "columns: between the steps of a text, such as '\\n'"}
     )
@@ -98,6 +107,9 @@ class Arguments:
         default=None, metadata={"help": "columns: one step, in a table with a row per step; needs --id_column"}
     )
     labels_column: str | None = field(default=None, metadata={"help": "columns: a label per step"})
+    values_column: str | None = field(
+        default=None, metadata={"help": "columns: a soft label in 0..1 per step, beside or instead of labels"}
+    )
     good: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean good"})
     bad: list[str] = field(default_factory=list, metadata={"help": "columns: values that mean bad"})
     unlabeled: list[str] = field(
@@ -108,6 +120,13 @@ class Arguments:
     )
     first_error_column: str | None = field(
         default=None, metadata={"help": "columns: number of the first wrong step, instead of labels"}
+    )
+    errors_column: str | None = field(
+        default=None, metadata={"help": "columns: numbers of all wrong steps, a list; the others are right"}
+    )
+    solution_column: str | None = field(
+        default=None,
+        metadata={"help": "columns: whether the solution is right, to find contradictions; needs --good, --bad"},
     )
     first_error_base: Literal[0, 1] | None = field(
         default=None, metadata={"help": "columns: number of the first step, 0 or 1"}
@@ -154,8 +173,14 @@ def main(args: Arguments) -> None:
         print(
             f"columns of another meaning than ours, left out: {', '.join(counts['columns'])}; --keep keeps them as texts"
         )
+    if args.target != "labeled" and options.get("branches") == "repeat":
+        print("shared steps have their labels in every trace (--branches repeat), because the format has no others")
     if counts["left_out"]:
         print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
+        if counts["left_out"][UNLABELED] and options.get("branches") != "repeat":
+            print(
+                "a step may have its label in another trace of its tree: --target at the conversion of the raw set repeats it"
+            )
 
 
 def _rows(args: Arguments) -> Iterator[tuple[str, Row]]:
@@ -173,7 +198,10 @@ def file_number(args: Arguments) -> int:
 def _options(args: Arguments) -> dict[str, Any]:
     of_columns = [f.name for f in fields(Columns) if f.name in vars(args)]
     names = ("neutral", "branches", "questions", *of_columns)
-    options = {name: value for name in names if (value := vars(args)[name]) not in (None, [], False)}
+    options: dict[str, Any] = {name: value for name in names if (value := vars(args)[name]) not in (None, [], False)}
+    if args.target != "labeled" and "branches" in OPTIONS.get(args.source, ()):
+        # With "once" the shared steps have no label in most traces, which other formats cannot say.
+        options.setdefault("branches", "repeat")
     known = set(of_columns) if args.source == "columns" else OPTIONS.get(args.source, set())
     if useless := sorted(options.keys() - known):
         raise ValueError(f"--{useless[0]} is not an option of --source {args.source}; leave it out")
@@ -205,7 +233,7 @@ def _watched(
     """The rows, counted; of stepwise ones, the columns that are not read are noted."""
     for where, row in rows:
         counts["read"]["rows"] += 1
-        if args.source == "trl":
+        if args.source in ("trl", "axolotl"):
             counts["columns"].update(set(foreign_columns(row)) - set(args.keep))
         yield where, row
 

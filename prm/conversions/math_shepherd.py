@@ -40,7 +40,8 @@ _ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
 def import_row(where: str, row: Row) -> Iterator[Row]:
     *pieces, tail = need(where, row, "input", str).split(MARKER)
     labels: list[bool | None] = [*signs(where, _marks(where, pieces, need(where, row, "label", str)))]
-    pieces, labels, found = _split_question(pieces, labels)
+    pieces, dropped, found = split_question(pieces)
+    labels = labels[dropped:]
     if not found and not pieces:
         raise ValueError(f"{where}: no marker {MARKER} in the input {row['input'][:80]!r}; is this raw Math-Shepherd?")
     prompt, *steps = pieces
@@ -68,20 +69,23 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
     Raises:
         ValueError: the texts already contain what would mark the steps.
     """
+    marks = ["+" if label else "-" for label in labels]
+    return {
+        "input": marked_text(prompt, steps, [MARKER] * len(steps)),
+        "label": marked_text(prompt, steps, marks),
+        "task": "unknown",
+    }
+
+
+def marked_text(prompt: str, steps: Sequence[str], marks: Sequence[str]) -> str:
+    """Question and steps, each with its mark after it; as `export_row`, which says what it raises."""
     if not _FIRST_STEP.match(steps[0]):
         steps = [f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
     if len(_FIRST_STEP.findall(steps[0])) > 1:
         raise ValueError("the first step says 'Step 1:' twice")
     if any(MARKER in text for text in (prompt, *steps)):
         raise ValueError(f"a text holds the marker {MARKER}")
-    texts = {
-        name: prompt + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
-        for name, marks in (
-            ("input", [MARKER] * len(steps)),
-            ("label", ["+" if label else "-" for label in labels]),
-        )
-    }
-    return texts | {"task": "unknown"}
+    return prompt + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
 
 
 def first_step(text: str) -> int:
@@ -119,8 +123,14 @@ def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
     return marks
 
 
-def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[str], list[bool | None], bool]:
-    """(question and steps, a label for each step, whether the end of the question was found)."""
+def split_question(pieces: list[str]) -> tuple[list[str], int, bool]:
+    """
+    Args:
+        pieces: the texts before each marker; the first begins with the question.
+
+    Returns:
+        The question and the steps, the number of markers that end no step, and whether the end of the question was found.
+    """
     prompt, mark, rest = pieces[0].partition("?") if pieces else ("", "", "")
     split_by_mark = bool(mark and prompt.strip() and rest.strip() and "?" not in rest)
     for i, piece in enumerate(pieces):
@@ -133,7 +143,7 @@ def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[
         ):
             # All pieces before it are question, and the labels of their markers belong to no step.
             whole = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
-            return [whole, piece[start:], *following], labels[i:], True
+            return [whole, piece[start:], *following], i, True
     if split_by_mark:
-        return [prompt + mark, rest, *pieces[1:]], labels, True
-    return pieces, labels[1:], False
+        return [prompt + mark, rest, *pieces[1:]], 0, True
+    return pieces, 1, False

@@ -37,6 +37,7 @@ def labeled_row(
     semantics: Semantics,
     method: str,
     values: Sequence[float | None] | None = None,
+    counts: Sequence[tuple[int, int]] | None = None,
     gold: str = "",
     answer: str | None = None,
     correct: bool | None = None,
@@ -53,7 +54,8 @@ def labeled_row(
     steps = [step.strip() for step in steps]
     if "" in steps:
         end = steps.index("")
-        steps, labels, values = steps[:end], labels[:end], None if values is None else values[:end]
+        steps, labels = steps[:end], labels[:end]
+        values, counts = values and values[:end], counts and counts[:end]
         status = "empty_step" if status == "ok" else status
     if status == "ok" and not any(label is not None for label in labels):
         status = "no_labels" if steps else "no_steps"
@@ -62,7 +64,8 @@ def labeled_row(
     problem_id = f"{source}/{hashlib.sha256(prompt.encode()).hexdigest()[:12]}"
     trace = Trace(problem_id, tuple(steps), answer, correct, generator, finished, status=status, kept=kept or {})
     soft: Any = None if values is None else tuple(values)  # a step without a label may have no value either
-    labeled = LabeledTrace(trace, tuple(labels), soft, None, method, semantics)
+    tried = None if counts is None else tuple(counts)
+    labeled = LabeledTrace(trace, tuple(labels), soft, tried, method, semantics)
     return labeled_to_row(Problem(problem_id, prompt, gold, source), labeled)
 
 
