@@ -55,6 +55,9 @@ EXAMPLES = 3
 """Refused rows that an error names."""
 HINTS = {"no_first_step": "--questions (rlhflow) shows where the questions end. "}
 
+ONE_SIDED = 0.95
+"""Share of good labels from which on a warning says that little can be learned."""
+
 TRACES_PER_FILE = 1_000_000
 """Distance between the numbers of the first traces of two files."""
 
@@ -167,6 +170,11 @@ def main(args: Arguments) -> None:
     labeled = "outcomes" if args.outcome_column else "steps"
     good = counts["labels"]["good"] / max(1, labels)
     print(f"{labeled} of ok traces: {_listed(counts['labels'])}; {good:.1%} of labels good")
+    if labels and good >= ONE_SIDED:
+        print(
+            f"warning: {good:.1%} of the labels are good: from such a set a verifier learns how an answer looks (it ends in"
+            " a box) and not what is right; add traces that go wrong, or balance (data/build_dataset.py --balance)"
+        )
     if counts["notes"]:
         print(f"notes, in `kept`: {_listed(counts['notes'])}")
     if counts["columns"]:
@@ -178,9 +186,7 @@ def main(args: Arguments) -> None:
     if counts["left_out"]:
         print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
         if counts["left_out"][UNLABELED] and options.get("branches") != "repeat":
-            print(
-                "a step may have its label in another trace of its tree: --target at the conversion of the raw set repeats it"
-            )
+            print("a step may have its label in another trace of its tree; --branches repeat labels it in each")
 
 
 def _rows(args: Arguments) -> Iterator[tuple[str, Row]]:

@@ -101,17 +101,6 @@ COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Format -> the columns that each of its rows has; several lists if there are several forms."""
 
-BENCHMARKS = (
-    "agent_process_bench",
-    "bigbench_mistake",
-    "mr_ben",
-    "mr_gsm8k",
-    "prmbench",
-    "processbench",
-    "reasoneval_mr",
-)
-"""Formats of sets that verifiers are measured on."""
-
 REFUSED = ("no_question", "no_first_step", "bad_label", "broken_row")
 """Statuses of rows that could not be read. Where many have one, the format is another one, or an option is missing."""
 

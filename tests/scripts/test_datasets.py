@@ -380,3 +380,28 @@ def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeyp
         ("me/set", True),
         ["train.jsonl", "README.md", "removed.jsonl", "meta.json", "config.yaml"],
     ]
+
+
+def test_build_refuses_rows_of_a_benchmark_by_source_and_by_text(build, tmp_path):
+    bolts = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?"
+    good = trace(problem_of("train"), ["a"], [True])
+    for row in (trace("Any.", ["a"], [True], problem_id="processbench/1"), trace(bolts, ["a"], [True])):
+        done, _ = build([good, row])
+        assert done.code == 1
+        assert "labeled0.jsonl:2: " in done.last_line
+        assert "--allow_benchmark" in done.last_line
+        done, folder = build([good, row], allow_benchmark=True)
+        assert done.code == 0, done.stderr
+    against = write(tmp_path / "gsm8k.jsonl", [{"question": bolts}])
+    done, folder = build([good, trace(bolts, ["a"], [True])], against=[str(against)])
+    assert done.code == 0, done.stderr
+    assert [row["prompt"] for row in rows_of(folder / "train.jsonl")] == [good["prompt"]]
+
+
+def test_traces_of_two_files_with_one_id_get_different_ones(build):
+    train = problem_of("train")
+    rows = [trace(train, [text], [True], problem_id="p/1", index=0, id="p/1#0") for text in "abc"]
+    done, folder = build(rows[:1], rows[1:])
+    assert done.code == 0, done.stderr
+    assert [row["id"] for row in rows_of(folder / "train.jsonl")] == ["p/1#0", "p/1#1", "p/1#2"]
+    assert "2 traces had the id of another one; they have new numbers" in done.stdout
