@@ -41,7 +41,7 @@ def check_row(where: str, row: Any, text: str) -> None:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: a row must be a JSON object, this is {type(row).__name__}")
-    if "\\ud" not in text.lower():  # as an escape, which is how it gets into UTF-8
+    if "\\ud" not in text and "\\uD" not in text:  # as an escape, which is how it gets into UTF-8
         return
     try:
         json.dumps(row, ensure_ascii=False).encode()
