@@ -32,7 +32,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.conversions import EXPORTERS, IMPORTERS, OPTIONS, REFUSED, UNLABELED, convert, export_row
+from prm.conversions import IMPORTERS, OPTIONS, REFUSED, TARGETS, UNLABELED, convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
@@ -69,7 +69,7 @@ class Arguments:
     output: str = field(metadata={"help": "JSON Lines file to write"})
     target: str = field(
         default="labeled",
-        metadata={"help": "format of the output", "choices": ["labeled", *EXPORTERS]},
+        metadata={"help": "format of the output", "choices": ["labeled", *TARGETS]},
     )
     split: str = field(default="train", metadata={"help": "split of a hub data set"})
     config_name: str | None = field(

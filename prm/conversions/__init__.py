@@ -21,6 +21,7 @@ from typing import Any
 from prm.conversions import (
     agent_process_bench,
     columns,
+    critiques,
     math_shepherd,
     omega_prm,
     openr,
@@ -46,6 +47,7 @@ IMPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
     "agent_process_bench": agent_process_bench.import_row,
     "axolotl": trl.import_row,
     "columns": columns.import_row,
+    "genprm": critiques.import_genprm,
     "math_shepherd": math_shepherd.import_row,
     "omega_prm": omega_prm.import_row,
     "openr": openr.import_row,
@@ -55,6 +57,7 @@ IMPORTERS: dict[str, Callable[..., Iterator[Row]]] = {
     "processbench": processbench.import_row,
     "rlhflow": rlhflow.import_row,
     "step_per_row": step_per_row.import_row,
+    "thinkprm": critiques.import_thinkprm,
     "trl": trl.import_row,
     "versaprm": versaprm.import_row,
     **{name: partial(columns.import_row, columns=table) for name, table in TABLES.items()},
@@ -80,12 +83,16 @@ EXPORTERS = {
     "trl": trl.export_row,
 }
 
+TARGETS = (*EXPORTERS, "critiques")
+"""What rows can be exported to; `critiques` are no labels of steps but what a generative verifier should say."""
+
 UNLABELED = "a step before the last labeled one has no label"
 """Why a row has no form in other formats."""
 
 COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "agent_process_bench": (("messages", "step_labels"),),
     "axolotl": (("prompt", "completions", "labels"),),
+    "genprm": (("conversations",),),
     "math_shepherd": (("input", "label"),),
     "omega_prm": (("question", "reasoning_steps"),),
     "openr": (("question", "process", "label"),),
@@ -95,6 +102,7 @@ COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
     "processbench": (("problem", "steps", "label", "final_answer_correct"),),
     "rlhflow": (("conversations",),),
     "step_per_row": (("question", "prefix_steps", "current_step", "rollout_success", "rollout_total"),),
+    "thinkprm": (("problem", "prefix_steps", "gt_step_labels", "cot"),),
     "trl": (("prompt", "completions", "labels"),),
     "versaprm": (("question", "chain_of_thoughts"),),
     **{name: (table.needed,) for name, table in TABLES.items()},
@@ -184,6 +192,10 @@ def export_row(target: str, row: Row) -> Row:
     """
     if (row.get("status") or "ok") != "ok":
         raise ValueError(f"status {row['status']}")
+    if target == "critiques":
+        if not (critique := (row.get("kept") or {}).get("critique")):
+            raise ValueError("it has no critique; of the formats, thinkprm and genprm have them")
+        return critiques.export_row(row["prompt"], row["completions"], critique)
     labeled = row_to_labeled("row", row, row.get("semantics")).labeled
     if labeled.semantics == "outcome":
         raise ValueError("its label is the outcome of the whole trace, and the format has labels of steps")

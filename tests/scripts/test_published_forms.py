@@ -107,6 +107,15 @@ FORMS = {
         "input": q, "steps": steps, "target": "1", "answer": "2", "mistake_index": first if first >= 0 else None
     },
     "fover": lambda q, steps, labels, first: {"problem": q, "solution_steps": steps, "error_labels": labels},
+    "genprm": lambda q, steps, labels, first: {
+        "conversations": [{"role": "system", "content": "Review."}, *(
+            {"role": role, "content": text}
+            for i, (step, good) in enumerate(zip(steps, labels, strict=True))
+            for role, text in (
+                ("user", step if i else f"Question: {q}\n\n{step}"), ("assistant", f"\\boxed{{{'Yes' if good else 'No'}}}")
+            )
+        )],
+    },
     "math_shepherd": shepherd,
     "med_prm": lambda q, steps, labels, first: {
         "question": q, "options": "", "correct_answer": "B", "steps": [f"{step} {MARK}" for step in steps],
@@ -149,6 +158,10 @@ FORMS = {
     },
     "rlhflow": turns,
     "step_per_row": per_step,
+    "thinkprm": lambda q, steps, labels, first: {
+        "problem": q, "prefix": "\n".join(steps), "cot": "...", "prefix_steps": steps, "gt_step_labels": signs(labels),
+        "prefix_label": first < 0,
+    },
     "trl": lambda q, steps, labels, first: {"prompt": q, "completions": steps, "labels": labels},
     "versaprm": lambda q, steps, labels, first: {
         "domain": "math", "question": q, "answer": "1",

@@ -449,9 +449,31 @@ def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):
     assert (row["labels"], row["kept"]["final_label"]) == ([True, False, True], "-1")
 
 
+def test_critiques_label_steps_and_become_examples_for_a_generative_verifier(golden):
+    (think,) = golden("thinkprm")
+    assert brief([think]) == [("ok", ["Step 1: 2 + 2 = 4", "Step 2: 4 + 1 = 6"], [True, False])]
+    gen, undivided = golden("genprm")
+    assert (gen["prompt"], gen["completions"]) == ("Add up:\n\n2 + 2 + 1", ["First 2 + 2 = 4.", "So it is 6."])
+    assert (gen["status"], gen["labels"], gen["semantics"]) == ("ok", [True, False], "correctness")
+    assert (undivided["status"], undivided["labels"]) == ("no_first_step", [None, True])
+    made = export_row("critiques", think)
+    assert (
+        "[Math Problem]\n\nWhat is 2 + 2 + 1?\n\n[Solution]\n\nStep 1: 2 + 2 = 4\nStep 2: 4 + 1 = 6\n\n"
+        in made["prompt"]
+    )
+    assert made["completion"] == think["kept"]["critique"]
+    made = export_row("critiques", gen)
+    assert "Step 1: First 2 + 2 = 4.\nStep 2: So it is 6." in made["prompt"]
+    assert made["completion"].count("**Judgement**") == 2
+    with pytest.raises(ValueError, match="it has no critique"):
+        export_row("critiques", golden("math_shepherd")[0])
+
+
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
+        ("thinkprm", {"gt_step_labels": ["+"]}, "2 steps but 1 labels"),
+        ("thinkprm", {"gt_step_labels": ["+", "0"]}, "label 2 is '0'; it must be + or -"),
         ("openrlhf", {"value": ["+"]}, "2 markers ки but 1 in `value`"),
         ("openrlhf", {"value": [0.5, 1.5]}, "label 1 is 0.5; it must be + or -"),
         ("step_per_row", {"rollout_success": True}, "True of 4 rollouts succeeded"),
