@@ -79,7 +79,9 @@ def open_bytes(path: str | Path) -> IO[bytes]:
     return Path(path).open("rb")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False).encode  # made once: `json.dumps` makes one for each row
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False
+).encode  # made once: `json.dumps` makes one each time
 
 
 def json_line(row: Any) -> bytes:

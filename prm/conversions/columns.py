@@ -44,7 +44,7 @@ from prm.storage.sources import cell_text
 from prm.types import labels_to_first_error
 
 _LABEL_SEPARATOR = re.compile(r"[\s,;|]+")
-_STEP_NUMBER = re.compile(r"(?m)^\s*(?=Step (\d+)\b)")
+_STEP_NUMBER = re.compile(r"(?m)^(?=[ \t]*Step (\d+)\b)")
 
 
 class Reading(NamedTuple):
@@ -193,7 +193,7 @@ def _numbered(text: str) -> list[str]:
     if not starts or numbers != list(range(1, len(starts) + 1)) or text[: starts[0].start()].strip():
         return []
     ends = [*(start.start() for start in starts[1:]), len(text)]
-    return [text[start.end() : end] for start, end in zip(starts, ends, strict=True)]
+    return [text[start.start() : end].strip() for start, end in zip(starts, ends, strict=True)]
 
 
 def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
@@ -249,7 +249,7 @@ def _wrong_steps(where: str, row: Row, columns: Columns, steps: int) -> set[int]
     base = columns.first_error_base or 0
     if columns.errors_column:
         cell = _cell(where, row, columns.errors_column)
-        numbers = _list(cell)
+        numbers = [] if word_of(cell) == NULL else _list(cell)
         words = list(map(word_of, [cell] if numbers is None else numbers))
         if numbers is None or not all(word.isdecimal() and base <= int(word) for word in words):
             raise Refused(

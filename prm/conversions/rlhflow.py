@@ -24,8 +24,11 @@ from prm.storage.rows import need
 _KEY = 24
 """Number of characters at the beginning of a question by which it is looked up."""
 
-_ANNOUNCED = re.compile(r"[:#*_>-]\s*\Z")
-"""What stands before a first step that words of the solution announce: "Let us see: ### Step 1:"."""
+_ANNOUNCED = re.compile(
+    r"(?:[:#*_>-]\s*|(?:\A|[.?!:\n])\s*(?:Let(?:'s| us| me)|We|I|Here|Sure|First|Solution|Answer"
+    r"|To (?:solve|find|determine|answer|calculate|compute|get))\b[^.?!\n]*[.?!:]?\s*)\Z"
+)
+"""What stands before a first step that words of the solution announce: "Let us see: ### Step 1:", "We go on. Step 1:"."""
 
 Questions = dict[str, list[str]]
 

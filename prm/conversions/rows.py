@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prm.answers import states_answer
 from prm.answers.boxes import boxes
 from prm.storage.rows import labeled_to_row
 from prm.types import LabeledTrace, Problem, Semantics, Trace
@@ -90,14 +91,16 @@ def continues(before: str, text: str) -> bool:
 
 
 def end_at_answer(steps: Sequence[str]) -> tuple[list[str], bool, bool]:
-    """Steps up to the first one with a box, without what follows the line of the box: models run on after their answer.
+    """Steps up to the first one with a box, without what follows the line of the box, or up to the first one that surely
+    states an answer otherwise: models run on after their answer.
 
     Returns:
-        The steps, whether there is a box, and whether anything was left out.
+        The steps, whether they state an answer, and whether anything was left out.
     """
     for i, step in enumerate(steps):
-        if "boxed" in step and (found := boxes(step)):
-            line = _REST_OF_DISPLAY.match(step, found[0].end)
+        found = boxes(step) if "boxed" in step else []
+        if found or states_answer(step):
+            line = _REST_OF_DISPLAY.match(step, found[0].end) if found else None
             end = line.end() if line else len(step)
             return [*steps[:i], step[:end]], True, i + 1 < len(steps) or bool(step[end:].strip())
     return list(steps), False, False

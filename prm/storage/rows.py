@@ -121,8 +121,9 @@ STEPWISE = ("prompt", "completions", "labels", "values", "counts", "correct", "k
 
 
 def is_ours(row: Mapping[str, Any]) -> bool:
-    """Whether a row says that it is one of ours, and all of its columns therefore mean what they mean here."""
-    return "semantics" in row or isinstance(row.get("problem_id"), str)
+    """Whether a row says that it is one of ours, so that all of its columns mean what they mean here: labeled rows say what
+    their labels mean, and those without labels belong to a problem."""
+    return "semantics" in row or ("labels" not in row and isinstance(row.get("problem_id"), str))
 
 
 def status_of(row: Mapping[str, Any]) -> str:

@@ -568,6 +568,12 @@ def turns(*contents):
         (("Find x if x + 1 = 3. Let us take it slowly: ### Step 1: Subtract 1.", "Step 2: So x is 2."), None),
         (("Find x. We do it in steps. Step 1: Subtract 1.", "So x is 2."), None),
         (("Find x. **Step 1: Subtract 1.",), None),
+        (("Find x. We take it slowly. Step 1: Subtract 1.",), None),
+        (("Find x if x + 1 = 3. To find x, subtract 1: Step 1: x = 2.",), None),
+        (
+            ("We have 3 nuts. Let x be 4. How many are they? Step 1: 7.",),
+            "We have 3 nuts. Let x be 4. How many are they?",
+        ),
         (("Find x. Step 1: Subtract 1.", "Step 2: So x is 2."), "Find x."),
     ],
 )
