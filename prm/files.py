@@ -39,7 +39,7 @@ def named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:  # without a number it is ours, and says all
             error.filename = str(path)
         raise
 

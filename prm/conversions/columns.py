@@ -131,7 +131,7 @@ def read(where: str, row: Row, columns: Columns) -> Reading:
             raise Refused(
                 "bad_label",
                 f"{where}: {len(steps)} steps but {len(column)} {name}; check --separator, or fix the row."
-                f" The steps are {steps!r}",
+                f" The steps are {steps!r:.300}",
             )
     return Reading(prompt, steps, labels, values)
 
@@ -175,13 +175,13 @@ def _steps(where: str, row: Row, columns: Columns) -> list[str]:
         steps = _numbered(cell)
     if steps is None:
         raise ValueError(
-            f"{where}: column {name!r} is not a list of steps: {cell!r}; say with --separator what divides the text"
+            f"{where}: column {name!r} is not a list of steps: {cell!r:.200}; say with --separator what divides the text"
         )
     texts = []
     for i, step in enumerate(steps, 1):
         text = step[0] if isinstance(step, list) and len(step) == 1 else step
         if not isinstance(text, str):
-            raise ValueError(f"{where}: step {i} of column {name!r} is {step!r}, not text; fix or remove the row")
+            raise ValueError(f"{where}: step {i} of column {name!r} is {step!r:.200}, not text; fix or remove the row")
         texts.append(text.rstrip().removesuffix(columns.end_marker) if columns.end_marker else text)
     return texts
 

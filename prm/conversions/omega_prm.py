@@ -56,7 +56,7 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
     elif isinstance(stored, list):
         root = _grow(where, prompt, stored)
     else:
-        raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r}")
+        raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r:.200}")
     labeled: set[int] = set()  # ids of the nodes that an earlier trace has labeled
     ended: set[int] = set()  # and of those in which one ended, though others follow
     for path in _paths(root):

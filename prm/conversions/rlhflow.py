@@ -48,7 +48,9 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
     for i, turn in enumerate(turns):
         role = ("user", "assistant")[i % 2]
         if fields(where, turn).get("role") != role or not isinstance(turn.get("content"), str):
-            raise ValueError(f"{where}: turn {i} must be text of the {role}, it is {turn!r}; fix or remove the row")
+            raise ValueError(
+                f"{where}: turn {i} must be text of the {role}, it is {turn!r:.200}; fix or remove the row"
+            )
     labels = signs(where, [turn["content"].strip() for turn in turns[1::2]])
     first, *steps = [turn["content"].strip() for turn in turns[::2]]
     start = _question_end(first, steps, questions or {})

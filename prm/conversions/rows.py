@@ -81,7 +81,7 @@ def step_texts(where: str, steps: Sequence[Any]) -> list[str]:
     """The steps, if each is a text. Raises ValueError for anything else."""
     for i, step in enumerate(steps, 1):
         if not isinstance(step, str):
-            raise ValueError(f"{where}: step {i} is {step!r}, not text; fix or remove the row")
+            raise ValueError(f"{where}: step {i} is {step!r:.200}, not text; fix or remove the row")
     return list(steps)
 
 
@@ -109,7 +109,7 @@ def end_at_answer(steps: Sequence[str]) -> tuple[list[str], bool, bool]:
 def fields(where: str, value: Any) -> Row:
     """The value, if it is an object (a dictionary). Raises ValueError for anything else."""
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: {value!r} must be an object with named values; fix or remove the row")
+        raise ValueError(f"{where}: {value!r:.200} must be an object with named values; fix or remove the row")
     return value
 
 
@@ -117,5 +117,5 @@ def signs(where: str, labels: Sequence[Any]) -> list[bool]:
     """`+` and `-` as labels. Raises Refused for anything else."""
     for i, label in enumerate(labels, 1):
         if label not in ("+", "-"):
-            raise Refused("bad_label", f"{where}: label {i} is {label!r}; it must be + or -. Fix or remove the row")
+            raise Refused("bad_label", f"{where}: label {i} is {label!r:.80}; it must be + or -. Fix or remove the row")
     return [label == "+" for label in labels]

@@ -182,6 +182,13 @@ def test_outcomes_of_a_table_become_a_set_for_an_orm(scripts, build, tmp_path):
     assert datasets.load_dataset(str(folder))["train"]["seed"] == [None] * 4
 
 
+def test_a_file_that_is_not_there_is_named(scripts, tmp_path):
+    for target in ("labeled", "trl"):
+        flags = {"source": "openr", "target": target, "output": tmp_path / "out.jsonl"}
+        done = scripts.run("data/convert_dataset.py", **flags, input=tmp_path / "none.jsonl")
+        assert done.last_line == f"error: {tmp_path / 'none.jsonl'} does not exist; check the path"
+
+
 def shepherd(question, good=True):
     text = f"{question} Step 1: It is so. ки"
     return {"input": text, "label": text.replace("ки", "+" if good else "-"), "task": "GSM8K"}
