@@ -42,6 +42,7 @@ from prm.conversions.trl import foreign_columns
 from prm.datasets.problems import prompt_of
 from prm.files import json_line, whole_file
 from prm.storage.jsonl import file_hash, write_jsonl
+from prm.storage.paths import DATA_FILES
 from prm.storage.provenance import write_provenance
 from prm.storage.sources import read_rows
 
@@ -146,6 +147,10 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     started = time.monotonic()
+    if args.config_name and args.input.endswith(DATA_FILES):
+        raise ValueError(
+            f"--config_name {args.config_name} is for hub data sets, and {args.input} is a file; leave it out"
+        )
     options = _options(args)
     counts: dict[str, Counter[str]] = {
         name: Counter() for name in ("read", "statuses", "labels", "left_out", "notes", "columns")

@@ -58,6 +58,8 @@ class Reading(NamedTuple):
 
 
 def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
+    if columns.optional:
+        row = dict.fromkeys(columns.optional) | row
     reading = read(where, row, columns)
     names = dict.fromkeys([*columns.keep, *([columns.id_column] if columns.id_column else [])])
     labels = reading.labels
@@ -222,8 +224,10 @@ def _meanings(where: str, name: str | None, values: Sequence[Any], columns: Colu
     return [meanings[word] for word in words]
 
 
-def _values(where: str, row: Row, columns: Columns) -> tuple[float | None, ...]:
+def _values(where: str, row: Row, columns: Columns) -> tuple[float | None, ...] | None:
     cell = _cell(where, row, columns.values_column)
+    if columns.labels_column and word_of(cell) == NULL:
+        return None
     values = _list(cell)
     values = cell_text(cell).replace(",", " ").split() if values is None else values
     return tuple(_value(where, columns, i, value) for i, value in enumerate(values, 1))

@@ -60,7 +60,9 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
     # its status.
     steps: list[str] = []
     labels: list[bool | None] = []
-    status = _status(row, reason)
+    status = status_of_question(row)
+    if status == "ok" and reason in ("give_up", "bad_problem"):
+        status = reason
     others: list[tuple[list[str], list[bool | None], str]] = []
     is_open = True  # whether the next step continues the main trace
     for number, step in enumerate(need(where, label, "steps", list)):
@@ -131,9 +133,8 @@ def judged(where: str, rating: Any, ratings: dict[Any, bool | None]) -> bool | N
     return ratings[rating]
 
 
-def _status(row: Row, reason: str) -> str:
+def status_of_question(row: Row) -> str:
+    """`ok`, or what the question was for."""
     if row.get("is_initial_screening_question"):
         return "screening"
-    if row.get("is_quality_control_question"):
-        return "quality_control"
-    return "ok" if reason in ("solution", "found_error") else reason
+    return "quality_control" if row.get("is_quality_control_question") else "ok"

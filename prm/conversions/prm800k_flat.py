@@ -4,7 +4,8 @@
     {"question": "What is 2 + 2?", "answer": "2 + 2 = 5. ки\\nSo 5. ки", "raw_labels": [-1, 0], "labels": ["-", "-"]}
 
 Labels mean correctness, and are those of the ratings, as in `prm.conversions.prm800k`: the column `labels` of the second
-form has "-" for the neutral 0, too, so it is not read.
+form has "-" for the neutral 0, too, so it is not read. Quality control and screening have their status, where the copy
+says so.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from prm.conversions.math_shepherd import MARKER
-from prm.conversions.prm800k import Neutral, judged, rating_labels
+from prm.conversions.prm800k import Neutral, judged, rating_labels, status_of_question
 from prm.conversions.rows import Refused, Row, fields, labeled_row, question
 from prm.storage.rows import need
 from prm.storage.sources import cell_text
@@ -41,5 +42,6 @@ def import_row(where: str, row: Row, neutral: Neutral = "good") -> Iterator[Row]
         semantics="correctness",
         method="human",
         gold=cell_text(row.get("result")),
+        status=status_of_question(row),
         kept={"phase": cell_text(row["phase"])} if "phase" in row else None,
     )

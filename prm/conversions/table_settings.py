@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class Columns:
     """Of the table, for the ids of its problems."""
     method: str = "own labels"
     """Where the labels come from."""
+    optional: Sequence[str] = ()
+    """Columns that a row may lack, which is as if they were null."""
 
     def __post_init__(self) -> None:
         labels = self.labels_column or self.values_column
@@ -148,4 +150,11 @@ def word_of(value: Any) -> str:
 def published_formats() -> dict[str, Columns]:
     """Those of formats.yaml, by name."""
     text = files("prm.conversions").joinpath("formats.yaml").read_text(encoding="utf-8")
-    return {name: Columns(name=name, **settings) for name, settings in yaml.safe_load(text).items()}
+    formats = {name: Columns(name=name, **settings) for name, settings in yaml.safe_load(text).items()}
+    return {name: replace(table, optional=_more(table)) for name, table in formats.items()}
+
+
+def _more(table: Columns) -> tuple[str, ...]:
+    """The columns that copies of a published set may have left out: all but those without which there are no labels."""
+    named = (table.options_column, table.values_column, table.solution_column, table.gold_column, table.id_column)
+    return tuple(name for name in (*named, *table.keep) if name and name not in table.needed)

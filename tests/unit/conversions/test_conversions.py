@@ -449,6 +449,16 @@ def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):
     assert (row["labels"], row["kept"]["final_label"]) == ([True, False, True], "-1")
 
 
+def test_copies_of_published_sets_may_lack_what_labels_do_not_need(foreign):
+    rows = {"med_prm": ("prm_soft_label", "orm_label", "options"), "mr_ben": ("Subject", "Model_Solution_Correctness")}
+    for name, columns in rows.items():
+        whole, (made,) = foreign(name)[0], one(name, {k: v for k, v in foreign(name)[0].items() if k not in columns})
+        assert (made["status"], made["labels"]) == ("ok", one(name, whole)[0]["labels"])
+    assert one("prm800k_flat", foreign("prm800k_flat")[0] | {"is_quality_control_question": True})[0]["status"] == (
+        "quality_control"
+    )
+
+
 def test_critiques_label_steps_and_become_examples_for_a_generative_verifier(golden):
     (think,) = golden("thinkprm")
     assert brief([think]) == [("ok", ["Step 1: 2 + 2 = 4", "Step 2: 4 + 1 = 6"], [True, False])]
