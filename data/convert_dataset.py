@@ -41,7 +41,7 @@ from prm.conversions.rows import Row
 from prm.conversions.trl import foreign_columns
 from prm.datasets.problems import prompt_of
 from prm.files import json_line, whole_file
-from prm.storage.jsonl import file_hash, write_jsonl
+from prm.storage.jsonl import write_jsonl
 from prm.storage.paths import DATA_FILES
 from prm.storage.provenance import write_provenance
 from prm.storage.sources import read_rows
@@ -199,11 +199,14 @@ def _rows(args: Arguments) -> Iterator[tuple[str, Row]]:
 
 
 def file_number(args: Arguments) -> int:
-    """Number of the first trace of each problem: another one for every input, so that the ids of two files of a set differ,
-    and the same whenever this one is converted."""
+    """Number of the first trace of each problem: another one for every input (by its beginning and its size), so that the ids
+    of two files of a set differ, and the same whenever this one is converted."""
     path = Path(args.input)
-    name = file_hash(path) if path.is_file() else f"{args.input} {args.config_name} {args.split}"
-    return int(hashlib.sha256(name.encode()).hexdigest()[:12], 16) % 1_000_000 * TRACES_PER_FILE
+    content = f"{args.input} {args.config_name} {args.split}".encode()
+    if path.is_file():
+        with path.open("rb") as file:
+            content = f"{path.stat().st_size} ".encode() + file.read(1 << 20)
+    return int(hashlib.sha256(content).hexdigest()[:12], 16) % 1_000_000 * TRACES_PER_FILE
 
 
 def _options(args: Arguments) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from prm.conversions.rows import Refused, Row, labeled_row, question, signs
+from prm.conversions.rows import Refused, Row, labeled_row, question
 from prm.storage.rows import need
 
 MARKER = "ки"
@@ -39,7 +39,7 @@ _ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
     *pieces, tail = need(where, row, "input", str).split(MARKER)
-    labels: list[bool | None] = [*signs(where, _marks(where, pieces, need(where, row, "label", str)))]
+    labels: list[bool | None] = [*_labels(where, pieces, need(where, row, "label", str))]
     pieces, dropped, found = split_question(pieces)
     labels = labels[dropped:]
     if not found and not pieces:
@@ -107,9 +107,9 @@ def first_step(text: str) -> int:
     return max((i for i in lower if _SENTENCE_END.search(text[:i])), default=-1)
 
 
-def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
-    """The characters of `label` at the positions of the input's markers."""
-    marks, position = [], 0
+def _labels(where: str, pieces: Sequence[str], label: str) -> list[bool]:
+    """What `label` has at the positions of the input's markers."""
+    labels, position = [], 0
     for i, piece in enumerate(pieces):
         position += len(piece)
         if label[position : position + 1] not in ("+", "-"):
@@ -118,9 +118,9 @@ def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
                 f"{where}: at marker {i} of the input, `label` has {label[position : position + 20]!r} and not + or -; the"
                 " two texts must be equal except for the markers. Fix or remove the row",
             )
-        marks.append(label[position])
+        labels.append(label[position] == "+")
         position += 1
-    return marks
+    return labels
 
 
 def split_question(pieces: list[str]) -> tuple[list[str], int, bool]:
