@@ -199,8 +199,8 @@ def _rows(args: Arguments) -> Iterator[tuple[str, Row]]:
 
 
 def file_number(args: Arguments) -> int:
-    """Number of the first trace of each problem: another one for every input (by its beginning and its size), so that the ids
-    of two files of a set differ, and the same whenever this one is converted."""
+    """Number of the first trace of each problem: another one for every input (a file is known by its beginning and size), so
+    that the ids of two files of a set differ, and the same whenever this one is converted."""
     path = Path(args.input)
     content = f"{args.input} {args.config_name} {args.split}".encode()
     if path.is_file():

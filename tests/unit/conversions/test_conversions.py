@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
+from prm.conversions import EXPORTERS, IMPORTERS, REFUSED, convert, export_row
 from prm.conversions.rlhflow import known_questions
 from prm.storage.rows import row_to_labeled
 from prm.storage.sources import read_rows
@@ -640,6 +640,13 @@ def test_foreign_columns_with_our_names_mean_something_else():
 def test_processbench_keeps_the_id_of_a_row():
     row = {"problem": "Q", "steps": ["a"], "label": -1, "final_answer_correct": True, "id": "gsm8k-7"}
     assert one("processbench", row)[0]["kept"] == {"id": "gsm8k-7"}
+
+
+def test_every_format_is_in_the_table_of_the_readme(root):
+    table = (root / "data" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in IMPORTERS if f"| `{name}`: " not in table] == ["axolotl", "trl"]
+    assert "| `trl`, `axolotl`: " in table
+    assert [status for status in REFUSED if f"`{status}`*" not in table] == []
 
 
 BROKEN = [
