@@ -163,21 +163,23 @@ def _array_rows(path: Path) -> Rows:
     """Rows of a JSON array."""
     with _open_text(path) as file:
         text = _JsonText(path, file)
-        text.take("[", "")
+        text.take("[", str(path))
         yield from _list_rows(str(path), text)
+        text.end()
 
 
 def _lists_rows(path: Path) -> Rows:
     """Rows of a JSON object of lists of rows."""
     with _open_text(path) as file:
         text = _JsonText(path, file)
-        text.take("{", "")
+        text.take("{", str(path))
         while not text.follows("}", _BETWEEN_ROWS):
             key, _ = text.value(str(path), "a name")
             where = f"{path}[{key!r}]"
             text.take(":", where)
             text.take("[", where)
             yield from _list_rows(where, text)
+        text.end()
 
 
 def _list_rows(where: str, text: _JsonText) -> Rows:
@@ -212,6 +214,15 @@ class _JsonText:
             raise ValueError(
                 f"{where}: {mark!r} must follow, it is {self.text[self.position : self.position + 20]!r}; rows are JSON"
                 " Lines, one array, or one object of lists of rows"
+            )
+
+    def end(self) -> None:
+        """Raises ValueError if anything follows."""
+        self.follows("")
+        if self.position < len(self.text):
+            raise ValueError(
+                f"{self.path}: {self.text[self.position : self.position + 20]!r} follows after the end; rows are JSON Lines,"
+                " one array, or one object of lists of rows"
             )
 
     def value(self, where: str, what: str) -> tuple[Any, str]:

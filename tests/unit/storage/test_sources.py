@@ -117,6 +117,11 @@ def test_a_configuration_of_a_hub_set(monkeypatch):
         ('{"k": [{"a": 1}, 2]}', r"a\.json\['k'\]\[1\]: a row must be a JSON object, this is int"),
         ('{"k": [{"a": 1}], "l": 3}', r"a\.json\['l'\]: '\[' must follow, it is '3"),
         ('{"k": [{"a": 1}]', r"a\.json: not a name"),
+        (
+            '[{"a": 1}]\n[{"a": 2}]',
+            r"a\.json: '\[\{\"a\": 2\}\]' follows after the end; rows are JSON Lines, one array",
+        ),
+        ('{"k": [{"a": 1}]}\n3', r"a\.json:2: a row must be a JSON object, this is int"),
         ('[{"a": 1}, 2]', r"a\.json\[1\]: a row must be a JSON object, this is int"),
     ],
 )
