@@ -26,8 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from prm.storage.jsonl import read_jsonl
-from prm.storage.sources import read_rows
+from prm.storage.sources import read_file, read_rows
 from prm.types import LabeledTrace, Problem, Semantics, StepRule, Trace
 
 
@@ -187,7 +186,7 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
 
 def read_traces(path: str | Path) -> list[TraceRow]:
     """All rows of a traces file, whatever their status."""
-    return [row_to_trace(where, row) for where, row in read_jsonl(path)]
+    return [row_to_trace(where, row) for where, row in read_file(path)]
 
 
 def read_labeled(source: str | Path, semantics: Semantics | None = None, split: str = "train") -> list[LabeledRow]:

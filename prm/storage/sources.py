@@ -56,18 +56,25 @@ def read_rows(source: str, split: str = "train", config: str | None = None) -> R
         raise ValueError(f"{source} holds no row; check that it is the right file")
 
 
+def read_file(path: str | Path) -> Rows:
+    """(where, row) for every row of a text file, of which there may be none; raises as `read_rows`."""
+    path = need_file(path)
+    _refuse_pointer(path)
+    try:
+        yield from _text_rows(path)
+    except UnicodeDecodeError:
+        read_text(path)  # names the line
+        raise
+
+
 def _rows(source: str, split: str, config: str | None) -> Rows:
     path = Path(source)
     if path.is_dir() or source.endswith(TEXT_FILES):
         need_file(path)
     if path.is_file():
-        _refuse_pointer(path)
+        _refuse_pointer(path)  # of a Parquet file, too
     if path.is_file() and not source.endswith(".parquet"):
-        try:
-            yield from _text_rows(path)
-        except UnicodeDecodeError:
-            read_text(path)  # names the line
-            raise
+        yield from read_file(path)
         return
     check_name(source, HUB_NAMES)
     import datasets

@@ -196,6 +196,12 @@ def test_hash_is_that_of_the_content(tmp_path):
     assert file_hash(path) == hashlib.sha256(b"ab" * (1 << 20)).hexdigest()[:16]
 
 
+def test_traces_may_be_an_array(tmp_path):
+    path = tmp_path / "traces.json"
+    path.write_text(json.dumps([trace_to_row(PROBLEM, TRACE)]))
+    assert read_traces(path) == [TraceRow(PROBLEM, TRACE, f"{path}[0]")]
+
+
 def test_groups_keep_the_order_of_first_appearance(write):
     row = trace_to_row(PROBLEM, TRACE)
     other = row | {"problem_id": "arithmetic/train/9", "prompt": "Start with 1, add 1."}
