@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import islice
 from pathlib import Path
@@ -32,10 +32,11 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.conversions import IMPORTERS, OPTIONS, REFUSED, TARGETS, UNLABELED, convert, export_row
+from prm.conversions import IMPORTERS, OPTIONS, TARGETS, UNLABELED, convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
+from prm.conversions.refusals import limited
 from prm.conversions.rlhflow import known_questions
 from prm.conversions.rows import Row
 from prm.conversions.trl import foreign_columns
@@ -49,12 +50,6 @@ from prm.storage.sources import read_rows
 SHOWN = 3
 LOOKED_AT = 1000
 """Traces of a table that are shown as they are read, and those among which one with a bad step is looked for."""
-
-CHECKED_EVERY = 1000
-"""Traces after which is checked whether too many of them are refused."""
-EXAMPLES = 3
-"""Refused rows that an error names."""
-HINTS = {"no_first_step": "--questions (rlhflow) shows where the questions end. "}
 
 ONE_SIDED = 0.95
 """Share of good labels from which on a warning says that little can be learned."""
@@ -161,16 +156,21 @@ def main(args: Arguments) -> None:
     first = 0 if args.source == "columns" else file_number(args)  # the name of a table is in the ids of its problems
     with tqdm(_rows(args), unit=" rows", desc=args.source) as rows:
         table = _watched(_traces(rows, options["columns"]) if args.source == "columns" else rows, args, counts)
-        traces = _tallied(convert(table, args.source, strict=args.strict, first=first, **options), args, counts)
+        traces = convert(table, args.source, strict=args.strict, first=first, **options)
+        traces = _tallied(limited(traces, lambda: counts["read"]["rows"], args.max_refused), counts)
         if args.target != "labeled":
             traces = _exported(traces, args.target, args.output + ".left_out.jsonl", counts["left_out"])
         write_jsonl(args.output, traces)
 
     facts: dict[str, Any] = {"rows": rows.n, "seconds": time.monotonic() - started, **counts}
     write_provenance(args.output, "data/convert_dataset.py", args, [args.input], **facts)
+    _report(args, rows.n, counts, options.get("branches") == "repeat")
+
+
+def _report(args: Arguments, rows: int, counts: dict[str, Counter[str]], repeats: bool) -> None:
     written = sum(counts["statuses"].values()) - sum(counts["left_out"].values())
     labels = counts["labels"]["good"] + counts["labels"]["bad"]
-    print(f"{args.output}: {rows.n} rows read, {written} traces written")
+    print(f"{args.output}: {rows} rows read, {written} traces written")
     print(f"status: {_listed(counts['statuses'])}")
     labeled = "outcomes" if args.outcome_column else "steps"
     good = counts["labels"]["good"] / max(1, labels)
@@ -186,11 +186,11 @@ def main(args: Arguments) -> None:
         print(
             f"columns of another meaning than ours, left out: {', '.join(counts['columns'])}; --keep keeps them as texts"
         )
-    if args.target != "labeled" and options.get("branches") == "repeat":
+    if args.target != "labeled" and repeats:
         print("shared steps have their labels in every trace (--branches repeat), because the format has no others")
     if counts["left_out"]:
         print(f"left out, in {args.output}.left_out.jsonl: {_listed(counts['left_out'])}")
-        if counts["left_out"][UNLABELED] and options.get("branches") != "repeat":
+        if counts["left_out"][UNLABELED] and not repeats:
             print("a step may have its label in another trace of its tree; --branches repeat labels it in each")
 
 
@@ -252,44 +252,16 @@ def _watched(
         yield where, row
 
 
-def _tallied(
-    traces: Iterable[dict[str, Any]], args: Arguments, counts: dict[str, Counter[str]]
-) -> Iterator[dict[str, Any]]:
-    """The traces, counted.
-
-    Raises:
-        ValueError: too many of them could not be read, and for the same reason; with examples.
-    """
+def _tallied(traces: Iterable[dict[str, Any]], counts: dict[str, Counter[str]]) -> Iterator[dict[str, Any]]:
     names = {True: "good", False: "bad", None: "unlabeled"}
-    statuses = counts["statuses"]
-    examples: dict[str, list[str]] = defaultdict(list)
-    for number, row in enumerate(traces, 1):
-        status, kept = row["status"], row.get("kept") or {}
-        statuses[status] += 1
-        if status == "ok":
+    for row in traces:
+        counts["statuses"][row["status"]] += 1
+        if row["status"] == "ok":
             labels = row["labels"][:1] if row["semantics"] == "outcome" else row["labels"]
             counts["labels"].update([names[label] for label in labels])
-        if status in REFUSED and len(examples[status]) < EXAMPLES:
-            examples[status].append(
-                kept.get("refused") or f"{row['prompt'][:80]!r}: nothing shows where the question ends"
-            )
-        if "note" in kept:
-            counts["notes"][kept["note"]] += 1
+        if "note" in (row.get("kept") or ()):
+            counts["notes"][row["kept"]["note"]] += 1
         yield row
-        if number % CHECKED_EVERY == 0:
-            _check_refused(counts["read"]["rows"], statuses, args.max_refused, examples)
-    _check_refused(counts["read"]["rows"], statuses, args.max_refused, examples)
-
-
-def _check_refused(rows: int, statuses: Counter[str], most: float, examples: Mapping[str, Sequence[str]]) -> None:
-    for status in REFUSED:
-        # A share says nothing of a few rows: one may always be refused.
-        if statuses[status] > max(1, most * rows):
-            raise ValueError(
-                f"{statuses[status]} of {rows} rows have the status {status}, more than --max_refused {most:g}: check"
-                f" that --source is the format of this file. {HINTS.get(status, '')}"
-                f"For example: {'; '.join(examples[status])}"
-            )
 
 
 def _exported(

@@ -109,9 +109,6 @@ COLUMNS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Format -> the columns that each of its rows has; several lists if there are several forms."""
 
-REFUSED = ("no_question", "no_first_step", "bad_label", "broken_row")
-"""Statuses of rows that could not be read. Where many have one, the format is another one, or an option is missing."""
-
 
 def convert(
     rows: Iterable[tuple[str, Row]], source: str, *, strict: bool = True, first: int = 0, **options: Any

@@ -21,6 +21,7 @@ A row whose `status` is not `ok` is kept and counted; the status says why the tr
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -198,8 +199,7 @@ def read_labeled(source: str | Path, semantics: Semantics | None = None, split: 
 def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
     """The rows of traces whose outcome is known; every step is labeled with the outcome of the whole trace.
 
-    In rows of other projects that do not say it (`correct`), the label of the last step is the outcome, as TRL trained with
-    `train_on_last_step_only`.
+    In rows of other projects without `correct`, it is the label of the last step (TRL's `train_on_last_step_only`).
 
     Raises:
         ValueError: as `row_to_trace`; or there are labels of steps and no outcomes.
@@ -209,17 +209,14 @@ def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
         meanings.add(row.get("semantics"))
         if is_ours(row) or "labels" not in row:
             base = row_to_trace(where, row)
-            correct = base.trace.correct
+            problem, trace, last = base.problem, base.trace, None
         else:
             read = row_to_labeled(where, row, "outcome")
-            base, stated = TraceRow(read.problem, read.labeled.trace), read.labeled.trace.correct
-            correct = read.labeled.labels[-1] if stated is None else stated
-        if correct is None or not base.trace.steps:
-            continue
-        outcomes = (correct,) * len(base.trace.steps)
-        rows.append(
-            LabeledRow(base.problem, LabeledTrace(base.trace, outcomes, None, None, "outcome", "outcome"), where)
-        )
+            problem, trace, last = read.problem, read.labeled.trace, read.labeled.labels[-1]
+        correct = last if trace.correct is None else trace.correct
+        if correct is not None and trace.steps:
+            outcomes = (correct,) * len(trace.steps)
+            rows.append(LabeledRow(problem, LabeledTrace(trace, outcomes, None, None, "outcome", "outcome"), where))
     if not rows and meanings & {"value", "correctness"}:
         raise ValueError(
             f"{source}: its labels are about steps ({', '.join(sorted(map(str, meanings)))}), from which a PRM learns; no"
@@ -231,11 +228,7 @@ def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
 
 def read_statuses(source: str | Path, split: str = "train") -> dict[str, int]:
     """Number of rows by status."""
-    counts: dict[str, int] = {}
-    for _, row in read_rows(str(source), split):
-        status = status_of(row)
-        counts[status] = counts.get(status, 0) + 1
-    return counts
+    return dict(Counter(status_of(row) for _, row in read_rows(str(source), split)))
 
 
 def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[Trace]]]:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from prm.conversions import EXPORTERS, IMPORTERS, REFUSED, convert, export_row
+from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
+from prm.conversions.refusals import REFUSED, limited
 from prm.conversions.rlhflow import known_questions
 from prm.storage.rows import row_to_labeled
 from prm.storage.sources import read_rows
@@ -529,6 +530,30 @@ def test_a_row_that_cannot_be_read_is_counted_where_it_is_not_an_error():
     assert [row["index"] for row in made] == [10, 10, 10, 11]
     assert "r:1: the question is empty" in made[1]["kept"]["refused"]
     assert len({row["id"] for row in made}) == 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "rows", "most", "ends"),
+    [
+        (1, 1, 0.05, False),
+        (1, 3, 0.0, False),
+        (2, 3, 0.05, True),
+        (2, 40, 0.05, False),
+        (3, 40, 0.05, True),
+        (3, 3, 1, False),
+    ],
+)
+def test_a_share_of_refused_rows_ends_the_run_with_examples(bad, rows, most, ends):
+    traces = [{"status": "bad_label", "prompt": "", "kept": {"refused": f"r:{i}: x"}} for i in range(bad)]
+    traces += [{"status": "ok"}, {"status": "no_labels"}] * rows  # what a set does not say of a trace is no refusal
+    read = limited(iter(traces), lambda: rows, most)
+    if not ends:
+        assert list(read) == traces
+        return
+    with pytest.raises(
+        ValueError, match=rf"^{bad} of {rows} rows have the status bad_label, .* For example: r:0: x; r:1: x"
+    ):
+        list(read)
 
 
 @pytest.mark.parametrize("strict", [True, False])
