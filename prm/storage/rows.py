@@ -128,7 +128,7 @@ def is_ours(row: Mapping[str, Any]) -> bool:
 
 def status_of(row: Mapping[str, Any]) -> str:
     """`ok`, or why the row is not used; rows of other projects are all `ok`."""
-    return (row.get("status") or "ok") if is_ours(row) else "ok"
+    return row.get("status") or "ok" if is_ours(row) else "ok"
 
 
 def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None = None) -> LabeledRow:
