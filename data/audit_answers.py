@@ -19,7 +19,8 @@ from pathlib import Path
 
 from prm.answers import check_many, normalize, workers
 from prm.command_line import run_script
-from prm.storage.jsonl import read_jsonl, write_jsonl
+from prm.storage.jsonl import write_jsonl
+from prm.storage.sources import read_file
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    pairs = Counter(read_pair(where, row) for where, row in read_jsonl(args.pairs))
+    pairs = Counter(read_pair(where, row) for where, row in read_file(args.pairs))
     golds, preds = [gold for gold, _ in pairs], [pred for _, pred in pairs]
 
     ours = check_many(golds=golds, preds=preds, deadline=args.deadline)

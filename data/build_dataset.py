@@ -1,5 +1,6 @@
 r"""Labeled files -> a data set to train on and to publish: no duplicates, no benchmark problems, split by problem, a card.
 
+Rows of a benchmark end the run (prm/datasets/benchmarks.py), unless --allow_benchmark is given: a set to train on has none.
 The files are read twice, one row at a time. The first pass decides about every trace: by its status, whether the same
 trace came before, whether its problem is in a benchmark (prm/datasets/decontamination.py), and the balance
 (prm/datasets/balance.py), in this order. The second pass writes. Splits are those of prm/datasets/splits.py, so no
@@ -18,10 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,13 +30,14 @@ from tqdm import tqdm
 
 from prm.command_line import run_script
 from prm.datasets.balance import Balance, balanced
+from prm.datasets.benchmarks import check_training
 from prm.datasets.decontamination import NGRAM, BenchmarkIndex, index_problems
 from prm.datasets.problems import prompt_of
 from prm.datasets.splits import split_of
 from prm.files import json_line, whole_file, write_whole
 from prm.storage.paths import need_file
 from prm.storage.provenance import write_provenance
-from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled
+from prm.storage.rows import LabeledRow, labeled_to_row, row_to_labeled, status_of
 from prm.storage.sources import read_rows
 from prm.types import Semantics
 
@@ -66,6 +68,7 @@ class Arguments:
             " (`label`), or until every `level` has equally many",
         },
     )
+    allow_benchmark: bool = field(default=False, metadata={"help": "keep rows of a benchmark, to evaluate on them"})
     license: str | None = field(default=None, metadata={"help": "license of the data set, for its card (e.g. mit)"})
     push_to_hub: str | None = field(default=None, metadata={"help": "hub name of a private data set to upload to"})
 
@@ -144,8 +147,8 @@ def _decide(
     kept: dict[str, None] = {}
     with _rows(args, "decide") as rows:
         for number, (where, row) in enumerate(rows):
-            if (row.get("status") or "ok") != "ok":
-                removed[number] = {"why": f"status {row['status']}"}
+            if (status := status_of(row)) != "ok":
+                removed[number] = {"why": f"status {status}"}
                 continue
             read = row_to_labeled(where, row, args.semantics)
             _check_semantics(meanings, read)
@@ -155,6 +158,8 @@ def _decide(
             if problem not in matches:
                 found = benchmarks.find(read.problem.prompt)
                 matches[problem] = {"why": "contaminated", **asdict(found)} if found else None
+                if not (found or args.allow_benchmark):
+                    check_training([(where, read.problem)])
             match = matches[problem]
             if key in seen:
                 removed[number] = duplicate
@@ -183,13 +188,16 @@ def _write(
 
     splits = {name: Split() for name in SPLITS}
     sources: Counter[tuple[str, str]] = Counter()
+    taken: dict[str, set[int]] = defaultdict(set)
+    renumbered = 0
     with ExitStack() as stack:
         files = {name: stack.enter_context(whole_file(output / f"{name}.jsonl")) for name in (*SPLITS, "removed")}
         for number, (where, row) in enumerate(stack.enter_context(_rows(args, "write"))):
             if number in removed:
                 name, out = "removed", removed[number] | {"where": where, "id": row.get("id"), "prompt": row["prompt"]}
             else:
-                read = row_to_labeled(where, row, args.semantics)
+                read = _with_own_id(row_to_labeled(where, row, args.semantics), taken)
+                renumbered += "index" in row and read.labeled.trace.index != row["index"]
                 name, written = split_of(read.problem.prompt), labeled_to_row(read.problem, read.labeled)
                 # Every column of the card's header, in its order, even if it is null in all rows.
                 out = {column: written[column] for column in FEATURES}
@@ -198,12 +206,28 @@ def _write(
                 splits[name].add(read)
                 sources[read.problem.source, read.labeled.method] += 1
             files[name].write(json_line(out))
+    if renumbered:
+        print(f"{renumbered} traces had the id of another one; they have new numbers")
     if not sources:
         raise ValueError(f"nothing is left of {len(removed)} traces; {output / 'removed.jsonl'} says why")
     for name in SPLITS:
         if not splits[name].traces:  # `datasets` cannot load an empty file
             (output / f"{name}.jsonl").unlink()
     return {name: split for name, split in splits.items() if split.traces}, sources
+
+
+def _with_own_id(row: LabeledRow, taken: dict[str, set[int]]) -> LabeledRow:
+    """The row, with a new number if another trace of its problem has the same: files that were made apart number alike.
+
+    Args:
+        taken: problem -> the numbers of its traces so far; that of the row is added.
+    """
+    trace, numbers = row.labeled.trace, taken[row.problem.id]
+    index = trace.index if trace.index not in numbers else max(numbers) + 1
+    numbers.add(index)
+    if index == trace.index:
+        return row
+    return replace(row, labeled=replace(row.labeled, trace=replace(trace, index=index)))
 
 
 def _check_semantics(meanings: dict[Semantics, str], row: LabeledRow) -> None:

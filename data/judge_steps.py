@@ -31,10 +31,11 @@ from prm.labelers.consensus import agreed, first_error_of, relation
 from prm.labelers.judge import Judge, judged
 from prm.secrets import api_key, check_url
 from prm.storage.journal import Journal
-from prm.storage.jsonl import read_jsonl, write_jsonl
+from prm.storage.jsonl import write_jsonl
 from prm.storage.paths import check_name
 from prm.storage.provenance import is_complete, write_provenance
 from prm.storage.rows import labeled_to_row, row_to_labeled, row_to_trace, trace_to_row
+from prm.storage.sources import read_file
 from prm.types import LabeledTrace, Problem, Trace
 
 
@@ -129,7 +130,7 @@ def main(args: Arguments) -> None:
 
 def read_rows(path: str, consensus: bool) -> list[Row]:
     rows = []
-    for where, row in read_jsonl(path):
+    for where, row in read_file(path):
         if consensus and (row.get("status") or "ok") == "ok":
             read = row_to_labeled(where, row, "value")
             rows.append(Row(read.problem, read.labeled.trace, read.labeled))

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from prm.answers import check_many, extract, normalize
 from prm.command_line import run_script
-from prm.storage.jsonl import read_jsonl
+from prm.storage.sources import read_file
 
 REWRITES: dict[str, Callable[[str], str]] = {
     "same": lambda s: s,
@@ -66,7 +66,7 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
-    answers = [gold_answer(where, row) for where, row in read_jsonl(args.golds)]
+    answers = [gold_answer(where, row) for where, row in read_file(args.golds)]
     golds = list(dict.fromkeys(answer for answer in answers if answer.strip()))
     num_blank = sum(not answer.strip() for answer in answers)
     print(f"{args.golds}: {len(answers)} rows, {num_blank} without an answer, {len(golds)} different answers")

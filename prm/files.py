@@ -17,6 +17,7 @@ on some write to the clipboard. So whoever shows a text of a row, or an error wi
 from __future__ import annotations
 
 import fcntl
+import gzip
 import json
 import os
 import re
@@ -38,7 +39,7 @@ def named(path: str | Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:  # without a number it is ours, and says all
             error.filename = str(path)
         raise
 
@@ -71,9 +72,21 @@ def write_whole(path: str | Path, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
+def open_bytes(path: str | Path) -> IO[bytes]:
+    """A file to read; one whose name ends in `.gz` is unpacked."""
+    if str(path).endswith(".gz"):
+        return gzip.open(path)  # type: ignore[return-value]
+    return Path(path).open("rb")
+
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False
+).encode  # made once: `json.dumps` makes one each time
+
+
 def json_line(row: Any) -> bytes:
     """A row of JSON Lines, which reads back as it is, whatever is in its texts."""
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return _encode(row).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def read_text(path: str | Path) -> str:
@@ -82,7 +95,8 @@ def read_text(path: str | Path) -> str:
     Raises:
         ValueError: it is not UTF-8; names the file, the line and the byte. OSError: it cannot be read.
     """
-    return decoded(Path(path).read_bytes(), str(path))
+    with open_bytes(path) as file:
+        return decoded(file.read(), str(path))
 
 
 def decoded(content: bytes, path: str, first: int = 1) -> str:

@@ -24,12 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
+from prm.datasets.benchmarks import check_training
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
 from prm.files import write_whole
 from prm.training.arguments import check_given
 from prm.training.data import training_source
 from prm.training.resume import check_examples, find_checkpoint
+from prm.types import Problem
 from prm.verifiers.checkpoint import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class ScriptArguments:
     lora_r: int = field(
         default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning", "least": 0}
     )
+    allow_benchmark: bool = field(default=False, metadata={"help": "train on problems of a benchmark, too"})
     license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
@@ -105,6 +108,8 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
     else:
         rows, left_out = load_examples(training_source(script.data))
         rows = rows[: script.limit]
+        if not script.allow_benchmark:
+            check_training((script.data, Problem("", row["prompt"], "", "")) for row in rows)
         if left_out:
             print(f"{left_out} traces do not end right, or it is unknown whether they do; they are left out")
     template = prompt_template(script.prompt)

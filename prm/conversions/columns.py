@@ -17,7 +17,11 @@ Decisions:
   empty cell, null and "none" are the word `null`.
 - A cell is a list (JSON, Parquet), a text with a list in it (`["a", "b"]`, as a CSV file has it), or another text. That of
   the steps is split at the separator, and blank pieces are no steps; that of the labels at white space and , ; |
-- Steps after the first error have no label, because nobody judged them.
+- Steps after the first error have no label, because nobody judged them. Where all errors are named (`errors_column`), the
+  other steps are right. If a number is that of no step, the row has the status `error_after_end`.
+- A blank step in a list cuts the trace (`empty_step`), because numbers after it may count it or not. If no error comes after
+  it, it is left out instead.
+- Where the solution is said to be wrong and no step is, or the other way round, the row has the status `contradiction`.
 - Of an outcome (the whole trace is right or wrong), every step has the label, and the trace is `correct` or not: an ORM
   learns from such rows, a PRM refuses them.
 - Problems are named after the table and their text. The columns of `keep`, and that of the ids, stay with the trace as
@@ -32,107 +36,44 @@ import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from prm.conversions.rows import Row, labeled_row, question
+from prm.conversions.rows import Refused, Row, labeled_row, question
+from prm.conversions.table_settings import NULL, Columns, word_of
 from prm.storage.sources import cell_text
 from prm.types import labels_to_first_error
 
-NULL = "null"
 _LABEL_SEPARATOR = re.compile(r"[\s,;|]+")
+_STEP_NUMBER = re.compile(r"(?m)^(?=[ \t]*Step (\d+)\b)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which column of a table holds what. The names are those of the flags of data/convert_dataset.py.
+class Reading(NamedTuple):
+    """The row of a trace, as it is read."""
 
-    Raises:
-        ValueError: something is missing or contradicts something else; the message names the flags.
-    """
-
-    prompt_column: str
-    semantics: Literal["value", "correctness"] | None = None
-    """What labels of steps mean; None if there are only outcomes."""
-    steps_column: str | None = None
-    """All steps of a trace."""
-    separator: str | None = None
-    r"""Between the steps, where they are one text; `\n` is a line end."""
-    step_column: str | None = None
-    """One step, in a table with a row per step; the rows of a trace follow each other and have one id."""
-    labels_column: str | None = None
-    """A label per step (with `step_column`: the label of the row's step)."""
-    outcome_column: str | None = None
-    """Whether the whole trace ended right (with `step_column`: in the first row of the trace)."""
-    good: Sequence[Any] = ()
-    bad: Sequence[Any] = ()
-    unlabeled: Sequence[Any] = ()
-    """Values for a step (or an outcome) without a label, besides null."""
-    first_error_column: str | None = None
-    """The number of the first wrong step."""
-    first_error_base: int | None = None
-    """Number of the first step in that column: 0 or 1."""
-    no_error: Sequence[Any] = ()
-    """Values of that column where no step is wrong."""
-    gold_column: str | None = None
-    id_column: str | None = None
-    keep: Sequence[str] = ()
-    name: str = "columns"
-    """Of the table, for the ids of its problems."""
-
-    def __post_init__(self) -> None:
-        kinds = (self.labels_column, self.first_error_column, self.outcome_column)
-        wrong = {
-            "--prompt_column is missing": not self.prompt_column,
-            "--semantics is missing: `correctness` = a good step is right, `value` = after a good step, the trace can still"
-            " end right": not self.semantics and not self.outcome_column,
-            "--semantics is about labels of steps; leave it out with --outcome_column": (
-                self.semantics and self.outcome_column
-            ),
-            "give one of --steps_column (all steps in one cell) and --step_column (a row per step)": (
-                bool(self.steps_column) == bool(self.step_column)
-            ),
-            "--step_column needs --id_column, which shows the rows that belong to one trace": (
-                self.step_column and not self.id_column
-            ),
-            "--separator divides the text of --steps_column; leave it out": self.step_column and self.separator,
-            "give one of --labels_column (a label per step), --first_error_column (a number) and --outcome_column (right or"
-            " wrong, of a whole trace)": sum(map(bool, kinds)) != 1,
-            "--labels_column and --outcome_column need --good and --bad: the values that mean good and bad": (
-                (self.labels_column or self.outcome_column) and not (self.good and self.bad)
-            ),
-            "--good, --bad and --unlabeled belong to --labels_column or --outcome_column; leave them out": (
-                self.first_error_column and (self.good or self.bad or self.unlabeled)
-            ),
-            "--first_error_column needs --first_error_base: 0 or 1, the number of the first step": (
-                self.first_error_column and self.first_error_base not in (0, 1)
-            ),
-            "--first_error_column needs --no_error: the values where no step is wrong, such as -1 or null": (
-                self.first_error_column and not self.no_error
-            ),
-            "--first_error_base and --no_error belong to --first_error_column; leave them out": (
-                not self.first_error_column and (self.first_error_base is not None or self.no_error)
-            ),
-        }
-        if errors := [message for message, holds in wrong.items() if holds]:
-            raise ValueError("; ".join(errors))
-        words = [_word(value) for value in (*self.good, *self.bad, *self.unlabeled)]
-        if twice := sorted({word for word in words if words.count(word) > 1}):
-            raise ValueError(f"{', '.join(twice)} is twice among --good, --bad and --unlabeled")
+    prompt: str
+    steps: list[str]
+    labels: tuple[bool | None, ...]
+    values: tuple[float | None, ...] | None = None
+    status: str = "ok"
 
 
 def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
-    prompt, steps, labels = read(where, row, columns)
+    if columns.optional:
+        row = dict.fromkeys(columns.optional) | row
+    reading = read(where, row, columns)
     names = dict.fromkeys([*columns.keep, *([columns.id_column] if columns.id_column else [])])
+    labels = reading.labels
     yield labeled_row(
         columns.name,
-        prompt,
-        steps,
+        reading.prompt,
+        reading.steps,
         labels,
+        values=reading.values,
         semantics=columns.semantics or "outcome",
-        method="own labels",
+        method=columns.method,
         gold=cell_text(_cell(where, row, columns.gold_column)) if columns.gold_column else "",
         correct=labels[0] if columns.outcome_column and labels else None,
+        status=reading.status,
         kept={name: cell_text(_cell(where, row, name)) or None for name in names},
     )
 
@@ -167,32 +108,62 @@ def group_steps(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[t
         yield where, first | lists
 
 
-def read(where: str, row: Row, columns: Columns) -> tuple[str, list[str], tuple[bool | None, ...]]:
-    """(problem, steps, a label per step) of the row of a trace."""
+def read(where: str, row: Row, columns: Columns) -> Reading:
+    """The problem, its steps and their labels, of the row of a trace."""
     prompt = question(where, cell_text(_cell(where, row, columns.prompt_column)))
+    if columns.options_column:
+        options = _cell(where, row, columns.options_column)
+        prompt = "\n".join(filter(None, [prompt, *map(cell_text, options if isinstance(options, list) else [options])]))
+    cell = _cell(where, row, columns.steps_column or columns.step_column)
+    if columns.numbered_steps and isinstance(cell, str) and _list(cell) is None and not _numbered(cell):
+        return Reading(prompt, [cell], (None,), status="unsplit_steps")
     steps = _steps(where, row, columns)
-    if columns.first_error_column:
-        return prompt, steps, labels_to_first_error(len(steps), _first_error(where, row, columns, len(steps)))
+    if columns.first_error_column or columns.errors_column:
+        return _judged(where, row, columns, prompt, steps)
     if columns.outcome_column:
         cell = _cell(where, row, columns.outcome_column)
-        return prompt, steps, tuple(_meanings(where, columns.outcome_column, [cell], columns)) * len(steps)
-    labels = _labels(where, row, columns)
-    if len(labels) != len(steps):
-        raise ValueError(
-            f"{where}: {len(steps)} steps but {len(labels)} labels; check --separator, or fix the row."
-            f" The steps are {steps!r}"
-        )
-    return prompt, steps, labels
+        return Reading(prompt, steps, tuple(_meanings(where, columns.outcome_column, [cell], columns)) * len(steps))
+    values = _values(where, row, columns) if columns.values_column else None
+    if columns.labels_column:
+        labels = _labels(where, row, columns)
+    else:
+        labels = tuple(None if value is None else value > 0 for value in values or ())
+    for name, column in (("labels", labels), ("values", values)):
+        if column is not None and len(column) != len(steps):
+            raise Refused(
+                "bad_label",
+                f"{where}: {len(steps)} steps but {len(column)} {name}; check --separator, or fix the row."
+                f" The steps are {steps!r:.300}",
+            )
+    return Reading(prompt, steps, labels, values)
 
 
 def describe(where: str, row: Row, columns: Columns) -> str:
     """A row as it is read, for the eyes of its owner."""
     names = {True: "good", False: "bad", None: "no label"}
-    prompt, steps, labels = read(where, row, columns)
+    prompt, steps, labels, _, status = read(where, row, columns)
     lines = [
         f"  step {i} {names[label]:8}  {step}" for i, (step, label) in enumerate(zip(steps, labels, strict=True), 1)
     ]
-    return "\n".join([f"{where}  {prompt}", *lines])
+    return "\n".join([f"{where}  {prompt}{'' if status == 'ok' else f'  ({status})'}", *lines])
+
+
+def _judged(where: str, row: Row, columns: Columns, prompt: str, steps: list[str]) -> Reading:
+    """Labels by the numbers of wrong steps."""
+    wrong = _wrong_steps(where, row, columns, len(steps))
+    blank = next((i for i, step in enumerate(steps) if not step.strip()), len(steps))
+    if max(wrong, default=-1) < blank:  # nobody can say whether a number after a blank step counts it
+        steps = [step for step in steps if step.strip()]
+    if columns.errors_column:
+        labels: tuple[bool | None, ...] = tuple(i not in wrong for i in range(len(steps)))
+    else:
+        labels = labels_to_first_error(len(steps), min(wrong, default=-1))
+    if columns.solution_column:
+        cell = _cell(where, row, columns.solution_column)
+        (right,) = _meanings(where, columns.solution_column, [cell], columns)
+        if right is not None and right == bool(wrong):
+            return Reading(prompt, steps, (None,) * len(steps), status="contradiction")
+    return Reading(prompt, steps, labels, status="error_after_end" if max(wrong, default=-1) >= len(steps) else "ok")
 
 
 def _steps(where: str, row: Row, columns: Columns) -> list[str]:
@@ -202,14 +173,29 @@ def _steps(where: str, row: Row, columns: Columns) -> list[str]:
         separator = columns.separator.replace("\\n", "\n").replace("\\t", "\t")
         return [piece.strip() for piece in cell.replace("\r\n", "\n").split(separator) if piece.strip()]
     steps = _list(cell)
+    if steps is None and columns.numbered_steps and isinstance(cell, str):
+        steps = _numbered(cell)
     if steps is None:
         raise ValueError(
-            f"{where}: column {name!r} is not a list of steps: {cell!r}; say with --separator what divides the text"
+            f"{where}: column {name!r} is not a list of steps: {cell!r:.200}; say with --separator what divides the text"
         )
+    texts = []
     for i, step in enumerate(steps, 1):
-        if not isinstance(step, str):
-            raise ValueError(f"{where}: step {i} of column {name!r} is {step!r}, not text; fix or remove the row")
-    return steps
+        text = step[0] if isinstance(step, list) and len(step) == 1 else step
+        if not isinstance(text, str):
+            raise ValueError(f"{where}: step {i} of column {name!r} is {step!r:.200}, not text; fix or remove the row")
+        texts.append(text.rstrip().removesuffix(columns.end_marker) if columns.end_marker else text)
+    return texts
+
+
+def _numbered(text: str) -> list[str]:
+    """A text divided at "Step 1", "Step 2" and so on at the beginnings of its lines; nothing if it has no such numbers."""
+    starts = list(_STEP_NUMBER.finditer(text))
+    numbers = [int(start[1]) for start in starts]
+    if not starts or numbers != list(range(1, len(starts) + 1)) or text[: starts[0].start()].strip():
+        return []
+    ends = [*(start.start() for start in starts[1:]), len(text)]
+    return [text[start.start() : end].strip() for start, end in zip(starts, ends, strict=True)]
 
 
 def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
@@ -224,31 +210,68 @@ def _meanings(where: str, name: str | None, values: Sequence[Any], columns: Colu
     """What the values of column `name` mean."""
     meanings: dict[str, bool | None] = {NULL: None}
     for meaning, its_values in ((None, columns.unlabeled), (True, columns.good), (False, columns.bad)):
-        meanings |= {_word(value): meaning for value in its_values}
-    words = [_word(value) for value in values]
+        meanings |= {word_of(value): meaning for value in its_values}
+    words = [word_of(value) for value in values]
     for i, (word, value) in enumerate(zip(words, values, strict=True), 1):
         if word not in meanings:
             number = f"label {i} of " if columns.labels_column else ""
             divided = "; white space and , ; | divide the labels of a text" if number and isinstance(value, str) else ""
-            raise ValueError(
+            raise Refused(
+                "bad_label",
                 f"{where}: {number}column {name!r} is {value!r}, which is neither in --good {_listed(columns.good)} nor in"
-                f" --bad {_listed(columns.bad)} nor in --unlabeled {_listed((*columns.unlabeled, NULL))}{divided}"
+                f" --bad {_listed(columns.bad)} nor in --unlabeled {_listed((*columns.unlabeled, NULL))}{divided}",
             )
     return [meanings[word] for word in words]
 
 
-def _first_error(where: str, row: Row, columns: Columns, steps: int) -> int:
-    """Index of the first wrong step, -1 if there is none."""
-    cell, base = _cell(where, row, columns.first_error_column), columns.first_error_base or 0
-    word = _word(cell)
-    if word in map(_word, columns.no_error):
-        return -1
-    if not word.isdecimal() or len(word) > 9 or not base <= int(word) < steps + base:
-        raise ValueError(
-            f"{where}: column {columns.first_error_column!r} is {cell!r}, which is neither a number from {base} to"
-            f" {steps + base - 1} (the row has {steps} steps) nor in --no_error {_listed(columns.no_error)}"
+def _values(where: str, row: Row, columns: Columns) -> tuple[float | None, ...] | None:
+    cell = _cell(where, row, columns.values_column)
+    if columns.labels_column and word_of(cell) == NULL:
+        return None
+    values = _list(cell)
+    values = cell_text(cell).replace(",", " ").split() if values is None else values
+    return tuple(_value(where, columns, i, value) for i, value in enumerate(values, 1))
+
+
+def _value(where: str, columns: Columns, number: int, cell: Any) -> float | None:
+    if word_of(cell) == NULL:
+        return None
+    try:
+        value = float(cell)
+    except (TypeError, ValueError):
+        value = -1.0
+    if isinstance(cell, bool) or not 0 <= value <= 1:
+        raise Refused(
+            "bad_label",
+            f"{where}: value {number} of column {columns.values_column!r} is {cell!r:.80}; a soft label lies in 0..1",
         )
-    return int(word) - base
+    return value
+
+
+def _wrong_steps(where: str, row: Row, columns: Columns, steps: int) -> set[int]:
+    """Indices of the steps that are said to be wrong. Those of `errors_column` may lie after the last step."""
+    base = columns.first_error_base or 0
+    if columns.errors_column:
+        cell = _cell(where, row, columns.errors_column)
+        numbers = [] if word_of(cell) == NULL else _list(cell)
+        words = list(map(word_of, [cell] if numbers is None else numbers))
+        if numbers is None or not all(word.isdecimal() and base <= int(word) for word in words):
+            raise Refused(
+                "bad_label",
+                f"{where}: column {columns.errors_column!r} is {cell!r:.80}, not a list of numbers of steps from {base} on",
+            )
+        return {int(word) - base for word in words}
+    cell = _cell(where, row, columns.first_error_column)
+    word = word_of(cell)
+    if word in map(word_of, columns.no_error):
+        return set()
+    if not word.isdecimal() or len(word) > 9 or not base <= int(word) < steps + base:
+        raise Refused(
+            "bad_label",
+            f"{where}: column {columns.first_error_column!r} is {cell!r}, which is neither a number from {base} to"
+            f" {steps + base - 1} (the row has {steps} steps) nor in --no_error {_listed(columns.no_error)}",
+        )
+    return {int(word) - base}
 
 
 def _cell(where: str, row: Row, name: str | None) -> Any:
@@ -272,11 +295,5 @@ def _list(cell: Any) -> list[Any] | None:
     return cell if isinstance(cell, list) else None
 
 
-def _word(value: Any) -> str:
-    """A value as it is compared."""
-    word = re.sub(r"^(-?\d+)\.0+$", r"\1", cell_text(value).casefold())
-    return NULL if word in ("", "none", "nan") else word
-
-
 def _listed(values: Sequence[Any]) -> str:
-    return " ".join(map(_word, values))
+    return " ".join(map(word_of, values))

@@ -25,20 +25,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from prm.conversions.rows import Row, labeled_row, question, signs
+from prm.conversions.rows import Refused, Row, labeled_row, question
 from prm.storage.rows import need
 
 MARKER = "ки"
 
-_FIRST_STEP = re.compile(r"Step 1:|\bstep 1:")
+_FIRST_STEP = re.compile(r"Step 1:")
+_LOWER_CASE = re.compile(r"\bstep 1:")
+_SENTENCE_END = re.compile(r"[.?!:;)\]}$\"]\s*\Z|\A\s*\Z")
 _SECOND_STEP = re.compile(r"\s*step 2:", re.IGNORECASE)
 _ANSWER = re.compile(r"The answer is:?\s*(.+)\Z", re.DOTALL)
 
 
 def import_row(where: str, row: Row) -> Iterator[Row]:
     *pieces, tail = need(where, row, "input", str).split(MARKER)
-    labels: list[bool | None] = [*signs(where, _marks(where, pieces, need(where, row, "label", str)))]
-    pieces, labels, found = _split_question(pieces, labels)
+    labels: list[bool | None] = [*_labels(where, pieces, need(where, row, "label", str))]
+    pieces, dropped, found = split_question(pieces)
+    labels = labels[dropped:]
     if not found and not pieces:
         raise ValueError(f"{where}: no marker {MARKER} in the input {row['input'][:80]!r}; is this raw Math-Shepherd?")
     prompt, *steps = pieces
@@ -66,50 +69,68 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
     Raises:
         ValueError: the texts already contain what would mark the steps.
     """
+    marks = ["+" if label else "-" for label in labels]
+    return {
+        "input": marked_text(prompt, steps, [MARKER] * len(steps)),
+        "label": marked_text(prompt, steps, marks),
+        "task": "unknown",
+    }
+
+
+def marked_text(prompt: str, steps: Sequence[str], marks: Sequence[str]) -> str:
+    """Question and steps, each with its mark after it; as `export_row`, which says what it raises."""
     if not _FIRST_STEP.match(steps[0]):
         steps = [f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
     if len(_FIRST_STEP.findall(steps[0])) > 1:
         raise ValueError("the first step says 'Step 1:' twice")
     if any(MARKER in text for text in (prompt, *steps)):
         raise ValueError(f"a text holds the marker {MARKER}")
-    texts = {
-        name: prompt + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
-        for name, marks in (
-            ("input", [MARKER] * len(steps)),
-            ("label", ["+" if label else "-" for label in labels]),
-        )
-    }
-    return texts | {"task": "unknown"}
+    return prompt + " " + "\n".join(f"{step} {mark}" for step, mark in zip(steps, marks, strict=True))
 
 
 def first_step(text: str) -> int:
     """Index at which the first step begins in a text that starts with the question; -1 if there is no "Step 1:".
 
-    The last one counts, because a question may mention steps itself.
+    A question may mention steps itself, so the last one counts that begins a sentence or has no space before it, else the
+    last one. In lower case it must begin a sentence: a step says "by step 1:", too.
 
     >>> first_step("What is 2 + 2? Step 1: 2 + 2 = 4"), first_step("What is 2 + 2? It is 4.")
     (15, -1)
     """
-    return max((match.start() for match in _FIRST_STEP.finditer(text)), default=-1)
+    starts = [match.start() for match in _FIRST_STEP.finditer(text)]
+    if len(starts) == 1:
+        return starts[0]
+    if starts:
+        begins = [i for i in starts if _SENTENCE_END.search(text[:i]) or text[i - 1].isalnum()]
+        return (begins or starts)[-1]
+    lower = [match.start() for match in _LOWER_CASE.finditer(text)]
+    return max((i for i in lower if _SENTENCE_END.search(text[:i])), default=-1)
 
 
-def _marks(where: str, pieces: Sequence[str], label: str) -> list[str]:
-    """The characters of `label` at the positions of the input's markers."""
-    marks, position = [], 0
+def _labels(where: str, pieces: Sequence[str], label: str) -> list[bool]:
+    """What `label` has at the positions of the input's markers."""
+    labels, position = [], 0
     for i, piece in enumerate(pieces):
         position += len(piece)
         if label[position : position + 1] not in ("+", "-"):
-            raise ValueError(
+            raise Refused(
+                "bad_label",
                 f"{where}: at marker {i} of the input, `label` has {label[position : position + 20]!r} and not + or -; the"
-                " two texts must be equal except for the markers. Fix or remove the row"
+                " two texts must be equal except for the markers. Fix or remove the row",
             )
-        marks.append(label[position])
+        labels.append(label[position] == "+")
         position += 1
-    return marks
+    return labels
 
 
-def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[str], list[bool | None], bool]:
-    """(question and steps, a label for each step, whether the end of the question was found)."""
+def split_question(pieces: list[str]) -> tuple[list[str], int, bool]:
+    """
+    Args:
+        pieces: the texts before each marker; the first begins with the question.
+
+    Returns:
+        The question and the steps, the number of markers that end no step, and whether the end of the question was found.
+    """
     prompt, mark, rest = pieces[0].partition("?") if pieces else ("", "", "")
     split_by_mark = bool(mark and prompt.strip() and rest.strip() and "?" not in rest)
     for i, piece in enumerate(pieces):
@@ -122,7 +143,7 @@ def _split_question(pieces: list[str], labels: list[bool | None]) -> tuple[list[
         ):
             # All pieces before it are question, and the labels of their markers belong to no step.
             whole = " ".join(part.strip() for part in (*pieces[:i], piece[:start]) if part.strip())
-            return [whole, piece[start:], *following], labels[i:], True
+            return [whole, piece[start:], *following], i, True
     if split_by_mark:
-        return [prompt + mark, rest, *pieces[1:]], labels, True
-    return pieces, labels[1:], False
+        return [prompt + mark, rest, *pieces[1:]], 0, True
+    return pieces, 1, False

@@ -20,7 +20,9 @@ Decisions:
 - `branches="once"`: a node on several paths is labeled only on the first of them, so that it counts once. `repeat`
   labels it on all.
 - OpenR expands some rollouts more than once, so a prefix may occur twice, with two values. Both nodes stay, as siblings.
-- Whether a leaf ends in an answer is not stored, so no trace has an outcome.
+- A trace ends with the line of its first box. What models write after it (in MATH-APS, 4 of 10 steps) is no part of it;
+  traces from which something was left out have a `note` that says so. Leaves that differ only in this are one trace.
+- Whether a leaf is right is not stored, so no trace has an outcome.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Literal
 
-from prm.conversions.rows import Row, continues, fields, labeled_row, question
+from prm.conversions.rows import RAN_ON, Refused, Row, continues, end_at_answer, fields, labeled_row, question
 from prm.encoding.steps import split_steps
 from prm.storage.rows import need
 
@@ -54,14 +56,16 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
     elif isinstance(stored, list):
         root = _grow(where, prompt, stored)
     else:
-        raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r}")
+        raise ValueError(f"{where}: `reasoning_steps` must be a tree or a list of prefixes, it is {stored!r:.200}")
     labeled: set[int] = set()  # ids of the nodes that an earlier trace has labeled
+    ended: set[int] = set()  # and of those in which one ended, though others follow
     for path in _paths(root):
         steps: list[str] = []
         values: list[float | None] = []
         labels: list[bool | None] = []
+        answered = ran_on = False
         for node in path:
-            new = split_steps(node.text, "paragraph")
+            new, answered, ran_on = end_at_answer(split_steps(node.text, "paragraph"))
             steps += new
             # A value holds for the whole node, so only its last paragraph has one. A node of blank text adds nothing.
             values += [*[None] * (len(new) - 1), node.value][: len(new)]
@@ -71,6 +75,13 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
             label = None if counted and branches == "once" else good
             labels += [*[None] * (len(new) - 1), label][: len(new)]
             labeled.add(id(node))
+            if answered:
+                break
+        if answered and node is not path[-1]:
+            if id(node) in ended:
+                continue  # the same trace, with other text after its answer
+            ended.add(id(node))
+            ran_on = True
         yield labeled_row(
             "omega_prm",
             prompt,
@@ -80,7 +91,8 @@ def import_row(where: str, row: Row, branches: Branches = "once") -> Iterator[Ro
             semantics="value",
             method="omega_prm",
             gold="" if row.get("final_answer") is None else str(row["final_answer"]),
-            finished=False,
+            finished=answered,
+            kept={"note": RAN_ON} if ran_on else None,
         )
 
 
@@ -132,6 +144,6 @@ def _paths(root: Node) -> Iterator[list[Node]]:
 
 def _value(where: str, row: Row) -> float | None:
     value = row.get("mc_value")
-    if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-        raise ValueError(f"{where}: mc_value is {value!r}; it must be a share in 0..1. Fix or remove the row")
+    if value is not None and not (type(value) in (int, float) and 0 <= value <= 1):
+        raise Refused("bad_label", f"{where}: mc_value is {value!r}; it must be a share in 0..1. Fix or remove the row")
     return value

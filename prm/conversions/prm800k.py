@@ -15,11 +15,13 @@ Decisions:
 
 - Rating 1 is good, -1 is bad, null (flagged, or not rated) means no label. 0 ("neither wrong nor of any use") is good by
   default, as in the paper's scores and Qwen2.5-Math-7B-PRM800K; `neutral` changes this. TRL's converter reads 0 and
-  null as bad.
+  null as bad. Where a rating was corrected later (`corrected_rating`), the correction counts.
 - A step that a human wrote is good: it was written to be right.
 - The main trace follows the chosen steps. If nothing was chosen, it ends in the first candidate, which in phase 2 is
-  the step that the model had written, and usually the error. Each other candidate ends a trace of its own. The option
-  `branches` says how its prefix is labeled: `once` labels the last step only, so that every human judgment counts once;
+  the step that the model had written, and usually the error. If steps follow all the same, they continue the only
+  candidate; of several, nobody can say which one, and each later candidate becomes a row `nothing_chosen`.
+- Each other candidate ends a trace of its own. The option `branches` says how its prefix is labeled: `once` labels the
+  last step only, so that every human judgment counts once;
   `repeat` labels the whole prefix again, as TRL's set does (with five candidates at each of ten later steps, the first
   step then counts about forty times). Bad labels are always repeated, so that a step after an error never looks as if
   no error came before it.
@@ -34,7 +36,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from prm.conversions.omega_prm import Branches
-from prm.conversions.rows import Row, fields, labeled_row, question
+from prm.conversions.rows import Refused, Row, fields, labeled_row, question
 from prm.storage.rows import need
 
 Neutral = Literal["good", "bad", "unlabeled"]
@@ -48,14 +50,21 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
     asked, label = need(where, row, "question", dict), need(where, row, "label", dict)
     reason = label.get("finish_reason")
     if reason not in FINISH_REASONS:
-        raise ValueError(f"{where}: finish_reason is {reason!r}, not one of {', '.join(FINISH_REASONS)}; fix the row")
+        raise Refused(
+            "bad_label", f"{where}: finish_reason is {reason!r}, not one of {', '.join(FINISH_REASONS)}; fix the row"
+        )
     prompt = question(where, need(where, asked, "problem", str))
-    ratings = {1: True, 0: {"good": True, "bad": False, "unlabeled": None}[neutral], -1: False, None: None}
+    ratings = rating_labels(neutral)
 
-    # The main trace grows step by step. `others` are the traces that branch off it, complete as soon as they do.
+    # The main trace grows step by step. `others` are the traces that branch off it, complete as soon as they do, each with
+    # its status.
     steps: list[str] = []
     labels: list[bool | None] = []
-    others: list[tuple[list[str], list[bool | None]]] = []
+    status = status_of_question(row)
+    if status == "ok" and reason in ("give_up", "bad_problem"):
+        status = reason
+    others: list[tuple[list[str], list[bool | None], str]] = []
+    is_open = True  # whether the next step continues the main trace
     for number, step in enumerate(need(where, label, "steps", list)):
         where_step = f"{where}: step {number}"
         step = fields(where_step, step)
@@ -64,27 +73,29 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
             for candidate in step.get("completions") or ()
         ]
         chosen, human = step.get("chosen_completion"), step.get("human_completion")
-        if chosen is not None and not (isinstance(chosen, int) and 0 <= chosen < len(candidates)):
-            raise ValueError(
-                f"{where_step}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row"
+        if chosen is not None and not (type(chosen) is int and 0 <= chosen < len(candidates)):
+            raise Refused(
+                "bad_label",
+                f"{where_step}: chosen_completion is {chosen!r} of {len(candidates)} candidates; fix the row",
             )
+        # With "once" the other candidates leave out the good labels that the main trace has already.
+        prefix = labels if branches == "repeat" else [None if good else good for good in labels]
+        if not is_open:
+            others += [([*steps, text], [*prefix, good], "nothing_chosen") for text, good in candidates]
+            continue
 
         # The candidate that the main trace takes: the chosen one, else the first; none if a human wrote the step.
         by_human = chosen is None and human is not None
         main = None if by_human or not candidates else chosen or 0
-        # The other candidates branch off. With "once" they leave out the good labels that the main trace has already.
-        prefix = labels if branches == "repeat" else [None if good else good for good in labels]
-        others += [([*steps, text], [*prefix, good]) for i, (text, good) in enumerate(candidates) if i != main]
+        others += [([*steps, text], [*prefix, good], status) for i, (text, good) in enumerate(candidates) if i != main]
         if by_human:
             text = need(where_step, fields(where_step, human), "text", str)
             steps, labels = [*steps, text], [*labels, True]
         elif main is not None:
             steps, labels = [*steps, candidates[main][0]], [*labels, candidates[main][1]]
-        # Nothing was chosen, so the labeler stopped here: later steps, if any, continue nothing.
-        if chosen is None and human is None:
-            break
+        is_open = chosen is not None or human is not None or len(candidates) == 1
 
-    for path, path_labels in [(steps, labels), *others]:
+    for path, path_labels, its_status in [(steps, labels, status), *others]:
         last, is_main = path[-1] if path else "", path is steps
         yield labeled_row(
             "prm800k",
@@ -97,20 +108,33 @@ def import_row(where: str, row: Row, neutral: Neutral = "good", branches: Branch
             answer=last.split(_ANSWER)[-1].strip() or None if _ANSWER in last else None,
             correct=True if is_main and reason == "solution" else None,
             finished=_ANSWER in last,
-            status=_status(row, reason),
+            status=its_status,
         )
 
 
+def rating_labels(neutral: Neutral) -> dict[Any, bool | None]:
+    """Rating -> label."""
+    return {1: True, 0: {"good": True, "bad": False, "unlabeled": None}[neutral], -1: False, None: None}
+
+
 def _candidate(where: str, candidate: Row, ratings: dict[Any, bool | None]) -> tuple[str, bool | None]:
-    rating = candidate.get("rating")
-    if rating not in list(ratings):  # a list, because a rating that cannot be hashed would break a dictionary look-up
-        raise ValueError(f"{where}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
-    return need(where, candidate, "text", str), ratings[rating]
+    corrected = candidate.get("corrected_rating")
+    return need(where, candidate, "text", str), judged(
+        where, candidate.get("rating") if corrected is None else corrected, ratings
+    )
 
 
-def _status(row: Row, reason: str) -> str:
+def judged(where: str, rating: Any, ratings: dict[Any, bool | None]) -> bool | None:
+    """The label of a rating. Raises Refused for anything but a rating; true is none, though Python has it equal to 1."""
+    if isinstance(rating, bool) or rating not in list(
+        ratings
+    ):  # a list, because a rating that cannot be hashed is none
+        raise Refused("bad_label", f"{where}: rating is {rating!r}, not 1, 0, -1 or null; fix or remove the row")
+    return ratings[rating]
+
+
+def status_of_question(row: Row) -> str:
+    """`ok`, or what the question was for."""
     if row.get("is_initial_screening_question"):
         return "screening"
-    if row.get("is_quality_control_question"):
-        return "quality_control"
-    return "ok" if reason in ("solution", "found_error") else reason
+    return "quality_control" if row.get("is_quality_control_question") else "ok"

@@ -7,13 +7,14 @@
 Labels are values: + means that one of 16 rollouts after the step was right (README of `math-rm`). The last label is the
 outcome; RLHFlow's ORM data is made from it.
 
-The first turn contains the question and the first step without a separator. "Step 1:" shows where the step begins
-(Mistral data), or else a list of the questions does (Deepseek data, whose steps have no numbers). If neither helps, the
-row has the status `no_first_step`.
+The first turn contains the question and the first step without a separator. A list of the questions shows where the step
+begins, or else "Step 1:" does, if all later steps have numbers (Mistral data). Deepseek data has none, or words of the
+solution before them ("Let us take it slowly: ### Step 1: ..."). If neither helps, the row has the status `no_first_step`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from prm.conversions.math_shepherd import first_step
@@ -22,6 +23,12 @@ from prm.storage.rows import need
 
 _KEY = 24
 """Number of characters at the beginning of a question by which it is looked up."""
+
+_ANNOUNCED = re.compile(
+    r"(?:[:#*_>-]\s*|(?:\A|[.?!:\n])\s*(?:Let(?:'s| us| me)|We|I|Here|Sure|First|Solution|Answer"
+    r"|To (?:solve|find|determine|answer|calculate|compute|get))\b[^.?!\n]*[.?!:]?\s*)\Z"
+)
+"""What stands before a first step that words of the solution announce: "Let us see: ### Step 1:", "We go on. Step 1:"."""
 
 Questions = dict[str, list[str]]
 
@@ -41,10 +48,12 @@ def import_row(where: str, row: Row, questions: Questions | None = None) -> Iter
     for i, turn in enumerate(turns):
         role = ("user", "assistant")[i % 2]
         if fields(where, turn).get("role") != role or not isinstance(turn.get("content"), str):
-            raise ValueError(f"{where}: turn {i} must be text of the {role}, it is {turn!r}; fix or remove the row")
+            raise ValueError(
+                f"{where}: turn {i} must be text of the {role}, it is {turn!r:.200}; fix or remove the row"
+            )
     labels = signs(where, [turn["content"].strip() for turn in turns[1::2]])
     first, *steps = [turn["content"].strip() for turn in turns[::2]]
-    start = _question_end(first, questions or {})
+    start = _question_end(first, steps, questions or {})
     if start > 0:
         prompt, steps = first[:start], [first[start:], *steps]
     else:
@@ -77,11 +86,13 @@ def export_row(prompt: str, steps: Sequence[str], labels: Sequence[bool]) -> Row
     }
 
 
-def _question_end(text: str, questions: Questions) -> int:
+def _question_end(text: str, later: Sequence[str], questions: Questions) -> int:
     """Index at which the question ends in the first turn; 0 or less if nothing shows it."""
     # A question shorter than the key is its own key.
     for size in range(_KEY, 0, -1):
         for known in questions.get(text[:size], ()):
             if continues(known, text):
                 return len(known)
-    return first_step(text)
+    start = first_step(text)
+    is_numbered = all(step.startswith(f"Step {number}:") for number, step in enumerate(later, 2))
+    return start if is_numbered and not _ANNOUNCED.search(text[: max(start, 0)]) else -1

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from prm.files import decoded, json_line, whole_file
+from prm.files import decoded, json_line, open_bytes, whole_file
 from prm.storage.paths import need_file
 
 
 def read_jsonl(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, row) for every line of a JSON Lines file; `where` is `file:line`, for error messages."""
     path = need_file(path)
-    with path.open("rb") as lines:
+    with open_bytes(path) as lines:
         for number, content in enumerate(lines, 1):
             line = decoded(content, str(path), number)
             if not line.strip():
@@ -41,7 +41,7 @@ def check_row(where: str, row: Any, text: str) -> None:
     """
     if not isinstance(row, dict):
         raise ValueError(f"{where}: a row must be a JSON object, this is {type(row).__name__}")
-    if "\\ud" not in text.lower():  # as an escape, which is how it gets into UTF-8
+    if "\\ud" not in text and "\\uD" not in text:  # as an escape, which is how it gets into UTF-8
         return
     try:
         json.dumps(row, ensure_ascii=False).encode()

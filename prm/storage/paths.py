@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-TEXT_FILES = (".jsonl", ".json", ".csv", ".tsv")
+_PLAIN_FILES = (".jsonl", ".json", ".csv", ".tsv")
+TEXT_FILES = (*_PLAIN_FILES, *(f"{ending}.gz" for ending in _PLAIN_FILES))
 DATA_FILES = (*TEXT_FILES, ".parquet")
 """Endings of the files that are read as rows."""
 
@@ -28,7 +29,7 @@ def need_file(path: str | Path, fix: str = "check the path") -> Path:
     """
     path = Path(path)
     if path.is_dir():
-        inside = sorted(str(file) for file in path.iterdir() if file.suffix in DATA_FILES)
+        inside = sorted(str(file) for file in path.iterdir() if file.name.endswith(DATA_FILES))
         raise IsADirectoryError(
             f"{path} is a folder; give a file{', such as ' + ', '.join(inside[:3]) if inside else ''}"
         )

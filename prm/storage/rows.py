@@ -11,8 +11,9 @@ What nobody knows of a trace from elsewhere (`num_tokens`, `seed`, `gold`, ...) 
 source that nothing here reads, as texts or null, and is there only if there are any.
 
 Rows from elsewhere need only `prompt`, `completions` and `labels`; what their labels mean is then given on the command
-line. `null` in `labels` marks a step without a label. Other placeholders such as -100 are refused, because Hugging Face
-`datasets` silently turns a -100 in a list of booleans into `True`.
+line. Of their other columns only those of labels and outcomes (`STEPWISE`) are read: an `index`, a `level` or a `status` of
+another project means something else than ours. `null` in `labels` marks a step without a label. Other placeholders such as
+-100 are refused, because Hugging Face `datasets` silently turns a -100 in a list of booleans into `True`.
 
 A row whose `status` is not `ok` is kept and counted; the status says why the trace cannot be used.
 """
@@ -20,13 +21,13 @@ A row whose `status` is not `ok` is kept and counted; the status says why the tr
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from prm.storage.jsonl import read_jsonl
-from prm.storage.sources import read_rows
+from prm.storage.sources import read_file, read_rows
 from prm.types import LabeledTrace, Problem, Semantics, StepRule, Trace
 
 
@@ -115,6 +116,21 @@ def row_to_trace(where: str, row: dict[str, Any]) -> TraceRow:
     return TraceRow(problem, trace, where)
 
 
+STEPWISE = ("prompt", "completions", "labels", "values", "counts", "correct", "kept")
+"""Columns of labeled rows that mean the same in rows of other projects."""
+
+
+def is_ours(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that it is one of ours, so that all of its columns mean what they mean here: labeled rows say what
+    their labels mean, and those without labels belong to a problem."""
+    return "semantics" in row or ("labels" not in row and isinstance(row.get("problem_id"), str))
+
+
+def status_of(row: Mapping[str, Any]) -> str:
+    """`ok`, or why the row is not used; rows of other projects are all `ok`."""
+    return row.get("status") or "ok" if is_ours(row) else "ok"
+
+
 def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None = None) -> LabeledRow:
     """
     Args:
@@ -124,6 +140,8 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
         ValueError: as `row_to_trace`; labels and steps differ in number; a label is not true, false or null; the row
             does not say what its labels mean, or contradicts `semantics`.
     """
+    if not is_ours(row):
+        row = {name: row[name] for name in STEPWISE if name in row}
     base = row_to_trace(where, row)
     labels = need(
         where, row, "labels", list, "data/label_steps.py labels traces, data/convert_dataset.py reads your labels"
@@ -169,17 +187,19 @@ def row_to_labeled(where: str, row: dict[str, Any], semantics: Semantics | None 
 
 def read_traces(path: str | Path) -> list[TraceRow]:
     """All rows of a traces file, whatever their status."""
-    return [row_to_trace(where, row) for where, row in read_jsonl(path)]
+    return [row_to_trace(where, row) for where, row in read_file(path)]
 
 
 def read_labeled(source: str | Path, semantics: Semantics | None = None, split: str = "train") -> list[LabeledRow]:
     """The rows of a file, or of a split on the hub, that have labels (status `ok`). `read_statuses` counts the others."""
     rows = read_rows(str(source), split)
-    return [row_to_labeled(where, row, semantics) for where, row in rows if (row.get("status") or "ok") == "ok"]
+    return [row_to_labeled(where, row, semantics) for where, row in rows if status_of(row) == "ok"]
 
 
 def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
     """The rows of traces whose outcome is known; every step is labeled with the outcome of the whole trace.
+
+    In rows of other projects without `correct`, it is the label of the last step (TRL's `train_on_last_step_only`).
 
     Raises:
         ValueError: as `row_to_trace`; or there are labels of steps and no outcomes.
@@ -187,13 +207,16 @@ def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
     rows, meanings = [], set()
     for where, row in read_rows(str(source), split):
         meanings.add(row.get("semantics"))
-        base = row_to_trace(where, row)
-        if base.trace.correct is None or not base.trace.steps:
-            continue
-        outcomes = (base.trace.correct,) * len(base.trace.steps)
-        rows.append(
-            LabeledRow(base.problem, LabeledTrace(base.trace, outcomes, None, None, "outcome", "outcome"), where)
-        )
+        if is_ours(row) or "labels" not in row:
+            base = row_to_trace(where, row)
+            problem, trace, last = base.problem, base.trace, None
+        else:
+            read = row_to_labeled(where, row, "outcome")
+            problem, trace, last = read.problem, read.labeled.trace, read.labeled.labels[-1]
+        correct = last if trace.correct is None else trace.correct
+        if correct is not None and trace.steps:
+            outcomes = (correct,) * len(trace.steps)
+            rows.append(LabeledRow(problem, LabeledTrace(trace, outcomes, None, None, "outcome", "outcome"), where))
     if not rows and meanings & {"value", "correctness"}:
         raise ValueError(
             f"{source}: its labels are about steps ({', '.join(sorted(map(str, meanings)))}), from which a PRM learns; no"
@@ -205,11 +228,7 @@ def read_outcomes(source: str | Path, split: str = "train") -> list[LabeledRow]:
 
 def read_statuses(source: str | Path, split: str = "train") -> dict[str, int]:
     """Number of rows by status."""
-    counts: dict[str, int] = {}
-    for _, row in read_rows(str(source), split):
-        status = row.get("status") or "ok"
-        counts[status] = counts.get(status, 0) + 1
-    return counts
+    return dict(Counter(status_of(row) for _, row in read_rows(str(source), split)))
 
 
 def group_by_problem(rows: Sequence[TraceRow]) -> Iterator[tuple[Problem, list[Trace]]]:

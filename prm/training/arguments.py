@@ -55,9 +55,7 @@ class VerifierArguments:
         default="error", metadata={"help": "longer traces: stop, leave them out, or leave their last steps out"}
     )
     head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
-    lora_r: int = field(
-        default=0, metadata={"help": "LoRA rank on all linear layers; 0 = full fine-tuning", "least": 0}
-    )
+    lora_r: int = field(default=0, metadata={"help": "LoRA rank; 0 = full fine-tuning", "least": 0})
     load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: 4-bit weights under the LoRA"})
     freeze_backbone: bool = field(default=False, metadata={"help": "train the head only, which is cheap"})
     objective: str = field(default="cross_entropy", metadata={"help": "loss (prm/training/losses.py)"})
@@ -74,8 +72,9 @@ class VerifierArguments:
     limit: int | None = field(
         default=None, metadata={"help": "use only this many rows of `data`, from the first", "least": 1}
     )
+    allow_benchmark: bool = field(default=False, metadata={"help": "train on rows of a benchmark, too"})
     license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
-    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
+    overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model there"})
 
     def __post_init__(self) -> None:
         prompt_template(self.prompt)  # a wrong name is found before anything is loaded

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
+from prm.datasets.benchmarks import check_training
 from prm.datasets.splits import hold_out
 from prm.models.fingerprints import hash_of_base
 from prm.models.loading import from_base, nf4
@@ -38,12 +39,14 @@ def read_rows(
         read: (file or hub name, split=of the latter) -> the rows that have a label.
 
     Raises:
-        ValueError: there is no such row.
+        ValueError: there is no such row; or one to train on is from a benchmark.
     """
     source = training_source(arguments.data)
     labeled = read(source, split="train")
     print(f"unlabeled   {unlabeled(source, len(labeled))}")
     rows = _not_empty(source, labeled[: arguments.limit])
+    if not arguments.allow_benchmark:
+        check_training((row.where, row.problem) for row in rows)
     held_out = validation_source(arguments.data, arguments.eval_data)
     if held_out is None:
         return hold_out(rows)

@@ -63,13 +63,18 @@ def test_convert_counts_what_came_in_and_went_out(scripts, root, tmp_path):
 
 def test_convert_to_another_format_lists_what_it_cannot_say(scripts, root, tmp_path):
     golden, output = root / "tests/golden/prm800k.jsonl", tmp_path / "trl.jsonl"
-    done = scripts.run("data/convert_dataset.py", source="prm800k", target="trl", input=golden, output=output)
+    flags = {"source": "prm800k", "target": "trl", "input": golden, "output": output}
+    done = scripts.run("data/convert_dataset.py", **flags)
     assert done.code == 0, done.stderr
-    assert "8 rows read, 2 traces written" in done.stdout
+    assert "8 rows read, 8 traces written" in done.stdout
     assert "status give_up 2" in done.stdout
+    assert "shared steps have their labels in every trace (--branches repeat)" in done.stdout
+    assert len(rows_of(output)) + len(rows_of(tmp_path / "trl.jsonl.left_out.jsonl")) == 15
+    done = scripts.run("data/convert_dataset.py", **flags, branches="once")
+    assert "8 rows read, 2 traces written" in done.stdout
+    assert "a step may have its label in another trace of its tree" in done.stdout
     left_out = rows_of(tmp_path / "trl.jsonl.left_out.jsonl")
     assert [row["left_out"] for row in left_out].count("a step before the last labeled one has no label") == 5
-    assert len(rows_of(output)) + len(left_out) == 15
 
 
 def test_convert_reads_parquet_and_questions(scripts, root, tmp_path):
@@ -106,6 +111,8 @@ def test_convert_shows_the_first_rows_of_a_table_and_one_with_a_bad_step(scripts
         "  step 2 bad       b",
         f"{path}:4  Why?",
         "  step 1 good      c",
+        f"{path}:5  Why?",
+        "  step 1 good      d",
         f"{path}:6  Who?",
         "  step 1 bad       e",
         f"{output}: 4 rows read, 4 traces written",
@@ -173,6 +180,54 @@ def test_outcomes_of_a_table_become_a_set_for_an_orm(scripts, build, tmp_path):
     assert "They mean `outcome`: a label says whether the whole trace ends right" in card
     assert {row["num_tokens"] for row in rows_of(folder / "train.jsonl")} == {None}
     assert datasets.load_dataset(str(folder))["train"]["seed"] == [None] * 4
+
+
+def test_a_file_that_is_not_there_is_named(scripts, tmp_path):
+    for target in ("labeled", "trl"):
+        flags = {"source": "openr", "target": target, "output": tmp_path / "out.jsonl"}
+        done = scripts.run("data/convert_dataset.py", **flags, input=tmp_path / "none.jsonl")
+        assert done.last_line == f"error: {tmp_path / 'none.jsonl'} does not exist; check the path"
+
+
+def shepherd(question, good=True):
+    text = f"{question} Step 1: It is so. ки"
+    return {"input": text, "label": text.replace("ки", "+" if good else "-"), "task": "GSM8K"}
+
+
+def test_a_row_that_nobody_can_remove_is_counted_and_the_others_are_read(scripts, tmp_path):
+    path = write(tmp_path / "set.jsonl", [shepherd("Is it?"), shepherd(""), shepherd("Is it not?", False)])
+    flags = {"source": "math_shepherd", "input": path, "output": tmp_path / "out.jsonl"}
+    done = scripts.run("data/convert_dataset.py", **flags)
+    assert done.code == 0, done.stderr
+    assert "3 rows read, 3 traces written\nstatus: ok 2, no_question 1\n" in done.stdout
+    assert [row["status"] for row in rows_of(tmp_path / "out.jsonl")] == ["ok", "no_question", "ok"]
+    assert rows_of(tmp_path / "out.jsonl")[1]["kept"]["refused"].startswith(f"{path}:2: the question is empty")
+    (tmp_path / "out.jsonl").unlink()
+    done = scripts.run("data/convert_dataset.py", **flags, strict=True)
+    assert (done.code, (tmp_path / "out.jsonl").exists()) == (1, False)
+    assert "set.jsonl:2: the question is empty; remove the row" in done.last_line
+
+
+def test_too_many_refused_rows_end_the_run_with_examples(scripts, tmp_path):
+    rows = [shepherd("" if i % 10 == 3 else f"Is it {i}?") for i in range(50)]
+    path, output = write(tmp_path / "set.jsonl", rows), tmp_path / "out.jsonl"
+    done = scripts.run("data/convert_dataset.py", source="math_shepherd", input=path, output=output)
+    assert (done.code, output.exists()) == (1, False)
+    assert "5 of 50 rows have the status no_question, more than --max_refused 0.05" in done.last_line
+    assert "set.jsonl:4: the question is empty" in done.last_line
+    done = scripts.run("data/convert_dataset.py", source="math_shepherd", input=path, output=output, max_refused=0.1)
+    assert done.code == 0, done.stderr
+
+
+def test_ids_of_two_files_of_a_set_differ_and_stay_the_same(scripts, tmp_path):
+    ids = []
+    for name in ("a", "b", "a"):
+        path = write(tmp_path / f"{name}.jsonl", [shepherd("Is it?"), shepherd("Is it?", name == "a")])
+        done = scripts.run("data/convert_dataset.py", source="math_shepherd", input=path, output=tmp_path / "out.jsonl")
+        assert done.code == 0, done.stderr
+        ids.append({row["id"] for row in rows_of(tmp_path / "out.jsonl")})
+    assert ids[0] == ids[2]
+    assert len(ids[0] | ids[1]) == 4
 
 
 @pytest.mark.parametrize(
@@ -332,3 +387,28 @@ def test_push_uploads_the_files_of_the_set_and_no_others(root, tmp_path, monkeyp
         ("me/set", True),
         ["train.jsonl", "README.md", "removed.jsonl", "meta.json", "config.yaml"],
     ]
+
+
+def test_build_refuses_rows_of_a_benchmark_by_source_and_by_text(build, tmp_path):
+    bolts = "A robe takes 2 bolts of blue fiber and half that much white fiber. How many bolts in total does it take?"
+    good = trace(problem_of("train"), ["a"], [True])
+    for row in (trace("Any.", ["a"], [True], problem_id="processbench/1"), trace(bolts, ["a"], [True])):
+        done, _ = build([good, row])
+        assert done.code == 1
+        assert "labeled0.jsonl:2: " in done.last_line
+        assert "--allow_benchmark" in done.last_line
+        done, folder = build([good, row], allow_benchmark=True)
+        assert done.code == 0, done.stderr
+    against = write(tmp_path / "gsm8k.jsonl", [{"question": bolts}])
+    done, folder = build([good, trace(bolts, ["a"], [True])], against=[str(against)])
+    assert done.code == 0, done.stderr
+    assert [row["prompt"] for row in rows_of(folder / "train.jsonl")] == [good["prompt"]]
+
+
+def test_traces_of_two_files_with_one_id_get_different_ones(build):
+    train = problem_of("train")
+    rows = [trace(train, [text], [True], problem_id="p/1", index=0, id="p/1#0") for text in "abc"]
+    done, folder = build(rows[:1], rows[1:])
+    assert done.code == 0, done.stderr
+    assert [row["id"] for row in rows_of(folder / "train.jsonl")] == ["p/1#0", "p/1#1", "p/1#2"]
+    assert "2 traces had the id of another one; they have new numbers" in done.stdout

@@ -78,7 +78,7 @@ def test_the_first_rows_are_printed_as_the_page_shows_them(walk):
     page, _, printed = walk
     (shown,) = blocks(page, "")
     assert shown in printed[0][1]
-    assert printed[0][1].count("step 1 good") == 2
+    assert printed[0][1].count("step 1 good") == 3
     assert printed[0][1] == printed[1][1], "the flags and the file say the same"
 
 

@@ -1,5 +1,6 @@
 """Own tables: every value is read as its owner says, and what he did not say is an error that names row and value."""
 
+import hashlib
 import json
 import re
 
@@ -169,6 +170,69 @@ def test_what_is_not_understood_is_an_error(columns, settings, message):
 
 
 @pytest.mark.parametrize(
+    ("errors", "labels", "status"),
+    [
+        ([1], [False, True], "ok"),
+        ("[2]", [True, False], "ok"),
+        (None, [True, True], "ok"),
+        ([], [True, True], "ok"),
+        ([2, 7], [True, False], "error_after_end"),
+    ],
+)
+def test_all_wrong_steps_are_named(errors, labels, status):
+    made = read(row(errors=errors), **TABLE, errors_column="errors", first_error_base=1)
+    assert (made["labels"], made["status"]) == (labels, status)
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict", "labels", "status"),
+    [
+        (2, "no", [True, False], "ok"),
+        (-1, "yes", [True, True], "ok"),
+        (2, "yes", [None, None], "contradiction"),
+        (-1, "no", [None, None], "contradiction"),
+        (2, None, [True, False], "ok"),
+    ],
+)
+def test_a_verdict_on_the_solution_finds_contradictions(error, verdict, labels, status):
+    settings = FIRST | {"solution_column": "verdict", "good": ["yes"], "bad": ["no"]}
+    made = read(row(error=error, verdict=verdict), **settings)
+    assert (made["labels"], made["status"]) == (labels, status)
+
+
+@pytest.mark.parametrize(
+    ("steps", "error", "left", "labels", "status"),
+    [
+        (["a", "", "b"], -1, ["a", "b"], [True, True], "ok"),
+        (["a", "", "b"], 1, ["a", "b"], [False, None], "ok"),
+        (["a", "", "b"], 3, ["a"], [True], "empty_step"),
+    ],
+)
+def test_a_blank_step_matters_only_before_an_error(steps, error, left, labels, status):
+    made = read(row(steps=steps, error=error), **FIRST)
+    assert (made["completions"], made["labels"], made["status"]) == (left, labels, status)
+
+
+def test_soft_labels_options_marks_and_numbers_of_steps():
+    soft = TABLE | {"semantics": "value", "values_column": "shares"}
+    made = read(row(shares="0.5, 0"), **soft)
+    assert (made["labels"], made["values"]) == ([True, False], [0.5, 0.0])
+    assert read(row(shares=[None, 1]), **soft)["labels"] == [None, True]
+    made = read(
+        row(steps=["a ки", "b"], marks="1 1", choices=["A: 4", "B: 5"]),
+        **MARKS,
+        end_marker="ки",
+        options_column="choices",
+    )
+    assert (made["completions"], made["prompt"]) == (["a", "b"], "What is 2 + 2 + 1?\nA: 4\nB: 5")
+    text = "Step 1: a\n\nStep 2: as in\nstep 1\nStep 3: c"
+    made = read(row(steps=text, marks="1 0 0"), **MARKS, numbered_steps=True)
+    assert made["completions"] == ["Step 1: a", "Step 2: as in\nstep 1", "Step 3: c"]
+    for unnumbered in ("a\nb", "Step 2: a", "Step 1: a\nStep 1: b", "So: Step 1: a"):
+        assert read(row(steps=unnumbered, marks="1"), **MARKS, numbered_steps=True)["status"] == "unsplit_steps"
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
         (MARKS | {"semantics": None}, "--semantics is missing"),
@@ -186,6 +250,11 @@ def test_what_is_not_understood_is_an_error(columns, settings, message):
         (OUTCOME | {"semantics": "value"}, "--semantics is about labels of steps; leave it out with --outcome_column"),
         (OUTCOME | {"labels_column": "marks"}, "give one of --labels_column"),
         (OUTCOME | {"good": []}, "--labels_column and --outcome_column need --good and --bad"),
+        (MARKS | {"values_column": "v", "errors_column": "e"}, "give one of --labels_column"),
+        (TABLE | {"values_column": "v"}, "--values_column alone needs --semantics value"),
+        (MARKS | {"solution_column": "s"}, "--solution_column belongs to --first_error_column"),
+        (FIRST | {"solution_column": "s"}, "need --good and --bad"),
+        (MARKS | {"separator": "|", "numbered_steps": True}, "--separator and --numbered_steps divide the same text"),
         (OUTCOME | {"no_error": [-1]}, "--first_error_base and --no_error belong to --first_error_column"),
     ],
 )
@@ -267,5 +336,8 @@ def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
     rows = [("rows.jsonl:1", row) for row in foreign]
     ids = [made["id"].split("#")[1] for made in convert(rows, "trl", semantics="value")]
     assert ids == ["0", "1"]
-    own = {"problem_id": "p", "index": 4} | foreign[0] | {"index": 4}
-    assert [made["id"] for made in convert([("x", own)], "trl", semantics="value")] == ["p#4"]
+    own = foreign[0] | {"problem_id": "p", "index": 4, "semantics": "value"}
+    assert [made["id"] for made in convert([("x", own)], "trl")] == ["p#4"]
+    of_others = foreign[0] | {"problem_id": "p", "index": 4}
+    ids = [made["id"] for made in convert([("x", of_others)] * 2, "trl", semantics="value")]
+    assert ids == [f"prompt/{hashlib.sha256(b'Q').hexdigest()[:12]}#{i}" for i in (0, 1)]

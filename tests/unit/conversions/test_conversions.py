@@ -5,6 +5,7 @@ import json
 import pytest
 
 from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
+from prm.conversions.refusals import REFUSED, limited
 from prm.conversions.rlhflow import known_questions
 from prm.storage.rows import row_to_labeled
 from prm.storage.sources import read_rows
@@ -135,13 +136,17 @@ def prm800k(steps, reason="solution"):
 
 
 def test_prm800k_the_main_trace_ends_where_nothing_was_chosen():
-    """Steps may follow in the file all the same; they continue a text that is not there."""
+    """Steps may follow in the file all the same; they continue the only candidate, or a text that nobody knows."""
     row = prm800k([[("a", 1)], [("b", -1), ("c", 1)], [("d", 1)]], "found_error")
     row["label"]["steps"][1]["chosen_completion"] = None
     assert brief(one("prm800k", row)) == [
         ("ok", ["a", "b"], [True, False]),
         ("ok", ["a", "c"], [None, True]),
+        ("nothing_chosen", ["a", "b", "d"], [None, False, True]),
     ]
+    row = prm800k([[("a", 1)], [("b", 1)], [("c", -1)]], "found_error")
+    row["label"]["steps"][0]["chosen_completion"] = None
+    assert brief(one("prm800k", row)) == [("ok", ["a", "b", "c"], [True, True, False])]
 
 
 def test_prm800k_blanks_around_the_answer_are_no_part_of_it():
@@ -332,12 +337,341 @@ def test_rows_of_ours_pass_through_trl_unchanged(golden):
 
 @pytest.mark.parametrize("name", sorted(IMPORTERS.keys() - {"columns"}))  # a table has no schema: test_columns.py
 def test_no_row_is_dropped_and_every_row_made_is_ours(golden, foreign, name):
-    options = {"semantics": "value"} if name == "trl" else {}
+    options = {"semantics": "value"} if name in ("trl", "axolotl") else {}
     for row in foreign(name):
         assert one(name, row, **options)
     for row in golden(name, **options):
         read = row_to_labeled("", row) if row["status"] == "ok" else None
         assert read is None or row["id"] == read.labeled.trace.id
+
+
+def statuses_and_labels(rows):
+    return [(row["status"], row["labels"]) for row in rows]
+
+
+def test_first_errors_of_published_benchmarks(golden):
+    assert brief(golden("bigbench_mistake")) == [
+        ("ok", ["2 + 3 = 6.", "6 * 2 = 12. So the answer is 12"], [False, None]),
+        ("ok", ["2 + 3 = 5.", "5 * 3 = 15. So the answer is 15"], [True, True]),
+    ]
+    assert statuses_and_labels(golden("reasoneval_mr")) == [("ok", [False, None]), ("ok", [True, False])]
+    assert golden("reasoneval_mr")[0]["completions"] == ["1. 2 + 2 = 5.", "2. So 5."]
+    assert statuses_and_labels(golden("mr_gsm8k")) == [("ok", [True, False]), ("ok", [True, True])]
+    assert golden("mr_gsm8k")[1]["kept"]["model_output_answer_correctness"] == "correct"
+
+
+def test_mr_ben_numbers_after_a_blank_step_and_texts_without_numbers_are_not_guessed_at(golden):
+    rows = golden("mr_ben")
+    assert brief(rows) == [
+        ("ok", ["Step 1: 2 + 2 = 3.", "Solution: Choice_A"], [False, None]),
+        ("ok", ["Step 1: 2 + 2 = 4.", "Solution: Choice_B"], [True, True]),  # no number counts the blank step
+        ("empty_step", ["Step 1: Add."], [True]),
+        ("ok", ["Step 1: Add.", "Step 2: 2 + 2 = 3.", "Step 3: So A."], [True, False, None]),
+        ("unsplit_steps", ["def f():\n  return 3"], [None]),
+        ("contradiction", ["Step 1: It is A."], [None]),
+    ]
+    assert rows[0]["prompt"] == "What is 2 + 2?\nA: 3 \nB: 4"
+    assert (rows[0]["gold"], rows[0]["kept"]["Question_UUID"]) == ("B", "00-01")
+
+
+def test_prmbench_all_errors_are_named_and_the_steps_between_are_right(golden):
+    rows = golden("prmbench")
+    assert statuses_and_labels(rows) == [
+        ("ok", [True, False, False, True]),
+        ("error_after_end", [False]),
+        ("ok", [True]),
+    ]
+    assert rows[1]["kept"] == {"classification": "deception", "error_steps": "[1, 2]", "idx": "prm_test_p1_1"}
+
+
+def test_fover_true_is_right(golden):
+    assert statuses_and_labels(golden("fover")) == [("ok", [True, False, None])]
+
+
+def test_med_prm_has_options_marks_and_soft_labels(golden):
+    (row,) = golden("med_prm")
+    assert row["prompt"] == "Which is a fruit?\nA. Stone\n  B. Apple"
+    assert row["completions"] == ["Step 1: Apples grow on trees.", "Step 2: The answer is A."]
+    assert (row["labels"], row["values"], row["semantics"]) == ([True, False], [0.75, 0.0], "value")
+
+
+def test_openrlhf_signs_and_soft_labels(golden):
+    rows = golden("openrlhf")
+    assert [(row["prompt"], row["labels"], row["values"]) for row in rows] == [
+        ("What is 1 + 1 + 1?", [True, False], None),
+        ("What is 1 + 1 + 1?", [True, False], [0.9, 0.0]),
+    ]
+    assert rows[0]["completions"] == ["Step 1: 1 + 1 = 2", "Step 2: 2 + 1 = 4"]
+    assert [row["correct"] for row in rows] == [False, None]
+
+
+def test_flat_prm800k_labels_are_those_of_the_ratings(golden):
+    assert brief(golden("prm800k_flat")) == [
+        ("ok", ["2 + 2 = 4.", "# Answer\n\n4"], [True, None]),
+        ("ok", ["2 + 2 = 5.", "# Answer\n\n5"], [False, True]),
+    ]
+    assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
+
+
+def test_a_row_per_step_with_its_rollouts(golden):
+    rows = golden("step_per_row")
+    assert brief(rows) == [
+        ("ok", ["4 / 2 = 2.", "So it is odd."], [True, False]),
+        ("ok", ["So it is odd."], [True]),
+    ]
+    assert (rows[0]["counts"], rows[0]["values"], rows[0]["method"]) == ([[4, 4], [0, 4]], [1.0, 0.0], "monte_carlo@4")
+
+
+def test_a_step_that_continues_no_row_before_it_keeps_its_prefix_without_labels(foreign):
+    (made,) = one("step_per_row", foreign("step_per_row")[1])
+    assert brief([made]) == [("ok", ["4 / 2 = 2.", "So it is odd."], [None, False])]
+    assert (made["counts"], made["values"]) == ([[0, 0], [0, 4]], [None, 0.0])
+
+
+def test_versaprm_chains_and_other_candidates(golden):
+    assert brief(golden("versaprm")) == [
+        ("ok", ["2 + 2 = 4", "Hm."], [True, True]),
+        ("ok", ["2 + 2 = 4", "So 5."], [None, False]),
+        ("ok", ["2 + 2 = 5"], [False]),
+        ("ok", ["2 + 2 is 22"], [False]),
+    ]
+    rows = golden("versaprm", neutral="unlabeled", branches="repeat")
+    assert [row["labels"] for row in rows] == [[True, None], [True, False], [False], [False]]
+
+
+def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):
+    (row,) = golden("agent_process_bench")
+    assert row["prompt"] == "system: You book tables.\nuser: Book a table."
+    assert row["completions"] == [
+        'assistant: [{"function": {"name": "find", "arguments": "{}"}}]',
+        "tool: one is free\nassistant: There is none.",
+        "user: Sure?\nassistant: Yes.",
+    ]
+    assert (row["labels"], row["kept"]["final_label"]) == ([True, False, True], "-1")
+
+
+def test_copies_of_published_sets_may_lack_what_labels_do_not_need(foreign):
+    rows = {"med_prm": ("prm_soft_label", "orm_label", "options"), "mr_ben": ("Subject", "Model_Solution_Correctness")}
+    for name, columns in rows.items():
+        whole, (made,) = foreign(name)[0], one(name, {k: v for k, v in foreign(name)[0].items() if k not in columns})
+        assert (made["status"], made["labels"]) == ("ok", one(name, whole)[0]["labels"])
+    assert one("prm800k_flat", foreign("prm800k_flat")[0] | {"is_quality_control_question": True})[0]["status"] == (
+        "quality_control"
+    )
+
+
+def test_critiques_label_steps_and_become_examples_for_a_generative_verifier(golden):
+    (think,) = golden("thinkprm")
+    assert brief([think]) == [("ok", ["Step 1: 2 + 2 = 4", "Step 2: 4 + 1 = 6"], [True, False])]
+    gen, undivided = golden("genprm")
+    assert (gen["prompt"], gen["completions"]) == ("Add up:\n\n2 + 2 + 1", ["First 2 + 2 = 4.", "So it is 6."])
+    assert (gen["status"], gen["labels"], gen["semantics"]) == ("ok", [True, False], "correctness")
+    assert (undivided["status"], undivided["labels"]) == ("no_first_step", [None, True])
+    made = export_row("critiques", think)
+    assert (
+        "[Math Problem]\n\nWhat is 2 + 2 + 1?\n\n[Solution]\n\nStep 1: 2 + 2 = 4\nStep 2: 4 + 1 = 6\n\n"
+        in made["prompt"]
+    )
+    assert made["completion"] == think["kept"]["critique"]
+    made = export_row("critiques", gen)
+    assert "Step 1: First 2 + 2 = 4.\nStep 2: So it is 6." in made["prompt"]
+    assert made["completion"].count("**Judgement**") == 2
+    with pytest.raises(ValueError, match="it has no critique"):
+        export_row("critiques", golden("math_shepherd")[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("thinkprm", {"gt_step_labels": ["+"]}, "2 steps but 1 labels"),
+        ("thinkprm", {"gt_step_labels": ["+", "0"]}, "label 2 is '0'; it must be + or -"),
+        ("openrlhf", {"value": ["+"]}, "2 markers ки but 1 in `value`"),
+        ("openrlhf", {"value": [0.5, 1.5]}, "label 1 is 0.5; it must be + or -"),
+        ("step_per_row", {"rollout_success": True}, "True of 4 rollouts succeeded"),
+        ("step_per_row", {"rollout_success": 5}, "5 of 4 rollouts succeeded"),
+        ("prm800k_flat", {"steps": [{"step": "a", "rating": True}]}, "rating is True"),
+        (
+            "agent_process_bench",
+            {"step_labels": {"3": 1}},
+            "`step_labels` names 3, which is no message of the assistant",
+        ),
+        ("versaprm", {"chain_of_thoughts": [{"steps": ["a"], "labels": []}]}, "chain 0: 1 steps but 0 labels"),
+        (
+            "versaprm",
+            {"chain_of_thoughts": [{"steps": ["a"], "labels": [1], "augs": [{"aug_idx": 1, "aug_step": "b"}]}]},
+            "aug_idx is 1, and there are 1 steps",
+        ),
+        ("prmbench", {"error_steps": 2}, "column 'error_steps' is 2, not a list of numbers of steps from 1 on"),
+        ("prmbench", {"error_steps": [0]}, "is [0], not a list of numbers"),
+        ("bigbench_mistake", {"mistake_index": 2}, "neither a number from 0 to 1 (the row has 2 steps)"),
+        ("med_prm", {"prm_soft_label": [0.5, True]}, "value 2 of column 'prm_soft_label' is True"),
+        ("med_prm", {"prm_hard_label": [1]}, "2 steps but 1 labels"),
+        ("med_prm", {"prm_soft_label": [1]}, "2 steps but 1 values"),
+    ],
+)
+def test_what_other_formats_cannot_mean_is_refused(foreign, name, change, message):
+    row = foreign(name)[0] | change
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: ") as error:
+        one(name, row)
+    assert message in str(error.value)
+    (made,) = one(name, row, strict=False)
+    assert (made["status"], made["completions"], made["kept"]) == ("bad_label", [], {"refused": str(error.value)})
+
+
+def test_a_row_that_cannot_be_read_is_counted_where_it_is_not_an_error():
+    rows = [
+        marked("What is 2? 2 ки"),
+        marked("Step 1: It is 2. ки"),
+        marked("What is 3? 3 ки"),
+        {"input": 3, "label": ""},
+    ]
+    made = list(convert([(f"r:{i}", row) for i, row in enumerate(rows)], "math_shepherd", strict=False, first=10))
+    assert [row["status"] for row in made] == ["ok", "no_question", "ok", "broken_row"]
+    assert [row["index"] for row in made] == [10, 10, 10, 11]
+    assert "r:1: the question is empty" in made[1]["kept"]["refused"]
+    assert len({row["id"] for row in made}) == 4
+
+
+@pytest.mark.parametrize(
+    ("bad", "rows", "most", "ends"),
+    [
+        (1, 1, 0.05, False),
+        (1, 3, 0.0, False),
+        (2, 3, 0.05, True),
+        (2, 40, 0.05, False),
+        (3, 40, 0.05, True),
+        (3, 3, 1, False),
+    ],
+)
+def test_a_share_of_refused_rows_ends_the_run_with_examples(bad, rows, most, ends):
+    traces = [{"status": "bad_label", "prompt": "", "kept": {"refused": f"r:{i}: x"}} for i in range(bad)]
+    traces += [{"status": "ok"}, {"status": "no_labels"}] * rows  # what a set does not say of a trace is no refusal
+    read = limited(iter(traces), lambda: rows, most)
+    if not ends:
+        assert list(read) == traces
+        return
+    with pytest.raises(
+        ValueError, match=rf"^{bad} of {rows} rows have the status bad_label, .* For example: r:0: x; r:1: x"
+    ):
+        list(read)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_missing_column_is_an_error_that_names_the_format_which_has_the_others(foreign, strict):
+    for name in ("processbench", "fover", "prmbench", "omega_prm"):
+        with pytest.raises(ValueError, match=rf"^rows\.jsonl:3: no column .*\. --source {name} has them$"):
+            one("math_shepherd", foreign(name)[0], strict=strict)
+    with pytest.raises(ValueError, match=r"the row has a, b\. --source columns reads any table"):
+        one("math_shepherd", {"a": 1, "b": 2}, strict=strict)
+
+
+def test_math_aps_a_trace_ends_with_the_line_of_its_first_box():
+    text = "Q\n\nSo\n\\[ x = \\boxed{4}. \\]\n star mę\n\n*/)ebx"
+    steps = [{"solution_prefix": "Q\n\na", "mc_value": 0.5}, {"solution_prefix": text, "mc_value": 1.0}]
+    rows = one("omega_prm", {"question": "Q", "final_answer": "4", "reasoning_steps": steps})
+    assert [(row["completions"], row["values"], row["finished"], row.get("kept")) for row in rows] == [
+        (["So\n\\[ x = \\boxed{4}. \\]"], [1.0], True, {"note": "text after its answer left out"}),
+        (["a"], [0.5], False, None),
+    ]
+
+
+@pytest.mark.parametrize("branches", ["once", "repeat"])
+def test_math_aps_leaves_that_differ_after_the_answer_are_one_trace(branches):
+    nodes = {"Q\n\nIt is \\boxed{4}.": 0.0, "Q\n\nIt is \\boxed{4}.\n\nab": 0.0, "Q\n\nIt is \\boxed{4}.\n\ncd": 1.0}
+    steps = [{"solution_prefix": text, "mc_value": value} for text, value in nodes.items()]
+    assert brief(one("omega_prm", {"question": "Q", "reasoning_steps": steps}, branches=branches)) == [
+        ("ok", ["It is \\boxed{4}."], [False])
+    ]
+
+
+def test_openr_with_marks_and_text_after_the_answer():
+    row = {"question": "Q?", "process": "2 + 2 = 4 ки\nIt is \\boxed{4}.\n*/) ки\nstar ки", "label": ["+", "+", "-"]}
+    (made,) = one("openr", row)
+    assert brief([made]) == [("ok", ["2 + 2 = 4", "It is \\boxed{4}."], [True, True])]
+    assert made["kept"] == {"note": "text after its answer left out"}
+
+
+def turns(*contents):
+    made = [{"role": "user", "content": content} for content in contents]
+    return {"conversations": [turn for one in made for turn in (one, {"role": "assistant", "content": "+"})]}
+
+
+@pytest.mark.parametrize(
+    ("contents", "prompt"),
+    [
+        (("Find x if x + 1 = 3. Let us take it slowly: ### Step 1: Subtract 1.", "So x is 2."), None),
+        (("Find x if x + 1 = 3. Let us take it slowly: ### Step 1: Subtract 1.", "Step 2: So x is 2."), None),
+        (("Find x. We do it in steps. Step 1: Subtract 1.", "So x is 2."), None),
+        (("Find x. **Step 1: Subtract 1.",), None),
+        (("Find x. We take it slowly. Step 1: Subtract 1.",), None),
+        (("Find x if x + 1 = 3. To find x, subtract 1: Step 1: x = 2.",), None),
+        (
+            ("We have 3 nuts. Let x be 4. How many are they? Step 1: 7.",),
+            "We have 3 nuts. Let x be 4. How many are they?",
+        ),
+        (("Find x. Step 1: Subtract 1.", "Step 2: So x is 2."), "Find x."),
+    ],
+)
+def test_rlhflow_words_before_the_first_step_are_not_taken_for_the_question(contents, prompt):
+    (made,) = one("rlhflow", turns(*contents))
+    assert made["status"] == ("no_first_step" if prompt is None else "ok")
+    assert prompt is None or made["prompt"] == prompt
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt"),
+    [
+        ("What is 3? Step 1: Add. As in step 1: it is 3 ки\nStep 2: 3 ки", "What is 3?"),
+        ("What is 3? Step 1: Add. As in Step 1: it is 3 ки\nStep 2: 3 ки", "What is 3?"),
+        ("Find x. step 1: 3 ки\nstep 2: 3 ки", "Find x."),
+    ],
+)
+def test_math_shepherd_a_step_that_speaks_of_step_one(text, prompt):
+    (made,) = one("math_shepherd", marked(text))
+    assert (made["prompt"], made["status"]) == (prompt, "ok")
+
+
+def test_prm800k_a_corrected_rating_counts_and_true_is_none():
+    row = prm800k([[("a", 1)], [("b", 1)]])
+    row["label"]["steps"][1]["completions"][0]["corrected_rating"] = -1
+    assert one("prm800k", row)[0]["labels"] == [True, False]
+    for change in ({"chosen_completion": False}, {"completions": [{"text": "a", "rating": True}]}):
+        broken = prm800k([[("a", 1)]])
+        broken["label"]["steps"][0] |= change
+        with pytest.raises(ValueError, match=r"step 0: (chosen_completion is False|rating is True)"):
+            one("prm800k", broken)
+
+
+def test_foreign_columns_with_our_names_mean_something_else():
+    row = {"prompt": "Q", "completions": ["a"], "labels": [True]}
+    foreign = row | {
+        "index": 3,
+        "level": "hard",
+        "answer": 7,
+        "status": "labeled",
+        "id": 5,
+        "seed": "x",
+        "generator": 1,
+    }
+    made = list(convert([("r:1", foreign), ("r:2", foreign)], "trl", semantics="value", keep=("level", "answer")))
+    assert [(row["status"], row["index"], row["level"], row["answer"], row["kept"]) for row in made] == [
+        ("ok", 0, None, None, {"level": "hard", "answer": "7"}),
+        ("ok", 1, None, None, {"level": "hard", "answer": "7"}),
+    ]
+    ours = row | {"semantics": "value", "status": "give_up"}
+    assert one("trl", ours)[0]["status"] == "give_up"
+
+
+def test_processbench_keeps_the_id_of_a_row():
+    row = {"problem": "Q", "steps": ["a"], "label": -1, "final_answer_correct": True, "id": "gsm8k-7"}
+    assert one("processbench", row)[0]["kept"] == {"id": "gsm8k-7"}
+
+
+def test_every_format_is_in_the_table_of_the_readme(root):
+    table = (root / "data" / "README.md").read_text(encoding="utf-8")
+    assert [name for name in IMPORTERS if f"| `{name}`: " not in table] == ["axolotl", "trl"]
+    assert "| `trl`, `axolotl`: " in table
+    assert [status for status in REFUSED if f"`{status}`*" not in table] == []
 
 
 BROKEN = [
@@ -473,6 +807,7 @@ def test_exported_and_read_again_the_labels_are_the_same(golden, target):
     rows = [row for row in golden("prm800k", branches="repeat") + golden("processbench") if row["status"] == "ok"]
     options = {
         "trl": {"semantics": "correctness"},
+        "axolotl": {"semantics": "correctness"},
         "rlhflow": {"questions": known_questions(row["prompt"] for row in rows)},
     }.get(target, {})
     assert len(rows) == 11
@@ -491,7 +826,11 @@ def test_exported_and_read_again_the_labels_are_the_same(golden, target):
 @pytest.mark.parametrize(
     ("target", "row", "reason"),
     [
-        ("trl", {"labels": [None, True]}, "a step before the last labeled one has no label"),
+        (
+            "trl",
+            {"labels": [None, True], "semantics": "correctness"},
+            "a step before the last labeled one has no label",
+        ),
         ("trl", {"labels": [None, None]}, "a step before the last labeled one has no label"),
         ("trl", {"status": "give_up"}, "status give_up"),
         ("math_shepherd", {"completions": ["a ки", "b"]}, "a text holds the marker ки"),
@@ -502,6 +841,16 @@ def test_what_a_format_cannot_say_is_refused(target, row, reason):
     whole = {"prompt": "Q", "completions": ["a", "b"], "labels": [True, False], "semantics": "value"} | row
     with pytest.raises(ValueError, match=f"^{reason}$"):
         export_row(target, whole)
+
+
+def test_values_hold_for_all_the_text_before_them_so_unlabeled_steps_join_the_next(golden):
+    rows = [row for row in golden("omega_prm", branches="repeat") if row["status"] == "ok"]
+    exported = [export_row("openrlhf", row) for row in rows]
+    assert exported[0] == {
+        "input": "What is 2 + 2 + 1? Step 1: 2 + 2 = 4 ки\nStep 2: 4 + 1 = 5\n\nSo it is \\boxed{5}. ки",
+        "value": ["+", "+"],
+    }
+    assert len(exported) == 5
 
 
 def test_a_deep_tree_needs_no_deep_stack():

@@ -144,6 +144,21 @@ def test_outcome_is_the_label_of_every_step_and_unknown_outcomes_are_left_out(wr
     assert {r.labeled.semantics for r in rows} == {"outcome"}
 
 
+def test_an_orm_learns_the_last_label_of_rows_of_other_projects(write):
+    """As TRL did with `train_on_last_step_only`; columns with our names mean something else there."""
+    foreign = TRL_ROW | {"labels": [False, True], "status": "labeled", "level": "hard", "index": "a"}
+    path = write(foreign, TRL_ROW, TRL_ROW | {"labels": [True, None]}, TRL_ROW | {"correct": True})
+    assert [(row.where, row.labeled.labels) for row in read_outcomes(path)] == [
+        (f"{path}:1", (True, True)),
+        (f"{path}:2", (False, False)),
+        (f"{path}:4", (True, True)),
+    ]
+    assert (read_statuses(path), len(read_labeled(path, "value"))) == ({"ok": 4}, 4)
+    value = labeled_to_row(PROBLEM, replace(LABELED, trace=replace(TRACE, correct=None)))
+    with pytest.raises(ValueError, match="no trace says whether it ended right"):
+        read_outcomes(write(value))  # ours say what their labels mean: not the outcome
+
+
 def test_a_file_of_another_kind_is_told_what_makes_it_the_right_one(write, tmp_path):
     with pytest.raises(ValueError, match=r"jsonl:1: no column 'labels'; .*\. data/label_steps\.py labels traces"):
         read_labeled(write(trace_to_row(PROBLEM, TRACE)))
@@ -179,6 +194,12 @@ def test_hash_is_that_of_the_content(tmp_path):
     path = tmp_path / "big"
     path.write_bytes(b"ab" * (1 << 20))
     assert file_hash(path) == hashlib.sha256(b"ab" * (1 << 20)).hexdigest()[:16]
+
+
+def test_traces_may_be_an_array(tmp_path):
+    path = tmp_path / "traces.json"
+    path.write_text(json.dumps([trace_to_row(PROBLEM, TRACE)]))
+    assert read_traces(path) == [TraceRow(PROBLEM, TRACE, f"{path}[0]")]
 
 
 def test_groups_keep_the_order_of_first_appearance(write):

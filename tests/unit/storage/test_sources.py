@@ -1,5 +1,6 @@
 """Rows of files and of hub data sets, one at a time."""
 
+import gzip
 import json
 
 import datasets
@@ -73,11 +74,54 @@ def test_a_json_array_is_read_in_blocks(tmp_path, monkeypatch):
         assert list(read_rows(str(path))) == [(f"{path}[{i}]", row) for i, row in enumerate(rows)]
 
 
+LISTS = {"a-1": [{"n": 1, "text": 'in quotes: "}]'}, {"n": 2}], "train": [{"n": 3}], "none": []}
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_an_object_of_lists_of_rows_is_read_in_blocks(tmp_path, monkeypatch, indent):
+    path = tmp_path / "lists.json"
+    path.write_text("\n" + json.dumps(LISTS, indent=indent) + "\n", encoding="utf-8-sig")
+    expected = [(f"{path}[{key!r}][{i}]", row) for key, rows in LISTS.items() for i, row in enumerate(rows)]
+    for block in (40, 64, 10_000):
+        monkeypatch.setattr("prm.storage.sources._BLOCK", block)
+        assert list(read_rows(str(path))) == expected
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_json_lines_may_begin_like_an_object_of_lists(tmp_path, name):
+    rows = [{"conversations": [{"role": "user"}]}, {"conversations": [{"role": "user"}, {"role": "assistant"}]}]
+    (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row for _, row in read_rows(str(tmp_path / name))] == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.jsonl.gz", '{"a": "1"}\n'), ("a.json.gz", '[{"a": "1"}]'), ("a.csv.gz", "a\n1\n")]
+)
+def test_packed_files(tmp_path, name, text):
+    (tmp_path / name).write_bytes(gzip.compress(text.encode("utf-8-sig")))
+    assert [row for _, row in read_rows(str(tmp_path / name))] == [{"a": "1"}]
+
+
+def test_a_configuration_of_a_hub_set(monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "load_dataset", lambda *names, **_: asked.append(names) or iter(ROWS))
+    assert next(read_rows("org/prm800k", "train", "phase1"))[0] == "org/prm800k/phase1/train:0"
+    assert asked == [("org/prm800k", "phase1")]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('[{"a": 1}, {"a": 2', r"a\.json\[1\]: not an object of a JSON array"),
         ('[{"a": 1},', r"a\.json\[1\]: not an object of a JSON array"),
+        ('{"k": [{"a": 1}, 2]}', r"a\.json\['k'\]\[1\]: a row must be a JSON object, this is int"),
+        ('{"k": [{"a": 1}], "l": 3}', r"a\.json\['l'\]: '\[' must follow, it is '3"),
+        ('{"k": [{"a": 1}]', r"a\.json: not a name"),
+        (
+            '[{"a": 1}]\n[{"a": 2}]',
+            r"a\.json: '\[\{\"a\": 2\}\]' follows after the end; rows are JSON Lines, one array",
+        ),
+        ('{"k": [{"a": 1}]}\n3', r"a\.json:2: a row must be a JSON object, this is int"),
         ('[{"a": 1}, 2]', r"a\.json\[1\]: a row must be a JSON object, this is int"),
     ],
 )

@@ -62,6 +62,17 @@ def test_a_folder_is_its_train_and_validation_rows(folder, read):
     assert ids({"data": str(folder / "train.jsonl"), "eval_data": str(folder)}, read) == expected
 
 
+def test_rows_of_a_benchmark_are_not_trained_on_but_validated_on(tmp_path):
+    rows = [row | {"problem_id": f"processbench/{i}"} for i, row in enumerate(labeled(0, 3))]
+    write_jsonl(tmp_path / "benchmark.jsonl", rows)
+    write_jsonl(tmp_path / "train.jsonl", labeled(5, 3))
+    train, benchmark = str(tmp_path / "train.jsonl"), str(tmp_path / "benchmark.jsonl")
+    with pytest.raises(ValueError, match=r"benchmark\.jsonl:1: .* is a problem of ProcessBench, .* --allow_benchmark"):
+        ids({"data": benchmark, "eval_data": train})
+    assert ids({"data": benchmark, "eval_data": train, "allow_benchmark": True})[0][0] == "processbench/0"
+    assert ids({"data": train, "eval_data": benchmark})[1][0] == "processbench/0"
+
+
 def test_a_folder_without_validation_holds_out_a_tenth(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", labeled(0, 60))
     train, validation = ids({"data": str(tmp_path)})
