@@ -10,7 +10,8 @@ id here is that of the official evaluation, class and `idx`, and the first of do
     {"idx": "prm_test_p1_0", "classification": "counterfactual", "modified_question": "Tom has 3 boxes ...",
      "modified_process": ["There are 3 boxes.", "3 + 4 = 7.", ...], "error_steps": [2, 3], "original_process": [...]}
 
-`mr_gsm8k`, Zeng et al. 2312.17080, a JSON array. The first error is counted from 1 and may be a text:
+`mr_gsm8k`, Zeng et al. 2312.17080, a JSON array. The first error is counted from 1 and may be a text; where it is no
+step of a wrong solution, the solution counts as wrong and its step can be found by nobody:
 
     {"uuid": "…", "question": "…", "model_output_steps": ["…", "…"], "question_type": "original",
      "model_output_answer_correctness": "correct", "model_output_solution_correctness": "wrong",
@@ -104,7 +105,7 @@ def _processbench(where: str, row: Row) -> JudgedTrace:
 
 def _prmbench(where: str, row: Row) -> JudgedTrace:
     steps, kind = _steps(where, row, "modified_process"), need(where, row, "classification", str)
-    wrong = need(where, row, "error_steps", list)
+    wrong = [] if row.get("error_steps", ...) is None else need(where, row, "error_steps", list)
     if not all(type(step) is int and step > 0 for step in wrong):
         raise ValueError(f"{where}: error_steps is {wrong!r:.80}; steps are whole numbers from 1. Fix the row")
     prompt = need(where, row, "modified_question", str).strip()
@@ -124,18 +125,18 @@ def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
     first = str(row.get("model_output_solution_first_error_step")).strip()
     right = need(where, row, "model_output_solution_correctness", str).strip().lower() == "correct"
     if not right and not (first.isdigit() and 1 <= int(first) <= len(steps)):
-        raise ValueError(
-            f"{where}: model_output_solution_first_error_step {first!r:.80} is none of {len(steps)} steps, but the"
-            " solution is wrong; fix or remove the row"
-        )
+        labels, beyond = (None,) * len(steps), 1  # wrong at no step that is there, so that nobody can name it
+    else:
+        labels, beyond = labels_to_first_error(len(steps), -1 if right else int(first) - 1), 0
     return JudgedTrace(
         id=need(where, row, "uuid", str),
         subset=row.get("question_type") or "all",
         problem=prompt,
         prompt=prompt,
         steps=steps,
-        labels=labels_to_first_error(len(steps), -1 if right else int(first) - 1),
+        labels=labels,
         correct=str(row.get("model_output_answer_correctness")).strip().lower() == "correct",
+        beyond=beyond,
     )
 
 

@@ -51,8 +51,10 @@ class JudgedTrace:
 
     @property
     def first_error(self) -> int:
-        """Index of the first wrong step, -1 if there is none."""
-        return self.labels.index(False) if False in self.labels else -1
+        """Index of the first wrong step, -1 if there is none; the number of steps if it lies after the end."""
+        if False in self.labels:
+            return self.labels.index(False)
+        return len(self.steps) if self.beyond else -1
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ def test_which_step_is_called_wrong(scores, rule, first):
 
 
 def test_the_figures_of_the_definition():
-    """GSM8K: 2 of 4 erroneous exact, 2 of 3 correct; F1 = 2 * 1/2 * 2/3 / (1/2 + 2/3) = 4/7. MATH: 1 of 1 and 1 of 2: 2/3."""
+    """GSM8K: 2 of 4 erroneous exact, 2 of 3 correct; F1 = 2 * 1/2 * 2/3 / (1/2 + 2/3) = 4/7.
+    MATH: 1 of 1 and 1 of 2, 2/3."""
     found = summary(
         [
             ("gsm8k-0", 1, scored(0.9, 0.2, 0.9)),
@@ -79,8 +80,8 @@ def test_the_figures_of_the_definition():
 
 
 def test_the_average_and_the_row_weighted_one_are_those_in_print():
-    """TRL's 1.5B model: F1 of 36.6, 49.6, 36.1 and 37.0, and 40.4 for all, which is weighted by the 400 and three times 1,000
-    rows; the official average is 39.8. Half of the rows are erroneous here, and as many are named right as give these F1."""
+    """TRL's 1.5B model: F1 of 36.6, 49.6, 36.1 and 37.0, and 40.4 for all, which is weighted by the 400 and three times
+    1,000 rows; the official average is 39.8. Half of the rows are erroneous here, and as many named right as give these."""
     found_of = {"gsm8k": (73, 73), "math": (248, 248), "olympiadbench": (180, 181), "omnimath": (185, 185)}
     rows = []
     for subset, (errors, corrects) in found_of.items():
