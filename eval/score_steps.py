@@ -119,7 +119,7 @@ def main(args: Arguments) -> None:
     rows = step_rows(traces, predictions)
     summary = {
         "benchmark": args.benchmark,
-        "verifier": Path(args.verifier or args.predictions[0]).name.rpartition(":")[2],
+        "verifier": Path(args.verifier).name.rpartition(":")[2] if args.verifier else Path(args.predictions[0]).stem,
         "truth": truth_of(args),
         "traces": len(traces),
         "not_scored": {status: count for status, count in statuses.items() if status != "ok"},

@@ -124,10 +124,8 @@ def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
     steps, prompt = _steps(where, row, "model_output_steps"), need(where, row, "question", str).strip()
     first = str(row.get("model_output_solution_first_error_step")).strip()
     right = need(where, row, "model_output_solution_correctness", str).strip().lower() == "correct"
-    if not right and not (first.isdigit() and 1 <= int(first) <= len(steps)):
-        labels, beyond = (None,) * len(steps), 1  # wrong at no step that is there, so that nobody can name it
-    else:
-        labels, beyond = labels_to_first_error(len(steps), -1 if right else int(first) - 1), 0
+    known = right or (first.isdigit() and 1 <= int(first) <= len(steps))
+    labels = labels_to_first_error(len(steps), -1 if right else int(first) - 1) if known else (None,) * len(steps)
     return JudgedTrace(
         id=need(where, row, "uuid", str),
         subset=row.get("question_type") or "all",
@@ -136,7 +134,7 @@ def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
         steps=steps,
         labels=labels,
         correct=str(row.get("model_output_answer_correctness")).strip().lower() == "correct",
-        beyond=beyond,
+        beyond=int(not known),
     )
 
 

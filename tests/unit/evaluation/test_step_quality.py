@@ -3,8 +3,11 @@
 import math
 
 import pytest
+from search_run import rows as search_rows
+from search_run import write_run
 
-from prm.evaluation.step_quality import StepRow, finite, step_quality, step_rows
+from prm.evaluation.search_runs import read_runs
+from prm.evaluation.step_quality import StepRow, finite, pool_quality, step_quality, step_rows
 from prm.evaluation.step_tables import bias_table, depth_table, quality_table, step_run_sections
 from prm.storage.step_scores import JudgedTrace, Prediction
 
@@ -126,6 +129,22 @@ def test_nan_is_null_in_json_and_nan_in_a_table():
     assert [line[0] for line in depth_table(named)] == ["step", "1", "2", "3 to 4"]
     assert depth_table(named)[3][3:5] == ["", ""], "no step of the PRM is so late"
     assert bias_table(named)[1][4] == "+0.000"
+
+
+def test_the_pool_of_a_search_run_is_judged_for_each_verifier(tmp_path):
+    """14 of 16 candidates are usable and scored; all have two steps but one, which has four."""
+    run = read_runs([write_run(tmp_path / "search", search_rows())])
+    found = pool_quality(run, lambda problem, steps: (*(True for _ in steps[1:]), steps[-1] == "#### 0"))
+    assert list(found) == ["prm", "orm"]
+    assert (found["prm"]["traces"], found["prm"]["steps"], found["prm"]["problems"]) == (14, 30, 4)
+    # Steps before the last score 0.5. Within a problem, wrong last steps of the PRM: .35 .25, three .15, .35, and .95.
+    wins = (2 * 6) + (3 * 5) + (1 * 3) + 0
+    assert found["prm"]["auc_within_problem"] == pytest.approx(wins / ((6 * 2) + (5 * 3) + (3 * 1) + (9 * 1)))
+    assert found["orm"]["auc_within_problem"] < found["prm"]["auc_within_problem"]
+    assert pool_quality(run, lambda problem, steps: None) == {}
+    assert pool_quality(run, lambda problem, steps: (False,) * len(steps)) == {}, (
+        "a notation that the truth does not know"
+    )
 
 
 def test_nothing_at_all_has_no_figures():
