@@ -64,13 +64,14 @@ def processbench_summary(
         threshold_from: a subset on which a threshold is chosen, for one more rule, which flatters that subset.
 
     Returns:
-        {"rules": {rule: {"what", "subsets": {subset: figures}, "f1_average", "low", "high", "f1_row_weighted"}}}
+        {"rules": {rule: {"what", "subsets": {subset: figures}, "f1_average", "low", "high", "f1_row_weighted"}},
+        "threshold": the chosen one or None}
     """
     named = {
         rule: [called_wrong(said, len(trace.steps), rule) for trace, said in zip(traces, predictions, strict=True)]
         for rule in RULES
     }
-    what = dict(RULES)
+    what, chosen = dict(RULES), None
     if threshold_from is not None:
         chosen = best_threshold(traces, predictions, threshold_from)
         rule = f"threshold_from_{threshold_from}"
@@ -78,7 +79,10 @@ def processbench_summary(
         named[rule] = [
             called_below(said, len(trace.steps), chosen) for trace, said in zip(traces, predictions, strict=True)
         ]
-    return {"rules": {rule: {"what": what[rule], **_processbench(traces, named[rule])} for rule in what}}
+    return {
+        "rules": {rule: {"what": what[rule], **_processbench(traces, named[rule])} for rule in what},
+        "threshold": chosen,
+    }
 
 
 def _processbench(traces: Sequence[JudgedTrace], named_N: Sequence[int | None]) -> dict[str, Any]:
