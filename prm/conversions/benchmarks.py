@@ -21,8 +21,9 @@ step of a wrong solution, the solution counts as wrong and its step can be found
 sets in their place. Rows of another status than `ok` are left out; the command that made them has counted them.
 
 Published predictions are rows with the benchmark's id and a list of `scores`; or ProcessBench's `prediction`; or those of
-the official PRMBench evaluation (`scores` with `step_level_validity_labels`); or MR-GSM8K's `Evaluation_Result`. Left out:
-the reasons that MR-GSM8K asks for, and PRMBench's unchanged solutions, from which it takes its `similarity`.
+the official PRMBench evaluation (`scores` with `step_level_validity_labels`); or MR-GSM8K's `Evaluation_Result`, called
+`..._eval_output` in its first results. Left out: the reasons that MR-GSM8K asks for, and PRMBench's unchanged solutions,
+from which it takes its `similarity`.
 """
 
 from __future__ import annotations
@@ -181,7 +182,8 @@ def read_predictions(benchmark: str, sources: Sequence[str]) -> tuple[dict[str, 
 
 
 def _published(where: str, name: str, row: Row) -> Prediction:
-    scores, verdict = row.get("scores"), row.get("Evaluation_Result")
+    scores = row.get("scores")
+    verdict = next((row[key] for key in row if key == "Evaluation_Result" or key.endswith("_eval_output")), None)
     if isinstance(scores, dict):
         return _prmbench_scores(where, name, row, scores)
     if isinstance(scores, list):
@@ -223,12 +225,14 @@ def _prmbench_scores(where: str, name: str, row: Row, scores: dict[str, Any]) ->
 
 
 def _mr_gsm8k_verdict(name: str, verdict: dict[str, Any]) -> Prediction:
-    judgment = str(verdict.get("solution_correctness")).strip().lower()
+    """Of the newer official script, or of its first results."""
+    judgment = str(verdict.get("solution_correctness", verdict.get("correctness_pred"))).strip().lower()
     if judgment == "correct":
         return Prediction(name, None, first_error=-1)
     if judgment not in ("wrong", "incorrect"):
         return Prediction(name, None, status="missing")
-    step = re.fullmatch(r"(?:step )?(\d+)", str(verdict.get("first_error_step")).strip().lower())
+    named = str(verdict.get("first_error_step", verdict.get("error_step_pred"))).strip().lower()
+    step = re.fullmatch(r"(?:step )?(\d+)", named)
     return Prediction(name, None, first_error=int(step[1]) - 1 if step else UNNAMED)
 
 

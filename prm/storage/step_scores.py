@@ -73,11 +73,24 @@ class Prediction:
 
 
 def prediction_of(trace: JudgedTrace, scores: Scores | None) -> Prediction:
-    """What a verifier answered for a trace without blank steps, as a prediction."""
+    """What a verifier answered for a trace without blank steps, as a prediction.
+
+    Raises:
+        ValueError: it did not give one score in [0, 1] per step; names the trace.
+    """
     if scores is None:
         return Prediction(trace.id, None, status="too_long")
-    if not all(math.isfinite(score) for score in scores.steps):
+    if len(scores.steps) != len(trace.steps):
+        raise ValueError(
+            f"{trace.id}: {len(scores.steps)} scores for {len(trace.steps)} steps; a verifier gives one for each"
+        )
+    if any(math.isnan(score) for score in (*scores.steps, scores.trace)):
         return Prediction(trace.id, None, status="nan")
+    for i, score in enumerate(scores.steps, 1):
+        if not 0 <= score <= 1:
+            raise ValueError(
+                f"{trace.id}: score {i} is {score}; a verifier gives numbers in 0..1, so apply the sigmoid"
+            )
     return Prediction(trace.id, scores.steps, trace=scores.trace)
 
 

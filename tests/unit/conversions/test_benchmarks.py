@@ -197,6 +197,8 @@ def test_published_predictions_of_mr_gsm8k(tmp_path):
     )
     assert [its.first_error for its in found.values()] == [-1, 1, 0, UNNAMED, None]
     assert found["4"].status == "missing"
+    first_results = {"uuid": "0", "GPT4_eval_output": {"correctness_pred": "Incorrect", "error_step_pred": "Step 3"}}
+    assert predictions(tmp_path, "mr_gsm8k", first_results)[0]["0"].first_error == 2
 
 
 @pytest.mark.parametrize(
