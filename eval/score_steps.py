@@ -8,7 +8,7 @@ that was killed goes on where it stopped.
 Reads   --benchmark      processbench, prmbench, mr_gsm8k, rows (ours or TRL's), or an embedded set with attempts at it
         --data           its files, or its name on the hub
         --verifier       a checkpoint folder, or my_verifier.py:Name; or --predictions, rows with the benchmark's ids
-                         (prm.conversions.benchmarks says in which forms)
+                         (prm.conversions.judged_traces says in which forms)
 Writes  <output_dir>/    predictions.jsonl (prm.storage.step_scores): scores of every step, by the benchmark's own ids
                          summary.json, meta.json, config.yaml; eval/write_report.py --steps shows the tables on its page
 
@@ -29,7 +29,7 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from prm.command_line import run_script
-from prm.conversions.benchmarks import READERS, read_judged, read_predictions
+from prm.conversions.judged_traces import READERS, read_judged, read_predictions
 from prm.datasets.arithmetic import SETS
 from prm.datasets.step_truth import judged_students, step_truth
 from prm.evaluation.mr_gsm8k import mr_gsm8k_summary
@@ -178,11 +178,11 @@ def score(args: Arguments, verifier: Verifier, traces: Sequence[JudgedTrace]) ->
         for number, batch in enumerate(batches(traces, args.batch)):
             if number in journal.done:
                 continue
-            readable = [trace for trace in batch if "" not in trace.steps]
+            readable = [trace for trace in batch if all(map(str.strip, trace.steps))]
             scores = verifier.score_batch([its.prompt for its in readable], [its.steps for its in readable])
             said = {its.id: prediction_of(its, found) for its, found in zip(readable, scores, strict=True)}
-            said |= {its.id: Prediction(its.id, None, status="empty_step") for its in batch if "" in its.steps}
-            journal.append(number, [prediction_to_row(its, said[its.id], None) for its in batch])
+            blank = {its.id: Prediction(its.id, None, status="empty_step") for its in batch if its.id not in said}
+            journal.append(number, [prediction_to_row(its, (said | blank)[its.id], None) for its in batch])
             bar.update(len(batch))
     return join(traces, {row["id"]: row_to_prediction(row) for row in journal.rows()})
 

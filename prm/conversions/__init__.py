@@ -7,8 +7,6 @@
 An importer turns one foreign row into one or more of our rows. Nothing is dropped: rows that cannot be used have a
 `status`. A broken row raises a ValueError that names where it is, the value and the fix. Rows stream; only a count per
 problem is kept in memory. The docstring of a set's module says what its labels mean and how each doubtful case is read.
-
-`benchmarks` reads step-level benchmarks to be scored, and predictions that others have published for them.
 """
 
 from __future__ import annotations

@@ -3,8 +3,10 @@ started again, it asks for nothing twice. What the figures are is in tests/unit/
 
 import json
 import random
+import re
 
 import pytest
+import torch
 
 from prm.datasets import arithmetic
 
@@ -108,6 +110,40 @@ def test_processbench_with_a_verifier_and_again_with_its_predictions(scripts, tm
     assert (tmp_path / "joined/predictions.jsonl").read_bytes() == (tmp_path / "out/predictions.jsonl").read_bytes()
     theirs = json.loads((tmp_path / "joined/summary.json").read_text())
     assert theirs | {"verifier": None} == summary | {"verifier": None}
+
+
+def test_the_class_of_the_readme_predicts_as_the_official_script(
+    root, scripts, tmp_path, benchmark, merging_tokenizer, tiny_qwen2
+):
+    """That script pads batches, takes the argmax of the two logits, and the first 0 for the first wrong step."""
+    from transformers import AutoModelForTokenClassification
+
+    folder = tmp_path / "checkpoint"
+    tiny_qwen2(len(merging_tokenizer)).save_pretrained(folder)
+    torch.manual_seed(0)
+    model = AutoModelForTokenClassification.from_pretrained(folder, num_labels=2).eval()
+    torch.nn.init.normal_(model.score.weight)
+    model.save_pretrained(folder)
+    merging_tokenizer.save_pretrained(folder)
+    (block,) = re.findall(r"^```python\n(.*?)^```", (root / "eval/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "trl_verifier.py").write_text(re.sub(r'CHECKPOINT = ".*?"', f'CHECKPOINT = "{folder}"', block))
+    verifier = f"{tmp_path / 'trl_verifier.py'}:TrlVerifier"
+    done = scripts.run(
+        "eval/score_steps.py", benchmark="processbench", data=benchmark, verifier=verifier, output_dir=tmp_path / "out"
+    )
+    assert done.code == 0, done.stderr
+
+    expected = []
+    for row in read(benchmark):
+        pieces = [merging_tokenizer(text + "\n").input_ids for text in (row["problem"], *row["steps"])]
+        ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)[1:] - 1
+        ids = [token for piece in pieces for token in piece]
+        padded = torch.tensor([ids + [merging_tokenizer.pad_token_id] * 7])
+        with torch.no_grad():
+            called = model(padded).logits[0, ends].argmax(-1).tolist()
+        expected.append(called.index(0) if 0 in called else -1)
+    assert [its["prediction"] for its in read(tmp_path / "out/predictions.jsonl")] == expected
+    assert len(set(expected)) > 2
 
 
 def test_a_killed_run_ends_as_one_that_was_not(scripts, tmp_path, benchmark, calculator, monkeypatch):

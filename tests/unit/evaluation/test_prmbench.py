@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from prm.conversions.benchmarks import READERS
+from prm.conversions.judged_traces import READERS
 from prm.evaluation.prmbench import GROUPS, confusion, prmbench_summary
 from prm.storage.step_scores import Prediction
 

@@ -18,7 +18,10 @@ step of a wrong solution, the solution counts as wrong and its step can be found
      "model_output_solution_first_error_step": "2"}
 
 `rows` are ours, and TRL's. Their step labels are taken for the truth, whatever they mean, or the exact truth of the embedded
-sets in their place. Rows of another status than `ok` are left out; the command that made them has counted them.
+sets in their place. Our rows of another status than `ok` are left out; the command that made them has counted them.
+
+Texts are scored as a benchmark has them, white space included: published verifiers read them so. The official PRMBench code
+takes `Step 1.` off the steps for some models; here they keep it.
 
 Published predictions are rows with the benchmark's id and a list of `scores`; or ProcessBench's `prediction`; or those of
 the official PRMBench evaluation (`scores` with `step_level_validity_labels`); or MR-GSM8K's `Evaluation_Result`, called
@@ -77,14 +80,14 @@ def _all_rows(sources: Sequence[str], splits: Sequence[str]) -> Iterator[tuple[s
 
 
 def _steps(where: str, row: Row, column: str) -> tuple[str, ...]:
-    """Without white space around them. Blank ones stay, so that the others keep their numbers."""
+    """Blank ones stay, so that the others keep their numbers."""
     steps = need(where, row, column, list)
     for i, step in enumerate(steps, 1):
         if not isinstance(step, str):
             raise ValueError(f"{where}: step {i} of `{column}` is {step!r:.80}, not text; fix or remove the row")
     if not steps:
         raise ValueError(f"{where}: `{column}` is empty; a trace needs at least one step. Fix or remove the row")
-    return tuple(step.strip() for step in steps)
+    return tuple(steps)
 
 
 def _processbench(where: str, row: Row) -> JudgedTrace:
@@ -92,7 +95,7 @@ def _processbench(where: str, row: Row) -> JudgedTrace:
     first = need(where, row, "label", int)
     if isinstance(first, bool) or not -1 <= first < len(steps):
         raise ValueError(f"{where}: label {first} is neither an index of {len(steps)} steps nor -1; fix the row")
-    prompt = need(where, row, "problem", str).strip()
+    prompt = need(where, row, "problem", str)
     return JudgedTrace(
         id=name,
         subset=name.rpartition("-")[0] or "all",
@@ -109,11 +112,11 @@ def _prmbench(where: str, row: Row) -> JudgedTrace:
     wrong = [] if row.get("error_steps", ...) is None else need(where, row, "error_steps", list)
     if not all(type(step) is int and step > 0 for step in wrong):
         raise ValueError(f"{where}: error_steps is {wrong!r:.80}; steps are whole numbers from 1. Fix the row")
-    prompt = need(where, row, "modified_question", str).strip()
+    prompt = need(where, row, "modified_question", str)
     return JudgedTrace(
         id=f"{kind}_{need(where, row, 'idx', str)}",
         subset=kind,
-        problem=(row.get("original_question") or prompt).strip(),
+        problem=row.get("original_question") or prompt,
         prompt=prompt,
         steps=steps,
         labels=tuple(i not in wrong for i in range(1, len(steps) + 1)),
@@ -122,7 +125,7 @@ def _prmbench(where: str, row: Row) -> JudgedTrace:
 
 
 def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
-    steps, prompt = _steps(where, row, "model_output_steps"), need(where, row, "question", str).strip()
+    steps, prompt = _steps(where, row, "model_output_steps"), need(where, row, "question", str)
     first = str(row.get("model_output_solution_first_error_step")).strip()
     right = need(where, row, "model_output_solution_correctness", str).strip().lower() == "correct"
     known = right or (first.isdigit() and 1 <= int(first) <= len(steps))
@@ -140,6 +143,10 @@ def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
 
 
 def _rows(where: str, row: Row, truth: StepTruth | None) -> JudgedTrace | None:
+    if "semantics" not in row and not isinstance(row.get("problem_id"), str):
+        # Of another project: its `index` or `status` means something else, and without an id it is named by its place.
+        row = {name: row[name] for name in ("prompt", "completions", "labels", "correct", "id") if name in row}
+        row["id"] = row["id"] if isinstance(row.get("id"), str) else where
     if (row.get("status") or "ok") != "ok":
         return None
     base = row_to_trace(where, row)
@@ -149,8 +156,7 @@ def _rows(where: str, row: Row, truth: StepTruth | None) -> JudgedTrace | None:
         labels = truth(base.problem, base.trace.steps)
     if labels is None:
         raise ValueError(f"{where}: problem {base.problem.id!r} is of no embedded set, so its exact truth is not known")
-    # Rows from elsewhere have no ids of their own, and would all be number 0 of their problem.
-    name = base.trace.id if "problem_id" in row else row.get("id") or where
+    name = row.get("id") or base.trace.id
     correct, prompt = base.trace.correct, base.problem.prompt
     return JudgedTrace(name, "all", base.problem.id, prompt, base.trace.steps, labels, correct)
 

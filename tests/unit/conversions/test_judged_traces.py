@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from prm.conversions.benchmarks import UNNAMED, read_judged, read_predictions
+from prm.conversions.judged_traces import UNNAMED, read_judged, read_predictions
 from prm.datasets.step_truth import step_truth
 from prm.storage.step_scores import Prediction
 
@@ -63,8 +63,8 @@ def predictions(tmp_path, benchmark, *rows):
 
 def test_processbench(tmp_path):
     ((its,), doubled) = read(tmp_path, "processbench", PROCESSBENCH)
-    assert (its.id, its.subset, its.prompt, its.correct) == ("gsm8k-0", "gsm8k", "Sue has 18 flamingos.", False)
-    assert (its.steps[1], its.labels, its.first_error) == ("18 - 6 = 13", (True, False, None), 1)
+    assert (its.id, its.subset, its.prompt, its.correct) == ("gsm8k-0", "gsm8k", " Sue has 18 flamingos. ", False)
+    assert (its.steps[1], its.labels, its.first_error) == ("18 - 6 = 13 ", (True, False, None), 1)
     assert doubled == 0
 
 
@@ -108,8 +108,9 @@ def test_mr_gsm8k(tmp_path):
 
 
 def test_rows_without_ids_are_told_apart(tmp_path):
-    traces, _ = read(tmp_path, "rows", TRL, TRL, TRL | {"status": "no_labels"}, OURS)
-    assert [its.id.rpartition("/")[2] for its in traces] == ["rows.jsonl:1", "rows.jsonl:2", "7#3"]
+    theirs = {"id": "a-1", "index": "7", "status": "done", "level": "hard"}  # none of it is ours
+    traces, _ = read(tmp_path, "rows", TRL, TRL, OURS, OURS | {"status": "no_labels"}, TRL | theirs)
+    assert [its.id.rpartition("/")[2] for its in traces] == ["rows.jsonl:1", "rows.jsonl:2", "7#3", "a-1"]
     assert traces[0].problem == traces[1].problem
     assert traces[0].labels == (True, None)
     assert traces[2].labels == (True, True)
@@ -141,7 +142,7 @@ def test_a_broken_row_is_named(tmp_path, benchmark, row, message):
 
 def test_a_file_without_a_usable_row_is_refused(tmp_path):
     with pytest.raises(ValueError, match="no row that can be used"):
-        read(tmp_path, "rows", TRL | {"status": "no_labels"})
+        read(tmp_path, "rows", OURS | {"status": "no_labels"})
 
 
 def test_published_predictions(tmp_path):
