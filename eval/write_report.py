@@ -5,10 +5,12 @@ pictures are made from its numbers, and no gain is claimed whose 95% interval in
 numbers of samples come first, and beside every gain stands what may take it away: majority voting at equal FLOPs, the same
 choice with shuffled scores, the number of samples from which on more of them hurt, and, for the embedded sets, right answers
 with a wrong step.
-Several runs of one setup on different problems become one report. Left out: running any model (eval/run_search.py did) and
-comparing runs of different setups.
+Several runs of one setup on different problems become one report. What scores of single steps are worth is there, too: for
+the embedded sets, by exact step truth, and for what eval/score_steps.py has scored, with `--steps`. Left out: running any
+model (eval/run_search.py did) and comparing runs of different setups.
 
 Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes them
+        <steps>/summary.json             of eval/score_steps.py
 Writes  <output_dir>/summary.json   every number (the units are in it)
         <output_dir>/gains.png, by_level.png
         <output_dir>/report.md      the page for a repository
@@ -28,14 +30,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prm.command_line import run_script
-from prm.datasets.arithmetic import right_process
+from prm.datasets.step_truth import step_truth
 from prm.evaluation.labels import leading, verifier_title
 from prm.evaluation.reading import reading, title, traces_to_show
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.sections import ACCURACY, ESTIMATES, LEVELS, facts, sections
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import as_html, as_markdown, as_text, method_table
-from prm.files import write_whole
+from prm.files import read_object, write_whole
+from prm.storage.paths import need_folder
 from prm.verifiers import LIKELIHOOD
 
 TEMPLATE = Path(__file__).with_name("report_template.html")
@@ -51,6 +54,9 @@ class Arguments:
     )
     group_by: str | None = field(
         default=None, metadata={"help": "a column of the problems, such as topic: adds accuracy by its values"}
+    )
+    steps: list[Path] = field(
+        default_factory=list, metadata={"help": "folders of eval/score_steps.py, whose tables the page is to have, too"}
     )
     report_to: Literal["wandb"] | None = field(
         default=None, metadata={"help": "also log the report as a W&B run that uses the verifiers"}
@@ -71,7 +77,9 @@ def main(args: Arguments) -> None:
         raise ValueError(
             f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
         )
-    summary = summarize(run, args.group_by, right_process)
+    summary = summarize(run, args.group_by, step_truth)
+    if args.steps:
+        summary["step_runs"] = [read_step_run(folder) for folder in args.steps]
     if args.seconds is not None:
         summary["seconds"] = args.seconds
 
@@ -91,6 +99,16 @@ def main(args: Arguments) -> None:
         print(f"warning: {warning}")
     print(f"{title(summary)}; pictures and traces: {args.output_dir / 'report.html'}\n")
     print(as_text(method_table(summary)))
+
+
+def read_step_run(folder: Path) -> dict[str, Any]:
+    path = need_folder(folder) / "summary.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; give a folder that eval/score_steps.py finished")
+    found = read_object(path, "run eval/score_steps.py again")
+    if not {"benchmark", "verifier", "truth", "official", "steps"} <= found.keys():
+        raise ValueError(f"{path} is no summary of eval/score_steps.py; --steps wants its output_dir")
+    return found
 
 
 def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:

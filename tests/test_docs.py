@@ -193,6 +193,26 @@ def test_the_sentences_of_the_quickstart_are_those_of_the_stored_run(quickstart)
     assert f"AUC within a problem: PRM {auc['prm']:.3f}, ORM {auc['orm']:.3f}." in evaluation
 
 
+def test_the_step_scores_of_the_quickstart_are_those_of_the_stored_run(quickstart):
+    _, evaluation = section("eval/README.md", "### The embedded set")
+    prm, orm = quickstart["steps"]["prm"], quickstart["steps"]["orm"]
+    assert (
+        f"over the {prm['traces']:,} candidates, {prm['right_steps']:.1%} of whose {prm['steps']:,} steps are right"
+    ) in evaluation
+    assert f"by chance {prm['lowest_last']['by_chance']:.1%}" in evaluation
+    assert f"wrong process found, of {prm['wrong_process']['wrong_process']}" in evaluation
+    for name, its in quickstart["steps"].items():
+        within = f"{its['auc_within_problem']:.3f} [{its['low']:.3f}, {its['high']:.3f}]"
+        shares = [its["lowest_last"]["share"], its["wrong_process"]["flagged"], its["wrong_process"]["flagged_right"]]
+        cells = [name.upper(), within, f"{its['auc']:.3f}", f"{its['balanced_accuracy']:.1%}"]
+        cells += [f"{its['calibration_error']:.3f}", *(f"{share:.1%}" for share in shares)]
+        assert f"| {' | '.join(cells)} |" in evaluation
+    second, of_prm = orm["by_depth"][1], prm["by_depth"][1]
+    assert (
+        f"its mean score is {second['score']:.3f} where {second['right_steps']:.1%} are right (PRM: {of_prm['score']:.3f})"
+    ) in evaluation
+
+
 def test_what_stands_beside_the_gains_of_the_quickstart_is_that_of_the_stored_run(quickstart):
     """Each row of the table; votes are the same for all methods, as all verifiers have one size."""
 

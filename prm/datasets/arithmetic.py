@@ -54,7 +54,8 @@ SLIPS = (-10, -2, -1, 1, 2, 10)
 WORDS = {"+": "add", "-": "subtract", "*": "multiply by"}
 _SYMBOLS = {word: symbol for symbol, word in WORDS.items()}
 _OPERATION = re.compile(r"(add|subtract|multiply by) (\d+)")
-_PROMPT = re.compile(rf"Start with \d+(, {_OPERATION.pattern})+\.")
+PROMPT = re.compile(rf"Start with \d+(, {_OPERATION.pattern})+\.")
+"""What `render` makes."""
 
 Operation = tuple[str, int]
 
@@ -161,18 +162,6 @@ def check_steps(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> t
     gold = solution(prompt, variant)
     good = [i < len(gold) and step == gold[i] for i, step in enumerate(steps)]
     return tuple(all(good[: i + 1]) for i in range(len(steps)))
-
-
-def right_process(problem: Problem, steps: Sequence[str]) -> bool | None:
-    """Whether every step is that of the gold solution; None for a problem that is not of an embedded set.
-
-    >>> right_process(Problem("p", "Start with 47, add 38.", "85", "arithmetic"), ("47 + 38 = 85", "#### 85"))
-    False
-    """
-    variant = SETS.get(problem.source)
-    if variant is None or not _PROMPT.fullmatch(problem.prompt):
-        return None
-    return all(check_steps(problem.prompt, steps, variant))
 
 
 def student_examples(n: int, seed: int = 0, variant: Variant = KIND) -> Iterator[dict[str, Any]]:

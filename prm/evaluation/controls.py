@@ -17,16 +17,13 @@ little larger than it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from prm.evaluation.estimates import BLIND, CEILING, SINGLE, accuracy_at, curves, pools_of
 from prm.evaluation.search_metrics import bootstrap, bootstrap_ratio, paired_difference
 from prm.evaluation.search_runs import Run
-from prm.types import Problem
-
-RightProcess = Callable[[Problem, Sequence[str]], bool | None]
-"""Of a problem and the steps of a trace: whether all steps are right; None where nobody knows."""
+from prm.storage.step_scores import StepTruth
 
 Curve = dict[int, list[float]]
 """Number of samples -> accuracy of each problem."""
@@ -89,7 +86,7 @@ def over_optimization(run: Run, methods: Sequence[str] | None = None) -> dict[st
     }
 
 
-def false_positives(run: Run, right_process: RightProcess) -> dict[str, dict[str, Any]]:
+def false_positives(run: Run, step_truth: StepTruth) -> dict[str, dict[str, Any]]:
     """Method -> {"right", "share", "low", "high"}: how many of its choices are right and can be judged, and which share of
     these has a wrong step, None if there are none; no interval where all are alike. `single` counts every right candidate
     of the pool.
@@ -99,9 +96,9 @@ def false_positives(run: Run, right_process: RightProcess) -> dict[str, dict[str
     """
     wrong_PN = [
         {
-            trace: not truth
+            trace: not all(truth)
             for trace in row.candidates
-            if trace.correct and trace.usable and (truth := right_process(row.problem, trace.steps)) is not None
+            if trace.correct and trace.usable and (truth := step_truth(row.problem, trace.steps)) is not None
         }
         for row in run.rows
     ]

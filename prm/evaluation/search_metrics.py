@@ -23,7 +23,7 @@ Four samples of 47 + 38 - 12: the answers 73, 63, 73 and none, as classes 0, 1, 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -223,6 +223,46 @@ def bootstrap_ratio(
     drawn = np.random.default_rng(seed).integers(len(wholes), size=(resamples, len(wholes)))
     low, high = np.percentile(parts[drawn].sum(axis=1) / wholes[drawn].sum(axis=1), [2.5, 97.5])
     return Estimate(ratio, float(low), float(high))
+
+
+def bootstrap_counts(
+    counts_N: Sequence[Sequence[float]],
+    problems: Sequence[str],
+    statistic: Callable[[NDArray], NDArray],
+    seed: int = 0,
+    resamples: int = 2000,
+) -> tuple[float | None, float | None, NDArray]:
+    """95% percentile bootstrap interval over problems of a figure that is made of sums, such as an F1, and its values in the
+    resamples (NaN where there are fewer than `FEWEST` problems, and no interval).
+
+    Args:
+        counts_N: what each trace adds to the sums.
+        problems: of each trace; its traces are redrawn together.
+        statistic: rows of sums -> the figure of each row; where it is NaN, as of a resample that has no wrong step, that
+            resample is left out of the interval.
+    """
+    _check_lengths(counts=counts_N, problems=problems)
+    number = {problem: i for i, problem in enumerate(dict.fromkeys(problems))}
+    if len(number) < FEWEST:
+        return None, None, np.full(resamples, np.nan)
+    counts = np.asarray(counts_N, dtype=float)
+    sums = np.zeros((len(number), counts.shape[1]))
+    np.add.at(sums, [number[problem] for problem in problems], counts)
+    rng, block = np.random.default_rng(seed), max(1, 2**22 // len(number))  # resamples at a time, to bound memory
+    drawn = [
+        statistic(rng.multinomial(len(number), np.full(len(number), 1 / len(number)), size) @ sums)
+        for size in (min(block, resamples - start) for start in range(0, resamples, block))
+    ]
+    return *percentiles(np.concatenate(drawn)), np.concatenate(drawn)
+
+
+def percentiles(values: NDArray) -> tuple[float | None, float | None]:
+    """Between which 95% of the values lie that are no NaN; None where there are none."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        return None, None
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def paired_difference(a_P: Sequence[float], b_P: Sequence[float], seed: int = 0, resamples: int = 10000) -> Estimate:

@@ -8,6 +8,7 @@ from typing import Any
 from prm.costs import inference_multiple
 from prm.evaluation.reading import percent
 from prm.evaluation.search_metrics import FEWEST
+from prm.evaluation.step_tables import quality_sections, step_run_sections
 from prm.evaluation.tables import (
     Table,
     control_table,
@@ -84,6 +85,9 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             "(0.5 = no use for choosing). The length correlation should be near 0: else the score counts steps.",
         ),
     ]
+    found += quality_sections(summary["steps"], "exact step truth")
+    for run in summary.get("step_runs", ()):
+        found += step_run_sections(run)
     if summary["by_level"]:
         note = (
             "A level has few problems: the picture shows how wide its intervals are, and none for a level of fewer than"

@@ -155,13 +155,21 @@ def processbench(
     recall. Raises ValueError for a trace without scores and for a first error that is no step of its trace.
     """
     _same_length(scores=scores_N, first_errors=first_errors_N)
-    found: dict[bool, list[bool]] = {True: [], False: []}
     for i, (scores, label) in enumerate(zip(scores_N, first_errors_N, strict=True)):
         if not -1 <= label < len(scores) or len(scores) == 0:
             raise ValueError(
                 f"trace {i}: first error {label} with {len(scores)} step scores; -1 or a step from 0 is needed"
             )
-        found[label != -1].append(first_error(scores, threshold) == label)
+    return first_errors_found([first_error(scores, threshold) for scores in scores_N], first_errors_N)
+
+
+def first_errors_found(named_N: Sequence[int | None], first_errors_N: Sequence[int]) -> ProcessBenchScore:
+    """`processbench` of verdicts: the step that is called the first wrong one, -1 for none, None for no verdict, which is
+    never right."""
+    _same_length(named=named_N, first_errors=first_errors_N)
+    found: dict[bool, list[bool]] = {True: [], False: []}
+    for named, label in zip(named_N, first_errors_N, strict=True):
+        found[label != -1].append(named == label)
     error, correct = _mean(found[True]), _mean(found[False])
     return ProcessBenchScore(error, correct, 0.0 if error + correct == 0 else 2 * error * correct / (error + correct))
 

@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 from prm.costs import forward_flops
-from prm.evaluation.controls import RightProcess, blind_controls, false_positives, growth
+from prm.evaluation.controls import blind_controls, false_positives, growth
 from prm.evaluation.diagnostics import diagnose, shares, warnings
 from prm.evaluation.equal_cost import equal_cost, over_majority
 from prm.evaluation.estimates import CEILING, SINGLE, curves
@@ -28,6 +28,8 @@ from prm.evaluation.groups import by_group, by_level
 from prm.evaluation.labels import describe
 from prm.evaluation.search_metrics import bootstrap, paired_difference
 from prm.evaluation.search_runs import Run
+from prm.evaluation.step_quality import pool_quality
+from prm.storage.step_scores import StepTruth
 from prm.types import Cost
 
 UNITS = (
@@ -38,16 +40,18 @@ UNITS = (
     "one of their problem; seconds: whole run. At each number of samples n, differences are shares of problems, paired: "
     "over_majority: minus as many votes as the flops buy, verifier charged (null: the pool has fewer votes); blind: with "
     "scores shuffled within each pool, and the method minus that; growth: best_n, and change from there to the last n; "
-    "false_positives: share of right choices that have a wrong step, by exact step truth"
+    "false_positives: share of right choices that have a wrong step, by exact step truth; steps: of each verifier, what its "
+    "scores of single steps are worth against that truth, over the pool (prm/evaluation/step_quality.py)"
 )
 
 
-def summarize(run: Run, group_by: str | None = None, right_process: RightProcess | None = None) -> dict[str, Any]:
+def summarize(run: Run, group_by: str | None = None, step_truth: StepTruth | None = None) -> dict[str, Any]:
     """Every number of the report, ready for JSON (NaN becomes None); `UNITS` is in it and says what they mean.
 
     Args:
         group_by: a column that is kept with the problems; adds accuracy by its values.
-        right_process: step truth, such as `prm.datasets.arithmetic.right_process`; adds false positives where it knows any.
+        step_truth: such as `prm.datasets.step_truth.step_truth`; adds false positives, and what scores of single steps
+            are worth, where it knows any.
 
     Raises:
         ValueError: no problem has this column.
@@ -89,7 +93,8 @@ def summarize(run: Run, group_by: str | None = None, right_process: RightProcess
         "over_majority": over_majority(run, curves_P),
         "blind": blind_controls(run, curves_P),
         "growth": {name: growth(curve_P) for name, curve_P in curves_P.items() if len(curve_P) > 1 and name != CEILING},
-        "false_positives": false_positives(run, right_process) if right_process else {},
+        "false_positives": false_positives(run, step_truth) if step_truth else {},
+        "steps": pool_quality(run, step_truth) if step_truth else {},
         **by_level(run, at_n),
         **(by_group(run, at_n, group_by) if group_by else {}),
         "verifiers": {name: diagnose(run, name) for name in run.meta["verifiers"]},

@@ -83,6 +83,17 @@ def prm800k(seed):
         }
 
 
+def processbench(seed):
+    for i, (problem, steps, labels) in enumerate(attempts(seed)):
+        yield {
+            "id": f"gsm8k-{i}",
+            "problem": problem.prompt,
+            "steps": steps,
+            "final_answer_correct": labels[-1],
+            "label": labels.index(False) if False in labels else -1,
+        }
+
+
 def trl(seed):
     for problem, steps, labels in attempts(seed):
         yield {"prompt": problem.prompt, "completions": steps, "labels": labels}
@@ -92,6 +103,7 @@ IN_A_FOLDER = {
     "peiyi9979/Math-Shepherd": "peiyi9979/Math-Shepherd/train.jsonl",
     "HuggingFaceH4/MATH-500": "HuggingFaceH4/MATH-500/test.jsonl",
     "openai/gsm8k": "openai/gsm8k/main/test.jsonl",
+    "Qwen/ProcessBench": "Qwen/ProcessBench/test.jsonl",
 }
 """Names of the hub that are a folder here, which a command refuses where it wants a file."""
 
@@ -105,6 +117,7 @@ FILES = {
     "trl-lib/math_shepherd/train.jsonl": trl(7),
     "gsm8k.jsonl": solved(8),
     "problems.jsonl": benchmark(9),
+    "Qwen/ProcessBench/test.jsonl": processbench(10),
 }
 """Data sets of the hub and files of the reader, in their published forms, where the commands look for them."""
 
@@ -127,6 +140,7 @@ SMALLER = {
     "eval/configs/arithmetic_revisions.yaml": "--samples 8",
     "eval/configs/arithmetic_policy.yaml": "--methods 'best_of_n prm samples=2' 'weighted_vote prm' 'rebase prm'",
     "recipes/configs/orm_revisions_arithmetic.yaml": "--eval_data outputs/revisions/chains.jsonl",
+    "eval/score_steps.py": "--limit 40",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",

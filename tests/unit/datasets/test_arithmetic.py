@@ -5,7 +5,6 @@ import pytest
 
 from prm.datasets import arithmetic
 from prm.datasets.splits import split_of
-from prm.types import Problem
 
 PROMPT = "Start with 47, add 38, subtract 12."
 HARD = arithmetic.HARD
@@ -152,22 +151,6 @@ def test_student_traces_stay_in_range_and_follow_on():
 )
 def test_check_steps(steps, labels):
     assert arithmetic.check_steps(PROMPT, steps) == labels
-
-
-@pytest.mark.parametrize(
-    ("source", "prompt", "right"),
-    [
-        ("arithmetic", "Start with 47, add 38.", True),
-        ("arithmetic_hard", "Start with 47, add 38.", False),  # nobody writes down a carry there
-        ("gsm8k", "Start with 47, add 38.", None),
-        ("arithmetic", "What is 47 + 38?", None),  # somebody's own file of this name
-        ("arithmetic", "Start with 47, add 38. Then rest.", None),
-    ],
-)
-def test_the_process_is_judged_for_problems_of_the_embedded_sets_only(source, prompt, right):
-    problem = Problem("p", prompt, "85", source)
-    assert arithmetic.right_process(problem, ("47 + 38, carry 1 = 85", "#### 85")) is right
-    assert arithmetic.right_process(problem, ("47 + 38 = 75", "#### 75")) is (None if right is None else False)
 
 
 def test_tokenizer_round_trip():

@@ -260,10 +260,10 @@ def test_without_usable_candidates_nothing_is_gained():
 def truth(bad):
     """A step truth that says which traces have a wrong step, by their index; None: of no problem is it known."""
 
-    def right_process(problem, steps):
-        return None if bad is None or problem.id == "p4" else int(steps[-1].split()[1]) not in bad
+    def step_truth(problem, steps):
+        return None if bad is None or problem.id == "p4" else (True, int(steps[-1].split()[1]) not in bad)
 
-    return right_process
+    return step_truth
 
 
 def test_false_positives_are_counted_among_right_choices():
@@ -275,10 +275,10 @@ def test_false_positives_are_counted_among_right_choices():
 
 
 def test_an_interval_of_false_positives_needs_ten_problems_and_some_of_both():
-    some = false_positives(run([POOLS[0]] * 12), lambda problem, steps: problem.id not in ("p1", "p2", "p3"))
+    some = false_positives(run([POOLS[0]] * 12), lambda problem, steps: (problem.id not in ("p1", "p2", "p3"),))
     assert some["majority"]["share"] == 3 / 12
     assert 0 <= some["majority"]["low"] < 3 / 12 < some["majority"]["high"]
-    none = false_positives(run([POOLS[0]] * 12), lambda problem, steps: True)
+    none = false_positives(run([POOLS[0]] * 12), lambda problem, steps: (True,))
     assert none["majority"] == {"right": 12, "share": 0.0, "low": None, "high": None}
 
 
