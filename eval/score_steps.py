@@ -74,6 +74,7 @@ class Arguments:
     splits: list[str] = field(
         default_factory=list, metadata={"help": "of a hub name; default: test, and all four of ProcessBench"}
     )
+    config_name: str | None = field(default=None, metadata={"help": "configuration of a hub name that has several"})
     truth: Literal["labels", "exact"] = field(
         default="labels",
         metadata={
@@ -158,7 +159,7 @@ def read_traces(args: Arguments) -> tuple[list[JudgedTrace], int]:
     else:
         splits = args.splits or SPLITS.get(args.benchmark, ("test",))
         truth = step_truth if args.truth == "exact" else None
-        traces, doubled = read_judged(args.benchmark, args.data, splits, truth)
+        traces, doubled = read_judged(args.benchmark, args.data, splits, truth, args.config_name)
     seen: Counter[str] = Counter()
     kept = []
     for trace in traces:

@@ -37,14 +37,18 @@ from pathlib import Path
 from typing import Any
 
 from prm.conversions.rows import Row
-from prm.storage.rows import need, row_to_labeled, row_to_trace
+from prm.storage.rows import STEPWISE, is_ours, need, row_to_labeled, row_to_trace, status_of
 from prm.storage.sources import read_rows
 from prm.storage.step_scores import NOT_SCORED, JudgedTrace, Prediction, StepTruth
 from prm.types import labels_to_first_error
 
 
 def read_judged(
-    benchmark: str, sources: Sequence[str], splits: Sequence[str] = ("train",), truth: StepTruth | None = None
+    benchmark: str,
+    sources: Sequence[str],
+    splits: Sequence[str] = ("train",),
+    truth: StepTruth | None = None,
+    config_name: str | None = None,
 ) -> tuple[list[JudgedTrace], int]:
     """All traces of a benchmark, and how many rows were left out because their id is there already (PRMBench has such).
 
@@ -52,13 +56,14 @@ def read_judged(
         benchmark: a key of `READERS`.
         sources: files, or hub names, of which all `splits` are read.
         truth: takes the place of the labels of `rows`.
+        config_name: of hub names, which configuration.
 
     Raises:
         ValueError: a row is broken, an id is there twice, or there is no row; names file, row and value.
     """
     found: dict[str, JudgedTrace] = {}
     doubled = 0
-    for where, row in _all_rows(sources, splits):
+    for where, row in _all_rows(sources, splits, config_name):
         trace = _rows(where, row, truth) if benchmark == "rows" else READERS[benchmark](where, row)
         if trace is None:
             continue
@@ -73,10 +78,12 @@ def read_judged(
     return list(found.values()), doubled
 
 
-def _all_rows(sources: Sequence[str], splits: Sequence[str]) -> Iterator[tuple[str, Row]]:
+def _all_rows(
+    sources: Sequence[str], splits: Sequence[str], config_name: str | None = None
+) -> Iterator[tuple[str, Row]]:
     for source in sources:
         for split in splits[:1] if Path(source).is_file() else splits:  # a file has no splits
-            yield from read_rows(source, split)
+            yield from read_rows(source, split, config_name)
 
 
 def _steps(where: str, row: Row, column: str) -> tuple[str, ...]:
@@ -143,12 +150,11 @@ def _mr_gsm8k(where: str, row: Row) -> JudgedTrace:
 
 
 def _rows(where: str, row: Row, truth: StepTruth | None) -> JudgedTrace | None:
-    if "semantics" not in row and not isinstance(row.get("problem_id"), str):
-        # Of another project: its `index` or `status` means something else, and without an id it is named by its place.
-        row = {name: row[name] for name in ("prompt", "completions", "labels", "correct", "id") if name in row}
-        row["id"] = row["id"] if isinstance(row.get("id"), str) else where
-    if (row.get("status") or "ok") != "ok":
+    if status_of(row) != "ok":
         return None
+    if not is_ours(row):  # its `index` or `status` means something else, and without an id it is named by its place
+        name = row["id"] if isinstance(row.get("id"), str) else where
+        row = {name: row[name] for name in STEPWISE if name in row} | {"id": name}
     base = row_to_trace(where, row)
     if truth is None:
         labels: Any = row_to_labeled(where, row, row.get("semantics") or "correctness").labeled.labels

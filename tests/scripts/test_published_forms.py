@@ -256,6 +256,13 @@ def test_all_forms_are_trained_on(converted, run, tmp_path, semantics, capsys):
         **allowed, **more,
     )  # fmt: skip
     assert len(load_verifier(verifier).score("Start with 1, add 1.", ["1 + 1 = 2", "#### 2"])) == 2
+    run(
+        "eval/score_steps.py", benchmark="rows", data=[converted[name] for name in forms], verifier=verifier,
+        output_dir=tmp_path / "steps",
+    )  # fmt: skip
+    scored = json.loads((tmp_path / "steps" / "summary.json").read_text())
+    assert scored["traces"] == sum(len(read_labeled(converted[name])) for name in forms)
+    assert (scored["not_scored"], scored["truth"]) == ({}, "the labels of the rows")
     if semantics == "correctness":
         with pytest.raises(SystemExit) as refused:
             run("data/build_dataset.py", labels=[converted["prmbench"]], output_dir=tmp_path / "refused")
