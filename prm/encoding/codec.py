@@ -66,6 +66,10 @@ class StepCodec:
             ends.append(len(ids) - 1)
         return EncodedTrace(tuple(ids), tuple(ends))
 
+    def prompt_length(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
+        """How many tokens all traces of this prompt begin with."""
+        return len(self.prompt.encode(tokenizer, prompt))
+
     def step_end_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """The ids after every step: those of the separator or of the marker."""
         if self.marker is None:
