@@ -19,6 +19,7 @@ into its base in fp32. Left out: regression heads of several outputs, and 4-bit 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +43,7 @@ from prm.models.folders import (
     stored_tensors,
 )
 from prm.models.loading import in_dtype, load_config, load_tokenizer, load_weights, never_pack
-from prm.models.step_classifier import HEAD, LABELS, classifier_class
+from prm.models.step_classifier import HEAD, LABELS, Fp32Linear, classifier_class
 from prm.models.tree_attention import check_supported
 from prm.types import Dtype
 from prm.verifiers.checkpoint import VerifierConfig
@@ -57,10 +58,10 @@ _TENSORS: dict[PublishedHead, tuple[str, ...]] = {
     "sequence_classifier": ("score.weight",),
     "tokens": ("lm_head.weight",),
 }
-"""Names of the tensors of each head; the last layer's weight has one row per output."""
+"""Names of the tensors of each head, in order; the last one has one row per output."""
 
-_ASIDE = "published."
-"""Put before the names of heads while the body is loaded: their shapes are not those of ours."""
+_LOADED: set[PublishedHead] = {"token_classifier", "mlp", "sequence_classifier"}
+"""Heads with the names of ours: they are loaded with the body, the others are put in."""
 
 
 def load_published(
@@ -115,47 +116,40 @@ def _load(path: str, family: Family, tokenizer: PreTrainedTokenizerBase, dtype: 
     if family.head == "token_classifier" and not config.to_dict().get("token_classification_bias", True):
         names.remove("score.bias")
     refuse_names(path, set(names) - stored.keys(), f"lacks {{}}, which a {family.head} head has")
-    config.num_labels, config.id2label = len(LABELS), dict(LABELS)
-    config.token_classification_bias = True
+    config.num_labels = stored[names[-1]].shape[0] if family.head in _LOADED else len(LABELS)
+    config.token_classification_bias = "score.bias" in names
     config.use_cache = False
     kind = classifier_class(config, "mlp" if family.head == "mlp" else "linear")
-    # The head is put in below; the language model's own is read by the family `tokens` alone.
-    kind._keys_to_ignore_on_load_missing = [rf"^{HEAD}\."]
-    aside = {f"{_ASIDE}{name}" if name.startswith(f"{HEAD}.") else name for name in (*names, "lm_head.weight")}
-    kind._keys_to_ignore_on_load_unexpected = [f"^{re.escape(name)}$" for name in aside]
-    model = load_weights(
-        kind,
-        path,
-        config,
-        dtype=dtype,
-        attn_implementation=tree_attention.NAME,
-        key_mapping={rf"^{HEAD}\.": f"{_ASIDE}{HEAD}."},
-    )
+    if family.head not in _LOADED:
+        kind._keys_to_ignore_on_load_missing = [rf"^{HEAD}\."]
+    # A language model's own head is read by the head `tokens` alone.
+    kind._keys_to_ignore_on_load_unexpected = [f"^{re.escape(name)}$" for name in (*names, "lm_head.weight")]
+    model = load_weights(kind, path, config, dtype=dtype, attn_implementation=tree_attention.NAME)
     rows = None
     if family.head == "tokens":
         rows = [_token_id(path, tokenizer, text) for text in (family.bad, family.good)]
-    _put_head(path, model, {name: _read(path, stored, name, rows) for name in names})
+    weight, *bias = (_read(path, stored, name, rows) for name in names if ".0." not in name)
+    _put_head(path, model, weight, bias[0] if bias else torch.zeros(len(weight)))
     return never_pack(model)
 
 
-def _put_head(path: str, model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Make the head of the model what the checkpoint's own head is."""
-    check_finite(path, tensors.items())
-    layers = [layer for layer in model.score.modules() if isinstance(layer, nn.Linear)]
-    weights = [name for name in tensors if name.endswith("weight")]
-    for layer, name in zip(layers, weights, strict=True):
-        weight = tensors[name]
-        bias = tensors.get(name.removesuffix("weight") + "bias", torch.zeros(len(weight)))
-        if layer is layers[-1] and len(weight) == 1:  # one output z: the logits (0, z)
-            weight, bias = (torch.cat([torch.zeros_like(part), part]) for part in (weight, bias))
-        if weight.shape != layer.weight.shape or bias.shape != layer.bias.shape:
-            raise ValueError(
-                f"{path}: {name} has shape {tuple(tensors[name].shape)}; the head of this family has {len(layer.weight)}"
-                f" outputs (or one, if it is the last layer) of {layer.weight.shape[1]} inputs"
-            )
-        with torch.no_grad():
-            layer.weight.copy_(weight)
-            layer.bias.copy_(bias)
+def _put_head(path: str, model: Any, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Make the last layer of the head one with two outputs, whatever its parts (outputs, H) and (outputs,) were."""
+    check_finite(path, [("of its head", weight), ("of its head", bias)])
+    if len(weight) == 1:  # one output z: the logits (0, z)
+        weight, bias = (torch.cat([torch.zeros_like(part), part]) for part in (weight, bias))
+    last = Fp32Linear(model.config.hidden_size, len(LABELS), dtype=torch.float32)
+    if weight.shape != last.weight.shape or bias.shape != last.bias.shape:
+        raise ValueError(
+            f"{path}: its head has weights of shape {tuple(weight.shape)} and {len(bias)} biases; in these families it has"
+            f" one or two outputs of {last.in_features} inputs"
+        )
+    last.load_state_dict({"weight": weight, "bias": bias})
+    if isinstance(model.score, nn.Sequential):
+        model.score[-1] = last
+    else:
+        model.score = last
+    model.config.num_labels, model.config.id2label = len(LABELS), dict(LABELS)
 
 
 def _read(path: str, stored: Mapping[str, Stored], name: str, rows: list[int] | None) -> torch.Tensor:
@@ -208,7 +202,9 @@ def _with_adapter(
     base = base_model or str(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
     model = _load(base, family, tokenizer, torch.float32)
     lora.task_type = None  # PEFT would look for a language model's methods
-    with opening(path):
+    # PEFT only warns of tensors that it did not find, and is silent about those that it did not use.
+    with opening(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Found missing adapter keys")
         adapted = PeftModel.from_pretrained(model, path, config=lora)
     used = get_peft_model_state_dict(adapted)
     refuse_names(path, used.keys() - stored.keys(), "lacks {}; the adapter is incomplete")
