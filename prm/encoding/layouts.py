@@ -133,7 +133,8 @@ class Layout(StepCodec):
     def _write_turns(
         self, tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], contents: Sequence[str]
     ) -> tuple[str, list[int]]:
-        text, ends = "", []
+        text = ""
+        ends: list[int] = []
         for content in contents:
             before = text + self.reply * bool(ends)
             messages.append({"role": "user", "content": content})

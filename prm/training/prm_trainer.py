@@ -193,7 +193,7 @@ def _to_step_classifier(model: Any) -> None:
     if labels not in (LABELS, {0: "LABEL_0", 1: "LABEL_1"}):
         raise ValueError(f"the model's labels are {labels}; load it with num_labels=2, where label 1 is good")
     model.__class__ = classifier_class(model.config)
-    old = model.score
+    old: Any = model.score
     new = Fp32Linear(old.in_features, len(LABELS), old.bias is not None, old.weight.device, torch.float32)
     new.load_state_dict(old.state_dict())
     setattr(model, HEAD, new)

@@ -145,7 +145,7 @@ class ImplicitVerifier:
 
 
 def _load(path: str, device: str, dtype: Dtype | None) -> Any:
-    model = never_pack(load_weights(AutoModelForCausalLM, path, dtype="auto"))
+    model: Any = never_pack(load_weights(AutoModelForCausalLM, path, dtype="auto"))
     return (in_dtype(model, getattr(torch, dtype)) if dtype else model).to(device)
 
 
