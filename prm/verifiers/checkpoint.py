@@ -149,7 +149,8 @@ def _read(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: {folder} is not a verifier saved by this project, and how its prompts, steps and"
-            " scores are laid out is unknown"
+            " scores are laid out is unknown; of one that others published, give its family, as in"
+            f" qwen_prm:{folder} (prm/verifiers/families.py)"
         )
     return path, read_object(path, _DAMAGED)
 

@@ -107,10 +107,20 @@ class ImplicitVerifier:
         Raises:
             ValueError: no steps, an empty step, or a trace longer than the models read.
         """
+        return list(self._score_one(prompt, steps).steps)
+
+    def score_trace(self, prompt: str, steps: Sequence[str]) -> float:
+        """One score for a whole trace; errors as in `score`."""
+        return self._score_one(prompt, steps).trace
+
+    def _score_one(self, prompt: str, steps: Sequence[str]) -> Scores:
         (scores,) = self.score_batch([prompt], [steps])
         if scores is None:
-            raise ValueError(f"a trace of {len(steps)} steps is longer than {self.codec.max_length} tokens")
-        return list(scores.steps)
+            raise ValueError(
+                f"a trace of {len(steps)} steps is longer than the {self.codec.max_length} tokens that are read"
+                f" (prompt {prompt[:60]!r})"
+            )
+        return scores
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """None for a trace that is longer than the models read."""

@@ -18,7 +18,6 @@ from transformers import (
     MistralForCausalLM,
 )
 
-from prm.types import Scores
 from prm.verifiers import find_verifier, kind_of, load_verifier
 from prm.verifiers.families import FAMILIES
 
@@ -367,7 +366,9 @@ def test_a_family_file_that_says_something_wrong(text, message, tmp_path):
         load_verifier(f"{file}:somewhere")
 
 
-def test_names_that_are_no_family():
+def test_names_that_are_no_family(make):
+    with pytest.raises(FileNotFoundError, match=r"of one that others published, give its family, as in qwen_prm:"):
+        load_verifier(str(make("trl")[0]))
     with pytest.raises(ValueError, match="family 'mathshepherd' is not one of trl, math_shepherd"):
         load_verifier("mathshepherd:folder")
     with pytest.raises(FileNotFoundError, match=r"none\.yaml"):
@@ -413,8 +414,10 @@ def test_an_implicit_prm_is_the_ratio_of_two_models(pair, tmp_path):
     assert verifier.num_parameters == 2 * AutoModelForCausalLM.from_pretrained(policy).num_parameters()
     given = load_verifier(f"implicit:{policy}", base_model=str(reference))
     assert (given.beta, given.kind) == (0.05, "prm")
-    assert isinstance(given.score_batch([PROMPT], [("1",) * 400])[0], Scores | None)
+    assert given.score_trace(PROMPT, STEPS) == given.score(PROMPT, STEPS)[-1]
     assert given.score_batch([PROMPT], [("1",) * 400]) == [None]
+    with pytest.raises(ValueError, match="a trace of 400 steps is longer than the 512 tokens that are read"):
+        given.score(PROMPT, ("1",) * 400)
 
 
 def test_an_implicit_prm_needs_its_reference(pair, tmp_path, trimming_tokenizer):
