@@ -7,7 +7,13 @@ import torch
 from datasets import Dataset, IterableDataset
 from peft import LoraConfig
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForTokenClassification, AutoTokenizer, TrainerCallback
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    HfArgumentParser,
+    TrainerCallback,
+)
 
 from prm.training import PRMConfig, PRMTrainer
 from prm.verifiers import load_verifier
@@ -210,3 +216,10 @@ def test_what_differs_is_refused_with_the_reason(changes, message, tiny_llama, p
 
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_config_is_read_from_a_command_line_as_trls_was(tmp_path):
+    words = ["--output_dir", str(tmp_path), "--step_separator", "\n\n", "--semantics", "value", "--fp16", "--use_cpu"]
+    (args,) = HfArgumentParser(PRMConfig).parse_args_into_dataclasses(words)
+    assert (args.step_separator, args.semantics, args.learning_rate, args.logging_steps) == ("\n\n", "value", 1e-5, 10)
+    assert (args.bf16, args.activation_checkpointing, args.max_length) == (False, True, 1024)
