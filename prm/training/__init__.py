@@ -9,6 +9,7 @@
 - `losses`: the objectives.
 - `trainer`: `VerifierTrainer`, evaluation per step, checkpoints that say how to read them.
 - `prm_trainer`: `PRMTrainer` and `PRMConfig`, which take what TRL's took, for rows in memory; load lazily from here.
+- `implicit`: an implicit PRM, a language model that learns outcomes.
 - `settings`: config.yaml, with which the run can be repeated.
 - `distributed`, `resume`, `throughput`, `tracking`: several processes, killed runs, speed, W&B.
 """

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
@@ -84,19 +83,12 @@ def load_verifier(
             another one or not found; `base_model` is given for a checkpoint that needs none, or `dtype` for one with 4-bit
             weights.
     """
-    if not Path(path).is_dir() and (found := split_name(path)):
+    if found := split_name(path):
         family, place = found
         if family.head == "implicit":
             from prm.verifiers.implicit import ImplicitVerifier
 
-            if (reference := base_model or family.reference) is None:
-                raise ValueError(
-                    f"{path}: an implicit PRM is the ratio of two models; give the one that training started from as"
-                    " base_model=, or as `reference:` in a YAML file that is `like: implicit`"
-                )
-            return ImplicitVerifier.from_pretrained(
-                place, reference, family.codec, family.beta, family.aggregation, device, dtype
-            )
+            return ImplicitVerifier.from_pretrained(place, family, device, base_model, dtype)
         from prm.verifiers.published import load_published
 
         return load_published(place, family, device, base_model, dtype)
@@ -107,7 +99,7 @@ def load_verifier(
 
 def kind_of(path: str) -> Literal["prm", "orm"]:
     """Of a checkpoint that `load_verifier` takes, before it is loaded; errors as there."""
-    found = None if Path(path).is_dir() else split_name(path)
+    found = split_name(path)
     return found[0].kind if found else VerifierConfig.load(path).kind
 
 

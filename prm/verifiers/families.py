@@ -14,6 +14,8 @@ A family of your own is a YAML file that names the one it is `like` and what dif
     bad: " -"
     codec: {numbered: false}
 
+As family.yaml in the folder of a checkpoint, it need not be named: `load_verifier("path")`.
+
 The conventions are those of the code that came with the checkpoints. Of sources that differ it is the one of training:
 search-and-learn reads Math-Shepherd without "Step i:", and OpenR's own training script supervises the token before the one
 that its inference reads, which is the one read here. Aggregations are those of the papers where they name one.
@@ -24,6 +26,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from prm.encoding.layouts import Layout
@@ -35,6 +38,10 @@ from prm.verifiers.checkpoint import made
 PublishedHead = Literal["token_classifier", "mlp", "value", "sequence_classifier", "tokens", "implicit"]
 """What makes the score of a hidden state (`prm.verifiers.published`), or that two language models do
 (`prm.verifiers.implicit`)."""
+
+
+FAMILY_FILE = "family.yaml"
+"""In the folder of a checkpoint: its family, so that it need not be named."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,8 @@ class Family:
     """Of the head `tokens`: texts of the two tokens whose logits are compared."""
     reference: str | None = None
     """Of the head `implicit`: folder or hub name of the reference model."""
+    reference_weights: str | None = None
+    """Of the head `implicit`: hash of the reference (`prm.models.fingerprints.hash_of_base`), if it is to be compared."""
     beta: float = 0.05
     """Of the head `implicit`: factor on the log-likelihood ratio."""
 
@@ -150,11 +159,14 @@ FAMILIES: dict[str, Family] = {
 
 
 def split_name(name: str) -> tuple[Family, str] | None:
-    """Family and path of `family:path`; None if it names no family.
+    """Family and path of `family:path`, or of a folder that holds family.yaml; None if it names no family.
 
     Raises:
         ValueError: as `find_family`. FileNotFoundError: the family is a YAML file that is not there.
     """
+    if Path(name).is_dir():
+        file = Path(name) / FAMILY_FILE
+        return (find_family(str(file)), name) if file.is_file() else None
     family, colon, path = name.partition(":")
     return (find_family(family), path) if colon else None
 

@@ -25,11 +25,12 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from prm.aggregation import aggregate
 from prm.encoding.layouts import Layout
-from prm.models.fingerprints import fingerprint, tokenizer_text
+from prm.models.fingerprints import fingerprint, hash_of_base, tokenizer_text
 from prm.models.loading import in_dtype, load_tokenizer, load_weights, never_pack
 from prm.models.packing import plan_rows
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Dtype, Scores
+from prm.verifiers.families import Family
 from prm.verifiers.likelihood import token_logprobs
 
 
@@ -67,21 +68,25 @@ class ImplicitVerifier:
     def from_pretrained(
         cls,
         path: str,
-        reference: str,
-        codec: Layout,
-        beta: float,
-        aggregation: Aggregation = "last",
+        family: Family,
         device: str | None = None,
+        base_model: str | None = None,
         dtype: Dtype | None = None,
     ) -> ImplicitVerifier:
         """
         Args:
             path: folder or hub name of pi.
-            reference: the same of pi_ref.
+            base_model: the same of pi_ref, if it is not where the family says.
 
         Raises:
-            OSError: no such folder or name. ValueError: one of them is damaged, or they have different tokenizers.
+            OSError: no such folder or name. ValueError: one of them is damaged, they have different tokenizers, or the
+                reference is not known, or another one than that of the training.
         """
+        if (reference := base_model or family.reference) is None:
+            raise ValueError(
+                f"{path}: an implicit PRM is the ratio of two models; give the one that training started from as"
+                " base_model=, or as `reference:` in a YAML file that is `like: implicit`"
+            )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         tokenizer = load_tokenizer(path)
         if tokenizer_text(tokenizer) != tokenizer_text(load_tokenizer(reference)):
@@ -89,11 +94,16 @@ class ImplicitVerifier:
                 f"{path} and its reference {reference} have different tokenizers or chat templates: their likelihoods would"
                 " be those of different texts; give the model that training started from"
             )
+        if (right := family.reference_weights) and (found := hash_of_base(reference)) != right:
+            raise ValueError(
+                f"{path} was trained against a reference with weights {right}, but {reference} has weights {found}: the"
+                " ratio would mean nothing; give the model that training started from as base_model="
+            )
         policy, theirs = (_load(name, device, dtype) for name in (path, reference))
-        codec = codec.at_most(min(model.config.max_position_embeddings for model in (policy, theirs)))
+        codec = family.codec.at_most(min(model.config.max_position_embeddings for model in (policy, theirs)))
         for model in (policy, theirs):
             check_supported(model.config, codec.max_length)
-        return cls(policy, theirs, tokenizer, codec, beta, aggregation)
+        return cls(policy, theirs, tokenizer, codec, family.beta, family.aggregation)
 
     @cached_property
     def name(self) -> str:
