@@ -95,12 +95,14 @@ def collate(examples: Sequence[RatioExample]) -> dict[str, torch.Tensor]:
     row = pack([example.input_ids for example in examples])
     parts = list(zip(row.positions_N, examples, strict=True))
     owner = [i for i, example in enumerate(examples) for _ in example.input_ids[example.start :]]
+    outcomes = torch.tensor([its.right for its in examples])
     return row.model_inputs() | {
         "before": torch.cat([positions[its.start - 1 : -1] for positions, its in parts]),
         "tokens": torch.tensor([token for its in examples for token in its.input_ids[its.start :]]),
         "owner": torch.tensor(owner),
         "reference": torch.tensor([its.reference for its in examples]),
-        "labels": torch.tensor([its.right for its in examples]),
+        "labels": outcomes,
+        "shift_labels": outcomes,  # of a language model, the Trainer would leave the first label out of its count
     }
 
 
