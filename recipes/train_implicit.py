@@ -72,7 +72,8 @@ def main(script: ImplicitArguments, training: TrainingArguments) -> dict[str, fl
     check_targets(script.data, train.examples)
     print(f"train       {train.report}\nvalidation  {validation.report}\n")
     metrics = fit_implicit(script.model, training, layout, script.beta, tokenizer, train, validation)
-    (Path(str(training.output_dir)) / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+    if training.should_save:
+        (Path(str(training.output_dir)) / SETTINGS_FILE).write_text(settings, encoding="utf-8")
     return metrics
 
 

@@ -163,10 +163,10 @@ def fit_implicit(
     """Train, save, prove that the folder holds what was trained, and evaluate.
 
     Returns:
-        Metrics of `step_report` for the scores of whole traces.
+        Metrics of `step_report` for the scores of whole traces; empty in all processes but the first.
 
     Raises:
-        ValueError: packed rows do not fit the model. RuntimeError: the saved model scores otherwise than the trained one.
+        ValueError: packed rows do not fit the model, or FSDP or DeepSpeed. RuntimeError: the saved model scores otherwise than the trained one.
     """
     reference, model = (load_weights(AutoModelForCausalLM, model_path, dtype=torch.float32) for _ in range(2))
     check_supported(model.config, layout.max_length)
@@ -178,8 +178,12 @@ def fit_implicit(
     checkpoint = find_checkpoint(training.resume_from_checkpoint, folder)
     check_examples(checkpoint, folder, hashlib.sha256(repr((beta, examples)).encode()).hexdigest()[:16])
     trainer = ImplicitTrainer(model, training, tokenizer, examples, beta)
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        raise ValueError("an implicit PRM is trained in one process or with DDP; leave FSDP and DeepSpeed out")
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return {}
     place = str(Path(model_path).absolute()) if Path(model_path).is_dir() else model_path
     values = {"like": "implicit", "reference": place, "reference_weights": hash_of_base(model_path), "beta": beta}
     values["codec"] = json.loads(json.dumps(asdict(layout)))
