@@ -166,7 +166,8 @@ def fit_implicit(
         Metrics of `step_report` for the scores of whole traces; empty in all processes but the first.
 
     Raises:
-        ValueError: packed rows do not fit the model, or FSDP or DeepSpeed. RuntimeError: the saved model scores otherwise than the trained one.
+        ValueError: packed rows do not fit the model, or FSDP or DeepSpeed. RuntimeError: the saved model scores otherwise
+            than the trained one.
     """
     reference, model = (load_weights(AutoModelForCausalLM, model_path, dtype=torch.float32) for _ in range(2))
     check_supported(model.config, layout.max_length)

@@ -128,6 +128,11 @@ def _load(path: str, family: Family, tokenizer: PreTrainedTokenizerBase, dtype: 
     rows = None
     if family.head == "tokens":
         rows = [_token_id(path, tokenizer, text) for text in (family.bad, family.good)]
+        if max(rows) >= stored[names[0]].shape[0] or rows[0] == rows[1]:
+            raise ValueError(
+                f"{path}: {family.bad!r} and {family.good!r} are the tokens {rows} of its tokenizer, {names[0]} has"
+                f" {stored[names[0]].shape[0]} rows; use the tokenizer and the weights of one verifier"
+            )
     weight, *bias = (_read(path, stored, name, rows) for name in names if ".0." not in name)
     _put_head(path, model, weight, bias[0] if bias else torch.zeros(len(weight)))
     return never_pack(model)

@@ -297,6 +297,22 @@ def test_tensors_that_nothing_reads_are_refused(make, tmp_path):
         load_verifier(f"text_classifier:{folder}")
 
 
+def test_tokens_that_cannot_be_compared_are_refused(make, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("like: math_shepherd\ngood: good\nbad: bad\n")
+    with pytest.raises(ValueError, match="no single token for 'bad'"):
+        load_verifier(f"{file}:{make('math_shepherd')[0]}")
+    # A tokenizer with more tokens than the weights.
+    folder = shutil.copytree(make("math_shepherd")[0], tmp_path / "more")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["good", "bad"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(
+        ValueError, match=r"'bad' and 'good' are the tokens \[\d+, \d+\] .*, lm_head.weight has \d+ rows"
+    ):
+        load_verifier(f"{file}:{folder}")
+
+
 def test_an_adapter_that_is_incomplete_is_refused(make, tmp_path):
     folder = shutil.copytree(make("openr")[0], tmp_path / "copy")
     file = folder / "adapter_model.safetensors"
