@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from prm.encoding.codec import EncodedTrace, StepCodec
+from prm.encoding.codec import EncodedTrace, StepCodec, check_steps
 from prm.encoding.prompts import bos
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ class Layout(StepCodec):
             ValueError: as there; the chat template changes what it is given; or a marker and the text after it are one
                 token.
         """
-        if self.form == "pieces" or not all(step.strip() for step in steps) or not steps:
+        check_steps(prompt, steps)
+        if self.form == "pieces":
             return self._with_bos(tokenizer, super().encode(tokenizer, prompt, steps))
         text, ends = self._write(tokenizer, prompt, [step.strip() for step in steps])
         plain = self.form == "text"
