@@ -223,3 +223,22 @@ def test_the_config_is_read_from_a_command_line_as_trls_was(tmp_path):
     (args,) = HfArgumentParser(PRMConfig).parse_args_into_dataclasses(words)
     assert (args.step_separator, args.semantics, args.learning_rate, args.logging_steps) == ("\n\n", "value", 1e-5, 10)
     assert (args.bf16, args.activation_checkpointing, args.max_length) == (False, True, 1024)
+
+
+def test_a_model_in_bf16_stays_so_but_for_its_head(folder, tmp_path):
+    """As transformers loads most bases."""
+    load(folder).bfloat16().save_pretrained(tmp_path / "bf16")
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path / "bf16")
+    assert model.dtype == torch.bfloat16
+    args = PRMConfig(str(tmp_path / "out"), max_steps=1, report_to="none", use_cpu=True, save_strategy="no")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    trainer = PRMTrainer(model, args, train_dataset=Dataset.from_dict(ROWS), processing_class=tokenizer)
+    assert (args.bf16, model.score.weight.dtype) == (True, torch.float32)
+    trainer.train()
+    trainer.save_model()
+    assert {w.dtype for w in load_file(tmp_path / "out" / "model.safetensors").values()} == {
+        torch.bfloat16,
+        torch.float32,
+    }
+    assert trainer.check_saved([PROMPT], [STEPS]) < 1e-5
+    assert 0 < load_verifier(str(tmp_path / "out")).score_trace(PROMPT, STEPS) < 1
