@@ -2,7 +2,7 @@ r"""Train an implicit PRM from outcomes alone: a language model whose likelihood
 
 Reads   traces.jsonl     checked traces (data/sample_traces.py), or labeled ones; also a folder or a data set on the hub
 Writes  <output_dir>/    a language model that `prm.load_verifier` takes, with family.yaml, which says how; config.yaml with
-                         all settings; eval_results.json with its validation metrics
+                         all settings; README.md, its card; eval_results.json with its validation metrics
 
     accelerate launch --quiet recipes/train_implicit.py --config recipes/configs/implicit_arithmetic.yaml
 """
@@ -10,7 +10,6 @@ Writes  <output_dir>/    a language model that `prm.load_verifier` takes, with f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from prm.command_line import TRAINING_ARGUMENTS, run_script
@@ -44,6 +43,7 @@ class ImplicitArguments:
     limit: int | None = field(
         default=None, metadata={"help": "use only this many rows of `data`, from the first", "least": 1}
     )
+    license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 
     def __post_init__(self) -> None:
@@ -58,7 +58,6 @@ def main(script: ImplicitArguments, training: TrainingArguments) -> dict[str, fl
     from prm.training.preflight import check_targets
     from prm.training.run import read_rows
     from prm.training.settings import settings_text
-    from prm.verifiers.checkpoint import SETTINGS_FILE
 
     settings = settings_text(script, training)
     train_rows, eval_rows = read_rows(script, read_outcomes)
@@ -71,10 +70,7 @@ def main(script: ImplicitArguments, training: TrainingArguments) -> dict[str, fl
     )
     check_targets(script.data, train.examples)
     print(f"train       {train.report}\nvalidation  {validation.report}\n")
-    metrics = fit_implicit(script.model, training, layout, script.beta, tokenizer, train, validation)
-    if training.should_save:
-        (Path(str(training.output_dir)) / SETTINGS_FILE).write_text(settings, encoding="utf-8")
-    return metrics
+    return fit_implicit(script.model, training, layout, script.beta, tokenizer, train, validation, settings)
 
 
 if __name__ == "__main__":

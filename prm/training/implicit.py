@@ -45,9 +45,11 @@ from prm.training.batches import ProblemSampler
 from prm.training.examples import ExampleSet, TraceExample
 from prm.training.resume import check_examples, find_checkpoint
 from prm.verifiers import load_verifier
+from prm.verifiers.checkpoint import SETTINGS_FILE
 from prm.verifiers.families import FAMILY_FILE
 from prm.verifiers.implicit import ImplicitVerifier
 from prm.verifiers.likelihood import token_logprobs
+from prm.verifiers.origin import origins, training_section, write_card
 from prm.verifiers.step_verifier import TOLERANCE, largest_difference
 
 CHECKED_ROWS = 8
@@ -159,8 +161,12 @@ def fit_implicit(
     tokenizer: PreTrainedTokenizerBase,
     train: ExampleSet,
     validation: ExampleSet,
+    settings: str,
 ) -> dict[str, float]:
-    """Train, save, prove that the folder holds what was trained, and evaluate.
+    """Train, save, prove that the folder holds what was trained, evaluate, and write the model card.
+
+    Args:
+        settings: the text of its config.yaml (`prm.training.settings`).
 
     Returns:
         Metrics of `step_report` for the scores of whole traces; empty in all processes but the first.
@@ -208,7 +214,26 @@ def fit_implicit(
     metrics = {f"eval_{name}": report[name] for name in ("trace_auc", "trace_auc_within_problem", "calibration_error")}
     trainer.save_metrics("eval", metrics)
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items()))
+    write_whole(Path(folder) / SETTINGS_FILE, settings)
+    _write_card(Path(folder), model_path, train, metrics)
     return metrics
+
+
+def _write_card(folder: Path, model_path: str, train: ExampleSet, metrics: dict[str, float]) -> None:
+    name, report = folder.name, train.report
+    measured = "\n".join(f"- `{key.removeprefix('eval_')}` {value:.4f}" for key, value in metrics.items())
+    sections = [
+        f"# {name}",
+        f"An implicit process reward model (arXiv:2412.01981), trained from `{model_path}` on the outcomes of {report.rows}"
+        f" traces, {report.mean_target:.1%} of them right. It is a language model, but none to sample from.",
+        "A score is the sigmoid of beta times the log-likelihood ratio of this model to the one it was trained from, up to"
+        f" the end of a step: how the trace is expected to end. `{FAMILY_FILE}` names that model, which is needed too.",
+        f"```python\nfrom prm import load_verifier\n\nload_verifier({name!r}).score(prompt, steps)    # one per step\n```",
+        f"## Validation\n\nOf the scores of whole traces:\n\n{measured}",
+        training_section(folder),
+    ]
+    head = {"library_name": "transformers", "tags": ["prm", "process-reward-model", "reward-model", "reasoning"]}
+    write_card(folder, head | origins(folder, model_path), sections)
 
 
 def _scores(verifier: ImplicitVerifier, rows: Sequence[LabeledRow]) -> list[float]:

@@ -99,9 +99,12 @@ def test_the_step_is_the_same_however_the_batch_is_split_and_equals_autograd_by_
 
 def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(base)
-    metrics = fit_implicit(base, settings(learning_rate=0.05), TEXT, BETA, tokenizer, *sets)
+    made = "# Made by this command\nlicense: mit\nbeta: 0.3\n"
+    metrics = fit_implicit(base, settings(learning_rate=0.05), TEXT, BETA, tokenizer, *sets, made)
     assert set(metrics) == {"eval_trace_auc", "eval_trace_auc_within_problem", "eval_calibration_error"}
     folder = str(tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert all(part in card for part in ("8 traces", "`trace_auc` ", "| `beta` | 0.3 |", "License: mit"))
     verifier = find_verifier(folder)
     assert (verifier.kind, verifier.beta, verifier.codec) == ("prm", BETA, TEXT)
     row = sets[1].rows[0]
