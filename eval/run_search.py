@@ -50,8 +50,7 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
 from prm.types import Budget, Cost, Problem
-from prm.verifiers import LIKELIHOOD, Verifier, find_verifier, load_verifier
-from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers import LIKELIHOOD, Verifier, find_verifier, kind_of, load_verifier
 
 
 @dataclass(kw_only=True)
@@ -64,7 +63,9 @@ class Arguments(GeneratorArguments, LimitArguments):
     output_dir: str = field(metadata={"help": "folder to write"})
     verifiers: list[str] = field(
         default_factory=list,
-        metadata={"help": "name=checkpoint folder, name=file.py:Name, or name=likelihood, of each verifier"},
+        metadata={
+            "help": "name=checkpoint folder, name=family:checkpoint, name=file.py:Name, or name=likelihood, of each verifier"
+        },
     )
     methods: list[str] = field(
         default_factory=list,
@@ -110,7 +111,7 @@ def main(args: Arguments) -> None:
     paths = named_paths(args.verifiers)
     own = {name: find_verifier(path) for name, path in paths.items() if ".py:" in path}
     kinds = {
-        name: own[name].kind if name in own else "prm" if path == LIKELIHOOD else VerifierConfig.load(path).kind
+        name: own[name].kind if name in own else "prm" if path == LIKELIHOOD else kind_of(path)
         for name, path in paths.items()
     }
     for name, kind in kinds.items():

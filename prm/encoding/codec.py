@@ -53,18 +53,19 @@ class StepCodec:
         Raises:
             ValueError: no steps, an empty step, or a marker that is not exactly one token.
         """
-        if not steps:
-            raise ValueError(f"a trace without steps cannot be encoded (prompt {prompt[:60]!r})")
+        check_steps(prompt, steps)
         ids = self.prompt.encode(tokenizer, prompt)
         ends = []
         end_ids = self.step_end_ids(tokenizer)
-        for i, step in enumerate(steps, 1):
-            if not step.strip():
-                raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
+        for step in steps:
             ids += tokenizer(step, add_special_tokens=False)["input_ids"]
             ids += end_ids
             ends.append(len(ids) - 1)
         return EncodedTrace(tuple(ids), tuple(ends))
+
+    def prompt_length(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
+        """How many tokens all traces of this prompt begin with."""
+        return len(self.prompt.encode(tokenizer, prompt))
 
     def step_end_ids(self, tokenizer: PreTrainedTokenizerBase) -> list[int]:
         """The ids after every step: those of the separator or of the marker."""
@@ -94,6 +95,18 @@ class StepCodec:
     def from_dict(cls, values: dict) -> StepCodec:
         """The inverse of `dataclasses.asdict`."""
         return cls(**{**values, "prompt": PromptTemplate(**values["prompt"])})
+
+
+def check_steps(prompt: str, steps: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: there are no steps, or one is empty.
+    """
+    if not steps:
+        raise ValueError(f"a trace without steps cannot be encoded (prompt {prompt[:60]!r})")
+    for i, step in enumerate(steps, 1):
+        if not step.strip():
+            raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
 
 
 def show_positions(

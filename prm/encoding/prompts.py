@@ -153,15 +153,24 @@ class PromptTemplate:
             messages.append({"role": "user", "content": self._fill(problem)})
             messages.append({"role": "assistant", "content": solution})
         messages.append({"role": "user", "content": self._fill(prompt)})
-        values = tokenizer.special_tokens_map | {"messages": messages, "add_generation_prompt": True}
+        return tokenizer(self.render_chat(tokenizer, messages), add_special_tokens=False)["input_ids"]
+
+    def render_chat(
+        self, tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], answer: bool = True
+    ) -> str:
+        """The text of a chat, up to the start of the assistant's turn if an `answer` is to follow.
+
+        Raises:
+            ValueError: the tokenizer has no chat template, or one that cannot be rendered or not be fixed.
+        """
+        values = tokenizer.special_tokens_map | {"messages": messages, "add_generation_prompt": answer}
         try:
-            text = render(self.fixed_chat_template(tokenizer), values | {"tools": None, "documents": None})
+            return render(self.fixed_chat_template(tokenizer), values | {"tools": None, "documents": None})
         except ValueError as error:
             raise ValueError(
                 f"the chat template of {tokenizer.name_or_path} {error}; correct it in the model's folder, or use a prompt"
                 " template without chat"
             ) from error
-        return tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def fixed_chat_template(self, tokenizer: PreTrainedTokenizerBase) -> str:
         """The tokenizer's chat template with `date` in the place of the clock: it gives the same text on every day.

@@ -8,6 +8,22 @@
 - `batches`: examples -> packed rows.
 - `losses`: the objectives.
 - `trainer`: `VerifierTrainer`, evaluation per step, checkpoints that say how to read them.
+- `prm_trainer`: `PRMTrainer` and `PRMConfig`, which take what TRL's took, for rows in memory; load lazily from here.
+- `implicit`: an implicit PRM, a language model that learns outcomes.
 - `settings`: config.yaml, with which the run can be repeated.
 - `distributed`, `resume`, `throughput`, `tracking`: several processes, killed runs, speed, W&B.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prm.training.prm_trainer import PRMConfig, PRMTrainer
+
+__all__ = ["PRMConfig", "PRMTrainer"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'prm.training' has no attribute {name!r}")
+    return getattr(import_module("prm.training.prm_trainer"), name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainingArguments, set_seed
@@ -30,9 +31,15 @@ CHECKED_ROWS = 8
 """Validation rows whose scores are compared between the model in memory and the saved checkpoint."""
 
 
-def read_rows(
-    arguments: VerifierArguments, read: Callable[..., list[LabeledRow]]
-) -> tuple[list[LabeledRow], list[LabeledRow]]:
+class Sources(Protocol):
+    """What names the rows, among the flags of a training script."""
+
+    data: str
+    eval_data: str | None
+    limit: int | None
+
+
+def read_rows(arguments: Sources, read: Callable[..., list[LabeledRow]]) -> tuple[list[LabeledRow], list[LabeledRow]]:
     """The rows to train on and the rows to validate on (`prm.training.data`). Prints how many training rows have no label.
 
     Args:

@@ -1,6 +1,8 @@
 """Verifiers score the steps of traces. PRM and ORM alike: one score in [0, 1] per step, and one of the whole trace.
 
-- `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
+- `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged), or a published one.
+- `families`, `published`: the conventions of verifiers that others trained, as data, and how one is loaded.
+- `implicit.ImplicitVerifier`: the log-likelihood ratio of two language models.
 - `likelihood.LikelihoodVerifier`: how likely the generator itself finds a trace.
 - `oracle.OracleVerifier`: knows the gold answers.
 - `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
@@ -23,8 +25,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
 from prm.types import Dtype, Scores
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.families import split_name
 
 if TYPE_CHECKING:
+    from prm.verifiers.implicit import ImplicitVerifier
     from prm.verifiers.step_verifier import StepVerifier
 
 
@@ -62,27 +67,44 @@ MEMBERS = ("name", "kind", "num_parameters", "score_batch")
 
 def load_verifier(
     path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
-) -> StepVerifier:
-    """A verifier from a checkpoint folder: full, merged, or a LoRA adapter.
+) -> StepVerifier | ImplicitVerifier:
+    """A verifier from a checkpoint: one of this project, or `family:path`, one that others published.
 
     Args:
-        path: folder that holds `prm_config.json`.
+        path: folder that holds `prm_config.json` (full, merged, or a LoRA adapter); or a family of
+            `prm.verifiers.families`, or the YAML file of one, a colon, and a folder or hub name.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
-        base_model: base of a LoRA adapter, if it moved since training and is not found.
+        base_model: base of a LoRA adapter, if it moved since training and is not found; of an implicit PRM, its reference.
         dtype: numbers of the body, in place of those of the checkpoint; the head stays fp32.
 
     Raises:
         FileNotFoundError: no `prm_config.json`.
-        ValueError: the head is missing, or the labels have another order; the base of an adapter is another one or not
-            found; `base_model` is given for a checkpoint that is no adapter, or `dtype` for one with 4-bit weights.
+        ValueError: a tensor is missing, or the labels have another order; there is no such family; the base of an adapter is
+            another one or not found; `base_model` is given for a checkpoint that needs none, or `dtype` for one with 4-bit
+            weights.
     """
+    if found := split_name(path):
+        family, place = found
+        if family.head == "implicit":
+            from prm.verifiers.implicit import ImplicitVerifier
+
+            return ImplicitVerifier.from_pretrained(place, family, device, base_model, dtype)
+        from prm.verifiers.published import load_published
+
+        return load_published(place, family, device, base_model, dtype)
     from prm.verifiers.step_verifier import StepVerifier
 
     return StepVerifier.from_pretrained(path, device, base_model, dtype)
 
 
+def kind_of(path: str) -> Literal["prm", "orm"]:
+    """Of a checkpoint that `load_verifier` takes, before it is loaded; errors as there."""
+    found = split_name(path)
+    return found[0].kind if found else VerifierConfig.load(path).kind
+
+
 def find_verifier(name: str) -> Verifier:
-    """What a command line names: a checkpoint folder, or `file.py:Name`, a class of one's own that takes no arguments.
+    """What a command line names: what `load_verifier` takes, or `file.py:Name`, a class of one's own without arguments.
 
     Raises:
         ValueError: the file has no such class, or it is no verifier. FileNotFoundError: no such file, or no checkpoint.

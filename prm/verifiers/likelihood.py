@@ -65,7 +65,7 @@ class LikelihoodVerifier:
         scores: dict[int, Scores] = {}
         for planned in plan_rows([ids_N[i] for i in readable], self.row_tokens):
             row = [readable[place] for place in planned]
-            logprobs_N, positions_N = self._forward([ids_N[i] for i in row])
+            logprobs_N, positions_N = token_logprobs(self.model, [ids_N[i] for i in row])
             computed: set[int] = set()
             for i, logprobs, positions in zip(row, logprobs_N, positions_N, strict=True):
                 ends = [len(encode(prompt, steps_N[i][: k + 1])) for k in range(len(steps_N[i]))]
@@ -76,25 +76,26 @@ class LikelihoodVerifier:
                 scores[i] = Scores(steps, steps[-1], read=len(new), cached=len(positions) - len(new))
         return [scores.get(i) for i in range(len(steps_N))]
 
-    @torch.inference_mode()
-    def _forward(self, ids_N: list[list[int]]) -> tuple[list[list[float]], list[list[int]]]:
-        """Of each sequence: the log-probability of every token but the first, and the places of its tokens in the row."""
-        model = self.generator.model
-        row = pack(ids_N)
-        with _packed(model):
-            logits = model(
-                input_ids=row.input_ids[None].to(model.device),
-                position_ids=row.position_ids[None].to(model.device),
-                tree=attention_calls(row.subtree_end.to(model.device)),
-                use_cache=False,
-            ).logits[0]
-        logits = logits.float()
-        normalizer = logits.logsumexp(-1)
-        logprobs_N = []
-        for ids, positions in zip(ids_N, row.positions_N, strict=True):
-            before, tokens = positions[:-1].to(model.device), torch.tensor(ids[1:], device=model.device)
-            logprobs_N.append((logits[before, tokens] - normalizer[before]).tolist())
-        return logprobs_N, [positions.tolist() for positions in row.positions_N]
+
+@torch.inference_mode()
+def token_logprobs(model: PreTrainedModel, ids_N: Sequence[Sequence[int]]) -> tuple[list[list[float]], list[list[int]]]:
+    """Of each sequence, read in one packed row: the log-probability of every token but the first, and the places of its
+    tokens in the row."""
+    row = pack(ids_N)
+    with _packed(model):
+        logits = model(
+            input_ids=row.input_ids[None].to(model.device),
+            position_ids=row.position_ids[None].to(model.device),
+            tree=attention_calls(row.subtree_end.to(model.device)),
+            use_cache=False,
+        ).logits[0]
+    logits = logits.float()
+    normalizer = logits.logsumexp(-1)
+    logprobs_N = []
+    for ids, positions in zip(ids_N, row.positions_N, strict=True):
+        before, tokens = positions[:-1].to(model.device), torch.tensor(ids[1:], device=model.device)
+        logprobs_N.append((logits[before, tokens] - normalizer[before]).tolist())
+    return logprobs_N, [positions.tolist() for positions in row.positions_N]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def _load_adapter(path: str, base_model: str | None) -> nn.Module:
             " Train with LoraConfig(task_type='TOKEN_CLS', modules_to_save=['score']), as recipes/train_prm.py does"
         )
     _check_dtypes(path, stored)
-    lora = _lora_config(path, stored)
+    lora = lora_of(path, stored, lora_config)
     place = _find_base(path, config) if base_model is None else base_model
     _check_base(path, place, config)
     # In fp32, as in training: the bf16 in which most bases are stored would shift the scores by about 0.01.
@@ -88,10 +88,13 @@ def _load_adapter(path: str, base_model: str | None) -> nn.Module:
     return model.merge_and_unload() if config.quantization is None else model  # merging would round to 4 bits again
 
 
-def _lora_config(path: str, stored: Mapping[str, Stored]) -> LoraConfig:
-    """The LoRA of adapter_config.json, as `prm.training.trainer.add_lora` makes it, with nothing else that PEFT could do.
+def lora_of(path: str, stored: Mapping[str, Stored], make: Callable[[int, float, list[str]], LoraConfig]) -> LoraConfig:
+    """The LoRA of adapter_config.json, with nothing else that PEFT could do.
 
     Patterns are refused: some match for ever, and which layers a pattern means depends on the base.
+
+    Args:
+        make: the LoRA of this rank, alpha and layers; what else the file says must be as in this one.
 
     Raises:
         ValueError: the file is damaged, or describes something else; names the key.
@@ -107,14 +110,14 @@ def _lora_config(path: str, stored: Mapping[str, Stored]) -> LoraConfig:
     elif not isinstance(targets, list) or not all(map(_is_name, targets)):
         wrong = f"target_modules is {targets!r:.80}, it must be a list of names of layers"
     else:
-        ours = lora_config(rank, alpha, targets)
-        wrong = _other_than(values, ours.to_dict() | {"peft_type": "LORA"})
+        ours = make(rank, alpha, targets)
+        wrong = other_than(values, ours.to_dict() | {"peft_type": "LORA"})
     if wrong:
         raise ValueError(f"{file}: {wrong}; copy the adapter again, or merge it with the tool that made it")
     return ours
 
 
-def _other_than(values: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+def other_than(values: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """What is in adapter_config.json and not in that of an adapter of this project; empty if nothing is."""
     # What a newer PEFT adds and leaves empty changes nothing.
     other = {name: value for name, value in values.items() if value and name not in _FREE and value != ours.get(name)}

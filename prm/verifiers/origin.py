@@ -24,7 +24,7 @@ from prm.verifiers.checkpoint import SETTINGS_FILE
 
 HYPERPARAMETERS = (
     *("head", "lora_r", "load_in_4bit", "freeze_backbone", "max_length"),
-    *("objective", "targets", "until_first_error", "tokens", "bad_weight"),
+    *("objective", "targets", "until_first_error", "tokens", "bad_weight", "beta"),
     *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
     *("learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "weight_decay", "max_grad_norm"),
     *("bf16", "fp16", "seed"),

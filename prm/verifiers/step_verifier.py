@@ -130,7 +130,7 @@ class StepVerifier:
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
         shared_N = _shared_tokens(prompt_N, encoded_N)
-        starts = {prompt: len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in set(prompt_N)}
+        starts = {prompt: self.config.codec.prompt_length(self.tokenizer, prompt) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
                 steps=tuple(score for score, _ in steps[i]),
@@ -156,7 +156,7 @@ class StepVerifier:
                 f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
                 f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
             )
-        longest = max(len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in prompts)
+        longest = max(self.config.codec.prompt_length(self.tokenizer, prompt) for prompt in prompts)
         most = self.config.codec.max_length
         if longest + max_new_tokens <= most:
             return None

@@ -18,7 +18,7 @@ from prm.evaluation.search_runs import read_runs
 from prm.search.calibration import read_calibration
 from prm.search.policy import read_policy
 from prm.storage.rows import read_labeled, read_traces
-from prm.verifiers import find_verifier
+from prm.verifiers import find_verifier, load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 
 GENERATOR = {"generator": "arithmetic", "max_new_tokens": 80}
@@ -699,3 +699,32 @@ def test_problems_of_a_report_are_not_mined(scripts, verifiers, tmp_path):
     assert done.last_line.endswith(
         "searched the test split; what is learned of must not be reported on: search --split train"
     )
+
+
+def test_published_verifiers_search(scripts, verifiers, root, tmp_path):
+    """A family on the command line, one that is a YAML file, and an implicit PRM: the embedded generator against a copy."""
+    import torch
+
+    from prm.models.loading import load_model_and_tokenizer
+
+    base = root / "prm" / "assets" / "arithmetic_generator"
+    model, tokenizer = load_model_and_tokenizer(str(base))
+    with torch.no_grad():
+        for i, parameter in enumerate(model.parameters()):
+            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i))
+    model.save_pretrained(tmp_path / "policy")
+    tokenizer.save_pretrained(tmp_path / "policy")
+    layout = {"form": "text", "separator": "\n", "prompt": {"text": "{prompt}\n", "chat": False}}
+    implicit = {"like": "implicit", "reference": str(base), "codec": layout}
+    (tmp_path / "implicit.yaml").write_text(yaml.safe_dump(implicit))
+    named = {"trl": f"trl:{verifiers['prm']}", "implicit": f"{tmp_path}/implicit.yaml:{tmp_path}/policy"}
+    methods = ["best_of_n trl", "beam_search trl width=2", "best_of_n implicit", "beam_search implicit width=2"]
+    run = tmp_path / "search"
+    ok(scripts.run("eval/run_search.py", **search_flags(named, run, limit=2, methods=methods)))
+    for name, method in (("trl", 0), ("implicit", 2)):
+        verifier = load_verifier(named[name])
+        for row in rows_of(run / "results.jsonl"):
+            result, steps_N = row["results"][method], [candidate["completions"] for candidate in row["candidates"][:4]]
+            expected = [its.steps for its in verifier.score_batch([row["prompt"]] * 4, steps_N)]
+            assert result["scores"] == [pytest.approx(scores, abs=1e-5) for scores in expected]
+            assert row["results"][method + 1]["cost"]["verifier_tokens"] > 0

@@ -148,6 +148,7 @@ SMALLER = {
     "recipes/train_generator.py": "--limit 32 --max_steps 1 --use_cpu",
     "recipes/train_prm.py": "--max_steps 2 --use_cpu",
     "recipes/train_orm.py": "--max_steps 2 --use_cpu",
+    "recipes/train_implicit.py": "--max_steps 2 --use_cpu",
     "recipes/accelerate/ddp.yaml": "--num_processes 2",
 }
 """Script, config or output -> flags that are added after the others, which they override."""

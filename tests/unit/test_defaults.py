@@ -27,8 +27,12 @@ def stated(value):
         parameters = inspect.signature(value).parameters.values()
     except (TypeError, ValueError):  # a protocol, an enumeration
         return ""
-    found = [f"{p.name}={p.default!r}" for p in parameters if is_number(p.default)]
-    for field in fields(value) if is_dataclass(value) else ():
+    theirs = set()
+    if is_dataclass(value):  # fields of another library's class, which may move with its version
+        bases = [base for base in value.__mro__ if is_dataclass(base) and not base.__module__.startswith("prm.")]
+        theirs = {name for base in bases for name in base.__annotations__} - value.__annotations__.keys()
+    found = [f"{p.name}={p.default!r}" for p in parameters if is_number(p.default) and p.name not in theirs]
+    for field in [f for f in fields(value) if f.name not in theirs] if is_dataclass(value) else ():
         found += [f"{field.name} {bound} {limit!r}" for bound, limit in field.metadata.items() if is_number(limit)]
     return ", ".join(found)
 
