@@ -43,6 +43,7 @@ class ImplicitArguments:
     limit: int | None = field(
         default=None, metadata={"help": "use only this many rows of `data`, from the first", "least": 1}
     )
+    allow_benchmark: bool = field(default=False, metadata={"help": "train on rows of a benchmark, too"})
     license: str | None = field(default=None, metadata={"help": "license of the model, for its card (e.g. apache-2.0)"})
     overwrite_output_dir: bool = field(default=False, metadata={"help": "replace a finished model in --output_dir"})
 

@@ -37,6 +37,7 @@ class Sources(Protocol):
     data: str
     eval_data: str | None
     limit: int | None
+    allow_benchmark: bool
 
 
 def read_rows(arguments: Sources, read: Callable[..., list[LabeledRow]]) -> tuple[list[LabeledRow], list[LabeledRow]]:
