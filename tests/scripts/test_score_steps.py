@@ -125,7 +125,8 @@ def test_the_class_of_the_readme_predicts_as_the_official_script(
     torch.nn.init.normal_(model.score.weight)
     model.save_pretrained(folder)
     merging_tokenizer.save_pretrained(folder)
-    (block,) = re.findall(r"^```python\n(.*?)^```", (root / "eval/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", (root / "eval/README.md").read_text(), re.MULTILINE | re.DOTALL)
+    (block,) = (its for its in blocks if "class TrlVerifier" in its)
     (tmp_path / "trl_verifier.py").write_text(re.sub(r'CHECKPOINT = ".*?"', f'CHECKPOINT = "{folder}"', block))
     verifier = f"{tmp_path / 'trl_verifier.py'}:TrlVerifier"
     done = scripts.run(
