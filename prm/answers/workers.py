@@ -36,6 +36,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from prm.answers.algebra import CHECKERS, check_algebra
+from prm.answers.fingerprints import fingerprint
 
 MEMORY_BYTES = 2 * 1024**3
 """How much a child may allocate in addition to what the worker holds after its imports."""
@@ -143,10 +144,11 @@ class Pool:
             self._slots.put(None)
 
     def ask(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> str:
-        """`correct`, `wrong`, `timeout` or `error` for two answers.
+        """`correct`, `wrong`, `timeout` or `error` for two answers; of one expression, its `fingerprint` or the last two.
 
         Args:
-            gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`).
+            gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`). For `fingerprint` its
+                two arguments.
             deadline: in seconds of processor time.
         """
         return self.timed(gold, pred, deadline, checker)[0]
@@ -223,7 +225,10 @@ def _answer(pipe: Connection, life_fd: int) -> None:
                 signal.ITIMER_PROF, deadline
             )  # its signal ends this process even within one long operation
             try:
-                outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
+                if checker == "fingerprint":
+                    outcome = fingerprint(gold, pred)
+                else:
+                    outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
             except Exception:  # memory, recursion, a bug in the algebra: counted as an error, never as a wrong answer
                 outcome = "error"
             signal.setitimer(signal.ITIMER_PROF, 0)
