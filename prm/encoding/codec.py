@@ -53,16 +53,27 @@ class StepCodec:
         Raises:
             ValueError: no steps, an empty step, or a marker that is not exactly one token.
         """
+        self.check(prompt, steps)
+        return self.join(
+            self.prompt.encode(tokenizer, prompt),
+            [tokenizer(step, add_special_tokens=False)["input_ids"] for step in steps],
+            self.step_end_ids(tokenizer),
+        )
+
+    def check(self, prompt: str, steps: Sequence[str]) -> None:
+        """Raises ValueError as `encode`."""
         if not steps:
             raise ValueError(f"a trace without steps cannot be encoded (prompt {prompt[:60]!r})")
-        ids = self.prompt.encode(tokenizer, prompt)
-        ends = []
-        end_ids = self.step_end_ids(tokenizer)
         for i, step in enumerate(steps, 1):
             if not step.strip():
                 raise ValueError(f"step {i} of {len(steps)} is empty (prompt {prompt[:60]!r}); remove it")
-            ids += tokenizer(step, add_special_tokens=False)["input_ids"]
-            ids += end_ids
+
+    def join(self, prompt: Sequence[int], ids_S: Sequence[Sequence[int]], end: Sequence[int]) -> EncodedTrace:
+        """The trace whose prompt, steps and step end have these token ids, for those who know them."""
+        ids, ends = list(prompt), []
+        for step in ids_S:
+            ids += step
+            ids += end
             ends.append(len(ids) - 1)
         return EncodedTrace(tuple(ids), tuple(ends))
 

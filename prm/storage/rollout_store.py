@@ -39,7 +39,6 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -158,7 +157,7 @@ class RolloutStore:
         committed, index_end = self._ends.get(self._number, (0, 0))
         spans, texts, end = {}, [], committed
         for problem_id, its_rollouts in by_problem.items():
-            text = b"".join(json_line(asdict(rollout)) for rollout in its_rollouts)
+            text = b"".join(json_line(vars(rollout)) for rollout in its_rollouts)
             spans[problem_id] = [end, end + len(text), _checksum(text)]
             texts.append(text)
             end += len(text)

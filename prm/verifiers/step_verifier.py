@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
-from prm.encoding.vocabulary import UnknownWords
+from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer
 from prm.models.packing import pack, plan_rows, shared_length
@@ -70,6 +70,11 @@ class StepVerifier:
         self.dtype = dtype
         self._cache = PrefixCache(keep_bytes)
         self._unknown_words = UnknownWords(tokenizer, "verifier")
+        # The traces of a search share their prompts and most of their steps: each is tokenized once.
+        self._prompt_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: config.codec.prompt.encode(tokenizer, text))
+        self._step_ids = lru_cache(maxsize=KNOWN_TEXTS)(
+            lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+        )
         self.num_parameters = sum(p.numel() for p in model.parameters())
 
     @classmethod
@@ -95,6 +100,10 @@ class StepVerifier:
         """Kind and fingerprint of weights, configs and tokenizer."""
         settings = (self.config, self.dtype) if self.dtype else (self.config,)
         return f"{self.kind}-{fingerprint(self.model, self.tokenizer, settings)}"
+
+    @cached_property
+    def _step_end_ids(self) -> list[int]:
+        return self.config.codec.step_end_ids(self.tokenizer)
 
     @property
     def kind(self) -> Literal["prm", "orm"]:
@@ -130,7 +139,7 @@ class StepVerifier:
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
         shared_N = _shared_tokens(prompt_N, encoded_N)
-        starts = {prompt: len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in set(prompt_N)}
+        starts = {prompt: len(self._prompt_ids(prompt)) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
                 steps=tuple(score for score, _ in steps[i]),
@@ -184,7 +193,9 @@ class StepVerifier:
             raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
         if other := [step for step in steps if not isinstance(step, str)]:
             raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
-        encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
+        codec = self.config.codec
+        codec.check(prompt, steps)
+        encoded = codec.join(self._prompt_ids(prompt), [self._step_ids(step) for step in steps], self._step_end_ids)
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
 
