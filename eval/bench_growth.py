@@ -63,7 +63,8 @@ _new = itertools.count(1)
 class Arguments:
     only: list[str] | None = field(default=None, metadata={"help": "parts to measure; default: all"})
     sizes: list[int] = field(
-        default_factory=lambda: [1, 4, 16], metadata={"help": "multiples of the smallest size of a part, rising"}
+        default_factory=lambda: [1, 4, 16],
+        metadata={"help": "multiples of the smallest size of a part, rising", "least": 1},
     )
     rounds: int = field(default=2, metadata={"help": "measurements, of which the fastest counts", "least": 1})
 
