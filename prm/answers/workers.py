@@ -40,8 +40,8 @@ from prm.answers.fingerprints import fingerprint
 
 MEMORY_BYTES = 2 * 1024**3
 """How much a child may allocate in addition to what the worker holds after its imports."""
-WORKERS = min(2, os.cpu_count() or 1)
-"""Number of worker processes. Set it before the first check."""
+WORKERS = min(16, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+"""Most worker processes, one for each core; each is started when it is needed. Set it before the first check."""
 START_SECONDS = 120.0
 NEXT_SECONDS = 10.0
 """In which a worker forks the next child; it takes milliseconds, unless the worker is stopped."""
