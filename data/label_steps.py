@@ -32,7 +32,7 @@ from prm.encoding.prompts import HELP, files_of, prompt_template
 from prm.files import visible
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
-from prm.labelers import PLANNERS, Group, run
+from prm.labelers import PLANNERS, Group, divide, run
 from prm.labelers.reports import Spent, label_report
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import RolloutSource, commit_to, watch
@@ -81,7 +81,9 @@ class Arguments(GeneratorArguments, LimitArguments):
         default=None, metadata={"help": "omega_prm: rollouts searched per problem", "least": 1}
     )
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
-    chunk: int = field(default=16, metadata={"help": "problems labeled together", "least": 1})
+    chunk: int = field(
+        default=16, metadata={"help": "problems labeled together, fewer where memory is short", "least": 1}
+    )
     seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
     backend: str = field(default="local", metadata={"help": "local, or ray (a cluster)", "choices": ["local", "ray"]})
     actors: int = field(
@@ -109,7 +111,6 @@ def main(args: Arguments) -> None:
         )
     groups = list(group_by_problem(usable))
     check_exemplars(prompt_template(args.prompt), [problem for problem, _ in groups])
-    units = [groups[i : i + args.chunk] for i in range(0, len(groups), args.chunk)]
     options = {name: getattr(args, name) for name in ("rollouts", "tolerance", "searches")}
     options = {name: value for name, value in options.items() if value is not None}
     kind = PLANNERS[args.method]
@@ -118,6 +119,7 @@ def main(args: Arguments) -> None:
             f"--{name} is not an option of {args.method}; it has {', '.join(f.name for f in fields(kind))}"
         )
     planner = kind(**options)
+    units = divide(planner, groups, args.chunk)
     generator = args.load()
     writers = {row.trace.generator for row in rows if row.trace.status == "ok"}
     if record and not notes and writers and generator.name not in writers:

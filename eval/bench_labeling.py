@@ -8,6 +8,8 @@ asks for, as if it were alone. The tolerances and rollouts of the planners are t
 problems.
 
 - `first_error_token_ratio`: tokens of exhaustive k = 8 over those of bisection, with the accuracy of both.
+- `first_error_wall_ratio`: seconds of exhaustive k = 8 over those of bisection, each with an empty store and without what
+  the same command takes where the store is full already.
 - `adaptive_token_ratio`: tokens of uniform k = 16 over those of `adaptive` at the tolerance where its error is the same
   (between two tolerances, interpolated on a log-log scale).
 - `generate_speedup`: rollouts per second, ours over `model.generate`, of `eval/bench_generators.py`.
@@ -92,6 +94,7 @@ def main(args: Arguments) -> None:
     }
     plot(results, folder / "labeling.png")
     summary["generate_speedup"] = last_json(GENERATORS)["generate_speedup"]
+    summary["first_error_wall_ratio"] = wall_ratio(folder)
     summary |= time_processes(folder)
     print(json.dumps(summary))
 
@@ -196,6 +199,24 @@ def plot(results: dict[str, dict], path: Path) -> None:
         axis.legend()
         axis.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
+
+
+def wall_ratio(folder: Path) -> float:
+    """Seconds of sampling of exhaustive labels over those of bisection, one writer each, as their records say."""
+    seconds = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, options in (("exhaustive", "--rollouts 8"), ("bisection", "--method first_error")):
+            command = (
+                f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl {options} --store {scratch}/{name}"
+            )
+            run(f"{command} --output {scratch}/{name}.jsonl")
+            run(f"{command} --output {scratch}/{name}-again.jsonl")
+            first, again = (
+                json.loads(Path(scratch, f"{name}{which}.meta.json").read_text())["seconds"] for which in ("", "-again")
+            )
+            seconds.append(first - again)
+    print(f"sampling: exhaustive k = 8 {seconds[0]:.1f} s, bisection {seconds[1]:.1f} s")
+    return round(seconds[0] / seconds[1], 2)
 
 
 def time_processes(folder: Path) -> dict[str, float]:

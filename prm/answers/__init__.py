@@ -13,7 +13,7 @@ readings equals only itself, and a sentence with two candidates for its answer e
     comparison   what decides: numbers and times exactly (`numbers`, `units`), names and chains of equal sides (`names`),
                  then kinds part by part (`forms`, `matrices`); different kinds are wrong
     algebra      two expressions or relations: `notation` and `parser` make `formulas`, which have `values` at `points`
-    workers      killable processes for what has no exact values
+    workers      killable processes for what has no exact values; many answers are told apart by `fingerprints` first
 
 Only the last step, roots and the like, starts a process; polynomials and lists of numbers do not. math-verify decides
 nothing. `tests/golden/answer_pairs.jsonl` and `answer_texts.jsonl` show, row by row, what counts as equal, and
@@ -54,9 +54,9 @@ from fractions import Fraction
 from typing import Literal, cast
 
 from prm.answers import workers
-from prm.answers.algebra import equal_fractions
 from prm.answers.comparison import compare
 from prm.answers.extraction import Extraction, Rule, extract, states_answer
+from prm.answers.leaves import ByValue
 from prm.answers.numbers import quantity
 from prm.answers.text import depth, normalize
 
@@ -94,8 +94,12 @@ def check(*, gold: str, pred: str | None, deadline: float = DEADLINE) -> Outcome
     return _timed_check(gold, pred, deadline)[0]
 
 
-def _timed_check(gold: str, pred: str | None, deadline: float) -> tuple[Outcome, float]:
-    """`check`, and the seconds that a worker has spent on it. With a deadline of 0, none is asked."""
+def _timed_check(gold: str, pred: str | None, deadline: float, among_many: bool = False) -> tuple[Outcome, float]:
+    """`check`, and the seconds that a worker has spent on it. With a deadline of 0, none is asked.
+
+    Args:
+        among_many: ask for the value of each expression before pairs are asked for.
+    """
     if not gold.strip():
         raise ValueError(f"gold answer {gold!r} is blank, nothing can match it; drop the problem or fill in its answer")
     if pred is None or not pred.strip():
@@ -108,14 +112,17 @@ def _timed_check(gold: str, pred: str | None, deadline: float) -> tuple[Outcome,
     if (known := _decided.get(pair)) is not None:
         return known, 0.0
     # Most pairs are decided here, in microseconds. None means that roots and the like, in a worker process, must tell.
-    same = compare(gold, pred, equal_fractions) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
+    leaf = ByValue(deadline if among_many and deadline > _timeouts.get(pair, 0.0) else 0.0)
+    same = compare(gold, pred, leaf) if max(len(gold), len(pred)) <= CHEAP_CHARS else None
     outcome: Outcome = "correct" if same else "wrong"
-    seconds = 0.0
-    if same is None:
-        if deadline <= _timeouts.get(pair, 0.0):
-            return "timeout", 0.0
-        verdict, seconds = workers.POOL.timed(gold, pred, deadline)
-        outcome = cast(Outcome, verdict)
+    seconds = leaf.seconds
+    if same is None and leaf.hung:
+        outcome = "timeout"
+    elif same is None:
+        if deadline - seconds <= _timeouts.get(pair, 0.0):
+            return "timeout", seconds
+        verdict, more = workers.POOL.timed(gold, pred, deadline - seconds)
+        outcome, seconds = cast(Outcome, verdict), seconds + more
     # A timeout is known of this process alone, and an error may be due to the machine, so it is not kept at all.
     if outcome != "error":
         if len(_decided) + len(_timeouts) >= MAX_DECIDED:
@@ -169,7 +176,7 @@ def group(answers: Sequence[str | None]) -> list[int | None]:
                 candidates = range(len(first)) if number is None else not_numbers
                 seen[key] = len(first)
                 for i in candidates:
-                    outcome, seconds = _timed_check(first[i], text, max(0.0, min(DEADLINE, left)))
+                    outcome, seconds = _timed_check(first[i], text, max(0.0, min(DEADLINE, left)), among_many=True)
                     left -= seconds
                     if outcome == "correct":
                         seen[key] = i

@@ -16,28 +16,30 @@ which the workers have.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
+from itertools import chain
 from typing import Any, NamedTuple
 
 from prm.answers.comparison import compare
+from prm.answers.expressions import Expression, Value, common_letters, difference, expression
 from prm.answers.forms import RELATION, is_relation
-from prm.answers.formulas import Formula, calls, negative, ordered, symbols
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
-from prm.answers.parser import parse
-from prm.answers.points import points
-from prm.answers.values import MAX_PRECISION, Evaluator, Point
+from prm.answers.points import further_points, random_points
+from prm.answers.values import MAX_PRECISION, MAX_STEPS, Evaluator, Point
 
-_FIRST_BITS = 256
+FIRST_BITS = 256
+MARGIN = 20
+"""Bits below the largest number that was met: values that are further apart than that differ at any precision."""
 MAX_EXACT_STEPS = 50_000
 """Of one comparison by fractions, a third of a second; more are left to a worker."""
 _MANY = 20
 _ENOUGH = 3
 """Points at which both formulas have a value, for a verdict on formulas with letters."""
-_DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
+DECIMAL = re.compile(r"-?(?P<whole>\d*)\.(?P<places>\d+)(?P<more>\\dots ?)?")
 _NUMBER = re.compile(r"-?(?P<whole>\d+)(?:\.(?P<places>\d+))?")
 _MIN_DIGITS = 6
 """Of a decimal that may stand for an irrational number: 3.14159 is pi, 3.14 is not."""
-_TRIGONOMETRIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 
 
 def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
@@ -53,18 +55,18 @@ def equal_expressions(gold: str, pred: str, exact: bool = False) -> bool | None:
     is_rounded, pred = pred.startswith(r"\approx"), pred.removeprefix(r"\approx")
     if is_relation(gold) and is_relation(pred):
         return _equal_relations(gold, pred, exact)
-    a, b = _parse(gold), _parse(pred)
+    a, b = expression_of(gold), expression_of(pred)
     if a is None or b is None:
         return False
     if is_rounded:
         written = _NUMBER.fullmatch(pred)
-        return written is not None and not symbols(a) and _rounds_to(a, b, written, exact, num_digits=0)
+        return written is not None and not a.letters and _rounds_to(a, b, written, exact, num_digits=0)
     for text, decimal, other in ((gold, a, b), (pred, b, a)):
-        if (written := _DECIMAL.fullmatch(text)) and other.op != "number" and not symbols(other) - {"°"}:
+        if (written := DECIMAL.fullmatch(text)) and other.formula.op != "number" and not other.letters - {"°"}:
             return _rounds_to(other, decimal, written, exact, _MIN_DIGITS)
-    if ordered(a) == ordered(b):
+    if a.ordered == b.ordered:
         return True
-    samples = _samples(a, b, exact, stop=True)
+    samples = _samples(a, b, exact, _differs)
     return samples if samples is None else bool(samples) and all(_close(*sample) for sample in samples)
 
 
@@ -86,16 +88,19 @@ def check_algebra() -> None:
         raise RuntimeError("the square root of 8 is not twice that of 2 to the installed mpmath")
 
 
-def _parse(text: str) -> Formula | None:
-    return parse(text[: match.end("places")] if (match := _DECIMAL.fullmatch(text)) else text)
+def expression_of(text: str) -> Expression | None:
+    """The formula in a text, of a decimal without dots at its end; None if it is none."""
+    return expression(text[: match.end("places")] if (match := DECIMAL.fullmatch(text)) else text)
 
 
-def _rounds_to(other: Formula, decimal: Formula, written: re.Match[str], exact: bool, num_digits: int) -> bool | None:
+def _rounds_to(
+    other: Expression, decimal: Expression, written: re.Match[str], exact: bool, num_digits: int
+) -> bool | None:
     """Whether a constant is a decimal, or rounds (or is cut) to one of at least `num_digits` digits.
 
     A fraction is never rounded where digits are counted: 0.333333 is not 1/3.
     """
-    samples = _samples(other, decimal, exact)
+    samples = _samples(other, decimal, exact, lambda samples: False)
     if not samples:
         return samples if samples is None else False
     value, digits, noise = samples[0]
@@ -132,16 +137,13 @@ def _ascending(relation: str) -> list[str]:
 
 def _equal_links(gold: list[str], pred: list[str], exact: bool) -> bool | None:
     """Whether two links (left, sign, right) are multiples of each other."""
-    sides = [parse(side) for side in (gold[0], gold[2], pred[0], pred[2])]
-    left, right, other_left, other_right = sides
-    if left is None or right is None or other_left is None or other_right is None:
+    a, b = difference(gold[0], gold[2]), difference(pred[0], pred[2])
+    if a is None or b is None:
         return False
-    a = Formula("sum", (left, negative(right)))
-    b = Formula("sum", (other_left, negative(other_right)))
     # Without a variable any two differences are multiples of each other, so nothing could be told.
-    if symbols(a) != symbols(b) or not symbols(a):
+    if a.letters != b.letters or not a.letters:
         return False
-    samples = _samples(a, b, exact)
+    samples = _samples(a, b, exact, _no_multiple)
     return None if samples is None else _are_multiples(samples, positive=gold[1] in ("<", r"\le"))
 
 
@@ -154,32 +156,35 @@ class _Sample(NamedTuple):
     """How far apart they may be if they are equal; 0 for fractions."""
 
 
-def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_Sample] | None:
+def _samples(
+    a: Expression, b: Expression, exact: bool, refuted: Callable[[list[_Sample]], bool]
+) -> list[_Sample] | None:
     """Values at the points where both have one; empty if they are too few to tell.
 
     Args:
         exact: return None if the values are not fractions.
-        stop: return the first that differ alone.
+        refuted: whether the last of the samples shows that the two differ, so that no more are needed.
     """
-    letters = sorted(symbols(a) | symbols(b))
-    if calls(a, _TRIGONOMETRIC) or calls(b, _TRIGONOMETRIC):
-        letters = [letter for letter in letters if letter != "°"]  # degrees as radians
+    letters, integers = common_letters(a, b), a.integers | b.integers
+    common = random_points(letters, integers)
+    further = further_points(a.formula, b.formula, letters, integers, a.has_kinks or b.has_kinks)
     found: list[_Sample] = []
     undecided, steps = None, 0
-    for point in points(a, b, letters):
-        evaluator = Evaluator()
+    for i, point in enumerate(chain(common, further)):
+        known_as = (letters, integers, i) if i < len(common) else None
         try:
-            sample = _sample(a, b, point, evaluator, exact)
-            if stop and not _close(*sample):
-                return [sample]
-            found.append(sample)
+            x = a.value(point, known_as)
+            y = b.value(point, known_as) if isinstance(x.found, Fraction) else x
+            steps += x.steps + (0 if y is x else y.steps)
+            found.append(_sample(a, b, point, x, y, exact))
+            if refuted(found):
+                return found
         except InexactError:
             return None
         except UndefinedError:
             continue
         except UndecidedError as error:
             undecided = error
-        steps += evaluator.steps
         if exact and steps > MAX_EXACT_STEPS:
             return None
     # Some points may be out of reach, as n! is far out, but not many.
@@ -188,23 +193,41 @@ def _samples(a: Formula, b: Formula, exact: bool, stop: bool = False) -> list[_S
     return found if len(found) >= (_ENOUGH if letters else 1) else []
 
 
-def _sample(a: Formula, b: Formula, point: Point, evaluator: Evaluator, exact: bool) -> _Sample:
-    try:
-        return _Sample(evaluator.value(a, point), evaluator.value(b, point), 0)
-    except InexactError:
-        if exact:
-            raise
-    bits = _FIRST_BITS
+def _sample(a: Expression, b: Expression, point: Point, x: Value, y: Value, exact: bool) -> _Sample:
+    """The values at a point, of which the exact ones are x and y."""
+    if x.steps + y.steps > MAX_STEPS:
+        raise UndecidedError("too many steps")
+    unknown = [one for one in (x.found, y.found) if not isinstance(one, Fraction)]
+    if not unknown:
+        return _Sample(x.found, y.found, 0)
+    if exact or not isinstance(unknown[0], InexactError):
+        raise type(unknown[0])(*unknown[0].args)  # a new one, because several threads may raise it
+    bits = FIRST_BITS
     while True:
         evaluator = Evaluator(bits)
-        x, y = (evaluator.real(evaluator.value(formula, point)) for formula in (a, b))
+        u, v = (evaluator.real(evaluator.value(one.formula, point)) for one in (a, b))
         # To look equal, every number between the smallest and the largest one must show.
         needed = 200 + 2 * (evaluator.high - evaluator.low)
-        if needed <= bits or abs(x - y) >= evaluator.mp.ldexp(1, evaluator.high - 20):
-            return _Sample(x, y, evaluator.mp.ldexp(1, evaluator.high + 60 - bits))
+        if needed <= bits or abs(u - v) >= evaluator.mp.ldexp(1, evaluator.high - MARGIN):
+            return _Sample(u, v, evaluator.mp.ldexp(1, evaluator.high + 60 - bits))
         if needed > MAX_PRECISION:
             raise UndecidedError("numbers of sizes too different to compare")
         bits = needed
+
+
+def _differs(samples: list[_Sample]) -> bool:
+    return not _close(*samples[-1])
+
+
+def _no_multiple(samples: list[_Sample]) -> bool:
+    """Whether the last exact values are no multiple of each other, or another one than those before."""
+    if not all(isinstance(value, Fraction) for value in samples[-1][:2]):
+        return False
+    x, y, _ = samples[-1]
+    if not x or not y:
+        return bool(x or y)
+    before = next((sample for sample in samples if sample.x and not sample.noise), samples[-1])
+    return bool(x * before.y != y * before.x)
 
 
 def _close(x: Any, y: Any, noise: Any) -> bool:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from prm.answers.matrices import matrix
 from prm.answers.names import LIST_SEPARATOR
 from prm.answers.numbers import quantity
-from prm.answers.text import normalize, split
+from prm.answers.text import KEPT, normalize, split
 
 _FUNCTIONS = frozenset(
     re.findall(r"\w+", "sqrt sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp gcd lcm max min")
@@ -42,11 +43,13 @@ _VARIABLE = r"(?:[a-zA-Z]|\\[a-zA-Z]+)"
 _FLIP = {"<": ">", ">": "<", r"\le": r"\ge", r"\ge": r"\le"}
 
 
+@lru_cache(maxsize=KEPT)
 def is_relation(text: str) -> bool:
     r"""Whether an equal or inequality sign stands outside of brackets; \sum_{k=1}^n has one inside."""
     return RELATION.search(text) is not None and len(split(text, RELATION.pattern)) != 1
 
 
+@lru_cache(maxsize=KEPT)
 def form(text: str) -> Form:
     """The kind of a normalized answer. The order of the tests matters: the outermost structure has to be found first."""
     if quantity(text) is not None:
@@ -122,6 +125,7 @@ def _interval(text: str) -> tuple[str, str] | None:
     return None
 
 
+@lru_cache(maxsize=KEPT)
 def as_intervals(text: str, variable: str | None = None) -> str:
     """An inequality, or several in one variable joined by "or", as an interval or a union; other text unchanged.
 

@@ -12,10 +12,11 @@ ratio of such names with more than one letter. x+y and xy are no names: "x+y = 3
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from string import ascii_lowercase
 from typing import Literal, NamedTuple
 
-from prm.answers.text import split
+from prm.answers.text import KEPT, split
 
 
 class Statement(NamedTuple):
@@ -53,6 +54,7 @@ MAX_CHARS = 300
 """Longer texts have no name; the patterns take quadratic time."""
 
 
+@lru_cache(maxsize=KEPT)
 def read(text: str) -> Statement | None:
     """The statement in a normalized text; None if it has none, as lists and inequalities."""
     if not re.search(r"=|\\(?:approx|in)(?![a-zA-Z])", text) or len(text) > MAX_CHARS or _INEQUALITY.search(text):

@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
-from prm.answers.text import INTEGER
+from prm.answers.text import INTEGER, KEPT
 from prm.answers.units import UNIT, equal_units, unit_name
 
 MAX_DIGITS = 300
@@ -47,6 +48,7 @@ _MEASURED = re.compile(
 )
 
 
+@lru_cache(maxsize=KEPT)
 def quantity(text: str) -> Quantity | None:
     r"""The exact number in a normalized text, with its unit; None if the text is anything else.
 
@@ -129,6 +131,7 @@ _CLOCK = re.compile(r"(\d{1,2})(?::([0-5]\d))?(?::([0-5]\d))? ?(am|pm)?", re.IGN
 _HALF_DAY = 12 * 60 * 60
 
 
+@lru_cache(maxsize=KEPT)
 def clock(text: str) -> Clock | None:
     """The time of day in a text, or None. "7 pm" and "7:00" are times, "7" is not."""
     match = _CLOCK.fullmatch(text)

@@ -9,14 +9,16 @@ Letters in a gcd, binomial or factorial, and the bounds of a sum, are integers; 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 from prm.answers.formulas import Formula, is_integer, nodes, symbols
 from prm.answers.values import Point
 
 NUM_DRAWS = 150
 """Points for formulas with kinks and several letters."""
+_NUM_RANDOM = 10
 _STEP = Fraction(1, 1009)
 _DENOMINATORS = (997, 1009, 1013, 1019)
 """Primes, several of them, so that no period fits them all."""
@@ -25,25 +27,42 @@ _ON_INTEGERS = frozenset({"gcd", "lcm", "binom", "factorial"})
 _KINKS = frozenset({"floor", "ceil", "abs", "max", "min", "sgn", "cbrt", *_ON_INTEGERS})
 
 
-def points(a: Formula, b: Formula, letters: list[str]) -> Iterator[Point]:
-    """Points to compare two formulas at; those that tell most pairs apart come first."""
+@lru_cache(maxsize=4096)
+def random_points(letters: tuple[str, ...], whole: frozenset[str]) -> tuple[Point, ...]:
+    """The points at which any two formulas with these letters, those of `whole` integers, are compared first."""
     if not letters:
-        yield {}
-        return
+        return ({},)
     rng = random.Random(0)  # fixed, so that a pair gets the same verdict in every run
-    integers = _integers(a) | _integers(b)
-    has_kinks = _has_kinks(a) or _has_kinks(b)
+    return tuple(_random_point(rng, letters, whole) for _ in range(_NUM_RANDOM))
+
+
+def _random_point(rng: random.Random, letters: Sequence[str], whole: frozenset[str]) -> Point:
+    return {
+        letter: Fraction(rng.randint(2, 30))
+        if letter in whole
+        else Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), rng.choice(_DENOMINATORS))
+        for letter in letters
+    }
+
+
+def points(a: Formula, b: Formula, letters: Sequence[str]) -> Iterator[Point]:
+    """Points to compare two formulas at; those that tell most pairs apart come first."""
+    whole = integers(a) | integers(b)
+    yield from random_points(tuple(letters), whole)
+    yield from further_points(a, b, letters, whole, has_kinks(a) or has_kinks(b))
+
+
+def further_points(
+    a: Formula, b: Formula, letters: Sequence[str], integers: frozenset[str], has_kinks: bool
+) -> Iterator[Point]:
+    """Points after the random ones: all values of a pool in turn, or for several letters random draws of them."""
+    if not letters:
+        return
+    rng = random.Random(0)
+    for _ in range(_NUM_RANDOM):  # the draws go on where those of `random_points` end
+        _random_point(rng, letters, integers)
     pool = _pool(a, b) if has_kinks else [Fraction(n) for n in (1, 2, 3, 5)]
     whole = [value for value in pool if value.denominator == 1]
-
-    def generic(symbol: str) -> Fraction:
-        if symbol in integers:
-            return Fraction(rng.randint(2, 30))
-        return Fraction(rng.choice((-1, 1)) * rng.randint(300, 3000), rng.choice(_DENOMINATORS))
-
-    # Random fractions first. Then all values of the pool in turn, or for several letters random draws of them.
-    for _ in range(10):
-        yield {symbol: generic(symbol) for symbol in letters}
     if len(letters) == 1:
         yield from ({letters[0]: value} for value in (whole if letters[0] in integers else pool))
         return
@@ -71,7 +90,7 @@ def _pool(a: Formula, b: Formula) -> list[Fraction]:
     return list(dict.fromkeys([*small, *beside, *far]))
 
 
-def _integers(formula: Formula) -> frozenset[str]:
+def integers(formula: Formula) -> frozenset[str]:
     """Letters that stand for integers, because of where they stand or, in a floor, by their names."""
     found: set[str] = set()
     for node in nodes(formula):
@@ -86,7 +105,7 @@ def _integers(formula: Formula) -> frozenset[str]:
     return frozenset(found)
 
 
-def _has_kinks(formula: Formula) -> bool:
+def has_kinks(formula: Formula) -> bool:
     r"""Whether a few points might miss a difference: |x|, \lfloor x \rfloor, max, gcd, roots such as \sqrt{(x-6)^2}."""
     return any(
         (node.op == "call" and node.args[0] in _KINKS)

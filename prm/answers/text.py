@@ -14,8 +14,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from functools import lru_cache
 
 from prm.answers.money import spelled_out, without_delimiters
+
+KEPT = 4096
+"""Texts of which is remembered what was read in them: those of the answers to a few problems."""
 
 _UNICODE = str.maketrans(
     {"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "÷": "/", "·": r"\cdot ", "π": r"\pi ", "θ": r"\theta ",
@@ -122,6 +126,7 @@ _AFTER_THOUSANDS = [
 ]
 
 
+@lru_cache(maxsize=KEPT)
 def normalize(answer: str) -> str:
     r"""Rewrite without changing the meaning: math delimiters, money, \text, \left, \dfrac, spaces, thousands
     separators, a final period, a leading plus, zeros after the decimal point, parentheses around the whole. Percent

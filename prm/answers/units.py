@@ -10,7 +10,10 @@ Left out: conversion of units, except of cents (`prm.answers.numbers`).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from string import ascii_lowercase
+
+from prm.answers.text import KEPT
 
 _WORD_LIST = re.compile(r"\w+")
 _NOT_UNITS = frozenset(
@@ -98,6 +101,7 @@ def unit_name(text: str, attached: bool = False) -> str | None:
     return " ".join(names)
 
 
+@lru_cache(maxsize=KEPT)
 def without_unit(text: str) -> tuple[str, str]:
     r"""An expression without the well-known unit after it, and that unit or "": `5\sqrt{2} cm`, `9\pi square units`."""
     if (degrees := re.fullmatch(r"(.+?)\^\{?\\circ\}?", text)) and not re.search(

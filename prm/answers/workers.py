@@ -36,11 +36,12 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
 from prm.answers.algebra import CHECKERS, check_algebra
+from prm.answers.fingerprints import fingerprint
 
 MEMORY_BYTES = 2 * 1024**3
 """How much a child may allocate in addition to what the worker holds after its imports."""
-WORKERS = min(2, os.cpu_count() or 1)
-"""Number of worker processes. Set it before the first check."""
+WORKERS = min(16, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+"""Most worker processes, one for each core; each is started when it is needed. Set it before the first check."""
 START_SECONDS = 120.0
 NEXT_SECONDS = 10.0
 """In which a worker forks the next child; it takes milliseconds, unless the worker is stopped."""
@@ -143,10 +144,11 @@ class Pool:
             self._slots.put(None)
 
     def ask(self, gold: str, pred: str, deadline: float, checker: str = "ours") -> str:
-        """`correct`, `wrong`, `timeout` or `error` for two answers.
+        """`correct`, `wrong`, `timeout` or `error` for two answers; of one expression, its `fingerprint` or the last two.
 
         Args:
-            gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`).
+            gold, pred: normalized for the checker `ours`, as written for the other (see `CHECKERS`). For `fingerprint` its
+                two arguments.
             deadline: in seconds of processor time.
         """
         return self.timed(gold, pred, deadline, checker)[0]
@@ -223,7 +225,10 @@ def _answer(pipe: Connection, life_fd: int) -> None:
                 signal.ITIMER_PROF, deadline
             )  # its signal ends this process even within one long operation
             try:
-                outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
+                if checker == "fingerprint":
+                    outcome = fingerprint(gold, pred)
+                else:
+                    outcome = "correct" if CHECKERS[checker](gold, pred) else "wrong"
             except Exception:  # memory, recursion, a bug in the algebra: counted as an error, never as a wrong answer
                 outcome = "error"
             signal.setitimer(signal.ITIMER_PROF, 0)

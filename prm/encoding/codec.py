@@ -15,12 +15,14 @@ step. Truncation is explicit: `fit` says how many steps fit, and no step is cut 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from prm.encoding.prompts import PromptTemplate
 from prm.encoding.steps import SEPARATORS
+from prm.encoding.vocabulary import KNOWN_TEXTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -54,12 +56,30 @@ class StepCodec:
             ValueError: no steps, an empty step, or a marker that is not exactly one token.
         """
         check_steps(prompt, steps)
-        ids = self.prompt.encode(tokenizer, prompt)
-        ends = []
-        end_ids = self.step_end_ids(tokenizer)
-        for step in steps:
-            ids += tokenizer(step, add_special_tokens=False)["input_ids"]
-            ids += end_ids
+        return self.join(
+            self.prompt.encode(tokenizer, prompt),
+            [tokenizer(step, add_special_tokens=False)["input_ids"] for step in steps],
+            self.step_end_ids(tokenizer),
+        )
+
+    def remembering(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], EncodedTrace]:
+        """`encode`, which tokenizes a prompt or a step once: the traces of a search share most of theirs."""
+        prompt_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: self.prompt.encode(tokenizer, text))
+        step_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
+        end_ids = lru_cache(maxsize=1)(lambda: self.step_end_ids(tokenizer))
+
+        def encode(prompt: str, steps: Sequence[str]) -> EncodedTrace:
+            check_steps(prompt, steps)
+            return self.join(prompt_ids(prompt), [step_ids(step) for step in steps], end_ids())
+
+        return encode
+
+    def join(self, prompt: Sequence[int], ids_S: Sequence[Sequence[int]], end: Sequence[int]) -> EncodedTrace:
+        """The trace whose prompt, steps and step end have these token ids, for those who know them."""
+        ids, ends = list(prompt), []
+        for step in ids_S:
+            ids += step
+            ids += end
             ends.append(len(ids) - 1)
         return EncodedTrace(tuple(ids), tuple(ends))
 

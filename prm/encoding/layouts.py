@@ -20,8 +20,9 @@ once, at the end of the whole (`read`): that score is given to every step. Which
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from prm.encoding.codec import EncodedTrace, StepCodec, check_steps
@@ -86,6 +87,10 @@ class Layout(StepCodec):
                     )
         whole = EncodedTrace(tuple(ids[: places[-1] + 1]), tuple(places))
         return self._with_bos(tokenizer, whole) if plain and self.bos == "always" else whole
+
+    def remembering(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], EncodedTrace]:
+        """Each whole trace anew: what a step becomes depends on the text around it."""
+        return partial(self.encode, tokenizer)
 
     def prompt_length(self, tokenizer: PreTrainedTokenizerBase, prompt: str) -> int:
         one, other = (self.encode(tokenizer, prompt, [step]).input_ids for step in ("0", "x"))

@@ -17,6 +17,8 @@ MOST_UNKNOWN = 0.1
 """Share of unknown tokens up to which nobody is warned."""
 TEXTS = 50
 """So many texts are looked at."""
+KNOWN_TEXTS = 1 << 14
+"""Prompts and steps whose token ids a reader remembers, some ten megabytes: those of the searches that go on together."""
 
 
 class UnknownWords:

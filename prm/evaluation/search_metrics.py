@@ -2,7 +2,7 @@
 
 Every estimator speaks of one problem and averages over *all* subsets of n of its M samples, so one run of the generator
 gives the whole accuracy-against-n curve without the noise of "the first n". Pass@N, best-of-N and majority are exact
-(closed form, or counting with integers); the weighted vote has no closed form and averages over drawn subsets.
+(closed forms, and `prm.evaluation.votes`); the weighted vote has no closed form and averages over drawn subsets.
 These formulas need exchangeable samples: never use them on the output of a beam search or another adaptive search.
 
 A number for a whole test set is the mean over problems, with an interval from a bootstrap over *problems*: the subsets
@@ -22,7 +22,7 @@ Four samples of 47 + 38 - 12: the answers 73, 63, 73 and none, as classes 0, 1, 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +31,8 @@ from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
+
+from prm.evaluation.votes import win_chance
 
 
 def pass_at_n(correct: Sequence[bool], n: int) -> float:
@@ -79,27 +81,7 @@ def majority_at_n(classes: Sequence[int | None], correct_class: int | None, n: i
     votes = Counter(classes)
     silent = votes.pop(None, 0)
     correct = votes.pop(correct_class, 0)
-    return _majority(correct, tuple(sorted(votes.values())), silent, n)
-
-
-@lru_cache(maxsize=65536)  # many problems have the same vote counts
-def _majority(correct: int, rivals: tuple[int, ...], silent: int, n: int) -> float:
-    """Count the subsets that the correct class wins with t votes, by the number of rivals that also have t."""
-    wins: defaultdict[int, int] = defaultdict(int)
-    for t in range(1, min(correct, n) + 1):
-        # Rivals with fewer than t samples cannot even tie: like silent samples they fill up the subset in any way.
-        filler = silent + sum(m for m in rivals if m < t)
-        ways = {(n - t, 0): comb(correct, t)}  # (places left in the subset, rivals tied) -> number of choices so far
-        for m in (m for m in rivals if m >= t):
-            extended: defaultdict[tuple[int, int], int] = defaultdict(int)
-            for (places, tied), count in ways.items():
-                for s in range(min(t, places) + 1):
-                    extended[places - s, tied + (s == t)] += count * comb(m, s)
-            ways = extended
-        for (places, tied), count in ways.items():
-            wins[tied] += count * comb(filler, places)
-    subsets = comb(correct + sum(rivals) + silent, n)
-    return sum(count / (subsets * (tied + 1)) for tied, count in wins.items())
+    return win_chance(correct, tuple(sorted(votes.values())), silent, n)
 
 
 def weighted_vote_at_n(

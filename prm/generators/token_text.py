@@ -15,12 +15,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from prm.answers import states_answer
 from prm.encoding.prompts import PromptTemplate
 from prm.encoding.steps import divide, separator_of
-from prm.encoding.vocabulary import UnknownWords
+from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.types import StepRule, StopReason
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class TokenText:
         self.step_rule = step_rule
         self.separator = separator_of(step_rule)
         self._unknown_words = UnknownWords(tokenizer, "generator")
+        # The prefixes of a trace share their steps: each is tokenized once.
+        self._prompt_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: template.encode(tokenizer, text))
+        self._step_ids = lru_cache(maxsize=KNOWN_TEXTS)(
+            lambda text: tokenizer(text, add_special_tokens=False)["input_ids"]
+        )
         declared = end_ids if isinstance(end_ids, Sequence) else [end_ids]
         self.end_ids = {i for i in (*declared, tokenizer.eos_token_id) if i is not None}
         # Only a token with a line end, or with bytes of it, can end a step, and only one with a colon can begin another
@@ -78,10 +84,10 @@ class TokenText:
 
     def encode(self, prompt: str, steps: Sequence[str] = ()) -> list[int]:
         """Prompt ids, then the ids of every step with its separator, each tokenized separately."""
-        ids = self.template.encode(self.tokenizer, prompt)
+        ids = list(self._prompt_ids(prompt))
         for i, step in enumerate(steps):
             lead = "" if i else self.template.lead
-            ids += self.tokenizer(lead + step + self.separator, add_special_tokens=False)["input_ids"]
+            ids += self._step_ids(lead + step + self.separator)
         self._unknown_words.watch(prompt, ids)
         return ids
 

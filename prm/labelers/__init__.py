@@ -40,10 +40,23 @@ class Planner(Protocol):
     @property
     def method(self) -> str: ...
 
+    @property
+    def rollouts(self) -> int:
+        """Most rollouts after one step."""
+        ...
+
+    @property
+    def together(self) -> int:
+        """How many times as many problems it takes to fill a batch, as of a planner that asks for all rollouts at once."""
+        ...
+
     def plan(self, problem: Problem, traces: Sequence[Trace], evidence: Evidence) -> Plan:
         """A plan that labels the traces of one problem."""
         ...
 
+
+HELD_TOKENS = 1 << 24
+"""Most tokens of rollouts that are held at a time, by a guess: a gigabyte."""
 
 PLANNERS: dict[str, type[Planner]] = {
     "monte_carlo": MonteCarlo,
@@ -62,3 +75,23 @@ def run(planner: Planner, groups: Sequence[Group], source: RolloutSource) -> lis
     evidence = Evidence(source)
     labeled_P = evidence.gather(together([planner.plan(problem, traces, evidence) for problem, traces in groups]))
     return [[replace(labeled, labeler=source.generator.name) for labeled in labeled_N] for labeled_N in labeled_P]
+
+
+def divide(planner: Planner, groups: Sequence[Group], chunk: int) -> list[Sequence[Group]]:
+    """Problems that are labeled together: `chunk` times `Planner.together` of them, fewer where their rollouts would not fit
+    into memory.
+
+    A rollout after some steps is guessed to be as long as what the trace has after them, half of it on average; where
+    nobody counted its tokens, a token has three characters.
+    """
+    units: list[list[Group]] = []
+    held = 0
+    for group in groups:
+        lengths = [(len(its.steps), its.num_tokens or sum(map(len, its.steps)) // 3) for its in group[1]]
+        tokens = planner.rollouts * sum(steps * length for steps, length in lengths) // 2
+        if not units or len(units[-1]) == chunk * planner.together or held + tokens > HELD_TOKENS:
+            units.append([])
+            held = 0
+        units[-1].append(group)
+        held += tokens
+    return list(units)

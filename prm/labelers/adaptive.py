@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, Planning, from_counts, open_prefixes, together
@@ -42,6 +43,7 @@ class Adaptive:
     """Number of rollouts drawn at a time."""
     lost: float = 0.3
     """Probability that a step loses a prefix; if nothing better is known, the share of traces that go wrong per step."""
+    together: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 0.3:  # 0.29 is that of a value of which nothing is known

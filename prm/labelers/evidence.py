@@ -16,10 +16,20 @@ would lower the values by their share.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from prm.labelers.plans import Planning, Result, open_prefixes
 from prm.sampling.rollouts import PrefixKey, Request, RolloutSource
 from prm.types import Problem, Rollout, Trace
+
+
+@dataclass
+class _Watched:
+    """A node of the tree of the watched prefixes of a problem, token by token."""
+
+    key: PrefixKey | None = None
+    """Of the prefix that ends here."""
+    after: dict[int, _Watched] = field(default_factory=dict)
 
 
 class Evidence:
@@ -29,9 +39,7 @@ class Evidence:
         self.source = source
         self._own: dict[PrefixKey, list[Rollout]] = {}
         self._counts: dict[PrefixKey, tuple[int, int]] = {}
-        self._watched: dict[
-            str, dict[int, dict[tuple[int, ...], PrefixKey]]
-        ] = {}  # problem -> length -> ids -> prefix key
+        self._watched: dict[str, _Watched] = {}  # by problem
 
     def watch(self, problem: Problem, traces: Sequence[Trace]) -> None:
         """Count rollouts that pass through the prefixes of these traces, and the traces themselves if this generator wrote
@@ -68,7 +76,10 @@ class Evidence:
 
     def _watch(self, problem: Problem, steps: tuple[str, ...]) -> None:
         prefix_key, ids = self.source.locate(problem, steps)
-        self._watched.setdefault(problem.id, {}).setdefault(len(ids), {})[tuple(ids)] = prefix_key
+        node = self._watched.setdefault(problem.id, _Watched())
+        for token in ids:
+            node = node.after.setdefault(token, _Watched())
+        node.key = prefix_key
 
     def _add(self, requests: Sequence[Request]) -> None:
         for request, rollouts in zip(requests, self.source.take(requests), strict=True):
@@ -84,11 +95,13 @@ class Evidence:
 
     def _pass_through(self, problem: Problem, ids: Sequence[int], start: int, success: bool) -> None:
         """Count an outcome at every watched prefix of `ids` longer than `start`, up to which they were not sampled."""
-        for length, prefixes in self._watched.get(problem.id, {}).items():
-            if start < length < len(ids):
-                prefix_key = prefixes.get(tuple(ids[:length]))
-                if prefix_key is not None:
-                    self._count(prefix_key, success)
+        node = self._watched.get(problem.id)
+        for length, token in enumerate(ids):
+            if node is None:
+                return
+            if length > start and node.key is not None:
+                self._count(node.key, success)
+            node = node.after.get(token)
 
     def _count(self, prefix_key: PrefixKey, success: bool) -> None:
         successes, decided = self._counts.get(prefix_key, (0, 0))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, Planning, together
@@ -36,6 +37,8 @@ class FirstError:
     """Number of failures after the first error before it is called so."""
     round: int = 2
     """Number of rollouts drawn at a time; a success ends the probe."""
+    together: ClassVar[int] = 8
+    """Its rounds ask for few rollouts of a problem: with so many times as many problems they fill a batch."""
 
     @property
     def method(self) -> str:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, from_counts, open_prefixes
@@ -28,6 +29,7 @@ class MonteCarlo:
 
     rollouts: int = 8
     """Number of rollouts from every prefix."""
+    together: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.rollouts < 1:

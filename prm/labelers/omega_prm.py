@@ -24,6 +24,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prm.labelers.evidence import Evidence
 from prm.labelers.plans import Plan, from_counts
@@ -50,6 +51,7 @@ class OmegaPRM:
     length: int = 500
     """L, in tokens."""
     c_puct: float = 0.125
+    together: ClassVar[int] = 1
 
     @property
     def method(self) -> str:

@@ -12,11 +12,10 @@ import copy
 import importlib.util
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
-from peft import LoraConfig
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -45,6 +44,9 @@ from prm.models.folders import (
 )
 from prm.models.step_classifier import HEAD, HEADS, LABELS, classifier_class
 from prm.types import Head
+
+if TYPE_CHECKING:  # it imports bitsandbytes, and that torch's compiler: two seconds that only adapters need
+    from peft import LoraConfig
 
 # A bar for every small model would be noise; one that takes long to load has it.
 transformers.utils.logging.set_tqdm_hook(lambda bar, args, options: bar(*args, **options | {"delay": 5}))
@@ -256,6 +258,8 @@ def lora_config(r: int, alpha: float, target_modules: str | list[str] = "all-lin
     `task_type` TOKEN_CLS makes PEFT save the head. Without `exclude_modules`, "all-linear" would wrap the head too (a
     TypeError in PEFT 0.21; a frozen random head without the task type).
     """
+    from peft import LoraConfig
+
     return LoraConfig(
         task_type="TOKEN_CLS",
         r=r,

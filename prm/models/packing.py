@@ -22,6 +22,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import ne
 
 import torch
 
@@ -119,10 +121,7 @@ def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
     >>> shared_length([1, 2, 3], [1, 2, 4, 5])
     2
     """
-    for i, (x, y) in enumerate(zip(a, b, strict=False)):
-        if x != y:
-            return i
-    return min(len(a), len(b))
+    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
 
 
 def segments(subtree_end: torch.Tensor) -> list[tuple[int, int, int]]:

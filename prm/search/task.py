@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from prm.costs import ModelShape, generation_cost, prefixes, scoring_cost
 from prm.encoding.revisions import revision_prompt
@@ -41,7 +42,7 @@ class Wanted:
     one_step: bool
     limit: int | None = None
 
-    @property
+    @cached_property
     def key(self) -> str:
         return request_key(self.problem.id, self.prefix, self.parent.seed, self.one_step, self.limit)
 

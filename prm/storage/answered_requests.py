@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class AnsweredRequests:
                 {
                     "scored": key,
                     "problem_id": one.problem_id,
-                    "scores": [scores and astuple(scores) for scores in one.scores],
+                    "scores": [scores and tuple(vars(scores).values()) for scores in one.scores],
                     "read": one.read,
                     "seconds": one.seconds,
                 }
@@ -138,7 +138,7 @@ def _drawn_row(key: str, drawn: Drawn) -> dict[str, Any]:
     continuation = drawn.continuation
     return {
         "drawn": key,
-        "trace": asdict(drawn.trace),
+        "trace": vars(drawn.trace),
         "token_ids": list(continuation.token_ids),
         "stop": continuation.stop,
         "prefill": continuation.prefill,

@@ -39,7 +39,6 @@ import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,8 +73,8 @@ class RolloutStore:
         self._damaged: set[int] = set()  # numbers of the pairs whose index is damaged
         self._ends: dict[int, tuple[int, int]] = {}  # file number -> committed bytes of the file and of its index
         self._number: int | None = None  # of the pair of files that this process appends to
-        self._header: dict[str, Any] = json.loads(json.dumps(dict(header)))
-        self._settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+        self.header: dict[str, Any] = json.loads(json.dumps(dict(header)))
+        self.settings: dict[str, Any] = json.loads(json.dumps(dict(settings)))
         self._checked = False
         self.refresh()
 
@@ -158,7 +157,7 @@ class RolloutStore:
         committed, index_end = self._ends.get(self._number, (0, 0))
         spans, texts, end = {}, [], committed
         for problem_id, its_rollouts in by_problem.items():
-            text = b"".join(json_line(asdict(rollout)) for rollout in its_rollouts)
+            text = b"".join(json_line(vars(rollout)) for rollout in its_rollouts)
             spans[problem_id] = [end, end + len(text), _checksum(text)]
             texts.append(text)
             end += len(text)
@@ -224,7 +223,7 @@ class RolloutStore:
         # Several writers may begin a new store at once. The first writes the header, under another name until it is whole.
         self._lock(_HEADER_BYTE, wait=True)
         try:
-            line = json_line(self._header | {"settings": self._settings}).decode()
+            line = json_line(self.header | {"settings": self.settings}).decode()
             fix = (
                 "the rollouts beside it were sampled with the settings that it held. If these were the settings of this"
                 f" command, write this line into it: {line.strip()}. If not, or to start over, delete {self.folder}"
@@ -241,12 +240,12 @@ class RolloutStore:
         settings = found.pop("settings", None)
         if not isinstance(settings, dict):
             raise ValueError(f"{path} has no `settings`; {fix}")
-        if found != self._header:
+        if found != self.header:
             # Where the settings tell the difference, the name of the generator, with a hash of them, tells no more.
-            unsaid = {"generator"} if settings != self._settings else set()
+            unsaid = {"generator"} if settings != self.settings else set()
             then, now = (
                 {key: value for key, value in all_of.items() if key not in unsaid}
-                for all_of in (settings | found, self._settings | self._header)
+                for all_of in (settings | found, self.settings | self.header)
             )
             fix = "Give another --output or --store, or delete it to start over"
             check_same_settings(f"{self.folder} was begun", then, now, fix)

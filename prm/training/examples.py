@@ -14,6 +14,7 @@ since nothing reads them.
 from __future__ import annotations
 
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.storage.rows import LabeledRow
+from prm.training.columns import Columns, encode_together
 from prm.types import LabeledTrace
 
 if TYPE_CHECKING:
@@ -62,6 +64,9 @@ class PairExample:
 
 
 Example = TraceExample | PairExample
+
+NUMBERS = {"input_ids": "i", "step_ends": "i", "targets": "d", "hard": "?", "steps": "i", "rollouts": "i"}
+"""Fields of a `TraceExample` that `Columns` holds as numbers."""
 
 Overlong = Literal["error", "drop", "truncate"]
 """What becomes of traces that are longer than the model reads."""
@@ -122,7 +127,7 @@ def prm_examples(
             and a row has no values, or counts and it has none.
     """
     kept, encoded_N = _encode(rows, codec, tokenizer, overlong)
-    examples = []
+    examples = Columns(TraceExample, NUMBERS)
     for row, encoded in zip(kept, encoded_N, strict=True):
         labeled = _until_first_error(row.labeled) if until_first_error else row.labeled
         targets_S: Sequence[float | None] = labeled.labels
@@ -158,22 +163,26 @@ def orm_examples(
         overlong: as in `prm_examples`; a truncated trace has lost the step that has the outcome, and is an error.
     """
     kept, encoded_N = _encode(rows, codec, tokenizer, overlong)
-    examples = []
+    examples = Columns(TraceExample, NUMBERS)
     for row, encoded in zip(kept, encoded_N, strict=True):
         outcome = row.labeled.labels[-1]
         only_last = (*[None] * (len(row.labeled.labels) - 1), outcome)
         examples.append(_example(row, encoded, codec, only_last, only_last))
     report = _report(examples, dropped=len(rows) - len(kept))
-    if tokens == "all":
-        for i, (row, example) in enumerate(zip(kept, examples, strict=True)):
-            positions = range(len(codec.prompt.encode(tokenizer, row.problem.prompt)), len(example.input_ids))
-            examples[i] = replace(
+    if tokens == "last":
+        return ExampleSet(kept, examples, report)
+    everywhere = Columns(TraceExample, NUMBERS)
+    for row, example in zip(kept, examples, strict=True):
+        positions = range(len(codec.prompt.encode(tokenizer, row.problem.prompt)), len(example.input_ids))
+        everywhere.append(
+            replace(
                 example,
                 step_ends=tuple(positions),
                 targets=example.targets * len(positions),
                 hard=example.hard * len(positions),
             )
-    return ExampleSet(kept, examples, report)
+        )
+    return ExampleSet(kept, everywhere, report)
 
 
 def pair_examples(examples: Sequence[TraceExample], per_problem: int = 16, seed: int = 0) -> list[PairExample]:
@@ -204,15 +213,16 @@ def pair_examples(examples: Sequence[TraceExample], per_problem: int = 16, seed:
 
 def _encode(
     rows: Sequence[LabeledRow], codec: StepCodec, tokenizer: PreTrainedTokenizerBase, overlong: Overlong
-) -> tuple[Sequence[LabeledRow], list[EncodedTrace]]:
+) -> tuple[Sequence[LabeledRow], Sequence[EncodedTrace]]:
     """The rows that stay, and their tokens of any length."""
-    encoded_N = [codec.encode(tokenizer, row.problem.prompt, row.labeled.trace.steps) for row in rows]
+    traces = [(row.problem.prompt, row.labeled.trace.steps) for row in rows]
+    encoded_N = encode_together(codec, tokenizer, traces)
     fits = [codec.fit(encoded) == len(encoded.step_ends) for encoded in encoded_N]
     if overlong == "truncate" or all(fits):
         return rows, encoded_N
     if overlong == "error":
-        lengths = sorted(len(encoded.input_ids) for encoded in encoded_N)
-        longest = max(range(len(rows)), key=lambda i: len(encoded_N[i].input_ids))
+        lengths = sorted(sizes := [len(encoded.input_ids) for encoded in encoded_N])
+        longest = max(range(len(rows)), key=sizes.__getitem__)
         raise ValueError(
             f"{fits.count(False)} of {len(rows)} traces are longer than --max_length {codec.max_length}, the longest"
             f" ({rows[longest].where}) has {lengths[-1]} tokens; {lengths[(99 * len(rows) - 1) // 100]} would hold 99% of"
@@ -271,12 +281,11 @@ def _until_first_error(labeled: LabeledTrace) -> LabeledTrace:
 
 
 def _report(examples: Sequence[TraceExample], dropped: int) -> DatasetReport:
-    return DatasetReport(
-        rows=len(examples),
-        truncated=sum(e.truncated for e in examples),
-        dropped=dropped,
-        labeled_steps=sum(len(e.hard) for e in examples),
-        good_steps=sum(sum(e.hard) for e in examples),
-        mean_target=fmean(target for e in examples for target in e.targets),
-        tokens=sum(len(e.input_ids) for e in examples),
-    )
+    truncated = good_steps = tokens = 0
+    targets = array("d")
+    for example in examples:
+        truncated += example.truncated
+        good_steps += sum(example.hard)
+        tokens += len(example.input_ids)
+        targets.extend(example.targets)
+    return DatasetReport(len(examples), truncated, dropped, len(targets), good_steps, fmean(targets), tokens)

@@ -13,10 +13,9 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from torch import nn
 
 from prm.models import tree_attention
@@ -26,6 +25,9 @@ from prm.models.loading import from_base, load_config, load_weights, lora_config
 from prm.models.step_classifier import HEAD, LABELS, classifier_class
 from prm.types import Head
 from prm.verifiers.checkpoint import FILE, VerifierConfig
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 
 def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
@@ -62,6 +64,8 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
 
 
 def _load_adapter(path: str, base_model: str | None) -> nn.Module:
+    from peft import PeftModel, get_peft_model_state_dict  # not above: see `prm.models.loading`
+
     config, stored = VerifierConfig.load(path), stored_tensors(Path(path), "adapter_model.safetensors")
     head = config.head
     if lost := _lost_head(head, stored):

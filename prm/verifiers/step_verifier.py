@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from itertools import groupby
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from transformers import PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace
-from prm.encoding.vocabulary import UnknownWords
+from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer
 from prm.models.packing import pack, plan_rows, shared_length
@@ -70,6 +70,8 @@ class StepVerifier:
         self.dtype = dtype
         self._cache = PrefixCache(keep_bytes)
         self._unknown_words = UnknownWords(tokenizer, "verifier")
+        self._encode_text = config.codec.remembering(tokenizer)
+        self._prompt_length = lru_cache(maxsize=KNOWN_TEXTS)(partial(config.codec.prompt_length, tokenizer))
         self.num_parameters = sum(p.numel() for p in model.parameters())
 
     @classmethod
@@ -130,7 +132,7 @@ class StepVerifier:
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
         shared_N = _shared_tokens(prompt_N, encoded_N)
-        starts = {prompt: self.config.codec.prompt_length(self.tokenizer, prompt) for prompt in set(prompt_N)}
+        starts = {prompt: self._prompt_length(prompt) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
                 steps=tuple(score for score, _ in steps[i]),
@@ -184,7 +186,7 @@ class StepVerifier:
             raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
         if other := [step for step in steps if not isinstance(step, str)]:
             raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
-        encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
+        encoded = self._encode_text(prompt, steps)
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
 

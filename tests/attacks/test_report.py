@@ -54,6 +54,30 @@ def test_a_problem_that_is_too_large_leaves_room_for_the_others(as_json, tmp_pat
     assert [problem["id"] for problem in shown(as_json, tmp_path, some)] == [some[i]["problem_id"] for i in (0, 2, 3)]
 
 
+def test_problems_of_a_thousand_candidates_show_some_of_them(as_json, tmp_path):
+    """Beside their own few candidates there are 900 wrong ones with a long step: each problem alone exceeds the page."""
+    some = rows()
+    for row in some:
+        own = len(row["candidates"])
+        row["candidates"] += [
+            row["candidates"][0] | {"completions": ["x" * 2_500], "answer": "no", "correct": False, "index": own + i}
+            for i in range(900)
+        ]
+    problems = shown(as_json, tmp_path, some)
+    whole = shown(as_json, tmp_path / "small", rows())
+    assert [problem["id"] for problem in problems] == [row["problem_id"] for row in some]
+    for problem, small in zip(problems, whole, strict=True):
+        assert 50 < len(problem["candidates"]) < 120
+        assert problem["left_out"] == 900 + len(small["candidates"]) - len(problem["candidates"])
+        for method, choice in small["picks"].items():
+            mine = problem["picks"][method]
+            assert problem["candidates"][mine]["steps"] == small["candidates"][choice]["steps"]
+        assert any(its["correct"] for its in problem["candidates"]) == any(
+            its["correct"] for its in small["candidates"]
+        )
+    assert all("left_out" not in problem for problem in whole)
+
+
 @pytest.mark.parametrize("level", [float("nan"), float("inf"), "2", 2.5, True, [2]])
 def test_a_level_that_is_no_whole_number_is_refused_by_row(level, tmp_path):
     some = rows()

@@ -47,6 +47,26 @@ def test_search(scripts):
     assert result["generator_speedup"] > 0
 
 
+def test_growth(load, monkeypatch, capsys):
+    bench = load("bench_growth")
+    smallest = {"answers_different": 3, "verdicts": 4, "majority": 40, "beam": 2, "training_input": 8, "browser": 2}
+    monkeypatch.setattr(bench, "LINES", {name: (smallest.get(name, 4), its) for name, (_, its) in bench.LINES.items()})
+    monkeypatch.setattr(bench, "STARTS", {"load_verifier": lambda: bench.seconds_of("-c", "pass")})
+    monkeypatch.setattr(sys, "argv", ["bench_growth.py", "--sizes", "1", "2", "--rounds", "1"])
+    run_script(bench.main, bench.Arguments)
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert list(rows) == [*bench.LINES, "load_verifier"]
+    assert rows["majority"]["sizes"] == [40, 80]
+    assert all(len(its["seconds"]) == 2 and "exponent" in its for name, its in rows.items() if name != "load_verifier")
+    assert rows["browser"]["shown"] == 3
+    assert (
+        4 < rows["training_input"]["bytes_per_token"] < 40
+    )  # 4 for the tokens; the arrays of so few rows are mostly air
+    monkeypatch.setattr(sys, "argv", ["bench_growth.py", "--only", "nothing"])
+    with pytest.raises(SystemExit, match="--only nothing: the parts are answers_different"):
+        run_script(bench.main, bench.Arguments)
+
+
 def test_training(scripts):
     result = last_json(scripts.run("eval/bench_training.py", model="tiny", num_problems=1, rounds=1))
     assert {"speedup_gsm8k", "speedup_tree", "flop_utilization"} <= result.keys()

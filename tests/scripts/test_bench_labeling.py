@@ -31,6 +31,7 @@ def test_benchmark(load, scripts, tmp_path, monkeypatch, capsys):
     assert result["traces"] == 16
     assert result["first_error_token_ratio"] > 2
     assert result["adaptive_token_ratio"] > 1
+    assert "first_error_wall_ratio" in result
     assert 0.3 < result["exhaustive_accuracy"] <= 1
     assert result["generate_speedup"] > 0
     assert result["process_speedup"] == 2.0  # by the clock of the fixture

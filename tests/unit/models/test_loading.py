@@ -136,7 +136,7 @@ def test_importing_prm_first_keeps_bitsandbytes_quiet(avx512_bf16_python, tmp_pa
 
 
 IMPORT_SCRIPTS = """
-import os, runpy, sys
+import importlib, os, runpy, sys
 import datasets, matplotlib.pyplot, torch, transformers
 
 class Witness:
@@ -149,7 +149,10 @@ sys.meta_path.insert(0, Witness())
 for script in sys.argv[1:]:
     if not (child := os.fork()):
         os.dup2(2, 1)
-        runpy.run_path(script, run_name="imported")
+        if script.endswith(".py"):
+            runpy.run_path(script, run_name="imported")
+        else:
+            importlib.import_module(script)
         os._exit(0)
     print(os.path.basename(script), os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
@@ -166,10 +169,12 @@ def test_every_script_imports_prm_before_anything_that_imports_bitsandbytes(root
             for _, name in imported_modules(path)
         )
     ]
-    command = [sys.executable, "-c", IMPORT_SCRIPTS, *scripts]
+    modules = ["prm.verifiers.step_verifier", "prm.generators.hf"]
+    command = [sys.executable, "-c", IMPORT_SCRIPTS, *scripts, *modules]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     exit_codes = dict(line.split() for line in result.stdout.splitlines() if line.count(" ") == 1)
     assert {"train_prm.py", "train_orm.py", "train_generator.py", "bench_training.py"} <= exit_codes.keys()
+    assert [exit_codes.pop(name) for name in modules] == ["0", "0"]  # what loads a verifier needs no PEFT: two seconds
     assert {name: code for name, code in exit_codes.items() if code not in ("0", "21")} == {}
 
 

@@ -33,11 +33,26 @@ class Data:
             yield actor({"payload": [item["payload"]]})
 
 
+def opening(store):
+    return store.folder, store.header, store.settings
+
+
+def read_now(reader):
+    """Reads like an actor's, each noted in `READ`."""
+    READ.clear()
+    return lambda problem_ids: (READ.append(list(problem_ids)), reader.read(problem_ids))[1]
+
+
+READ = []
+
+
 @pytest.fixture
 def fill(tmp_path, monkeypatch):
     """`fill(limits)`: two rollouts of every problem; the prompts that this took, and what the store has."""
     cluster = pytest.importorskip("prm.sampling.cluster")
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: True)
     monkeypatch.setattr(cluster.ray.data, "from_items", lambda items, override_num_blocks: Data(items))
+    monkeypatch.setattr(cluster, "reader_of", lambda store: read_now(cluster._Reader(*opening(store))))
 
     def work(unit, source):
         return source.take([Request(problem, (), 2) for problem in unit])
@@ -65,6 +80,13 @@ def test_a_cluster_samples_what_one_machine_does(fill):
     assert len(asked) == 10
     assert limits.sampled == sum(rollout.num_tokens for rollout in rollouts)
     assert fill(Limits()) == ([], rollouts)  # all of it is in the store
+
+
+def test_what_the_store_has_is_read_when_the_turn_of_a_unit_comes(fill):
+    fill(Limits(max_tokens=1))
+    assert [ids(UNITS[0])] == READ
+    fill(Limits())
+    assert [ids(unit) for unit in UNITS] == READ
 
 
 def test_a_limit_stops_after_the_unit_that_reaches_it_and_the_next_run_goes_on(fill):

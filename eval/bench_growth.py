@@ -1,0 +1,336 @@
+r"""How the toolkit's own work grows: every part at three sizes, without a language model's time in it.
+
+A part is linear if its exponent is 1: the logarithm of the ratio of its last two times over that of their sizes. Caches are
+empty at the start of every measurement. Times are those of the clock, the least of some rounds: nothing else should run.
+
+    part                     size              seconds        exponent  microseconds each
+    answers_different        16     64    256  0.1  0.3  2.4       1.5               9375
+
+- `answers_different`: answers to one problem that all differ, with roots, put into classes (`prm.answers.group`).
+- `answers_mix`: candidates that give 50 answers of all kinds.
+- `verdicts`: rollouts of 20 problems with roots in their answers, checked (`check_many`).
+- `majority`: the exact vote of half of so many samples with ten answers.
+- `beam`: steps of a beam search with 16 beams and a tiny verifier.
+- `prefixes`: the token ids of all prefixes of a trace of so many steps.
+- `passing`: a rollout of a trace of so many steps that passes all its prefixes.
+- `training_input`: labeled traces of 100 tokens made examples; `bytes_per_token` of the largest number.
+- `store_write`, `store_open`, `store_read`: rollouts of 200 tokens.
+- `browser`: candidates of each of three problems in the report's browser of traces; `shown` problems of the largest number.
+- `load_verifier`, `help`: a new process that imports what loading a verifier needs, and `--help` of the slowest script. They
+  have one size.
+
+Reads   nothing
+Writes  the last line of its output, JSON
+
+    python eval/bench_growth.py
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from prm import answers
+from prm.command_line import run_script
+from prm.datasets import arithmetic
+from prm.encoding.codec import StepCodec
+from prm.encoding.prompts import PromptTemplate
+from prm.evaluation import votes
+from prm.evaluation.reading import traces_to_show
+from prm.generators.scripted import ScriptedGenerator
+from prm.storage.rollout_store import RolloutStore
+from prm.storage.rows import LabeledRow
+from prm.types import Budget, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
+
+Work = Callable[[], Any]
+_new = itertools.count(1)
+"""Numbers that were in no answer before, so that nothing is known of these."""
+
+
+@dataclass
+class Arguments:
+    only: list[str] | None = field(default=None, metadata={"help": "parts to measure; default: all"})
+    sizes: list[int] = field(
+        default_factory=lambda: [1, 4, 16],
+        metadata={"help": "multiples of the smallest size of a part, rising", "least": 1},
+    )
+    rounds: int = field(default=2, metadata={"help": "measurements, of which the fastest counts", "least": 1})
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.only or ()) - {*LINES, *STARTS}:
+            raise ValueError(f"--only {' '.join(sorted(unknown))}: the parts are {', '.join([*LINES, *STARTS])}")
+        if len(self.sizes) < 2 or self.sizes != sorted(set(self.sizes)) or self.sizes[0] < 1:
+            raise ValueError(f"--sizes {self.sizes}: at least two numbers that rise are needed")
+
+
+def main(args: Arguments) -> None:
+    rows: dict[str, dict[str, Any]] = {}
+    print(f"{'part':20} {'sizes':>22} {'seconds':>26} {'exponent':>9} {'us each':>10}")
+    for name in args.only or [*LINES, *STARTS]:
+        if name in STARTS:
+            rows[name] = {"seconds": min(STARTS[name]() for _ in range(args.rounds))}
+            print(f"{name:20} {'':22} {rows[name]['seconds']:26.2f}")
+            continue
+        smallest, prepare = LINES[name]
+        sizes = [smallest * multiple for multiple in args.sizes]
+        seconds = [min(timed(prepare, size) for _ in range(args.rounds)) for size in sizes]
+        exponent = math.log(seconds[-1] / seconds[-2]) / math.log(sizes[-1] / sizes[-2])
+        each = seconds[-1] / sizes[-1] * 1e6
+        more = MORE[name](sizes[-1]) if name in MORE else {}
+        rows[name] = {
+            "sizes": sizes,
+            "seconds": seconds,
+            "exponent": round(exponent, 2),
+            "us_each": round(each, 2),
+        } | more
+        times = " ".join(f"{its:.4f}" for its in seconds)
+        print(f"{name:20} {' '.join(map(str, sizes)):>22} {times:>26} {exponent:9.2f} {each:10.1f}", *more.items())
+    print(json.dumps({"rows": rows}))
+
+
+def timed(prepare: Callable[[int], Work], size: int) -> float:
+    work = prepare(size)
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+# Answers
+
+
+def prepare_different(size: int) -> Work:
+    answers.check(gold=r"\sqrt{8}", pred=r"2\sqrt{2}")  # starts a worker
+    texts = [rf"\frac{{{next(_new)}+\sqrt{{{2 * i + 3}}}}}{{7}}" for i in range(size)]
+    return lambda: answers.group(texts)
+
+
+def prepare_mix(size: int) -> Work:
+    answers.check(gold=r"\sqrt{8}", pred=r"2\sqrt{2}")
+    kinds = (
+        "{}",
+        r"\frac{{{}}}{{7}}",
+        "x^2+{}x",
+        r"{}\sqrt{{2}}",
+        "({}, 1)",
+        "x={}",
+        "[0, {})",
+        r"{}\pi",
+        "|x-{}|",
+        "{} cm",
+    )
+    different = [kind.format(next(_new)) for kind in kinds for _ in range(5)]
+    texts = random.Random(0).choices(different, k=size)
+    return lambda: answers.group(texts)
+
+
+def prepare_verdicts(size: int) -> Work:
+    answers.check(gold=r"\sqrt{8}", pred=r"2\sqrt{2}")
+    numbers = [next(_new) for _ in range(20)]
+    golds = [rf"\frac{{{numbers[i % 20]}\sqrt{{3}}}}{{5}}" for i in range(size)]
+    preds = [gold.replace("3", "27") if i % 3 else gold.replace("5", "7") for i, gold in enumerate(golds)]
+    return lambda: answers.check_many(golds=golds, preds=preds)
+
+
+def prepare_majority(size: int) -> Work:
+    votes.win_chance.cache_clear()
+    share = (0.22, 0.2, 0.15, 0.12, 0.1, 0.08, 0.05, 0.04, 0.02, 0.02)
+    correct, *rivals = (max(1, round(part * size)) for part in share)
+    return lambda: votes.win_chance(correct, tuple(sorted(rivals)), 2, size // 2)
+
+
+# Steps
+
+
+def text_of(rng: random.Random, tokens: int) -> str:
+    return " + ".join(str(rng.randrange(100)) for _ in range(tokens // 2))
+
+
+def prepare_beam(size: int) -> Work:
+    from prm.search import STRATEGIES
+    from prm.search.driver import search
+    from prm.search.methods import Method
+    from prm.verifiers.checkpoint import VerifierConfig
+    from prm.verifiers.step_verifier import StepVerifier
+
+    def continue_(prefix: str, seed: int) -> str:
+        if prefix.count("\n") == size:
+            return "#### 1\n"
+        return text_of(random.Random(f"{prefix[-100:]}{seed}"), 20) + "\n"
+
+    config = VerifierConfig("prm", StepCodec(max_length=1 << 16), "value", "last", "", "")
+    verifier = StepVerifier(tiny_model(), arithmetic.build_tokenizer(), config)
+    method = Method("beam_search", STRATEGIES["beam_search"], "verifier", {"max_steps": size + 1})
+    problem = Problem("p", text_of(random.Random(0), 100), "1", "bench")
+    return lambda: search(method, [problem], ScriptedGenerator(continue_), verifier, Budget(16), seed=0)
+
+
+def tiny_model():
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from prm.evaluation.workloads import llama
+    from prm.models.loading import from_base
+
+    with tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        LlamaForCausalLM(llama("tiny")).save_pretrained(folder)
+        return from_base(folder)
+
+
+def prepare_prefixes(size: int) -> Work:
+    from prm.generators.token_text import TokenText
+
+    text = TokenText(arithmetic.build_tokenizer(), template=PromptTemplate(), step_rule="line", end_ids=None)
+    steps = [text_of(random.Random(i), 20) for i in range(size)]
+    return lambda: [text.encode("Start with 47, add 38.", steps[:end]) for end in range(1, size + 1)]
+
+
+def prepare_passing(size: int) -> Work:
+    from prm.labelers.evidence import Evidence
+    from prm.sampling.rollouts import RolloutSource
+
+    evidence = Evidence(RolloutSource(ScriptedGenerator(lambda prefix, seed: "#### 1\n"), 0))
+    problem = Problem("p", "Start with 47, add 38.", "1", "bench")
+    steps = tuple(text_of(random.Random(i), 20) for i in range(size))
+    evidence.watch(problem, [Trace("p", steps, None, None, finished=False)])
+    ids = [*evidence.source.locate(problem, steps)[1], 1]
+    return lambda: evidence._pass_through(problem, ids, 0, True)
+
+
+# Rows
+
+
+def prepare_training(size: int) -> Work:
+    from prm.training.examples import prm_examples
+
+    rng, rows = random.Random(0), []
+    for i in range(size):
+        if i % 8 == 0:
+            problem = Problem(f"p/{i}", text_of(rng, 30), "1", "bench")
+        trace = Trace(problem.id, tuple(text_of(rng, 18) for _ in range(4)), "1", True, index=i % 8)
+        rows.append(
+            LabeledRow(problem, LabeledTrace(trace, (True, False) * 2, (0.5,) * 4, None, "m", "value"), f"rows:{i}")
+        )
+    tokenizer = arithmetic.build_tokenizer()
+    return lambda: prm_examples(rows, StepCodec(), tokenizer, "soft")
+
+
+def training_memory(size: int) -> dict[str, float]:
+    work = prepare_training(size)
+    tracemalloc.start()
+    made = work()
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"bytes_per_token": round(held / made.report.tokens, 1)}
+
+
+def rollouts(size: int) -> list[Rollout]:
+    rng = random.Random(0)
+    ids = [tuple(rng.randrange(50_000) for _ in range(200)) for _ in range(64)]
+    return [
+        Rollout(f"p/{i // 64}", f"{i % 64 // 8:016x}", i % 8, i, ids[i % 64], "some text " * 60, "answer", "7", "wrong")
+        for i in range(size)
+    ]
+
+
+def new_store(folder: tempfile.TemporaryDirectory) -> RolloutStore:
+    return RolloutStore(folder.name, {"generator": "bench", "seed": 0})
+
+
+def prepare_write(size: int) -> Work:
+    folder, sampled = tempfile.TemporaryDirectory(), rollouts(size)
+    return lambda: (new_store(folder).append(sampled), folder.cleanup())
+
+
+def full_store(size: int) -> tempfile.TemporaryDirectory:
+    folder = tempfile.TemporaryDirectory()
+    new_store(folder).append(rollouts(size))
+    return folder
+
+
+def prepare_open(size: int) -> Work:
+    folder = full_store(size)
+    return lambda: (new_store(folder), folder.cleanup())
+
+
+def prepare_read(size: int) -> Work:
+    folder = full_store(size)
+    store = new_store(folder)
+    return lambda: ([list(store.read([problem])) for problem in sorted(store.problems())], folder.cleanup())
+
+
+def run_of(size: int) -> Any:
+    """Three problems with so many candidates, as `traces_to_show` reads them."""
+    rows = []
+    for p in range(3):
+        steps = tuple(f"{i} + {i} = {2 * i}, as one sees at once" for i in range(60))
+        traces = tuple(Trace(f"p/{p}", (*steps, f"#### {i % 9}"), str(i % 9), i % 9 == 0, index=i) for i in range(size))
+        scores = tuple(Scores((0.5,) * 61, 0.5) for _ in traces)
+        result = SearchResult(f"p/{p}", "best_of_n prm", "best_of_n", "prm", traces, scores, 0, True, Cost())
+        problem = Problem(f"p/{p}", "How many?", "0", "bench")
+        rows.append(
+            SimpleNamespace(results=[result], candidates=traces, classes=[i % 9 for i in range(size)], problem=problem)
+        )
+    return SimpleNamespace(rows=rows)
+
+
+def prepare_browser(size: int) -> Work:
+    run = run_of(size)
+    return lambda: traces_to_show(run)
+
+
+# Starts
+
+
+def seconds_of(*words: str) -> float:
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def help_seconds() -> float:
+    folder = Path(__file__).parents[1]
+    return max(
+        seconds_of(str(path), "--help") for room in ("data", "recipes", "eval") for path in (folder / room).glob("*.py")
+    )
+
+
+LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
+    "answers_different": (16, prepare_different),
+    "answers_mix": (16, prepare_mix),
+    "verdicts": (80, prepare_verdicts),
+    "majority": (64, prepare_majority),
+    "beam": (4, prepare_beam),
+    "prefixes": (4, prepare_prefixes),
+    "passing": (4, prepare_passing),
+    "training_input": (500, prepare_training),
+    "store_write": (500, prepare_write),
+    "store_open": (500, prepare_open),
+    "store_read": (500, prepare_read),
+    "browser": (64, prepare_browser),
+}
+"""Part -> its smallest size, and what makes the work of a size."""
+MORE: dict[str, Callable[[int], dict[str, Any]]] = {
+    "training_input": training_memory,
+    "browser": lambda size: {"shown": len(prepare_browser(size)())},
+}
+"""Part -> what else is measured at its largest size."""
+STARTS: dict[str, Callable[[], float]] = {
+    "load_verifier": lambda: seconds_of("-c", "from prm.verifiers.step_verifier import StepVerifier"),
+    "help": help_seconds,
+}
+
+if __name__ == "__main__":
+    run_script(main, Arguments)

@@ -1,0 +1,95 @@
+r"""Many answers to one problem: what is computed once for each, and that the classes are those of all pairs."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from prm import answers
+from prm.answers import check, fingerprints, group, leaves, workers
+from prm.answers.fingerprints import Fingerprint, are_apart, fingerprint, read_fingerprint, variables_of
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "answer_pairs.jsonl"
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What workers are asked, with nothing known."""
+    for module, name in ((answers, "_decided"), (answers, "_timeouts"), (leaves, "_known"), (leaves, "_hung")):
+        monkeypatch.setattr(module, name, {})
+    calls, timed = [], workers.POOL.timed
+    monkeypatch.setattr(workers.POOL, "timed", lambda *args: (calls.append(args), timed(*args))[1])
+    return calls
+
+
+def by_pairs(texts):
+    """Classes by `check` with the first member of every class."""
+    first, classes = [], []
+    for text in texts:
+        found = next((i for i, other in enumerate(first) if check(gold=other, pred=text) == "correct"), len(first))
+        first += [text] * (found == len(first))
+        classes.append(found)
+    return classes
+
+
+def test_an_expression_is_evaluated_once_and_only_its_like_are_compared(asked):
+    roots = [rf"\sqrt{{{n}}}" for n in (2, 3, 5, 6, 7, 8, 10, 11, 12, 13)]
+    assert group([*roots, r"2\sqrt{2}", "1.414214", r"\frac{\sqrt{12}}{1}"]) == [*range(10), 5, 0, 8]
+    by_checker = [args[3] if len(args) > 3 else "ours" for args in asked]
+    assert by_checker.count("fingerprint") == 13
+    # sqrt(2) and sqrt(8) for 2 sqrt(2) are told apart by value; what is equal is asked for once.
+    assert by_checker.count("ours") == 3
+
+
+def test_values_far_apart_need_no_algebra_and_near_ones_do(asked):
+    assert group([r"\sqrt{2}", r"\sqrt{2}+10^{-9}", r"\sqrt{2}+1"]) == [0, 1, 2]
+    assert [args[:2] for args in asked if len(args) == 3] == [(r"\sqrt{2}", r"\sqrt{2}+10^{-9}")]
+
+
+def test_letters_kinks_and_parts(asked):
+    texts = [r"\sqrt{x^2}", "x", "|x|", r"(1, \sqrt{x})", r"(1, x^{1/2})", r"(1, \sqrt{y})", r"x=\sqrt{3}", r"\sqrt{3}"]
+    assert group(texts) == [0, 1, 0, 2, 2, 3, 4, 4]
+    assert group([r"\sin 30^\circ", r"\cos 60^\circ", r"\sin 30", r"\{\sqrt{2}, 1\}", r"\{1, 2^{1/2}\}"]) == [
+        0,
+        0,
+        1,
+        2,
+        2,
+    ]
+
+
+def test_classes_are_those_of_all_pairs(asked):
+    rows = [json.loads(line) for line in GOLDEN.read_text().splitlines()]
+    texts = list(dict.fromkeys(text for row in rows for text in (row["gold"], row["pred"]) if text and "%" not in text))
+    for start in range(0, len(texts), 250):
+        some = [text for text in texts[start : start + 24] if text.strip() and check(gold=text, pred=text) == "correct"]
+        assert group(some) == by_pairs(some)
+
+
+def test_fingerprints():
+    none = variables_of("1", "2")
+    assert none == "[[], []]"
+    root = read_fingerprint(fingerprint(r"\sqrt{2}", none))
+    assert root.real * 2.0 ** (root.high - 80) == pytest.approx(2**0.5, rel=1e-15)
+    assert root.imaginary == 0
+    assert read_fingerprint(fingerprint(r"\sqrt{-4}", none)).real == 0
+    assert fingerprint(r"\frac{\sqrt{2}}{0}", none) == ""  # no value there
+    assert read_fingerprint("") is None
+    assert json.loads(variables_of(r"n!+x", "y")) == [["n", "x", "y"], ["n"]]
+    assert variables_of("x=1", "y") is None
+    assert variables_of("x", r"\approx 3") is None
+    assert variables_of("x", "two words") is None
+
+
+def test_apart():
+    one, near, far = (Fingerprint(0, real, 0) for real in (1 << 79, (1 << 79) + (1 << 59), (1 << 79) + (1 << 61)))
+    assert are_apart("a", one, "b", far)
+    assert not are_apart("a", one, "b", near)
+    assert are_apart("a", one, "b", Fingerprint(0, 1 << 79, 1 << 70))
+    # The distance counts against the larger of the two sizes that were met.
+    assert not are_apart("a", one, "b", Fingerprint(40, far.real >> 40, 0))
+    # A decimal may be rounded: 0.5 and 0.5000019 are apart, but not if the first is written with 5 places.
+    for gold, pred in product(("0.50000", "a"), repeat=2):
+        assert are_apart(gold, one, pred, far) == (gold == pred == "a")
+    assert fingerprints.MARGIN == 20
