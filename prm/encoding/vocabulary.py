@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MOST_UNKNOWN = 0.1
 """Share of unknown tokens up to which nobody is warned."""
