@@ -3,7 +3,9 @@
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged).
 - `likelihood.LikelihoodVerifier`: how likely the generator itself finds a trace.
 - `oracle.OracleVerifier`: knows the gold answers.
+- `served.ServedVerifier`: an exported verifier that vLLM runs (`pooling`), here or on another machine.
 - `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
+- `scoring`, `plain`, `export_card`: what an exported folder says of itself, what plain Transformers makes of it, its card.
 - `model_card`, `score_meaning`, `origin`: what its card says.
 
 One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
 from prm.types import Dtype, Scores
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.scoring import SERVED, Scoring
 
 if TYPE_CHECKING:
     from prm.verifiers.step_verifier import StepVerifier
@@ -81,13 +85,30 @@ def load_verifier(
     return StepVerifier.from_pretrained(path, device, base_model, dtype)
 
 
-def find_verifier(name: str) -> Verifier:
-    """What a command line names: a checkpoint folder, or `file.py:Name`, a class of one's own that takes no arguments.
+def find_verifier(name: str, dtype: Dtype | None = None) -> Verifier:
+    """What a command line names: a checkpoint folder; `file.py:Name`, a class of one's own that takes no arguments; or an
+    exported folder with what serves it, `folder@vllm` or `folder@http://...` (`prm.verifiers.served`).
 
     Raises:
         ValueError: the file has no such class, or it is no verifier. FileNotFoundError: no such file, or no checkpoint.
     """
-    return _own_verifier(name) if ".py:" in name else load_verifier(name)
+    if is_served(name):
+        from prm.verifiers.served import load_served
+
+        return load_served(name, dtype)
+    return _own_verifier(name) if ".py:" in name else load_verifier(name, dtype=dtype)
+
+
+def is_served(name: str) -> bool:
+    """Whether it is the name of a verifier that vLLM runs."""
+    return SERVED.fullmatch(name) is not None
+
+
+def kind_of(name: str) -> Literal["prm", "orm"]:
+    """Of a checkpoint or a served verifier, before it is loaded; errors as there."""
+    if served := SERVED.fullmatch(name):
+        return Scoring.load(served["folder"]).kind
+    return VerifierConfig.load(name).kind
 
 
 def _own_verifier(name: str) -> Verifier:

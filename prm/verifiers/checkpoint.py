@@ -91,7 +91,7 @@ class VerifierConfig:
         if unknown:
             raise ValueError(f"{path}: unknown keys {', '.join(sorted(unknown))}; was it written by a newer version?")
         try:
-            return _made(cls, values)
+            return made(cls, values)
         except ValueError as error:
             raise ValueError(f"{path}: {str(error).removeprefix(f'{FILE}: ')}; {_DAMAGED}") from error
 
@@ -154,7 +154,7 @@ def _read(folder: str | Path) -> tuple[Path, dict[str, Any]]:
     return path, read_object(path, _DAMAGED)
 
 
-def _made(kind: Any, values: Any, where: str = "") -> Any:
+def made(kind: Any, values: Any, where: str = "") -> Any:
     """A dataclass from what JSON holds of it.
 
     Raises:
@@ -174,7 +174,7 @@ def _made(kind: Any, values: Any, where: str = "") -> Any:
 
 def _of_type(hint: Any, value: Any, name: str) -> Any:
     if is_dataclass(hint):
-        return _made(hint, value, f"{name}.")
+        return made(hint, value, f"{name}.")
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     for option in options:
         origin, inner = get_origin(option), get_args(option)

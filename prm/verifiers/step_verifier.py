@@ -24,7 +24,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
-from prm.encoding.codec import EncodedTrace
+from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.encoding.vocabulary import UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer
@@ -129,7 +129,7 @@ class StepVerifier:
         encoded_N = [whole_N[i] for i in readable]
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
-        shared_N = _shared_tokens(prompt_N, encoded_N)
+        shared_N = shared_tokens(prompt_N, encoded_N)
         starts = {prompt: len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
@@ -150,21 +150,8 @@ class StepVerifier:
         Raises:
             ValueError: it divides its texts into steps by another rule than the traces that this verifier learned from.
         """
-        learned = self.config.step_rule
-        if learned is not None and learned != step_rule:
-            raise ValueError(
-                f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
-                f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
-            )
-        longest = max(len(self.config.codec.prompt.encode(self.tokenizer, prompt)) for prompt in prompts)
-        most = self.config.codec.max_length
-        if longest + max_new_tokens <= most:
-            return None
-        return (
-            f"reads {most} tokens, the longest prompt has {longest} and --max_new_tokens is {max_new_tokens}: a trace that"
-            f" is too long gets no score and is never chosen. To be sure, give --max_new_tokens {max(1, most - longest)}, or"
-            " train with a larger --max_length"
-        )
+        its = self.config
+        return check_generator(its.codec, self.tokenizer, its.step_rule, prompts, step_rule, max_new_tokens)
 
     def _score_one(self, prompt: str, steps: Sequence[str]) -> Scores:
         (scores,) = self.score_batch([prompt], [steps])
@@ -178,12 +165,7 @@ class StepVerifier:
         return scores
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError(f"the prompt is {prompt!r:.60}; give the text of one problem (score_batch takes several)")
-        if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
-            raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
-        if other := [step for step in steps if not isinstance(step, str)]:
-            raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
+        check_trace(prompt, steps)
         encoded = self.config.codec.encode(self.tokenizer, prompt, steps)
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
@@ -228,7 +210,45 @@ class StepVerifier:
         return list(zip(torch.softmax(logits, -1)[:, 1].tolist(), spread(logits).tolist(), strict=True))
 
 
-def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:
+def check_trace(prompt: str, steps: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the prompt is no text of a problem, or the steps are no list of texts.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError(f"the prompt is {prompt!r:.60}; give the text of one problem (score_batch takes several)")
+    if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
+        raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
+    if other := [step for step in steps if not isinstance(step, str)]:
+        raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
+
+
+def check_generator(
+    codec: StepCodec,
+    tokenizer: PreTrainedTokenizerBase,
+    learned: StepRule | None,
+    prompts: Sequence[str],
+    step_rule: StepRule,
+    max_new_tokens: int,
+) -> str | None:
+    """See `StepVerifier.check_generator`; `learned` is the step rule of the training traces, if it is known."""
+    if learned is not None and learned != step_rule:
+        raise ValueError(
+            f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
+            f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
+        )
+    longest = max(len(codec.prompt.encode(tokenizer, prompt)) for prompt in prompts)
+    most = codec.max_length
+    if longest + max_new_tokens <= most:
+        return None
+    return (
+        f"reads {most} tokens, the longest prompt has {longest} and --max_new_tokens is {max_new_tokens}: a trace that"
+        f" is too long gets no score and is never chosen. To be sure, give --max_new_tokens {max(1, most - longest)}, or"
+        " train with a larger --max_length"
+    )
+
+
+def shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:
     """How many tokens of each trace are computed with another trace of its problem: neighbors with the same prompt.
 
     In sorted order a trace shares most with the one before it, as in the rows of `prm.models.packing`. Traces of
