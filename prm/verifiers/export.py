@@ -9,7 +9,7 @@
 - `token_classification` is the layout of training, with an adapter merged; `load_verifier` reads it, too.
 - `qwen_prm`, the layout of Qwen2.5-Math-PRM, has a head of two layers, linear, ReLU, linear. A linear head is embedded in it
   exactly: the first layer computes +z and -z of its two logits, the second adds up relu(z) - relu(-z) = z. A Llama body is a
-  Qwen2 body whose biases are zero. `load_verifier` reads it, too.
+  Qwen2 body whose biases are zero (its tokenizer must survive being read as Qwen's). `load_verifier` reads it, too.
 - `math_shepherd` is a language model whose logits of "+" and "-" are those of the head; its other rows are zero, it says
   nothing else. A language model has no bias there, so the head must have none.
 - `sequence_classification` is the twin for consumers that read one logit at the last token (TRL's GRPO, verl, OpenRLHF,
@@ -27,11 +27,13 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2Config
 
+from prm.encoding.codec import StepCodec
 from prm.models.loading import in_dtype, load_tokenizer
 from prm.models.step_classifier import HEAD
 from prm.verifiers.checkpoint import VerifierConfig, check_files
@@ -98,7 +100,7 @@ def export_verifier(
     head = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(f"{HEAD}.")}
     label_ids, offset = (0, 1), 0.0
     if form == "token_classification":
-        _need_linear(path, config, "its own is qwen_prm")
+        _need_linear(path, config, "export it as qwen_prm")
     elif form == "qwen_prm":
         model_config, body, head = _as_qwen_prm(path, model_config, body, head, config)
     elif form == "math_shepherd":
@@ -107,19 +109,20 @@ def export_verifier(
     else:
         model_config, head, offset = _as_twin(path, model_config, head, config, tokenizer)
 
-    # What is written keeps its numbers; the scores to keep are those in fp32.
-    with torch.device("meta"):
-        written = class_of(model_config, form)(model_config)
-    written.load_state_dict(body | head, assign=True)
-    written.save_pretrained(output_dir)
-    shapes = {name: tensor.shape for name, tensor in (body | head).items()}
-    del written, body, head
+    # The scores to keep are those in fp32; what is written keeps its numbers.
     in_dtype(model, torch.float32)
     examples = _examples(path, verifier)
     codec = config.codec
     step_end_ids = tuple(codec.step_end_ids(tokenizer))
     if codec.prompt.chat:  # whoever renders a chat with it must read the verifier's date, not the clock
         tokenizer.chat_template = codec.prompt.fixed_chat_template(tokenizer)
+    _check_tokenizer(path, tokenizer, model_config, codec, examples)
+    with torch.device("meta"):
+        written = class_of(model_config, form)(model_config)
+    written.load_state_dict(body | head, assign=True)
+    written.save_pretrained(output_dir)
+    shapes = {name: tensor.shape for name, tensor in (body | head).items()}
+    del written, body, head
     tokenizer.save_pretrained(output_dir)
     scoring = Scoring(
         form=form,
@@ -248,6 +251,23 @@ def _as_twin(
     model_config.pad_token_id = tokenizer.pad_token_id
     weight, bias = head[f"{HEAD}.weight"], head.get(f"{HEAD}.bias", torch.zeros(2))
     return model_config, {f"{HEAD}.weight": weight[1:] - weight[:1]}, float(bias[1] - bias[0])
+
+
+def _check_tokenizer(
+    path: str, tokenizer: PreTrainedTokenizerBase, model_config: Any, codec: StepCodec, examples: Sequence[Example]
+) -> None:
+    """Refuse a layout beside whose config the tokenizer is read otherwise: Transformers 5 makes any tokenizer of a folder
+    with `model_type` qwen2 one that divides texts as Qwen's does, whatever its own files say."""
+    with TemporaryDirectory() as folder:
+        model_config.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        read = load_tokenizer(folder)
+    for example in examples:
+        if codec.encode(read, example.prompt, example.steps).input_ids != example.input_ids:
+            raise ValueError(
+                f"{path}: beside a config of {model_config.model_type}, Transformers reads its tokenizer as a"
+                f" {type(read).__name__}, which makes other ids of {example.prompt!r}; export it as token_classification"
+            )
 
 
 def _examples(path: str, verifier: StepVerifier) -> tuple[Example, ...]:

@@ -41,9 +41,9 @@ def class_of(config: PreTrainedConfig, form: Form) -> Any:
     class Qwen2ForProcessRewardModel(stock):
         def __init__(self, config: PreTrainedConfig) -> None:
             super().__init__(config)
-            size: Any = config.hidden_size
+            size, labels = config.hidden_size, 2  # vLLM, too, always makes two
             self.score = torch.nn.Sequential(
-                torch.nn.Linear(size, size), torch.nn.ReLU(), torch.nn.Linear(size, config.num_labels)
+                torch.nn.Linear(size, size), torch.nn.ReLU(), torch.nn.Linear(size, labels)
             )
 
     Qwen2ForProcessRewardModel.__module__ = stock.__module__

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -167,7 +167,9 @@ def _hash(ids: Sequence[int]) -> bytes:
     return hashlib.sha256(" ".join(map(str, ids)).encode()).digest()
 
 
-def load_served(name: str, dtype: Dtype | None = None, patience: float = 600.0) -> ServedVerifier:
+def load_served(
+    name: str, dtype: Dtype | None = None, patience: float = 600.0, engine_options: dict[str, Any] | None = None
+) -> ServedVerifier:
     """A verifier named as `prm.verifiers.scoring.SERVED` says.
 
     Raises:
@@ -181,5 +183,5 @@ def load_served(name: str, dtype: Dtype | None = None, patience: float = 600.0) 
     if place == "vllm":
         bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         dtype = dtype or ("bfloat16" if bf16 else "float32")
-        return ServedVerifier(scoring, tokenizer, engine_rows(folder, scoring, dtype), dtype)
+        return ServedVerifier(scoring, tokenizer, engine_rows(folder, scoring, dtype, engine_options), dtype)
     return ServedVerifier(scoring, tokenizer, server_rows(place, scoring, folder, patience)[0], dtype or "float32")
