@@ -73,16 +73,18 @@ def load_verifier(
         path: folder that holds `prm_config.json`.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
         base_model: base of a LoRA adapter, if it moved since training and is not found.
-        dtype: numbers of the body, in place of those of the checkpoint; the head stays fp32.
+        dtype: numbers of the body; the head stays fp32. None: bf16 on a GPU that computes in it, where fp32 would take twice
+            the memory and several times as long (eval/check_parity.py prints what that moves); elsewhere, and for a body of
+            4-bit weights, those of the checkpoint.
 
     Raises:
         FileNotFoundError: no `prm_config.json`.
         ValueError: the head is missing, or the labels have another order; the base of an adapter is another one or not
             found; `base_model` is given for a checkpoint that is no adapter, or `dtype` for one with 4-bit weights.
     """
-    from prm.verifiers.step_verifier import StepVerifier
+    from prm.verifiers.step_verifier import StepVerifier, usual_dtype
 
-    return StepVerifier.from_pretrained(path, device, base_model, dtype)
+    return StepVerifier.from_pretrained(path, device, base_model, dtype or usual_dtype(path, device))
 
 
 def find_verifier(name: str, dtype: Dtype | None = None) -> Verifier:

@@ -76,6 +76,7 @@ class StepVerifier:
     def from_pretrained(
         cls, path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
     ) -> StepVerifier:
+        """As `load_verifier`, but for `dtype`: None = as the weights are stored, so that nothing is rounded."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         config = VerifierConfig.load(path)
         model = load_classifier(path, base_model)
@@ -208,6 +209,14 @@ class StepVerifier:
         batch = {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
         logits = self.model(**batch).logits
         return list(zip(torch.softmax(logits, -1)[:, 1].tolist(), spread(logits).tolist(), strict=True))
+
+
+def usual_dtype(path: str, device: str | None) -> Dtype | None:
+    """The numbers of the body where none are chosen: bf16 on a GPU that computes in it, else (None) as they are stored."""
+    on_gpu = torch.cuda.is_available() and (device is None or device.startswith("cuda"))
+    if not on_gpu or not torch.cuda.is_bf16_supported() or VerifierConfig.load(path).quantization is not None:
+        return None
+    return "bfloat16"
 
 
 def check_trace(prompt: str, steps: Sequence[str]) -> None:
