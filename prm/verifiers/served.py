@@ -10,7 +10,7 @@ run there. A failure later is retried, and ends the run if it lasts; it never be
 Which layout to serve. vLLM reads no prefix cache for token-level scores, so a token head reads every trace in whole: one
 request per trace, whose tokens are all charged. The twin (`sequence_classification`) gives one score per request, at its
 last token, and its prefixes come from the cache: a search step by step pays for the new steps only, and a whole trace takes
-as many requests as it has steps. recipes/README.md has measurements.
+as many requests as it has steps. recipes/README.md has figures.
 
 Scores are those of Transformers up to rounding: 1e-5 in fp32, about 0.01 in bf16.
 """
