@@ -1,6 +1,6 @@
 """A small server of vLLM's /pooling, right or faulty, in a thread of the test.
 
-    with PoolingServer(lambda ids: model_rows(ids), faults=["500", None]) as server:
+    with PoolingServer(plain_rows(folder), faults=["500", None]) as server:
         load_served(f"{folder}@{server.url}")
 
 It answers with what a function makes of the token ids: a list of rows, or of the twin one row. `faults` are gone through
@@ -15,6 +15,13 @@ import threading
 from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import torch
+from transformers import AutoConfig
+
+from prm.models.loading import load_weights
+from prm.verifiers.plain import class_of
+from prm.verifiers.scoring import Scoring
 
 FAULTS = ("500", "garbage", "nan", "short", "wide", "text")
 """Status; not JSON; a number that is none; a row too few; a label too many; a word for a number."""
@@ -89,3 +96,22 @@ class PoolingServer:
 def _first(data: list, value: Any) -> list:
     """The data with another first number."""
     return [[value, *data[0][1:]], *data[1:]] if isinstance(data[0], list) else [value, *data[1:]]
+
+
+def plain_rows(folder):
+    """What a right server answers, by plain Transformers."""
+    scoring = Scoring.load(folder)
+    kind = class_of(AutoConfig.from_pretrained(folder), scoring.form)
+    model = load_weights(kind, folder, dtype=torch.float32).eval()
+
+    @torch.inference_mode()
+    def rows(ids):
+        logits = model(torch.tensor([ids])).logits[0]
+        if scoring.form == "sequence_classification":
+            return logits.tolist()
+        logits = logits[:, list(scoring.label_ids)]
+        if scoring.codec.marker is not None:
+            logits = logits[[i for i, token in enumerate(ids) if token == scoring.step_end_ids[-1]]]
+        return logits.tolist()
+
+    return rows

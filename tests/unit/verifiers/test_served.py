@@ -13,18 +13,14 @@ import sys
 import time
 
 import pytest
-import torch
 from exported_verifiers import make_verifier, with_marker
-from pooling_server import FAULTS, PoolingServer
+from pooling_server import FAULTS, PoolingServer, plain_rows
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig
 
 from prm.generators import endpoint
 from prm.generators.endpoint import EndpointError
-from prm.models.loading import load_weights
 from prm.verifiers import find_verifier, load_verifier
 from prm.verifiers.export import export_verifier
-from prm.verifiers.plain import class_of
 from prm.verifiers.pooling import engine_rows, server_rows
 from prm.verifiers.scoring import Scoring, launch_line, vllm_options
 from prm.verifiers.served import ServedVerifier, load_served
@@ -65,25 +61,6 @@ def exported(request, tmp_path_factory, plain_tokenizer, merging_tokenizer, trim
     return path, str(folder / "served")
 
 
-def rows_of(folder):
-    """What a right server answers, by plain Transformers."""
-    scoring = Scoring.load(folder)
-    kind = class_of(AutoConfig.from_pretrained(folder), scoring.form)
-    model = load_weights(kind, folder, dtype=torch.float32).eval()
-
-    @torch.inference_mode()
-    def rows(ids):
-        logits = model(torch.tensor([ids])).logits[0]
-        if scoring.form == "sequence_classification":
-            return logits.tolist()
-        logits = logits[:, list(scoring.label_ids)]
-        if scoring.codec.marker is not None:
-            logits = logits[[i for i, token in enumerate(ids) if token == scoring.step_end_ids[-1]]]
-        return logits.tolist()
-
-    return rows
-
-
 def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -96,7 +73,7 @@ def served(request, exported):
     _, folder = exported
     scoring = Scoring.load(folder)
     if request.param == "pooling":
-        with PoolingServer(rows_of(folder), length=256) as server:
+        with PoolingServer(plain_rows(folder), length=256) as server:
             yield find_verifier(f"{folder}@{server.url}")
         return
     pytest.importorskip("vllm")
@@ -163,7 +140,7 @@ def test_a_token_head_reads_every_trace_and_the_twin_every_new_step(token_head):
     lengths = [scores.read + scores.cached for scores in whole]
 
     folder = str(token_head / "token_classification")
-    with PoolingServer(rows_of(folder), length=200) as server:
+    with PoolingServer(plain_rows(folder), length=200) as server:
         verifier = find_verifier(f"{folder}@{server.url}")
         server.requests.clear()
         found = verifier.score_batch([*prompts, prompts[0]], [a, b, c, b])
@@ -174,7 +151,7 @@ def test_a_token_head_reads_every_trace_and_the_twin_every_new_step(token_head):
         assert {request["task"] for request in server.requests} == {"token_classify"}
 
     folder = str(token_head / "sequence_classification")
-    with PoolingServer(rows_of(folder), length=200) as server:
+    with PoolingServer(plain_rows(folder), length=200) as server:
         verifier = find_verifier(f"{folder}@{server.url}")
         server.requests.clear()
         found = verifier.score_batch(prompts, [a, b, c])
@@ -189,7 +166,7 @@ def test_steps_that_hold_the_step_token_do_not_move_the_others(tmp_path, trimmin
     path = make_verifier(tmp_path / "verifier", "llama", with_marker(trimming_tokenizer), marker=True)
     export_verifier(path, str(tmp_path / "served"), "token_classification")
     steps = ("x <step> is 4.", "2x is 8.")
-    with PoolingServer(rows_of(str(tmp_path / "served")), length=200) as server:
+    with PoolingServer(plain_rows(str(tmp_path / "served")), length=200) as server:
         (scores,) = find_verifier(f"{tmp_path / 'served'}@{server.url}").score_batch(["Let <step> be 4."], [steps])
     assert scores.steps == pytest.approx(load_verifier(path).score("Let <step> be 4.", steps), abs=1e-5)
 
@@ -199,7 +176,7 @@ def test_a_fault_is_asked_again_and_never_a_score(fault, token_head, monkeypatch
     monkeypatch.setattr(endpoint, "FIRST_WAIT", 0.01)
     folder = str(token_head / "token_classification")
     scoring = Scoring.load(folder)
-    with PoolingServer(rows_of(folder), length=200) as server:
+    with PoolingServer(plain_rows(folder), length=200) as server:
         rows, its = server_rows(server.url, scoring, folder, patience=2)
         verifier = ServedVerifier(scoring, load_verifier(folder).tokenizer, rows)
         right = verifier.score_batch(PROMPTS, STEPS_N)
@@ -214,7 +191,7 @@ def test_a_fault_is_asked_again_and_never_a_score(fault, token_head, monkeypatch
 @pytest.mark.parametrize(("fault", "message"), [("nan", "is the head in its weights"), ("short", "another pooler")])
 def test_a_server_that_is_set_up_wrongly_ends_the_run_at_once(fault, message, token_head):
     folder = str(token_head / "token_classification")
-    with PoolingServer(rows_of(folder), [fault], length=200) as server, pytest.raises(EndpointError, match=message):
+    with PoolingServer(plain_rows(folder), [fault], length=200) as server, pytest.raises(EndpointError, match=message):
         find_verifier(f"{folder}@{server.url}")
 
 
@@ -222,7 +199,7 @@ def test_another_verifier_or_another_server_is_refused(token_head, tmp_path, pla
     folder = str(token_head / "token_classification")
 
     def turned(ids):
-        return [row[::-1] for row in rows_of(folder)(ids)]
+        return [row[::-1] for row in plain_rows(folder)(ids)]
 
     cases = [
         (200, ValueError, r"examples in scoring\.json differ by 0\.\d+ from what they must be"),
@@ -238,7 +215,7 @@ def test_another_verifier_or_another_server_is_refused(token_head, tmp_path, pla
 def test_a_key_is_sent_and_a_password_in_the_url_is_refused_unseen(token_head, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-12345")
     folder = str(token_head / "token_classification")
-    with PoolingServer(rows_of(folder), length=200) as server:
+    with PoolingServer(plain_rows(folder), length=200) as server:
         find_verifier(f"{folder}@{server.url}/v1")
         assert server.keys == {"Bearer sk-12345"}
     with pytest.raises(ValueError, match="more than an address") as error:
