@@ -208,7 +208,8 @@ def test_orm_on_pairs_or_at_every_token_exports_to_one_logit(more, files, tmp_pa
     export = flags(verifier=output, form="sequence_classification", output_dir=tmp_path / "reward")
     run_here("export_verifier.py", *export)
     out = capsys.readouterr().out
-    assert "its logits are the log-odds of the verifier minus" in out
+    has_bias = "objective" not in more  # pairs do not move it
+    assert ("its logits are the log-odds of the verifier minus" in out) == has_bias
     assert f"serve it with\nvllm serve {tmp_path / 'reward'} --runner pooling --dtype float32 --max-model-len" in out
     with pytest.raises(SystemExit, match=r"reward holds a model; give another --output_dir"):
         run_here("export_verifier.py", *export)

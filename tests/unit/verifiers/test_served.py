@@ -177,7 +177,7 @@ def test_a_fault_is_asked_again_and_never_a_score(fault, token_head, monkeypatch
     folder = str(token_head / "token_classification")
     scoring = Scoring.load(folder)
     with PoolingServer(plain_rows(folder), length=200) as server:
-        rows, its = server_rows(server.url, scoring, folder, patience=2)
+        rows, its = server_rows(server.url, scoring, folder, patience=0.5)
         verifier = ServedVerifier(scoring, load_verifier(folder).tokenizer, rows)
         right = verifier.score_batch(PROMPTS, STEPS_N)
         server.faults = iter([fault] * 3 + [None] * 9)
