@@ -41,7 +41,7 @@ class Arguments:
     block: int = field(
         default=32, metadata={"help": "tokens of a block of vLLM's cache (on CPUs 32 or more)", "least": 1}
     )
-    seed: int = field(default=0, metadata={"help": "seed of tree and model"})
+    seed: int = field(default=0, metadata={"help": "seed of tree and model", "least": 0})
 
 
 def main(args: Arguments) -> None:

@@ -2,7 +2,8 @@ r"""What a verifier with one logit is worth where reinforcement learning reads i
 
 TRL's GRPO, verl and OpenRLHF tokenize prompt and answer themselves, as one text or in the tokenizer's chat template, and
 read the logit at the last token. The twin (prm/verifiers/export.py) was trained to be read after the last step and its
-separator, with pieces tokenized separately. How well the logit ranks right above wrong traces of one problem is measured at both.
+separator, with pieces tokenized separately. How well the logit ranks right above wrong traces of one problem is measured at
+both.
 
 Reads   --data       checked traces, several per problem (data/sample_traces.py); their column `correct`
         --verifier   a folder of recipes/export_verifier.py --form sequence_classification

@@ -28,7 +28,8 @@ class Arguments:
         default=None, metadata={"help": "folder or hub name of an adapter's base, if that moved since training"}
     )
     threshold: float | None = field(
-        default=None, metadata={"help": "for scoring.json: a step with a lower score counts as wrong"}
+        default=None,
+        metadata={"help": "for scoring.json: a step with a lower score counts as wrong", "above": 0, "most": 1},
     )
     calibrations: list[str] = field(
         default_factory=list, metadata={"help": "for scoring.json: files of eval/calibrate_verifier.py"}
@@ -38,8 +39,6 @@ class Arguments:
 def main(args: Arguments) -> None:
     if any(Path(args.output_dir).glob("*.safetensors")):
         raise ValueError(f"{args.output_dir} holds a model; give another --output_dir")
-    if args.threshold is not None and not 0 < args.threshold < 1:
-        raise ValueError(f"--threshold {args.threshold} must be between 0 and 1, as scores are")
     from prm.search.calibration import read_calibration  # these import torch; help and a typo must not wait for it
     from prm.verifiers.export import export_verifier
 
