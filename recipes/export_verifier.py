@@ -42,18 +42,12 @@ def main(args: Arguments) -> None:
     from prm.search.calibration import read_calibration  # these import torch; help and a typo must not wait for it
     from prm.verifiers.export import export_verifier
 
-    learned = {file: read_calibration(file) for file in args.calibrations}
-    chances = [CalibratedChoice(its.generator, its.samples, its.best, its.vote) for its in learned.values()]
+    learned = [read_calibration(file) for file in args.calibrations]
+    chances = [CalibratedChoice(its.verifier, its.generator, its.samples, its.best, its.vote) for its in learned]
     form: Form = args.form  # type: ignore[assignment]
     scoring, difference = export_verifier(
         args.verifier, args.output_dir, form, args.base_model, args.threshold, chances
     )
-    for file, its in learned.items():
-        if its.verifier != scoring.source:
-            raise ValueError(
-                f"{file} was learned for the verifier {its.verifier}, this one is {scoring.source}; leave it out of"
-                f" --calibrations and remove {args.output_dir}"
-            )
     print(f"saved {args.output_dir}; loaded again by plain Transformers, scores agree to {difference:.1g}")
     if scoring.offset:
         print(f"its logits are the log-odds of the verifier minus {scoring.offset:.4f}")

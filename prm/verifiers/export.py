@@ -93,6 +93,8 @@ def export_verifier(
     tokenizer = load_tokenizer(path)
     verifier = StepVerifier(model, tokenizer, config)
     source, dtype = verifier.name, model.dtype
+    if strangers := {its.verifier for its in calibrations} - {source}:
+        raise ValueError(f"{path} is {source}, a calibration was learned for {strangers.pop()}; leave it out")
 
     # The layout, or the reason why not.
     model_config = type(model.config).from_dict(model.config.to_dict())

@@ -41,10 +41,11 @@ def write_export_card(path: str, output_dir: str, config: VerifierConfig, scorin
         "pipeline_tag": task,
         "tags": [config.kind, KINDS[config.kind].replace(" ", "-"), "reward-model", "reasoning"],
     }
+    article = "an" if config.kind == "orm" else "a"
     sections = [
         f"# {folder.name}",
-        f"`{scoring.source}`, a {KINDS[config.kind]} trained from `{config.base_model}`, in the layout `{scoring.form}`."
-        + (f" [{SOURCE}]({SOURCE}) describes its training." if card.is_file() else ""),
+        f"`{scoring.source}`, {article} {KINDS[config.kind]} trained from `{config.base_model}`, in the layout"
+        f" `{scoring.form}`." + (f" [{SOURCE}]({SOURCE}) describes its training." if card.is_file() else ""),
         score_meaning(config),
         _reading(scoring),
         _serving(folder.name, scoring),
@@ -59,8 +60,8 @@ def _reading(scoring: Scoring) -> str:
     if scoring.form == TWIN:
         bias = f"""
 
-The offset is {scoring.offset:.6f}. Whoever applies a chat template to the whole text reads at the end of that, where this
-model was not trained: measure what it does there first, or end the text with the last step as above."""
+The offset is {scoring.offset:.6f}. A trainer that makes the text itself, or applies a chat template, reads at the end of
+that, where this model was not trained: `eval/check_reward_position.py` measures what it is worth there."""
     return f"""## Reading scores
 
 The prompt is {codec.prompt.text!r}{template}; after it come the steps, each followed by

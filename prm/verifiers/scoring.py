@@ -67,6 +67,8 @@ class Example:
 class CalibratedChoice:
     """How likely what is chosen among samples of one generator is right, by its evidence (eval/calibrate_verifier.py)."""
 
+    verifier: str
+    """Name of the verifier that chooses."""
     generator: str
     samples: int
     best: tuple[tuple[float, float], ...]

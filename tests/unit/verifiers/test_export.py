@@ -205,7 +205,13 @@ def test_what_is_written_beside_the_weights(tmp_path, trimming_tokenizer):
     path, folder = tmp_path / "verifier", tmp_path / "out"
     make_verifier(path, "llama", with_marker(trimming_tokenizer), marker=True)
     (path / "README.md").write_text("how it was trained")
-    choice = CalibratedChoice("generator-1", 16, ((0.1, 0.2), (0.9, 0.75)), ((0.5, 0.6),))
+    with pytest.raises(ValueError, match="a calibration was learned for prm-0; leave it out"):
+        export_verifier(
+            str(path), str(folder), "qwen_prm", None, None, [CalibratedChoice("prm-0", "generator-1", 16, (), ())]
+        )
+    choice = CalibratedChoice(
+        load_verifier(str(path)).name, "generator-1", 16, ((0.1, 0.2), (0.9, 0.75)), ((0.5, 0.6),)
+    )
     scoring, _ = export_verifier(str(path), str(folder), "token_classification", None, 0.4, [choice])
     assert Scoring.load(folder) == scoring
     stated = json.loads((folder / FILE).read_text())
