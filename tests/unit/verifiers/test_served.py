@@ -198,8 +198,10 @@ def test_a_server_that_is_set_up_wrongly_ends_the_run_at_once(fault, message, to
 def test_another_verifier_or_another_server_is_refused(token_head, tmp_path, plain_tokenizer):
     folder = str(token_head / "token_classification")
 
+    rows = plain_rows(folder)
+
     def turned(ids):
-        return [row[::-1] for row in plain_rows(folder)(ids)]
+        return [row[::-1] for row in rows(ids)]
 
     cases = [
         (200, ValueError, r"examples in scoring\.json differ by 0\.\d+ from what they must be"),
@@ -210,6 +212,22 @@ def test_another_verifier_or_another_server_is_refused(token_head, tmp_path, pla
             find_verifier(f"{folder}@{server.url}")
     with pytest.raises(FileNotFoundError, match=r"scoring\.json is missing"):
         find_verifier(f"{tmp_path}@http://127.0.0.1:9")
+
+
+def test_what_is_served_in_bf16_may_differ_by_its_rounding_and_has_another_name(token_head):
+    folder = str(token_head / "token_classification")
+    rows = plain_rows(folder)
+
+    def rounded(ids):
+        return [[bad, good + 0.03] for bad, good in rows(ids)]
+
+    with PoolingServer(rounded, length=200) as server:
+        name = f"{folder}@{server.url}"
+        with pytest.raises(ValueError, match="or say --dtype bfloat16 if it is served in that"):
+            find_verifier(name)
+        verifier = find_verifier(name, "bfloat16")
+    assert 1e-3 < verifier.largest_difference < 0.03 / 4 + 1e-4  # the slope of the logistic function is at most 1/4
+    assert verifier.name == f"prm-vllm-{verifier.scoring.fingerprint}bfloat16"
 
 
 def test_a_key_is_sent_and_a_password_in_the_url_is_refused_unseen(token_head, monkeypatch):
