@@ -2,6 +2,7 @@
 # make study        the figures of Snell et al. (2024) on the embedded sets; two hours at most, goes on where it stopped
 # make test         every test
 # make test-fast    those that need a minute: no scripts, and none marked slow
+# make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes
 # make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
 # make check        ruff and mypy
 # make lock         requirements.lock: every package that the tests run with, by its hashes; after a change of the two files below
@@ -18,7 +19,7 @@ TORCH := $(PIP) -c constraints.txt "torch==2.13.0"
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart study test test-fast soak check lock
+.PHONY: quickstart study test test-fast test-vllm soak check lock
 .NOTPARALLEL:
 
 quickstart: .venv/installed
@@ -35,6 +36,16 @@ test: .venv/installed-dev
 
 test-fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
+
+# vLLM's CPU build takes half of the memory of the machine for its cache, unless it is told how many GiB.
+test-vllm: .venv-vllm/installed
+	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest -q \
+	    tests/unit/generators/test_conformance.py tests/unit/verifiers/test_served.py
+
+.venv-vllm/installed: tests/install_vllm.py pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python tests/install_vllm.py
+	touch $@
 
 MINUTES := 15
 SEED := 0

@@ -10,7 +10,8 @@ killed goes on where it stopped, and a later run with other methods or verifiers
 Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parquet file (prm.datasets.problems); other columns
                          are kept in the rows
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), name=my_verifier.py:Name,
-                         or name=likelihood (the generator's own, prm.verifiers.likelihood)
+                         name=likelihood (the generator's own, prm.verifiers.likelihood), or name=FOLDER@URL and
+                         name=FOLDER@vllm (an exported verifier that vLLM runs, prm.verifiers.served)
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
 
@@ -50,7 +51,7 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import write_provenance
 from prm.storage.search_rows import results_to_row
 from prm.types import Budget, Cost, Problem
-from prm.verifiers import LIKELIHOOD, Verifier, find_verifier, kind_of, load_verifier
+from prm.verifiers import LIKELIHOOD, Verifier, find_verifier, kind_of
 
 
 @dataclass(kw_only=True)
@@ -64,7 +65,7 @@ class Arguments(GeneratorArguments, LimitArguments):
     verifiers: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "name=checkpoint folder, name=family:checkpoint, name=file.py:Name, or name=likelihood, of each verifier"
+            "help": "name=checkpoint folder, name=family:checkpoint, name=folder@URL, name=file.py:Name, or name=likelihood"
         },
     )
     methods: list[str] = field(
@@ -130,7 +131,7 @@ def main(args: Arguments) -> None:
         if name in own
         else likelihood(generator)
         if path == LIKELIHOOD
-        else load_verifier(path, dtype=args.dtype)
+        else find_verifier(path, args.dtype)
         for name, path in paths.items()
     }
     check_verifiers(verifiers, [problem.prompt for problem in problems], generator)
@@ -260,10 +261,11 @@ def is_written(output_dir: Path) -> bool:
 
 def check_verifiers(verifiers: dict[str, Verifier], prompts: list[str], generator: Generator) -> None:
     """Refuse a verifier of other steps, and say where a trace may be too long, before anything is sampled."""
+    from prm.verifiers.served import ServedVerifier
     from prm.verifiers.step_verifier import StepVerifier
 
     for name, verifier in verifiers.items():
-        if not isinstance(verifier, StepVerifier):  # one of the user's own says nothing of its steps
+        if not isinstance(verifier, StepVerifier | ServedVerifier):  # one of the user's own says nothing of its steps
             continue
         try:
             warning = verifier.check_generator(prompts, generator.step_rule, generator.max_new_tokens)

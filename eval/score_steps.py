@@ -52,7 +52,8 @@ from prm.storage.step_scores import (
     row_to_prediction,
 )
 from prm.types import Dtype
-from prm.verifiers import Verifier, find_verifier, load_verifier
+from prm.verifiers import Verifier, find_verifier
+from prm.verifiers.scoring import SERVED
 
 FORMAT = 1
 """Of predictions.jsonl."""
@@ -67,7 +68,7 @@ class Arguments:
     )
     output_dir: str = field(metadata={"help": "folder to write"})
     data: list[str] = field(default_factory=list, metadata={"help": "files or hub names of the judged traces"})
-    verifier: str | None = field(default=None, metadata={"help": "checkpoint folder, or file.py:Name"})
+    verifier: str | None = field(default=None, metadata={"help": "checkpoint folder, folder@URL, or file.py:Name"})
     predictions: list[str] = field(
         default_factory=list, metadata={"help": "files of published predictions, in place of a verifier"}
     )
@@ -108,9 +109,7 @@ def main(args: Arguments) -> None:
         facts |= {"doubled_predictions": repeated, "predictions_of_other_traces": strangers}
     else:
         assert args.verifier is not None  # `check` has seen to it
-        verifier = (
-            find_verifier(args.verifier) if ".py:" in args.verifier else load_verifier(args.verifier, dtype=args.dtype)
-        )
+        verifier = find_verifier(args.verifier, args.dtype)
         predictions = score(args, verifier, traces)
         facts |= {"fingerprint": verifier.name, "kind": verifier.kind, "num_parameters": verifier.num_parameters}
 
@@ -120,7 +119,7 @@ def main(args: Arguments) -> None:
     rows = step_rows(traces, predictions)
     summary = {
         "benchmark": args.benchmark,
-        "verifier": Path(args.verifier).name.rpartition(":")[2] if args.verifier else Path(args.predictions[0]).stem,
+        "verifier": short_name(args.verifier) if args.verifier else Path(args.predictions[0]).stem,
         "truth": truth_of(args),
         "traces": len(traces),
         "not_scored": {status: count for status, count in statuses.items() if status != "ok"},
@@ -134,6 +133,12 @@ def main(args: Arguments) -> None:
     write_provenance(output_dir, "eval/score_steps.py", args, inputs, seconds=seconds, **facts)
     report(args, summary, facts)
     held.close()
+
+
+def short_name(verifier: str) -> str:
+    """Of a verifier, for tables: its folder or class."""
+    served = SERVED.fullmatch(verifier)
+    return Path(served["folder"] if served else verifier).name.rpartition(":")[2]
 
 
 def check(args: Arguments) -> None:

@@ -5,7 +5,9 @@
 - `implicit.ImplicitVerifier`: the log-likelihood ratio of two language models.
 - `likelihood.LikelihoodVerifier`: how likely the generator itself finds a trace.
 - `oracle.OracleVerifier`: knows the gold answers.
+- `served.ServedVerifier`: an exported verifier that vLLM runs (`pooling`), here or on another machine.
 - `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
+- `scoring`, `plain`, `export_card`: what an exported folder says of itself, what plain Transformers makes of it, its card.
 - `model_card`, `score_meaning`, `origin`: what its card says.
 
 One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
@@ -27,6 +29,7 @@ from prm.storage.user_code import load_object
 from prm.types import Dtype, Scores
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.families import split_name
+from prm.verifiers.scoring import SERVED, Scoring
 
 if TYPE_CHECKING:
     from prm.verifiers.implicit import ImplicitVerifier
@@ -75,7 +78,9 @@ def load_verifier(
             `prm.verifiers.families`, or the YAML file of one, a colon, and a folder or hub name.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
         base_model: base of a LoRA adapter, if it moved since training and is not found; of an implicit PRM, its reference.
-        dtype: numbers of the body, in place of those of the checkpoint; the head stays fp32.
+        dtype: numbers of the body; the head stays fp32. None: bf16 on a GPU that computes in it, where fp32 would take twice
+            the memory and several times as long (eval/check_parity.py prints what that moves); elsewhere, and for a body of
+            4-bit weights, those of the checkpoint.
 
     Raises:
         FileNotFoundError: no `prm_config.json`.
@@ -92,24 +97,36 @@ def load_verifier(
         from prm.verifiers.published import load_published
 
         return load_published(place, family, device, base_model, dtype)
-    from prm.verifiers.step_verifier import StepVerifier
+    from prm.verifiers.step_verifier import StepVerifier, usual_dtype
 
-    return StepVerifier.from_pretrained(path, device, base_model, dtype)
-
-
-def kind_of(path: str) -> Literal["prm", "orm"]:
-    """Of a checkpoint that `load_verifier` takes, before it is loaded; errors as there."""
-    found = split_name(path)
-    return found[0].kind if found else VerifierConfig.load(path).kind
+    return StepVerifier.from_pretrained(path, device, base_model, dtype or usual_dtype(path, device))
 
 
-def find_verifier(name: str) -> Verifier:
-    """What a command line names: what `load_verifier` takes, or `file.py:Name`, a class of one's own without arguments.
+def find_verifier(name: str, dtype: Dtype | None = None) -> Verifier:
+    """What a command line names: what `load_verifier` takes; `file.py:Name`, a class of one's own without arguments; or an
+    exported folder with what serves it, `folder@vllm` or `folder@http://...` (`prm.verifiers.served`).
 
     Raises:
         ValueError: the file has no such class, or it is no verifier. FileNotFoundError: no such file, or no checkpoint.
     """
-    return _own_verifier(name) if ".py:" in name else load_verifier(name)
+    if is_served(name):
+        from prm.verifiers.served import load_served
+
+        return load_served(name, dtype)
+    return _own_verifier(name) if ".py:" in name else load_verifier(name, dtype=dtype)
+
+
+def is_served(name: str) -> bool:
+    """Whether it is the name of a verifier that vLLM runs."""
+    return SERVED.fullmatch(name) is not None
+
+
+def kind_of(name: str) -> Literal["prm", "orm"]:
+    """Of a checkpoint or a served verifier, before it is loaded; errors as there."""
+    if served := SERVED.fullmatch(name):
+        return Scoring.load(served["folder"]).kind
+    found = split_name(name)
+    return found[0].kind if found else VerifierConfig.load(name).kind
 
 
 def _own_verifier(name: str) -> Verifier:

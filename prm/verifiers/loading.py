@@ -52,7 +52,9 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
     config, head = load_config(path), VerifierConfig.load(path).head
     _check_labels(path, config.id2label)
     stored = stored_tensors(Path(path))
-    if lost := _lost_head(head, stored):
+    # A base may say that the heads of its token classifiers have no bias.
+    with_bias = config.to_dict().get("token_classification_bias", True)
+    if lost := _lost_head(head, stored, with_bias):
         raise ValueError(
             f"{path} lacks {', '.join(sorted(lost))}: the head was lost when it was saved, its scores would be random."
             " Train again, or save with Trainer.save_model / PEFT task_type TOKEN_CLS"
@@ -141,8 +143,9 @@ _FREE = {
 """Keys of adapter_config.json that are checked elsewhere, or that are for training, and not read."""
 
 
-def _lost_head(head: Head, stored: Mapping[str, Stored]) -> list[str]:
-    names = ("0.weight", "0.bias", "2.weight", "2.bias") if head == "mlp" else ("weight", "bias")
+def _lost_head(head: Head, stored: Mapping[str, Stored], with_bias: bool = True) -> list[str]:
+    last = ("weight", "bias") if with_bias else ("weight",)
+    names = ("0.weight", "0.bias", *(f"2.{name}" for name in last)) if head == "mlp" else last
     return [f"{HEAD}.{name}" for name in names if not any(key.endswith(f"{HEAD}.{name}") for key in stored)]
 
 

@@ -180,7 +180,8 @@ base, its scores shift; measure by how much before you use them."""
 ```
 
 `POST /pooling {{"model": ..., "task": "token_classify", "input": [token ids]}}`. {read}; column 1 is the score. Send
-token ids made as above, not text: a tokenizer may merge text across step ends.{bases}"""
+token ids made as above, not text: a tokenizer may merge text across step ends.{bases} On a GPU vLLM rounds to 16 bits unless
+`--dtype float32` is given. `recipes/export_verifier.py` writes other layouts, and what a search through vLLM needs."""
 
 
 def _limits(config: VerifierConfig) -> str:

@@ -24,7 +24,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from prm.aggregation import aggregate
-from prm.encoding.codec import EncodedTrace
+from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer
@@ -78,6 +78,7 @@ class StepVerifier:
     def from_pretrained(
         cls, path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
     ) -> StepVerifier:
+        """As `load_verifier`, but for `dtype`: None = as the weights are stored, so that nothing is rounded."""
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         config = VerifierConfig.load(path)
         model = load_classifier(path, base_model)
@@ -131,7 +132,7 @@ class StepVerifier:
         encoded_N = [whole_N[i] for i in readable]
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
-        shared_N = _shared_tokens(prompt_N, encoded_N)
+        shared_N = shared_tokens(prompt_N, encoded_N)
         starts = {prompt: self._prompt_length(prompt) for prompt in set(prompt_N)}
         scores = {
             place: Scores(
@@ -152,21 +153,8 @@ class StepVerifier:
         Raises:
             ValueError: it divides its texts into steps by another rule than the traces that this verifier learned from.
         """
-        learned = self.config.step_rule
-        if learned is not None and learned != step_rule:
-            raise ValueError(
-                f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
-                f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
-            )
-        longest = max(self.config.codec.prompt_length(self.tokenizer, prompt) for prompt in prompts)
-        most = self.config.codec.max_length
-        if longest + max_new_tokens <= most:
-            return None
-        return (
-            f"reads {most} tokens, the longest prompt has {longest} and --max_new_tokens is {max_new_tokens}: a trace that"
-            f" is too long gets no score and is never chosen. To be sure, give --max_new_tokens {max(1, most - longest)}, or"
-            " train with a larger --max_length"
-        )
+        its = self.config
+        return check_generator(its.codec, self.tokenizer, its.step_rule, prompts, step_rule, max_new_tokens)
 
     def _score_one(self, prompt: str, steps: Sequence[str]) -> Scores:
         (scores,) = self.score_batch([prompt], [steps])
@@ -180,12 +168,7 @@ class StepVerifier:
         return scores
 
     def _encode(self, prompt: str, steps: Sequence[str]) -> EncodedTrace:
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise ValueError(f"the prompt is {prompt!r:.60}; give the text of one problem (score_batch takes several)")
-        if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
-            raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
-        if other := [step for step in steps if not isinstance(step, str)]:
-            raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
+        check_trace(prompt, steps)
         encoded = self._encode_text(prompt, steps)
         self._unknown_words.watch(prompt, encoded.input_ids)
         return encoded
@@ -230,7 +213,53 @@ class StepVerifier:
         return list(zip(torch.softmax(logits, -1)[:, 1].tolist(), spread(logits).tolist(), strict=True))
 
 
-def _shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:
+def usual_dtype(path: str, device: str | None) -> Dtype | None:
+    """The numbers of the body where none are chosen: bf16 on a GPU that computes in it, else (None) as they are stored."""
+    on_gpu = torch.cuda.is_available() and (device is None or device.startswith("cuda"))
+    if not on_gpu or not torch.cuda.is_bf16_supported() or VerifierConfig.load(path).quantization is not None:
+        return None
+    return "bfloat16"
+
+
+def check_trace(prompt: str, steps: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: the prompt is no text of a problem, or the steps are no list of texts.
+    """
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise ValueError(f"the prompt is {prompt!r:.60}; give the text of one problem (score_batch takes several)")
+    if isinstance(steps, str):  # a sequence of strings, too: each letter would be a step
+        raise ValueError(f"steps are one text ({steps[:60]!r}); give a list with one string per step")
+    if other := [step for step in steps if not isinstance(step, str)]:
+        raise ValueError(f"a step is {other[0]!r:.60}; give a list with one string per step of one trace")
+
+
+def check_generator(
+    codec: StepCodec,
+    tokenizer: PreTrainedTokenizerBase,
+    learned: StepRule | None,
+    prompts: Sequence[str],
+    step_rule: StepRule,
+    max_new_tokens: int,
+) -> str | None:
+    """See `StepVerifier.check_generator`; `learned` is the step rule of the training traces, if it is known."""
+    if learned is not None and learned != step_rule:
+        raise ValueError(
+            f"was trained on traces divided by the step rule {learned}, the generator divides by {step_rule};"
+            f" give --step_rule {learned}, or a verifier trained on {step_rule} steps"
+        )
+    longest = max(codec.prompt_length(tokenizer, prompt) for prompt in prompts)
+    most = codec.max_length
+    if longest + max_new_tokens <= most:
+        return None
+    return (
+        f"reads {most} tokens, the longest prompt has {longest} and --max_new_tokens is {max_new_tokens}: a trace that"
+        f" is too long gets no score and is never chosen. To be sure, give --max_new_tokens {max(1, most - longest)}, or"
+        " train with a larger --max_length"
+    )
+
+
+def shared_tokens(prompts: Sequence[str], encoded_N: Sequence[EncodedTrace]) -> list[int]:
     """How many tokens of each trace are computed with another trace of its problem: neighbors with the same prompt.
 
     In sorted order a trace shares most with the one before it, as in the rows of `prm.models.packing`. Traces of

@@ -1,11 +1,16 @@
-"""Labeling from an OpenAI-compatible server that fails, stops and comes back: nothing is lost, every retry is counted."""
+"""Labeling from an OpenAI-compatible server that fails, stops and comes back: nothing is lost, every retry is counted. And a
+search whose verifier is served."""
 
 import ast
 import json
 
 import pytest
+from exported_verifiers import make_verifier
+from pooling_server import PoolingServer, plain_rows
 
+from prm.datasets.arithmetic import build_tokenizer
 from prm.generators import load_generator
+from prm.verifiers.export import export_verifier
 
 LABEL = {"engine": "openai", "max_new_tokens": 80, "rollouts": 2, "chunk": 2}
 IMPATIENT = """
@@ -82,3 +87,28 @@ def test_a_dead_server_is_an_error_in_bounded_time_and_the_run_goes_on_later(
         assert done.code == 0, done.stderr
         assert index.read_bytes().startswith(before)
     assert len((tmp_path / "labeled.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_search_with_a_served_verifier_chooses_as_with_the_one_here(scripts, tmp_path):
+    """Weights, requests and tokens of the twin are elsewhere; what is chosen, and what it costs, is the same."""
+    path = make_verifier(tmp_path / "prm", "llama", build_tokenizer())
+    export_verifier(path, str(tmp_path / "twin"), "sequence_classification")
+    flags = {"generator": "arithmetic", "problems": "arithmetic", "limit": 3, "samples": 4, "max_new_tokens": 80}
+    flags |= {"methods": ["best_of_n prm", "beam_search prm width=2"]}
+    with PoolingServer(plain_rows(str(tmp_path / "twin")), length=200) as server:
+        where = {"here": path, "served": f"{tmp_path / 'twin'}@{server.url}"}
+        for name, verifier in where.items():
+            done = scripts.run("eval/run_search.py", verifiers=f"prm={verifier}", output_dir=tmp_path / name, **flags)
+            assert done.code == 0, done.stderr
+        assert server.requests
+    rows = {
+        name: [json.loads(line) for line in (tmp_path / name / "results.jsonl").read_text().splitlines()]
+        for name in where
+    }
+    assert len(rows["here"]) == 3
+    for here, there in zip(rows["here"], rows["served"], strict=True):
+        for one, other in zip(here["results"], there["results"], strict=True):
+            assert one["chosen"] == other["chosen"]
+            counts = [name for name in one["cost"] if name.endswith(("tokens", "calls"))]
+            assert len(counts) == 7
+            assert [one["cost"][name] for name in counts] == [other["cost"][name] for name in counts]

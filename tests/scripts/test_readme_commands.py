@@ -160,6 +160,7 @@ NOT_RUN = {
     "python -m pytest ": "tests",
     "PRM_KILLS=20 python -m pytest ": "tests",
     "vllm serve ": "needs vLLM; see JUDGE",
+    "python eval/bench_serving.py": "needs vLLM; `make test-vllm` has its environment",
     "python recipes/quickstart.py": "six minutes; its stages are among these commands, test_quickstart.py has the rest",
     "python eval/bench_labeling.py": "test_bench_labeling.py runs it with smaller tables",
     "python eval/bench_training.py": "test_bench_and_study.py runs it on a tiny model; no test has minutes for its picture",

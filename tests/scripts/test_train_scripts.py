@@ -205,8 +205,14 @@ def test_orm_on_pairs_or_at_every_token_exports_to_one_logit(more, files, tmp_pa
     output = tmp_path / "orm"
     run_here("train_orm.py", *flags(config=files / "prm.yaml", output_dir=output, max_steps=2, **more))
     assert read(output / "eval_results.json")["eval_n_steps"] == 12  # read at the last step, whatever is learned
-    run_here("export_reward_model.py", *flags(verifier=output, output_dir=tmp_path / "reward"))
-    assert "its rewards are the log-odds of the verifier minus" in capsys.readouterr().out
+    export = flags(verifier=output, form="sequence_classification", output_dir=tmp_path / "reward")
+    run_here("export_verifier.py", *export)
+    out = capsys.readouterr().out
+    has_bias = "objective" not in more  # pairs do not move it
+    assert ("its logits are the log-odds of the verifier minus" in out) == has_bias
+    assert f"serve it with\nvllm serve {tmp_path / 'reward'} --runner pooling --dtype float32 --max-model-len" in out
+    with pytest.raises(SystemExit, match=r"reward holds a model; give another --output_dir"):
+        run_here("export_verifier.py", *export)
     assert read(tmp_path / "reward" / "config.json")["architectures"] == ["LlamaForSequenceClassification"]
 
 

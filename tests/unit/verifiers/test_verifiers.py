@@ -30,7 +30,7 @@ from prm.types import Scores
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
-from prm.verifiers.step_verifier import StepVerifier
+from prm.verifiers.step_verifier import StepVerifier, usual_dtype
 
 PROMPT = "Start with 47, add 38, subtract 12."
 STEPS = ("47 + 38 = 85", "85 - 12 = 63", "#### 63")
@@ -257,6 +257,20 @@ def test_bf16_base_keeps_an_fp32_head_in_memory_and_on_disk(bases, tokenizer, tm
     assert torch.equal(loaded.model.score.weight, model.score.weight)
     assert loaded.model.get_decoder().embed_tokens.weight.dtype == torch.bfloat16
     assert close(loaded.score_batch(PROMPTS, TRACES), expected)
+
+
+def test_a_gpu_scores_in_bf16_unless_told_otherwise(tmp_path, monkeypatch):
+    """Not where it does not compute in bf16, of 4-bit weights, or where the CPU is asked for."""
+    full, rounded = tmp_path / "full", tmp_path / "rounded"
+    for folder, quantization in ((full, None), (rounded, "nf4")):
+        folder.mkdir()
+        replace(CONFIG, quantization=quantization).save(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert [usual_dtype(str(full), device) for device in (None, "cuda:1", "cpu")] == ["bfloat16", "bfloat16", None]
+    assert usual_dtype(str(rounded), None) is None
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert usual_dtype(str(full), None) is None
 
 
 @pytest.mark.parametrize("kind", ["checkpoint", "adapter"])
