@@ -54,6 +54,14 @@ class VerifierArguments:
     overlong: Literal["error", "drop", "truncate"] = field(
         default="error", metadata={"help": "longer traces: stop, leave them out, or leave their last steps out"}
     )
+    tokens_per_row: int | None = field(
+        default=None,
+        metadata={
+            "help": "most tokens computed at once, shared ones counted once; a step has as many traces whatever it is;"
+            " default: what the GPU holds, measured at the start; on a CPU, the traces of --per_device_train_batch_size",
+            "least": 1,
+        },
+    )
     head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank; 0 = full fine-tuning", "least": 0})
     load_in_4bit: bool = field(default=False, metadata={"help": "QLoRA: 4-bit weights under the LoRA"})
