@@ -51,7 +51,13 @@ def llama(shape: str, vocab_size: int | None = None) -> LlamaConfig:
     )
 
 
-def save_llama(shape: str, folder: str | Path, tokenizer: PreTrainedTokenizerBase, device: str = "cpu") -> str:
+def save_llama(
+    shape: str,
+    folder: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    device: str = "cpu",
+    vocab_size: int | None = None,
+) -> str:
     """The folder of a model with random weights of one of `SHAPES`; made only if there is none.
 
     Drawn on `device`: in fp32 on the CPU, in bf16 on a GPU, where 7B in fp32 would take a minute and fill a disk.
@@ -65,7 +71,7 @@ def save_llama(shape: str, folder: str | Path, tokenizer: PreTrainedTokenizerBas
         part = folder.with_name(f"{folder.name}.part")  # a run that is killed leaves no half a model under the name
         with torch.device(device):
             numbers = torch.float32 if device == "cpu" else torch.bfloat16
-            AutoModelForCausalLM.from_config(llama(shape), dtype=numbers).save_pretrained(part)
+            AutoModelForCausalLM.from_config(llama(shape, vocab_size), dtype=numbers).save_pretrained(part)
         tokenizer.save_pretrained(part)
         if folder.is_dir():
             folder.rmdir()

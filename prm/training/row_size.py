@@ -84,7 +84,8 @@ def need(trainer: VerifierTrainer, model: torch.nn.Module, batch: dict[str, torc
 
 def probe_rows(examples: Sequence[Example]) -> list[list[Example]] | None:
     """The first examples that have as many tokens as each of `PROBES`; None if all together have fewer."""
-    rows, tokens = [], 0
+    rows: list[list[Example]] = []
+    tokens = 0
     for i, example in enumerate(examples):
         tokens += len(sequence_of(example))
         while len(rows) < len(PROBES) and tokens >= PROBES[len(rows)]:

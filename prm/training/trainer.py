@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -140,9 +141,10 @@ class VerifierTrainer(Trainer):
         if self.rows and self.args.world_size > 1:
             # Processes compute together: one with fewer rows repeats its last without effect, as long as the others go on.
             count = int(self.accelerator.gather(torch.tensor([count], device=self.args.device)).max())
-        loss = 0.0
+        loss: Any = 0.0
         for i in range(count):
-            targets = num_items_in_batch if i < len(rows) else math.inf  # divided by infinity: no loss and no gradient
+            # Divided by infinity, a row adds no loss and no gradient.
+            targets: Any = num_items_in_batch if i < len(rows) else math.inf
             # Gradients are exchanged once, after the last row.
             with nullcontext() if i + 1 == count else self.accelerator.no_sync(model):
                 loss = loss + super().training_step(model, rows[min(i, len(rows) - 1)], targets)
