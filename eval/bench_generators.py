@@ -71,6 +71,11 @@ class Arguments:
 
 
 def main(args: Arguments) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        compare(args, Path(folder))
+
+
+def compare(args: Arguments, folder: Path) -> None:
     # Not at the top: help and a typo must not wait for torch.
     import torch
 
@@ -82,12 +87,9 @@ def main(args: Arguments) -> None:
         "batch_size": args.batch_size,
     }
     if args.shape:
-        with tempfile.TemporaryDirectory() as folder:
-            base = args.base or Path(folder) / args.shape
-            args.generator = save_llama(args.shape, base, arithmetic.build_tokenizer(), args.device)
-            ours = load_generator(args.generator, device=args.device, **settings)
-    else:
-        ours = load_generator(args.generator, device=args.device, **settings)
+        base = args.base or folder / args.shape
+        args.generator = save_llama(args.shape, base, arithmetic.build_tokenizer(), args.device)
+    ours = load_generator(args.generator, device=args.device, **settings)
     assert isinstance(ours, HfGenerator)
     limits = None
     if args.shape:
@@ -101,10 +103,10 @@ def main(args: Arguments) -> None:
         "ours": lambda turn: roll_out(ours, prefixes, args.rollouts, turn, limits),
         "plain": lambda turn: torch.inference_mode()(roll_out_plain)(ours, prefixes, args.rollouts, turn, limits),
     }
-    if importlib.util.find_spec("vllm") and not args.shape:
+    if importlib.util.find_spec("vllm"):
         options = {"gpu_memory_utilization": 0.3}
         vllm = load_generator(args.generator, engine="vllm", engine_options=options, **settings)
-        ways["vllm"] = lambda turn: roll_out(vllm, prefixes, args.rollouts, turn, None)
+        ways["vllm"] = lambda turn: roll_out(vllm, prefixes, args.rollouts, turn, limits)
 
     seconds, tokens = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0)
     for turn in range(args.rounds + 1):

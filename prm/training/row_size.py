@@ -13,16 +13,12 @@ Left out: CPUs, where longer rows are no faster per token, and DeepSpeed, whose 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 from prm.training.batches import RowCollator, StepCollator, sequence_of
 from prm.training.examples import Example
-
-if TYPE_CHECKING:
-    from prm.training.trainer import VerifierTrainer
 
 PROBES = (1024, 4096)
 """Tokens of the two measured rows."""
@@ -36,22 +32,23 @@ STATE = 8
 class RowSize(TrainerCallback):
     """Sets the budget of a collator that has none, when the model is where it will train and before a batch is made."""
 
-    def __init__(self, trainer: VerifierTrainer, rows: RowCollator) -> None:
+    def __init__(self, trainer: Trainer, rows: RowCollator, examples: Sequence[Example]) -> None:
         self.trainer = trainer
         self.rows = rows
+        self.examples = examples
 
     def on_train_begin(self, args, state, control, **kwargs) -> None:
         if self.rows.tokens_per_row is None:
-            self.rows.tokens_per_row = measure(self.trainer)
+            self.rows.tokens_per_row = measure(self.trainer, self.examples)
 
 
-def measure(trainer: VerifierTrainer) -> int:
+def measure(trainer: Trainer, examples: Sequence[Example]) -> int:
     """Tokens per row that fit into the memory of the process's GPU. Every process must call it, before its first step."""
-    probes = probe_rows(trainer.train_examples)
+    probes = probe_rows(examples)
     if probes is None:
         return MOST  # all examples together are a short row
     model, accelerator = trainer.model_wrapped, trainer.accelerator
-    short, long = (StepCollator()(examples) for examples in probes)
+    short, long = (StepCollator()(row) for row in probes)
     need(trainer, model, short)  # compiles, and makes what libraries keep
     (x, low), (y, high) = ((batch["input_ids"].numel(), need(trainer, model, batch)) for batch in (short, long))
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -68,7 +65,7 @@ def measure(trainer: VerifierTrainer) -> int:
     return tokens
 
 
-def need(trainer: VerifierTrainer, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
+def need(trainer: Trainer, model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
     """Bytes at the peak of a forward and backward pass, gradients included, beyond those of before."""
     device = trainer.args.device
     torch.cuda.reset_peak_memory_stats(device)

@@ -120,7 +120,7 @@ class VerifierTrainer(Trainer):
             compute_loss_func=objective,  # makes the Trainer count the targets of all micro-batches and processes
             compute_metrics=self._metrics if eval_examples else None,
             # In this order: the clock starts after the measuring.
-            callbacks=[*([RowSize(self, self.rows)] if self.rows else []), self.throughput],
+            callbacks=[*([RowSize(self, self.rows, train_examples)] if self.rows else []), self.throughput],
         )
         check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
 

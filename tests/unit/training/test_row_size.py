@@ -62,9 +62,8 @@ def test_measured_once_at_the_start(tmp_path, tiny_llama, monkeypatch, capsys):
     trainer = VerifierTrainer(model, arguments, config, tokenizer, examples, tokens_per_row=1)
     trainer.rows.tokens_per_row = None  # what it is on a GPU
     measured = []
-    monkeypatch.setattr(
-        row_size, "measure", lambda trainer, true=row_size.measure: measured.append(true(trainer)) or measured[-1]
-    )
+    true = row_size.measure
+    monkeypatch.setattr(row_size, "measure", lambda *arguments: measured.append(true(*arguments)) or measured[-1])
     trainer.train()
     room = 100_000_000 - 8 * sum(p.numel() for p in model.parameters())
     assert measured == [int((0.85 * room - 5_000_000) / 10_000)]
