@@ -503,3 +503,6 @@ def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
 
 if __name__ == "__main__":
     run_script(main, Arguments)
+    from prm.training.distributed import close_process_group
+
+    close_process_group()

@@ -97,8 +97,9 @@ class StepCollator:
 
 
 class RowCollator:
-    """The examples of an optimizer step -> `{"rows": [row, ...], "labels": targets of all rows}`, each row as a
-    `StepCollator` makes it and with at most `tokens_per_row` tokens. The Trainer counts targets by `labels`."""
+    """The examples of an optimizer step -> `{"rows": [row, ...], "input_ids": ..., "labels": ...}`, each row as a
+    `StepCollator` makes it and with at most `tokens_per_row` tokens. The Trainer counts by the ids and targets of all rows.
+    """
 
     def __init__(self, tokens_per_row: int | None) -> None:
         """
@@ -111,7 +112,8 @@ class RowCollator:
         assert self.tokens_per_row is not None
         planned = plan_rows([sequence_of(example) for example in examples], self.tokens_per_row)
         rows = [StepCollator()([examples[i] for i in row]) for row in planned]
-        return {"rows": rows, "labels": torch.cat([row["labels"] for row in rows])}
+        ids, labels = (torch.cat([row[name] for row in rows], -1) for name in ("input_ids", "labels"))
+        return {"rows": rows, "input_ids": ids, "labels": labels}
 
 
 def sequence_of(example: Example) -> tuple[int, ...]:

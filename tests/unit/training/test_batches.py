@@ -48,6 +48,7 @@ def test_the_traces_of_a_step_are_cut_into_rows_by_their_tokens():
     assert [row["input_ids"].tolist() for row in batch["rows"]] == [[[5, 1, 2, 3, 4, 6, 7]], [[9] * 8]]
     assert [row["labels"].tolist() for row in batch["rows"]] == [[0.5, 0.0, 0.75, 0.25], [1.0]]
     assert batch["labels"].tolist() == [0.5, 0.0, 0.75, 0.25, 1.0]
+    assert batch["input_ids"].shape == (1, 15)
     assert [row["input_ids"].numel() for row in RowCollator(6)(examples)["rows"]] == [5, 3, 8]
     assert [row["input_ids"].numel() for row in RowCollator(15)(examples)["rows"]] == [15]
     pair = PairExample(examples[1], examples[2])
