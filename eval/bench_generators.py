@@ -10,8 +10,8 @@ The work of labeling: every prefix of a few traces, 8 rollouts from each, so pro
 With `--shape 135m` the weights are random and the work is shaped like GSM8K: prompts and rollouts as long as its problems
 and solutions, each rollout ended at its drawn length; what the plain way writes after it counts for nothing.
 
-Rounds are taken in turn; the first of each warms up. Rates are rollouts per second: what is written after an answer is
-no gain. Needs the machine for itself.
+Rounds are taken in turn; before them, each way warms up with its first batch. Rates are rollouts per second: what is
+written after an answer is no gain. Needs the machine for itself.
 
 Reads   nothing, or the folder of a model
 Writes  the last line of its output, JSON: generate_speedup = ours / plain, vllm_ratio = vllm / ours or null
@@ -99,20 +99,21 @@ def compare(args: Arguments, folder: Path) -> None:
         limits = [draw(rng, TRACE_TOKENS) for _ in range(len(prefixes) * args.rollouts)]
     else:
         prefixes = trace_prefixes(ours, args.problems, args.limit)
-    ways: dict[str, Callable[[int], Rollouts]] = {
-        "ours": lambda turn: roll_out(ours, prefixes, args.rollouts, turn, limits),
-        "plain": lambda turn: torch.inference_mode()(roll_out_plain)(ours, prefixes, args.rollouts, turn, limits),
+    ways: dict[str, Callable[[list[list[int]], int], Rollouts]] = {
+        "ours": lambda some, turn: roll_out(ours, some, args.rollouts, turn, limits),
+        "plain": lambda some, turn: torch.inference_mode()(roll_out_plain)(ours, some, args.rollouts, turn, limits),
     }
     if importlib.util.find_spec("vllm"):
         options = {"gpu_memory_utilization": 0.3}
         vllm = load_generator(args.generator, engine="vllm", engine_options=options, **settings)
-        ways["vllm"] = lambda turn: roll_out(vllm, prefixes, args.rollouts, turn, limits)
+        ways["vllm"] = lambda some, turn: roll_out(vllm, some, args.rollouts, turn, limits)
 
     seconds, tokens = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0)
+    first = prefixes[: max(1, args.batch_size // args.rollouts)]
     for turn in range(args.rounds + 1):
         for name, sample in ways.items():
             started = time.perf_counter()
-            rollouts = sample(turn)
+            rollouts = sample(prefixes if turn else first, turn)
             if turn:
                 seconds[name] += time.perf_counter() - started
                 tokens[name] += sum(map(len, rollouts))
@@ -150,7 +151,8 @@ def trace_prefixes(generator: HfGenerator, problems: str, limit: int) -> list[li
 
 def roll_out(generator, prefixes: Sequence[Sequence[int]], n: int, turn: int, limits: Sequence[int] | None) -> Rollouts:
     seeds = [derive_seed(turn, p, i) for p in range(len(prefixes)) for i in range(n)]
-    found = generator.generate([prefix for prefix in prefixes for _ in range(n)], seeds, limits=limits)
+    asked = [prefix for prefix in prefixes for _ in range(n)]
+    found = generator.generate(asked, seeds, limits=limits and limits[: len(asked)])
     return [continuation.token_ids for continuation in found]
 
 

@@ -21,6 +21,7 @@ Writes  <output_dir>/rows.jsonl  a line per row, as soon as it is measured
         the last line of its output, JSON
 
     python eval/bench_gpu.py --minutes 10
+    python eval/bench_gpu.py --minutes 8 --rows LoRA QLoRA checkpointing FSDP2 "compiled layers"
 """
 
 from __future__ import annotations
@@ -60,19 +61,20 @@ class Row:
     """The row of the same shape that is the baseline of this one; none: the script measures its own."""
 
 
-TRAINING = "--num_problems 8 --rounds 3 --stock_batches 8 32"
+TRAINING = "--num_problems 8 --rounds 3 --stock_batches 8 32 --data"
 OURS = "--num_problems 8 --rounds 3 --sides ours --data gsm8k"
 ADAPTER = "--num_problems 4 --rounds 2 --stock_batches 8 --data gsm8k --lora_r 16 --gradient_checkpointing true"
 ROWS = (
-    Row("training", ("135m", "1.5b"), "bench_training", TRAINING),
+    Row("training", ("135m", "1.5b"), "bench_training", f"{TRAINING} gsm8k"),
     Row("scoring", USUAL, "bench_scoring", "--candidates 64 --rounds 3 --padded_rows 32"),
     Row(
         "rollouts",
         ("135m",),
         "bench_generators",
-        "--limit 128 --rollouts 8 --batch_size 768 --max_new_tokens 343 --rounds 1",
+        "--limit 512 --rollouts 8 --batch_size 768 --max_new_tokens 343 --rounds 1",
     ),
     Row("short rows", ("135m", "1.5b"), "bench_training", f"{OURS} --tokens_per_row 3000", beside="training"),
+    Row("training on trees", ("135m",), "bench_training", f"{TRAINING} tree"),
     Row("LoRA", ("7b",), "bench_training", ADAPTER),
     Row("QLoRA", ("7b",), "bench_training", f"{ADAPTER} --load_in_4bit true", gpu_only=True),
     Row("checkpointing", ("1.5b",), "bench_training", f"{OURS} --gradient_checkpointing true", beside="training"),
@@ -188,7 +190,7 @@ def table_line(name: str, result: Mapping[str, Any], beside: Mapping[str, Any]) 
     shown, ratio = ("", "") if baseline is None else (f"{baseline:,.1f} {unit}", f"{rates['ours'] / baseline:.2f}")
     gradients = differs if differs is not None else result.get("largest_difference")
     apart = "" if gradients is None else f"{gradients:.1g}"
-    peaks = result.get("peak_gb_gsm8k", {})
+    peaks = result.get("peak_gb_gsm8k", result.get("peak_gb_tree", {}))
     memory = "  ".join(f"{side} {peak:.1f} GB" for side, peak in peaks.items())
     return f"{name:24} {rates['ours']:13,.1f} {unit:6} {shown:>20} {ratio:>6}  {apart}  {memory}".rstrip()
 
@@ -196,6 +198,7 @@ def table_line(name: str, result: Mapping[str, Any], beside: Mapping[str, Any]) 
 def rates_of(result: Mapping[str, Any]) -> tuple[Mapping[str, float], str]:
     for key, unit in (
         ("traces_per_second_gsm8k", "traces/s"),
+        ("traces_per_second_tree", "traces/s"),
         ("candidates_per_second", "cand./s"),
         ("tokens_per_second", "tokens/s"),
     ):

@@ -73,7 +73,7 @@ class Arguments:
         default_factory=lambda: ["gsm8k", "tree"], metadata={"help": "shapes of the data", "choices": ["gsm8k", "tree"]}
     )
     stock_batches: list[int] = field(
-        default_factory=lambda: [8], metadata={"help": "traces of a padded micro-batch; the fastest counts"}
+        default_factory=lambda: [8], metadata={"help": "traces of a padded micro-batch; the fastest counts", "least": 1}
     )
     tokens_per_row: int | None = field(
         default=None,

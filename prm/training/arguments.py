@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class VerifierArguments:
     """What to train on, from which model, and how traces become tokens."""
 
-    model: str = field(metadata={"help": "base model: folder or hub name of a causal language model"})
+    model: str = field(metadata={"help": "base model: a folder or a hub name"})
     data: str = field(
         metadata={
             "help": "labeled traces (PRM) or checked traces (ORM): a file, a folder of data/build_dataset.py, or a hub name"
@@ -40,8 +40,7 @@ class VerifierArguments:
     eval_data: str | None = field(
         default=None,
         metadata={
-            "help": "the same for validation; without it, the validation split of `data`, or, where it has none, a tenth of"
-            " its problems, which is held out"
+            "help": "the same for validation; default: the validation split of `data`, or a tenth of its problems, held out"
         },
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
@@ -57,8 +56,7 @@ class VerifierArguments:
     tokens_per_row: int | None = field(
         default=None,
         metadata={
-            "help": "most tokens computed at once, shared ones counted once; a step has as many traces whatever it is;"
-            " default: what the GPU holds, measured at the start; on a CPU, the traces of --per_device_train_batch_size",
+            "help": "most tokens computed at once; default: what a GPU holds, on a CPU a micro-batch",
             "least": 1,
         },
     )

@@ -74,7 +74,7 @@ def test_gpu(load, scripts, monkeypatch, tmp_path, capsys):
     assert gpu_only == {name for name, row in rows.items() if row == {"left_out": "needs a GPU"}}
     measured = {name: row for name, row in rows.items() if name not in gpu_only}
     assert not [row for row in measured.values() if "failed" in row]
-    assert len(measured) == 6
+    assert len(measured) == 7
     assert rows["training tiny"]["difference_fp32"]["gradients"] < 1e-5  # exact, and against another implementation
     assert rows["training tiny"]["difference_fp32"]["logits"] < 1e-5
     assert rows["scoring tiny"]["largest_difference"] < 1e-5
