@@ -50,6 +50,7 @@ class Arguments:
     rounds: int = field(default=2, metadata={"help": "rounds that are counted; the ways take turns", "least": 1})
     device: str = field(default="cpu", metadata={"help": "where", "choices": ["cpu", "cuda"]})
     padded_rows: int = field(default=8, metadata={"help": "candidates in a padded batch", "least": 1})
+    compile: bool = field(default=False, metadata={"help": "our layers through torch.compile, each apart"})
     base: Path | None = field(
         default=None, metadata={"help": "folder of the random weights, made if there is none; default: a temporary one"}
     )
@@ -79,6 +80,9 @@ def main(args: Arguments) -> None:
             tokenizer,
             VerifierConfig("prm", codec, "value", "last", base, ""),
         )
+        if args.compile:
+            for layer in ours.model.get_decoder().layers:  # type: ignore[operator, union-attr]
+                layer.compile()
         options["trust_remote_code"] = False
         padded = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, **options).eval()
         padded.load_state_dict(ours.model.state_dict())
