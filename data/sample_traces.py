@@ -59,7 +59,13 @@ class Arguments(GeneratorArguments, LimitArguments):
     gold_column: str | None = field(default=None, metadata={"help": "column of the gold answer; default: answer"})
     samples: int = field(default=4, metadata={"help": "traces per problem", "least": 1})
     store: str | None = field(default=None, metadata={"help": "folder of rollouts; default <output>.rollouts"})
-    chunk: int = field(default=64, metadata={"help": "problems sampled together", "least": 1})
+    chunk: int | None = field(
+        default=None,
+        metadata={
+            "help": "problems sampled together; default: 64, on a GPU as many as fill --batch_size four times",
+            "least": 1,
+        },
+    )
     seed: int = field(default=0, metadata={"help": "seed of the run", "least": 0})
     backend: str = field(default="local", metadata={"help": "local, or ray (a cluster)", "choices": ["local", "ray"]})
     actors: int = field(
@@ -90,7 +96,8 @@ def main(args: Arguments) -> None:
         sampler_settings(args),
     )
 
-    chunks = [problems[i : i + args.chunk] for i in range(0, len(problems), args.chunk)]
+    size = args.chunk or usual_chunk(args)
+    chunks = [problems[i : i + size] for i in range(0, len(problems), size)]
     if args.estimate:
         chunks = pilot(chunks)
     spent = Pilot()
@@ -137,6 +144,14 @@ def main(args: Arguments) -> None:
         print(stopped(limits, unfinished, len(problems)))
     if generator.ledger:
         print(f"the engine reports {dict(generator.ledger)}")
+
+
+def usual_chunk(args: Arguments) -> int:
+    """A GPU's batch stays full while samples wait, and empties at the end of every chunk."""
+    import torch  # help must not wait for it
+
+    on_gpu = args.backend == "local" and args.engine != "openai" and torch.cuda.is_available()
+    return max(64, 4 * args.batch_size // args.samples) if on_gpu else 64
 
 
 def problem_ids(chunk: Sequence[Problem]) -> list[str]:

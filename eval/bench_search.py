@@ -156,11 +156,12 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
     token."""
     import torch
 
-    from prm.generators.hf import HfGenerator, _uniform
+    from prm.generators.draws import uniform
+    from prm.generators.hf import HfGenerator
 
     # A token's seed and place give the number that it is drawn with, so this number says what is to be written.
     script = {
-        float(_uniform([seed], t)[0]): token
+        float(uniform([seed], [t])[0]): token
         for _, seeds, texts in writing
         for seed, ids in zip(seeds, texts, strict=True)
         for t, token in enumerate(ids)

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import LlamaConfig
+    from transformers import LlamaConfig, PreTrainedTokenizerBase
 
 PROMPT_TOKENS = (68, 85, 91, 96, 101, 105, 110, 116, 125, 138, 243)
 TRACE_TOKENS = (27, 48, 57, 67, 76, 85, 95, 108, 122, 149, 343)  # rationale, "#### answer" and line ends
@@ -28,6 +29,8 @@ _SHAPES = {  # vocabulary, width, width of the MLP, layers, heads, key-value hea
     "tiny": (512, 32, 64, 2, 4, 2),  # for the tests
     "10m": (8192, 256, 768, 10, 8, 4),
     "135m": (49152, 576, 1536, 30, 9, 3),  # SmolLM2-135M
+    "1.5b": (151936, 1536, 8960, 28, 12, 2),  # Qwen2.5-1.5B
+    "7b": (152064, 3584, 18944, 28, 28, 4),  # Qwen2.5-7B
 }
 SHAPES = tuple(_SHAPES)
 
@@ -46,6 +49,34 @@ def llama(shape: str, vocab_size: int | None = None) -> LlamaConfig:
         num_key_value_heads=key_value_heads,
         tie_word_embeddings=True,
     )
+
+
+def save_llama(
+    shape: str,
+    folder: str | Path,
+    tokenizer: PreTrainedTokenizerBase,
+    device: str = "cpu",
+    vocab_size: int | None = None,
+) -> str:
+    """The folder of a model with random weights of one of `SHAPES`; made only if there is none.
+
+    Drawn on `device`: in fp32 on the CPU, in bf16 on a GPU, where 7B in fp32 would take a minute and fill a disk.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder = Path(folder)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        torch.manual_seed(0)
+        part = folder.with_name(f"{folder.name}.part")  # a run that is killed leaves no half a model under the name
+        with torch.device(device):
+            numbers = torch.float32 if device == "cpu" else torch.bfloat16
+            AutoModelForCausalLM.from_config(llama(shape, vocab_size), dtype=numbers).save_pretrained(part)
+        tokenizer.save_pretrained(part)
+        if folder.is_dir():
+            folder.rmdir()
+        part.rename(folder)
+    return str(folder)
 
 
 def draw(rng: random.Random, deciles: Sequence[int]) -> int:

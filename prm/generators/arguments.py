@@ -10,6 +10,7 @@ args.load()     # the generator; the bound method `args.load` can be sent to the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 
 from prm.encoding.prompts import HELP, prompt_template
 from prm.generators import EMBEDDED, ENGINES, Generator, load_generator
@@ -64,6 +65,10 @@ class GeneratorArguments:
             api_key()
 
     def load(self) -> Generator:
+        import torch  # help must not wait for it
+
+        if self.engine == "hf" and torch.cuda.is_available() and find_spec("vllm") is not None:
+            print("note: vLLM is installed: --engine vllm samples faster, eval/bench_generators.py says by how much")
         return load_generator(
             self.generator,
             engine=self.engine,

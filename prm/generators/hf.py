@@ -2,8 +2,8 @@
 
 Why not `model.generate`: labeling needs many short continuations of few prefixes, with one seed per sample. Here every
 distinct prefix is prefilled once and its KV cache is copied to its samples; finished sequences leave the batch instead
-of being padded until the slowest one ends; and a sample depends only on its own seed, not on the rest of the batch (its
-uniform numbers are a hash of seed and position, and the token is the inverse CDF at that number). The logits still
+of being padded until the slowest one ends, and on a GPU others take their places, so that a batch stays full while any
+wait; and a sample depends only on its own seed, not on the rest of the batch (`prm.generators.draws`). The logits still
 depend on the shape of a batch, by float rounding; so a run that is repeated should form the same batches, as
 `prm.sampling.rollouts` does.
 
@@ -15,6 +15,7 @@ Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM fo
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -22,17 +23,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.cache_utils import DynamicLayer
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
+from prm.generators.draws import draw, uniform
 from prm.generators.token_text import OpenStep, TokenText, Until
 from prm.models.fingerprints import fingerprint
 from prm.models.kept_tokens import KeptTokens
 from prm.models.loading import in_dtype, load_model_and_tokenizer
-from prm.models.roomy_layer import RoomyLayer
+from prm.models.roomy_layer import RoomyLayer, forgetful, join
 from prm.types import Continuation, Dtype, StepRule, StopReason
+
+REFILL = 8
+"""Others take places of a batch when one in so many is free. On a GPU, reading new prefixes takes about as long as a token
+of the whole batch: with fewer places at a time it would be paid more often, with more of them more stand empty."""
 
 
 class HfGenerator:
@@ -82,6 +88,9 @@ class HfGenerator:
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
         )
         self.context = model.config.max_position_embeddings
+        # Rows that were read apart can be joined if their layers keep all keys and values. On a CPU an empty row costs
+        # nothing, but one whose prefix is padded does: filled up, the embedded generators take 1.3 to 1.8 times as long.
+        self.refills = model.device.type != "cpu" and forgetful(model.config) is None
 
     @classmethod
     def from_pretrained(
@@ -130,21 +139,8 @@ class HfGenerator:
             kept = None
         if kept is not None:
             kept.ask({tuple(prefix) for prefix in prefixes})
-        sampled: dict[int, tuple[list[int], StopReason]] = {}
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            batch = self._generate_batch(
-                [tuple(prefixes[i]) for i in rows],
-                [seeds[i] for i in rows],
-                [limits_N[i] for i in rows],
-                until,
-                ended,
-                greedy,
-                kept,
-            )
-            sampled |= zip(rows, batch, strict=True)
-            if kept is not None:
-                kept.make_room(self.keep_bytes)
+        asked = [tuple(prefixes[i]) for i in order], [seeds[i] for i in order], [limits_N[i] for i in order]
+        sampled = dict(zip(order, self._decode(*asked, until, ended, greedy, kept), strict=True))
         return [
             Continuation(ids := tuple(sampled[i][0]), self._ids.text(ids), sampled[i][1], len(prefix), kept is not None)
             for i, prefix in enumerate(prefixes)
@@ -152,13 +148,13 @@ class HfGenerator:
 
     def _can_keep(self) -> bool:
         """Whether keys and values of one call are of use in the next; warns if the model is not one of those."""
-        if self.keep_bytes and (reason := _forgetful(self.model.config)):
+        if self.keep_bytes and (reason := forgetful(self.model.config)):
             warnings.warn(f"every step of a search reads its prefix again, because the model {reason}", stacklevel=3)
             return False
         return self.keep_bytes > 0
 
     @torch.inference_mode()
-    def _generate_batch(
+    def _decode(
         self,
         prefixes: list[tuple[int, ...]],
         seeds: list[int],
@@ -168,27 +164,46 @@ class HfGenerator:
         greedy: bool,
         kept: KeptTokens | None,
     ) -> list[tuple[list[int], StopReason]]:
-        """The sampled ids of each (prefix, seed) of one batch, and why they end."""
-        # Prefill every distinct prefix once. Fork: from here on, one row per sample, with a copy of its prefix's cache.
-        distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes))}
-        forks = [distinct[prefix] for prefix in prefixes]
-        cache, logits, mask, columns = self._prefill(list(distinct), kept)
-        fork = torch.tensor(forks, device=mask.device)
-        cache.batch_select_indices(fork)
-        logits, mask, length = logits[fork], mask[fork], mask.shape[1]
+        """The sampled ids of each (prefix, seed), and why they end; at most `batch_size` at once, in the order given."""
+        tokens: list[list[int]] = [[] for _ in prefixes]
+        steps = [OpenStep() for _ in prefixes]
+        stops: list[StopReason | None] = [None] * len(prefixes)
+        rows: list[int] = []  # row of the batch -> index of the sample
+        running: list[int] = []  # rows that have not ended
+        asked = 0  # samples that have, or had, a row
+        seeds_N, turns_N = np.array(seeds, dtype=np.uint64), np.zeros(len(seeds), dtype=np.uint64)
+        cache, logits, mask = DynamicCache(), torch.empty(0), torch.empty(0)  # of no rows
+        while running or asked < len(prefixes):
+            if new := self._admitted(prefixes, asked, len(running), kept is not None):
+                # Prefill every distinct prefix once. Fork: then a row per sample, with a copy of its prefix's cache.
+                fresh = range(asked, asked + new)
+                distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes[i] for i in fresh))}
+                fresh_cache, fresh_logits, fresh_mask, columns = self._prefill(list(distinct), kept)
+                forks = {i: distinct[prefixes[i]] for i in fresh}
+                fork = torch.tensor(list(forks.values()), device=fresh_mask.device)
+                fresh_cache.batch_select_indices(fork)
+                if running:
+                    keep = torch.tensor(running, device=fork.device)
+                    mask = join(cache, mask[keep], keep, fresh_cache, fresh_mask[fork])
+                    logits = torch.cat([logits[keep], fresh_logits[fork]])
+                else:
+                    cache, logits, mask, length = fresh_cache, fresh_logits[fork], fresh_mask[fork], fresh_mask.shape[1]
+                rows = [*(rows[k] for k in running), *fresh]
+                asked += new
+                waiting = len(rows)
 
-        # Decode one token per turn. `rows` shrinks as samples end; the other lists keep the order of the request.
-        rows = list(range(len(prefixes)))  # row of the batch -> index of the sample
-        tokens: list[list[int]] = [[] for _ in rows]
-        steps = [OpenStep() for _ in rows]
-        stops: list[StopReason | None] = [None] * len(rows)
-        waiting = len(rows)
-        for t in range(max(limits)):
-            sampled = logits.argmax(-1) if greedy else self._sample(logits, _uniform([seeds[i] for i in rows], t))
+            # Decode one token per turn. `rows` shrinks as samples end; the lists of samples keep the order of the request.
+            if greedy:
+                sampled = logits.argmax(-1)
+            else:
+                numbers = uniform(seeds_N[rows], turns_N[rows])
+                turns_N[rows] += 1
+                sampled = draw(logits, numbers, self.temperature, self.top_p)
             for i, token in zip(rows, sampled.tolist(), strict=True):
                 if stops[i] is None:
                     tokens[i].append(token)
-                    stops[i] = self._ids.stop(token, until, steps[i]) or ("length" if t + 1 == limits[i] else None)
+                    full: StopReason | None = "length" if len(tokens[i]) == limits[i] else None
+                    stops[i] = self._ids.stop(token, until, steps[i]) or full
             running = [k for k, i in enumerate(rows) if stops[i] is None]
             ended(waiting - len(running))
             waiting = len(running)
@@ -203,11 +218,14 @@ class HfGenerator:
                     cache.layers,
                 )
             if not running:
-                break
+                if kept is not None:
+                    kept.make_room(self.keep_bytes)
+                continue
             if leaving:
                 keep = torch.tensor(running, device=mask.device)
                 cache.batch_select_indices(keep)
                 rows, sampled, mask = [rows[k] for k in running], sampled[keep], mask[keep]
+                running = list(range(len(rows)))
             # Positions count the real tokens; a row that ended but stayed could run beyond the last position.
             mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
             logits = self.model(
@@ -218,6 +236,21 @@ class HfGenerator:
                 use_cache=True,
             ).logits[:, -1]
         return list(zip(tokens, stops, strict=True))  # type: ignore[arg-type]  # every row has stopped
+
+    def _admitted(self, prefixes: list[tuple[int, ...]], asked: int, running: int, keeps: bool) -> int:
+        """How many of the samples from `asked` on get a row now: a whole batch where none runs, else what is free."""
+        left = len(prefixes) - asked
+        most = min(left, self.batch_size - running)
+        if not running or not most:
+            return most
+        # What a search keeps is known by its column in the batch, and columns move when batches are joined.
+        if not self.refills or keeps or most < min(left, math.ceil(self.batch_size / REFILL)):
+            return 0
+        # Samples of one prefix come together where they fit, so that it is read once.
+        whole = most
+        while whole and asked + whole < len(prefixes) and prefixes[asked + whole - 1] == prefixes[asked + whole]:
+            whole -= 1
+        return whole or most
 
     def _prefill(
         self, prefixes: list[tuple[int, ...]], kept: KeptTokens | None
@@ -258,40 +291,3 @@ class HfGenerator:
         if kept is not None:
             kept.add(prefixes, list(enumerate(columns)), cache.layers)
         return cache, output.logits[:, -1], mask, columns
-
-    def _sample(self, logits: torch.Tensor, uniform: np.ndarray) -> torch.Tensor:
-        """(rows, vocabulary) logits and one uniform number per row -> (rows,) token ids."""
-        if self.temperature == 0:
-            return logits.argmax(-1)
-        probabilities = torch.softmax(logits.float() / self.temperature, -1)
-        # Nucleus: a token stays if the more likely ones together have less than top_p. So the most likely one always does.
-        if self.top_p < 1:
-            ranked, order = probabilities.sort(-1, descending=True)
-            beyond = ranked.cumsum(-1) - ranked >= self.top_p
-            probabilities = torch.zeros_like(probabilities).scatter(-1, order, ranked.masked_fill(beyond, 0))
-        # Inverse CDF, in fp64 because in fp32 a sum near 1 swallows rare tokens. The threshold is a share of the actual
-        # sum, which the nucleus and rounding have made smaller than 1.
-        cumulative = probabilities.double().cumsum(-1)
-        threshold = torch.from_numpy(uniform).to(cumulative.device)[:, None] * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-
-
-def _uniform(seeds: Sequence[int], position: int) -> np.ndarray:
-    """One uniform number in [0, 1) per seed: splitmix64 of seed and position (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        z = np.array(seeds, dtype=np.uint64) + np.uint64(position + 1) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _forgetful(config: PreTrainedConfig) -> str | None:
-    """Why what this model has read is not the same in a later call; None if it is."""
-    kinds = {type(layer) for layer in DynamicCache(config=config).layers} - {DynamicLayer}
-    if kinds:
-        return f"has layers that keep other than all keys and values ({', '.join(sorted(kind.__name__ for kind in kinds))})"
-    scaling = (config.get_text_config().to_dict().get("rope_parameters") or {}).get("rope_type")
-    return (
-        f"rotates keys by the length of the text (rope_type {scaling})" if scaling in ("dynamic", "longrope") else None
-    )

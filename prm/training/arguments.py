@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class VerifierArguments:
     """What to train on, from which model, and how traces become tokens."""
 
-    model: str = field(metadata={"help": "base model: folder or hub name of a causal language model"})
+    model: str = field(metadata={"help": "base model: a folder or a hub name"})
     data: str = field(
         metadata={
             "help": "labeled traces (PRM) or checked traces (ORM): a file, a folder of data/build_dataset.py, or a hub name"
@@ -40,8 +40,7 @@ class VerifierArguments:
     eval_data: str | None = field(
         default=None,
         metadata={
-            "help": "the same for validation; without it, the validation split of `data`, or, where it has none, a tenth of"
-            " its problems, which is held out"
+            "help": "the same for validation; default: the validation split of `data`, or a tenth of its problems, held out"
         },
     )
     prompt: str = field(default="plain", metadata={"help": f"prompt template: {HELP}"})
@@ -53,6 +52,13 @@ class VerifierArguments:
     max_length: int = field(default=1024, metadata={"help": "longest trace in tokens", "least": 1})
     overlong: Literal["error", "drop", "truncate"] = field(
         default="error", metadata={"help": "longer traces: stop, leave them out, or leave their last steps out"}
+    )
+    tokens_per_row: int | None = field(
+        default=None,
+        metadata={
+            "help": "most tokens computed at once; default: what a GPU holds, on a CPU a micro-batch",
+            "least": 1,
+        },
     )
     head: Head = field(default="linear", metadata={"help": "what reads the hidden state"})
     lora_r: int = field(default=0, metadata={"help": "LoRA rank; 0 = full fine-tuning", "least": 0})

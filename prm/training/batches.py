@@ -2,17 +2,20 @@
 
 `ProblemSampler` puts the traces of a problem next to each other, so that a micro-batch has prefixes to share;
 `StepCollator` packs a micro-batch into one row in which each shared prefix is computed once (`prm.models.packing`).
+`RowCollator` cuts all traces of an optimizer step into rows by their tokens, which is what fills a GPU; the loss is the
+same, because it is a sum over targets.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
 
-from prm.models.packing import pack
+from prm.models.packing import pack, plan_rows
 from prm.training.examples import Example, PairExample, TraceExample
 
 
@@ -91,3 +94,30 @@ class StepCollator:
             # Not for the model: what the row would be without sharing (`prm.training.throughput`).
             "sequence_tokens": torch.tensor(sum(len(trace.input_ids) for trace in traces)),
         }
+
+
+class RowCollator:
+    """The examples of an optimizer step -> `{"rows": [row, ...], "input_ids": ..., "labels": ...}`, each row as a
+    `StepCollator` makes it and with at most `tokens_per_row` tokens. The Trainer counts by the ids and targets of all rows.
+    """
+
+    def __init__(self, tokens_per_row: int | None) -> None:
+        """
+        Args:
+            tokens_per_row: shared tokens counted once; a longer trace has its own row. None = set before the first batch.
+        """
+        self.tokens_per_row = tokens_per_row
+
+    def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
+        assert self.tokens_per_row is not None
+        planned = plan_rows([sequence_of(example) for example in examples], self.tokens_per_row)
+        rows = [StepCollator()([examples[i] for i in row]) for row in planned]
+        ids, labels = (torch.cat([row[name] for row in rows], -1) for name in ("input_ids", "labels"))
+        return {"rows": rows, "input_ids": ids, "labels": labels}
+
+
+def sequence_of(example: Example) -> tuple[int, ...]:
+    """The tokens by which an example is planned into a row; of a pair those of both traces, as if they shared none."""
+    if isinstance(example, PairExample):
+        return example.right.input_ids + example.wrong.input_ids
+    return example.input_ids

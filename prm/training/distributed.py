@@ -62,6 +62,26 @@ def check_devices(args: TrainingArguments, accelerator: Accelerator, lora: bool)
             raise ValueError("ZeRO-3 saves no complete checkpoint without zero3_save_16bit_model: true; set it")
 
 
+def fills_rows(args: TrainingArguments, tokens_per_row: int | None) -> bool:
+    """Whether the traces of an optimizer step are cut into rows by their tokens, and not into micro-batches of traces.
+
+    Raises:
+        ValueError: `tokens_per_row` with something that counts micro-batches itself.
+    """
+    deepspeed = args.deepspeed is not None or parse_flag_from_env("ACCELERATE_USE_DEEPSPEED")
+    if tokens_per_row is None:
+        return args.device.type == "cuda" and not deepspeed and not args.auto_find_batch_size
+    if deepspeed:
+        raise ValueError(
+            "DeepSpeed counts micro-batches itself; leave --tokens_per_row out, or train with FSDP2 or DDP"
+        )
+    if args.auto_find_batch_size:
+        raise ValueError(
+            "--auto_find_batch_size changes the traces of a step; leave it out, --tokens_per_row fits memory"
+        )
+    return True
+
+
 def close_process_group() -> None:
     """End the threads of the process group. Call it last in a training script, when nothing refers to the trainer any more.
 

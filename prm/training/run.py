@@ -112,6 +112,7 @@ def fit(
         validation.examples,
         objective=arguments.loss(),
         settings=settings_text(arguments, training),
+        tokens_per_row=arguments.tokens_per_row,
     )
     tracking = WandbTracking(trainer, arguments, train.report) if "wandb" in (training.report_to or ()) else None
     if tracking:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate.utils import AutocastKwargs
 from peft import PeftModel, get_peft_model
-from torch.utils.data import Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 from transformers import EvalPrediction, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
 from transformers.integrations import unset_hf_deepspeed_config
 
@@ -23,10 +25,11 @@ from prm.evaluation.step_metrics import step_report
 from prm.files import write_whole
 from prm.models.loading import lora_config
 from prm.models.tree_attention import check_supported
-from prm.training.batches import ProblemSampler, StepCollator
-from prm.training.distributed import check_devices
+from prm.training.batches import ProblemSampler, RowCollator, StepCollator
+from prm.training.distributed import check_devices, fills_rows
 from prm.training.examples import Example, TraceExample
 from prm.training.losses import Objective, cross_entropy
+from prm.training.row_size import RowSize
 from prm.training.throughput import Throughput
 from prm.verifiers.checkpoint import FILE, SETTINGS_FILE, VerifierConfig
 from prm.verifiers.model_card import write_model_card
@@ -66,11 +69,14 @@ class VerifierTrainer(Trainer):
         eval_examples: Sequence[TraceExample] = (),
         objective: Objective = cross_entropy,
         settings: str = "",
+        tokens_per_row: int | None = None,
     ) -> None:
         """
         Args:
             config: what the checkpoint says about itself.
             settings: its `config.yaml` (`prm.training.settings`); none is written if it is empty.
+            tokens_per_row: most tokens of a row of training, shared ones counted once. None = on a GPU what its memory
+                holds (`prm.training.row_size`), elsewhere every micro-batch is a row.
 
         Raises:
             ValueError: several GPUs in one process, an unsupported model, or flags that cannot work.
@@ -83,6 +89,14 @@ class VerifierTrainer(Trainer):
         for name, (needed, why) in NEEDED.items():
             if (value := args.to_dict()[name]) != needed:
                 raise ValueError(f"--{name} {value} is refused: {why}; leave it out")
+        self.rows = RowCollator(tokens_per_row) if fills_rows(args, tokens_per_row) else None
+        if self.rows:
+            # An optimizer step has as many traces as asked for; into how many rows they are cut is not the Trainer's matter.
+            args.per_device_train_batch_size *= args.gradient_accumulation_steps
+            args.gradient_accumulation_steps = 1
+        if args.device.type == "cuda":
+            # Looking for NaN waits for every step; without it the next batch is made while the device computes.
+            args.logging_nan_inf_filter = False
         args.remove_unused_columns = False
         args.label_names = ["labels"]
         self.verifier_config = config
@@ -105,13 +119,36 @@ class VerifierTrainer(Trainer):
             processing_class=tokenizer,
             compute_loss_func=objective,  # makes the Trainer count the targets of all micro-batches and processes
             compute_metrics=self._metrics if eval_examples else None,
-            callbacks=[self.throughput],
+            # In this order: the clock starts after the measuring.
+            callbacks=[*([RowSize(self, self.rows, train_examples)] if self.rows else []), self.throughput],
         )
         check_devices(args, self.accelerator, lora=isinstance(model, PeftModel))
 
+    def get_train_dataloader(self) -> DataLoader:
+        """Rows are cut for training only: an evaluation has every batch in one row, in order."""
+        collator = self.data_collator
+        self.data_collator = self.rows or collator
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
+
     def training_step(self, model, inputs, num_items_in_batch=None):
-        self.throughput.add(inputs)
-        return super().training_step(model, inputs, num_items_in_batch)
+        rows = inputs.get("rows", [inputs])
+        for row in rows:
+            self.throughput.add(row)
+        count = len(rows)
+        if self.rows and self.args.world_size > 1:
+            # Processes compute together: one with fewer rows repeats its last without effect, as long as the others go on.
+            count = int(self.accelerator.gather(torch.tensor([count], device=self.args.device)).max())
+        loss: Any = 0.0
+        for i in range(count):
+            # Divided by infinity, a row adds no loss and no gradient.
+            targets: Any = num_items_in_batch if i < len(rows) else math.inf
+            # Gradients are exchanged once, after the last row.
+            with nullcontext() if i + 1 == count else self.accelerator.no_sync(model):
+                loss = loss + super().training_step(model, rows[min(i, len(rows) - 1)], targets)
+        return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs:

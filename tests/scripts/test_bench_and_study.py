@@ -74,6 +74,49 @@ def test_training(scripts):
     assert result["memory_ratio_gsm8k"] < 0.5
 
 
+def test_gpu(load, scripts, monkeypatch, tmp_path, capsys):
+    """On the CPU at a tiny shape: every row that needs no GPU is measured beside its baseline, and the others say so."""
+    bench = load("bench_gpu")
+
+    def run_for(seconds, command, env):
+        assert 0 < seconds <= 60 * 9
+        done = scripts.wait(scripts.start_words(command))
+        return done.code, done.stdout if done.code == 0 else done.stderr
+
+    monkeypatch.setattr(bench, "run_for", run_for)
+    flags = ["--device", "cpu", "--shapes", "tiny", "--minutes", "9", "--output_dir", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", *flags])
+    run_script(bench.main, bench.Arguments)
+    *table, last = capsys.readouterr().out.splitlines()
+    rows = json.loads(last)["rows"]
+    assert len(table) == 1 + len(rows) == 1 + len(bench.ROWS)
+    gpu_only = {f"{row.name} tiny" for row in bench.ROWS if row.gpu_only}
+    assert gpu_only == {name for name, row in rows.items() if row == {"left_out": "needs a GPU"}}
+    measured = {name: row for name, row in rows.items() if name not in gpu_only}
+    assert not [row for row in measured.values() if "failed" in row]
+    assert len(measured) == 7
+    assert rows["training tiny"]["difference_fp32"]["gradients"] < 1e-5  # exact, and against another implementation
+    assert rows["training tiny"]["difference_fp32"]["logits"] < 1e-5
+    assert rows["scoring tiny"]["largest_difference"] < 1e-5
+    assert all(set(bench.rates_of(row)[0]) >= {"ours"} for row in measured.values())
+    written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert {line.pop("row"): line for line in written} == rows
+
+
+def test_gpu_rows_that_fail_or_have_no_time(load, monkeypatch, tmp_path, capsys):
+    bench = load("bench_gpu")
+    ends = iter([(1, "Traceback\nOutOfMemoryError: no room"), (None, "")])
+    monkeypatch.setattr(bench, "run_for", lambda seconds, command, env: next(ends))
+    args = bench.Arguments(minutes=1, device="cpu", shapes=["tiny"], rows=["training", "scoring"], output_dir=tmp_path)
+    bench.main(args)
+    *_, training, scoring, last = capsys.readouterr().out.splitlines()
+    assert "failed: OutOfMemoryError: no room" in training
+    assert "failed: ran into the end of 1 minutes" in scoring
+    assert json.loads(last)["rows"]["training tiny"]["failed"] == "OutOfMemoryError: no room"
+    bench.main(bench.Arguments(minutes=1e-9, device="cpu", shapes=["tiny"], rows=["training"], output_dir=tmp_path))
+    assert "left out: no time was left of 1e-09 minutes" in capsys.readouterr().out
+
+
 def test_ways_of_training(load, tmp_path, monkeypatch, capsys):
     rng = random.Random(0)
     rows = []

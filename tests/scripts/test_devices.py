@@ -148,7 +148,8 @@ def test_ddp(scripts, flags, one, tmp_path):
 
 
 def test_fsdp2(scripts, flags, one, tmp_path):
-    """Also with accumulation, from a checkpoint, and in bf16, where the head and what is saved stay fp32."""
+    """Also with accumulation, from a checkpoint and then with rows by tokens, of which the processes have different numbers,
+    and in bf16, where the head and what is saved stay fp32."""
     two = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
     jobs = []
     for name, changes in VARIANTS.items():
@@ -156,6 +157,7 @@ def test_fsdp2(scripts, flags, one, tmp_path):
         resume = {
             "resume_from_checkpoint": tmp_path / name / "checkpoint-2",
             "output_dir": tmp_path / f"{name}-resumed",
+            "tokens_per_row": 90,
         }
         jobs.append(words(**flags | changes | two | resume))
     jobs.append(words(**flags | two, bf16=True, output_dir=tmp_path / "bf16"))

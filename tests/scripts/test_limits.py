@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+import torch
 
 SAMPLE = {
     "generator": "arithmetic",
@@ -242,3 +243,13 @@ def test_the_estimate_of_a_search_keeps_its_pilot_and_is_about_right(scripts, se
     ok(scripts.run(SEARCH, **flags))
     assert {name: (tmp_path / "requests" / name).read_bytes() for name in asked} == asked
     assert timeless(tmp_path) == timeless(whole)
+
+
+def test_chunks_of_a_gpu_fill_its_batch_four_times(load, monkeypatch):
+    script = load("sample_traces", "data")
+    flags = {"generator": "arithmetic", "problems": "arithmetic", "output": "t.jsonl", "samples": 4, "batch_size": 768}
+    assert script.usual_chunk(script.Arguments(**flags)) == 64
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert script.usual_chunk(script.Arguments(**flags)) == 768
+    assert script.usual_chunk(script.Arguments(**flags | {"samples": 100})) == 64
+    assert script.usual_chunk(script.Arguments(**flags, backend="ray")) == 64

@@ -104,7 +104,7 @@ from prm.types import LabeledTrace, Trace
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.models.loading import from_base
 
-base, size, output = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+base, size, output, tokens = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]) or None
 codec, tokenizer, rng = StepCodec(max_length=128), arithmetic.build_tokenizer(), random.Random(0)
 steps, outcomes = [], []
 for problem in arithmetic.load("train", 8):
@@ -134,7 +134,9 @@ for name, examples in data.items():
     )
     config = VerifierConfig("prm", codec, "value", "last", base, "")
     objective = OBJECTIVES.get(name) or (weigh_bad(OBJECTIVES["cross_entropy"], 3.0 if name == "weighted" else 1.0))
-    trainer = VerifierTrainer(from_base(base), arguments, config, tokenizer, examples, objective=objective)
+    trainer = VerifierTrainer(
+        from_base(base), arguments, config, tokenizer, examples, objective=objective, tokens_per_row=tokens
+    )
     start = trainer.model.score.weight.detach().clone()
     trainer.train()
     model = trainer.accelerator.unwrap_model(trainer.model)
@@ -148,15 +150,18 @@ close_process_group()
 
 
 def test_every_objective_takes_the_same_step_in_two_processes(scripts, tmp_path, tiny_llama):
+    """In rows by tokens, too, of which the processes have different numbers."""
     tiny_llama(len(arithmetic.build_tokenizer())).save_pretrained(tmp_path / "base")
     (tmp_path / "worker.py").write_text(EVERY_OBJECTIVE)
     weights = []
-    for processes, size in ((1, 8), (2, 4)):
-        output = tmp_path / f"out{processes}"
+    for processes, size, tokens in ((1, 8, 0), (2, 4, 0), (2, 4, 70)):
+        output = tmp_path / f"out{processes}_{tokens}"
         output.mkdir()
-        done = scripts.launch(torchrun(processes), str(tmp_path / "worker.py"), [tmp_path / "base", size, output])
+        done = scripts.launch(
+            torchrun(processes), str(tmp_path / "worker.py"), [tmp_path / "base", size, output, tokens]
+        )
         assert done.code == 0, done.stderr[-3000:]
         weights.append(load_file(output / "weights.safetensors"))
     assert len({name.split("/")[0] for name in weights[0]}) == 6
     for name, tensor in weights[0].items():
-        assert float((tensor - weights[1][name]).abs().max()) < 1e-5, name
+        assert all(float((tensor - others[name]).abs().max()) < 1e-5 for others in weights[1:]), name

@@ -3,10 +3,11 @@
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from prm.datasets import arithmetic
 from prm.encoding.prompts import PROMPTS
-from prm.generators import load_generator
+from prm.generators import arguments, load_generator
 from prm.generators.arguments import GeneratorArguments
 
 
@@ -27,6 +28,15 @@ def test_so_is_a_mistyped_prompt_and_none_is_what_the_record_of_the_traces_says(
 def test_a_mistyped_generator_is_refused_without_flags_too():
     with pytest.raises(FileNotFoundError, match=r"arithmetik does not exist, did you mean arithmetic\?"):
         load_generator("arithmetik")
+
+
+def test_a_gpu_with_vllm_is_told_of_it(monkeypatch, capsys):
+    monkeypatch.setattr(arguments, "load_generator", lambda *given, **settings: None)
+    monkeypatch.setattr(arguments, "find_spec", lambda name: object())
+    for on_gpu, engine, said in ((False, "hf", False), (True, "hf", True), (True, "vllm", False)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda on_gpu=on_gpu: on_gpu)
+        GeneratorArguments(generator="arithmetic", engine=engine).load()
+        assert ("vLLM is installed: --engine vllm" in capsys.readouterr().out) == said
 
 
 @pytest.mark.parametrize("name", list(arithmetic.SETS))

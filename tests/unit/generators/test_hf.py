@@ -14,7 +14,8 @@ from prm.datasets.problems import load_problems
 from prm.encoding.prompts import PROMPTS
 from prm.encoding.steps import complete_steps
 from prm.generators import derive_seed, load_generator
-from prm.generators.hf import HfGenerator, _uniform
+from prm.generators.draws import uniform
+from prm.generators.hf import HfGenerator
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +193,7 @@ def test_the_random_numbers_are_those_of_splitmix64(plain_tokenizer, tiny_llama)
     found = make(model, plain_tokenizer, max_new_tokens=4).generate([[5]] * 2, list(published))
     assert [c.token_ids for c in found] == [(298, 145, 8, 328), (118, 58, 179, 84)]
     for seed, numbers in published.items():  # to the last of their 53 bits
-        drawn = [uniform for t in range(4) for uniform in _uniform([seed], t)]
+        drawn = uniform([seed] * 4, range(4)).tolist()
         assert drawn == [(number >> 11) / 2**53 for number in numbers]
 
 
@@ -309,6 +310,46 @@ def test_equal_prefixes_are_read_once_and_finished_rows_leave(embedded):
     alive = [sum(length > t + 1 for length in lengths) for t in range(len(rows))]
     assert all(alive_t <= rows_t <= max(alive_t / 0.95, 1) for alive_t, rows_t in zip(alive, rows, strict=True))
     assert rows[-1] < 60
+
+
+@pytest.mark.parametrize("kind", ["tiny_llama", "tiny_qwen2"])
+def test_a_batch_that_is_filled_up_samples_the_same(request, kind, plain_tokenizer):
+    """What a GPU does: samples that wait take free places, beside rows of other lengths and with other tokens written."""
+    model = request.getfixturevalue(kind)(len(plain_tokenizer), seed=2)
+    rng = np.random.default_rng(1)
+    prefixes = [rng.integers(5, len(plain_tokenizer), size=n).tolist() for n in rng.integers(1, 40, size=30)]
+    asked, seeds = [prefix for prefix in prefixes for _ in range(4)], [derive_seed(1, i) for i in range(120)]
+    limits = rng.integers(1, 50, size=120).tolist()
+    shapes, handle = count_rows(model)
+    found, decoded = {}, {}
+    for refills in (False, True):
+        generator = make(model, plain_tokenizer, max_new_tokens=50, batch_size=32)
+        assert not generator.refills  # on a CPU
+        generator.refills = refills
+        told = []
+        found[refills] = generator.generate(asked, seeds, limits=limits, ended=told.append)
+        assert sum(told) == 120
+        decoded[refills] = [rows for rows, columns in shapes if columns == 1]
+        assert max(decoded[refills]) <= 32
+        if refills:  # samples of one prefix come together: few are read twice
+            assert 30 <= sum(rows for rows, columns in shapes if columns > 1) <= 33
+        shapes.clear()
+    handle.remove()
+    assert found[True] == found[False]
+    assert len({len(continuation.token_ids) for continuation in found[True]}) > 10
+    # Fewer passes for the same tokens.
+    assert len(decoded[True]) < 0.8 * len(decoded[False])
+    half = len(decoded[True]) // 2
+    assert np.mean(decoded[True][:half]) > 0.8 * 32 > np.mean(decoded[False])
+
+
+def test_a_batch_of_the_embedded_generator_that_is_filled_up(embedded, embedded_prefixes):
+    asked, seeds = embedded_prefixes * 4, [derive_seed(2, i) for i in range(32)]
+    generator = HfGenerator(embedded.model, embedded.tokenizer, name="x", max_new_tokens=80, batch_size=8)
+    for until in ("end", "step"):
+        expected = embedded.generate(asked, seeds, until=until)
+        generator.refills = True
+        assert generator.generate(asked, seeds, until=until) == expected
 
 
 # --- What it is called, and what it is made of ---

@@ -8,6 +8,7 @@ from transformers import MistralConfig, MistralForCausalLM
 
 from prm.datasets.problems import load_problems
 from prm.generators import load_generator
+from prm.generators.draws import draw
 from prm.generators.hf import HfGenerator
 from prm.models.kept_tokens import KeptTokens
 from prm.search import STRATEGIES
@@ -89,11 +90,11 @@ def logits_of(monkeypatch):
     def call(generator, *args, **settings):
         seen = []
 
-        def sample(logits, uniform):
+        def sample(logits, *settings):
             seen.append(logits.clone())
-            return HfGenerator._sample(generator, logits, uniform)
+            return draw(logits, *settings)
 
-        monkeypatch.setattr(generator, "_sample", sample)
+        monkeypatch.setattr("prm.generators.hf.draw", sample)
         found = generator.generate(*args, until="step", **settings)
         return seen, [(c.token_ids, c.stop) for c in found]
 

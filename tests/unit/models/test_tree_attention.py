@@ -131,6 +131,28 @@ def test_gradient_checkpointing_changes_nothing(bases):
     assert torch.equal(*gradients)
 
 
+def test_compiled_layers_read_the_positions_of_each_row(bases):
+    """The last MLP is computed at the steps only, by hooks that change with every row: compiled code must not keep those of
+    the first. Traced without a compiler, which is what could go wrong."""
+    plain, traced = (from_base(bases["llama"]).train() for _ in range(2))
+    traced.load_state_dict(plain.state_dict())
+    for layer in traced.model.layers:
+        layer.compile(backend="eager")
+    for seed in range(3):
+        row = pack(random_traces(50, seed)[seed : seed + 4])
+        inputs = row.model_inputs() | {"step_index": torch.tensor([positions[-1] for positions in row.positions_N])}
+        weights = (
+            [p for p in plain.parameters() if p.requires_grad],
+            [p for p in traced.parameters() if p.requires_grad],
+        )
+        logits = plain(**inputs).logits, traced(**inputs).logits
+        assert torch.allclose(*logits, atol=1e-6)
+        expected, got = (
+            torch.autograd.grad(its.logsumexp(-1).sum(), to) for its, to in zip(logits, weights, strict=True)
+        )
+        assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(expected, got, strict=True))
+
+
 def test_flex_attention_with_the_mask_of_gpus_equals_the_calls_of_the_cpu():
     """FlexAttention uncompiled, on the CPU; its GPU kernel is not run by the tests."""
     row = pack(random_traces(50))

@@ -1,6 +1,6 @@
 """Examples -> one packed row with literal positions; the order in which examples come."""
 
-from prm.training.batches import ProblemSampler, StepCollator
+from prm.training.batches import ProblemSampler, RowCollator, StepCollator
 from prm.training.examples import PairExample, TraceExample
 
 
@@ -34,6 +34,25 @@ def test_a_pair_has_one_target_and_its_right_trace_first():
     assert batch["step_index"].tolist() == [1, 2, 1, 3]
     assert batch["step_trace"].tolist() == [0, 1, 2, 3]
     assert batch["labels"].tolist() == [1.0, 1.0]
+
+
+def test_the_traces_of_a_step_are_cut_into_rows_by_their_tokens():
+    """7 tokens hold the three traces that begin with 5, since they share it; the fourth trace is longer than a row."""
+    examples = [
+        example((9,) * 8, (7,), (1.0,)),
+        example((5, 6, 7), (2,), (0.25,)),
+        example((5, 1, 2), (2,), (0.5,)),
+        example((5, 3, 4), (1, 2), (0.0, 0.75)),
+    ]
+    batch = RowCollator(7)(examples)
+    assert [row["input_ids"].tolist() for row in batch["rows"]] == [[[5, 1, 2, 3, 4, 6, 7]], [[9] * 8]]
+    assert [row["labels"].tolist() for row in batch["rows"]] == [[0.5, 0.0, 0.75, 0.25], [1.0]]
+    assert batch["labels"].tolist() == [0.5, 0.0, 0.75, 0.25, 1.0]
+    assert batch["input_ids"].shape == (1, 15)
+    assert [row["input_ids"].numel() for row in RowCollator(6)(examples)["rows"]] == [5, 3, 8]
+    assert [row["input_ids"].numel() for row in RowCollator(15)(examples)["rows"]] == [15]
+    pair = PairExample(examples[1], examples[2])
+    assert [row["labels"].tolist() for row in RowCollator(6)([pair, pair])["rows"]] == [[1.0, 1.0]]
 
 
 PROBLEMS = [f"p{i % 7}" for i in range(21)]

@@ -188,10 +188,12 @@ def test_every_objective_takes_the_same_step_however_the_batch_is_split(
     objective, data, make_trainer, examples, outcomes
 ):
     results = []
-    for size, accumulation in CUTS:
+    batch = (examples | outcomes)[data][:8]
+    for size, accumulation, tokens in [*((*cut, None) for cut in CUTS), (2, 4, 60), (8, 1, 200), (1, 8, 10_000)]:
         trainer = make_trainer(per_device_train_batch_size=size, gradient_accumulation_steps=accumulation)
-        batch = (examples | outcomes)[data][:8]
-        trainer = VerifierTrainer(trainer.model, trainer.args, CONFIG, trainer.tokenizer, batch, objective=objective)
+        trainer = VerifierTrainer(
+            trainer.model, trainer.args, CONFIG, trainer.tokenizer, batch, objective=objective, tokens_per_row=tokens
+        )
         start = parameters(trainer.model)
         trainer.train()
         (log,) = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -200,6 +202,30 @@ def test_every_objective_takes_the_same_step_however_the_batch_is_split(
     for weights, loss, norm in results[1:]:
         assert largest_difference(results[0][0], weights) < 1e-5
         assert (loss, norm) == pytest.approx(results[0][1:], rel=1e-5)
+
+
+def test_rows_by_tokens_leave_the_traces_of_a_step_as_they_were_asked_for(make_trainer, examples):
+    """Two epochs of eight traces, four a step, in rows that hold one, some or all of them."""
+    rows = {}
+    for tokens in (None, 1, 80, 10_000):
+        trainer = make_trainer(per_device_train_batch_size=2, gradient_accumulation_steps=2, max_steps=4)
+        trainer = VerifierTrainer(
+            trainer.model, trainer.args, CONFIG, trainer.tokenizer, examples["soft"][:8], tokens_per_row=tokens
+        )
+        seen = []
+        trainer.model.register_forward_pre_hook(
+            lambda module, args, kwargs, seen=seen: seen.append(kwargs["input_ids"].numel()), with_kwargs=True
+        )
+        trainer.train()
+        assert (trainer.state.global_step, trainer.state.epoch) == (4, 2.0)
+        rows[tokens] = seen
+    assert [len(seen) for seen in rows.values()][::3] == [8, 4]
+    assert len(rows[1]) == 16
+    assert 4 < len(rows[80]) < 16
+    assert max(rows[80]) <= 80
+    arguments = make_trainer(auto_find_batch_size=True).args
+    with pytest.raises(ValueError, match="--auto_find_batch_size changes the traces of a step"):
+        VerifierTrainer(trainer.model, arguments, CONFIG, trainer.tokenizer, examples["soft"], tokens_per_row=150)
 
 
 def test_loss_of_pairs_is_that_of_separate_sequences(make_trainer, outcomes):
