@@ -59,7 +59,8 @@ def of_module(module: ModuleType, source: str) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
             if MACHINE.isdisjoint(name.id for name in names):
-                stored = [name.id for name in names if isinstance(name.ctx, ast.Store) and hasattr(module, name.id)]
+                # A name in small letters is no constant: a cache fills up.
+                stored = [name.id for name in names if isinstance(name.ctx, ast.Store) and name.id.isupper()]
                 yield "", numbers((name, getattr(module, name)) for name in stored)
 
 
