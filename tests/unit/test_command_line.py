@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, parse, run_script
+from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, make_parser, parse, run_script
 
 
 @dataclass(kw_only=True)
@@ -307,3 +307,11 @@ def test_parse_gives_what_was_given_and_nothing_else(script):
         "problems": "p",
         "consensus": True,
     }
+
+
+@pytest.mark.parametrize(("count", "shown"), [(9, "{a,b,c,d,e,f,g,h,i}"), (10, "NAME")])
+def test_up_to_nine_choices_are_listed_in_the_help(count, shown):
+    kind = dataclasses.make_dataclass(
+        "Kind", [("engine", str, field(default="a", metadata={"choices": "abcdefghij"[:count]}))]
+    )
+    assert f"--engine {shown}" in make_parser("data/do_thing.py", "Do.", flags_of(kind)).format_help()

@@ -10,9 +10,9 @@ import pytest
 from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
 from prm.answers.formulas import Formula, call, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
-from prm.answers.parser import parse
+from prm.answers.parser import MAX_NESTING, parse
 from prm.answers.points import points
-from prm.answers.values import Evaluator
+from prm.answers.values import MAX_STEPS, Evaluator
 
 
 def value(text, **point):
@@ -230,3 +230,18 @@ def test_values_of_reals(text, expected):
 def test_values_that_have_none_or_are_too_near_to_tell(text, error):
     with pytest.raises(error):
         Evaluator(200).value(parse(text), {})
+
+
+def test_what_takes_too_many_steps_is_not_decided():
+    """A product of so many parts takes a step itself, and one for each."""
+    assert Evaluator().value(product(*[parse("x")] * (MAX_STEPS - 1)), {"x": Fraction(1)}) == 1
+    with pytest.raises(UndecidedError, match="too many steps"):
+        Evaluator().value(product(*[parse("x")] * MAX_STEPS), {"x": Fraction(1)})
+
+
+@pytest.mark.parametrize(("open", "close", "most"), [("(", ")", MAX_NESTING), ("{", "}", MAX_NESTING)])
+def test_what_is_nested_too_deep_is_no_formula(open, close, most):
+    depths = [n for n in range(1, most + 5) if parse(open * n + "x" + close * n) is None]
+    assert depths
+    assert depths == list(range(depths[0], most + 5))
+    assert abs(depths[0] - most) <= 1

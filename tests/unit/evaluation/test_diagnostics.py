@@ -101,3 +101,11 @@ def test_the_exchange_of_inference_for_size_is_the_published_one(quiet):
     judged = {"prm_best_of_n": {"share": 0.5, "right": 2, "low": None, "high": None}}
     (control,) = [note for title, _, note in sections(quiet | {"false_positives": judged}) if title == "Controls"]
     assert "Right answer, wrong step" in control
+
+
+def test_a_table_of_one_row_has_a_section_and_one_of_none_has_not(quiet):
+    def titles(verifiers):
+        return [title for title, _, _ in sections(quiet | {"verifiers": verifiers})]
+
+    one = {"prm": quiet["verifiers"]["prm"]}
+    assert ("Verifiers" in titles(one), "Verifiers" in titles({})) == (True, False)
