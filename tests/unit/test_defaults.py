@@ -18,21 +18,26 @@ MACHINE = {"os", "sys", "np"}
 """What is computed with these may differ elsewhere."""
 
 
-def is_number(value):
-    """Whether it is a number, or holds nothing else."""
+def figures(value):
+    """What of it is a number, under the names that lead there; None if nothing is."""
+    if is_dataclass(value) and type(value).__module__.startswith("prm."):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
     if isinstance(value, Mapping):
-        return is_number(tuple(value.values()))
-    if isinstance(value, tuple | range):
-        return bool(value) and all(map(is_number, value))
-    return isinstance(value, int | float | Fraction)
+        return {name: its for name, inner in value.items() if (its := figures(inner)) is not None} or None
+    if isinstance(value, tuple | list):
+        return tuple(its for inner in value if (its := figures(inner)) is not None) or None
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(its for inner in value if (its := figures(inner)) is not None)) or None
+    return value if isinstance(value, int | float | Fraction | range) else None
 
 
 def numbers(named):
-    return ", ".join(f"{name}={value!r}" for name, value in named if is_number(value))
+    return ", ".join(f"{name}={its!r}" for name, value in named if (its := figures(value)) is not None)
 
 
 def of_function(function):
-    return numbers((p.name, p.default) for p in inspect.signature(function).parameters.values())
+    stated = [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
+    return numbers((name, default) for name, default in stated if not is_dataclass(default))
 
 
 def of_class(cls) -> Iterator[tuple[str, str]]:
