@@ -168,3 +168,10 @@ def test_a_stage_has_one_thread_unless_it_is_told_otherwise(tmp_path, monkeypatc
     for threads, shown in ((None, "1 1\n"), ("3", "3 1\n")):
         monkeypatch.delenv("OMP_NUM_THREADS") if threads is None else monkeypatch.setenv("OMP_NUM_THREADS", threads)
         assert Stages(tmp_path / f"job{threads}", "log").run("env", "env.py", stdout=subprocess.PIPE)[1] == shown
+
+
+def test_a_start_that_was_killed_before_it_wrote_its_seconds_counts_for_none(tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/.count.seconds").touch()
+    (tmp_path / "quick.py").touch()
+    assert Stages(tmp_path / "job", "log").once("quick", "quick.py", "count") < 1
