@@ -109,3 +109,8 @@ def test_a_table_of_one_row_has_a_section_and_one_of_none_has_not(quiet):
 
     one = {"prm": quiet["verifiers"]["prm"]}
     assert ("Verifiers" in titles(one), "Verifiers" in titles({})) == (True, False)
+
+
+def test_a_run_of_one_problem_is_judged_like_any_other(tmp_path):
+    found = summarize(read_runs([write_run(tmp_path, rows()[:1])]))
+    assert any("PRM beam search generated 2.00 times" in warning for warning in found["warnings"])
