@@ -18,6 +18,7 @@ from prm.models.folders import (
     refuse_names,
     stored_tensors,
 )
+from prm.models.loading import load_config, load_tokenizer
 
 
 def config(folder, **values):
@@ -134,3 +135,10 @@ def test_tensors_are_described_from_their_headers(tmp_path):
 def test_what_a_library_raises_names_the_folder(error, said):
     with pytest.raises((ValueError, OSError), match=said), opening("m"):
         raise error
+
+
+@pytest.mark.parametrize("load", [load_config, load_tokenizer])
+def test_a_config_is_looked_at_before_anything_is_built_of_it(load, tmp_path):
+    save_file({"layers.0.w": torch.ones(1)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="num_hidden_layers is 1,000,000, more than its weights have"):
+        load(str(config(tmp_path, model_type="llama", num_hidden_layers=10**6)))
