@@ -26,6 +26,7 @@ def value(text, **point):
         ("1/2x", {"x": 6}, 3),
         (r"\frac12x", {"x": 6}, 3),
         (r"\frac xy", {"x": 6, "y": 4}, Fraction(3, 2)),
+        (r"5 + x \cdot \frac12x", {"x": 4}, 13),
         (r"2\frac{1}{3}", {}, Fraction(7, 3)),
         (r"3\frac{x}{2}", {"x": 4}, 6),
         ("-2^2", {}, -4),
