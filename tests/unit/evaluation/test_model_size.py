@@ -75,3 +75,7 @@ def test_a_model_of_the_same_size_buys_one_sample_to_the_token(menu):
     cases = against_larger(menu, Probe("lead", 2), 3, [0.5] * len(menu.problems), 1.0, [])
     assert {case["multiple"] for case in cases} == {1.0}
     assert {case["rows"][0]["choice"] for case in cases} == {"majority samples=1"}
+    for case in cases:
+        chosen = {row["choice"]: row["multiple_spent"] for row in case["rows"]}
+        assert all(spent <= 1.0 for spent in chosen.values())
+        assert ("compute-optimal" in chosen) == (case["accounting"] == "generation")
