@@ -64,6 +64,11 @@ def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
             find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))
 
 
+@pytest.mark.parametrize("changes", [{"versions": {"prm": "0"}}, {"base_model": "moved"}])
+def test_a_base_that_moved_and_newer_libraries_do_not_stop_it(folder, changes):
+    assert find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes)) is not None
+
+
 def test_auto_resumes_only_if_there_is_something_to_resume_from(folder, tmp_path):
     assert find_checkpoint("auto", str(folder), CONFIG) == str(folder / "checkpoint-100")
     assert find_checkpoint("auto", str(folder)) == str(folder / "checkpoint-100")  # a generator
