@@ -122,6 +122,7 @@ def test_each_accounting_has_its_cost_and_its_curves(drawn):
     assert styles(left)["escalation"] == (COLORS[0], "o", "-")
     assert not left.collections  # no bands, of which there would be too many
     assert (left.get_title(), right.get_title()) == ("generation", "charged")
+    assert left.get_legend() is right.get_legend() is None
     assert written(figure.legends[0]) == ["majority", oracle, "escalation", probe]
     assert len({*OF_DIFFICULTY.values()}) == 3
 
@@ -168,6 +169,7 @@ def test_bars_of_one_bin_stand_side_by_side_around_its_place(drawn):
     assert left.containers[0].patches[0].get_facecolor() != left.containers[1].patches[0].get_facecolor()
     assert left.get_ylabel() == "small minus 14x larger"
     assert (left.get_title(), right.get_title()) == ("generated tokens alone", "everything charged")
+    assert left.get_legend() is right.get_legend() is None
     assert written(figure.legends[0]) == [f"R = {r}: 4 samples of the small one" for r in ("0.16", "22")]
 
 

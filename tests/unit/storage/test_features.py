@@ -67,9 +67,7 @@ def test_only_the_columns_of_the_file(tmp_path):
     write_jsonl(path, [row])
     assert features_of(path).keys() == row.keys()
     write_jsonl(path, [row, row | {"color": "red"}])
-    with pytest.raises(
-        ValueError, match=r"traces\.jsonl: the types of color are not known; state `features` yourself"
-    ):
+    with pytest.raises(ValueError, match=r"traces\.jsonl: the types of color are not known; state `features` yourself"):
         features_of(path)
     assert "kept" not in FEATURES
 
