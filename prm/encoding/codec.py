@@ -62,6 +62,22 @@ class StepCodec:
             self.step_end_ids(tokenizer),
         )
 
+    def encode_many(
+        self, tokenizer: PreTrainedTokenizerBase, traces: Sequence[tuple[str, Sequence[str]]]
+    ) -> list[EncodedTrace]:
+        """Each (prompt, steps) as `encode` encodes it; all steps in one call of the tokenizer. Errors as there."""
+        for prompt, steps in traces:
+            check_steps(prompt, steps)
+        # Traces of one problem share their prompt and often their first steps: what is equal is tokenized once.
+        prompt_ids = {
+            text: self.prompt.encode(tokenizer, text) for text in dict.fromkeys(prompt for prompt, _ in traces)
+        }
+        texts = list(dict.fromkeys(step for _, steps in traces for step in steps))
+        tokenized = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
+        step_ids = dict(zip(texts, tokenized["input_ids"], strict=True))
+        end = self.step_end_ids(tokenizer)
+        return [self.join(prompt_ids[prompt], [step_ids[step] for step in steps], end) for prompt, steps in traces]
+
     def remembering(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], EncodedTrace]:
         """`encode`, which tokenizes a prompt or a step once: the traces of a search share most of theirs."""
         prompt_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: self.prompt.encode(tokenizer, text))

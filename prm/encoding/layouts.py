@@ -88,6 +88,11 @@ class Layout(StepCodec):
         whole = EncodedTrace(tuple(ids[: places[-1] + 1]), tuple(places))
         return self._with_bos(tokenizer, whole) if plain and self.bos == "always" else whole
 
+    def encode_many(
+        self, tokenizer: PreTrainedTokenizerBase, traces: Sequence[tuple[str, Sequence[str]]]
+    ) -> list[EncodedTrace]:
+        return [self.encode(tokenizer, prompt, steps) for prompt, steps in traces]
+
     def remembering(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], EncodedTrace]:
         """Each whole trace anew: what a step becomes depends on the text around it."""
         return partial(self.encode, tokenizer)

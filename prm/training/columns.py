@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from prm.encoding.codec import EncodedTrace, StepCodec, check_steps
+from prm.encoding.codec import EncodedTrace, StepCodec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,16 +77,7 @@ def encode_together(
         ValueError: as `codec.encode`.
     """
     encoded_N = Columns(EncodedTrace, {"input_ids": "i", "step_ends": "i"})
-    end = codec.step_end_ids(tokenizer)
     for start in range(0, len(traces), TOGETHER):
-        some = traces[start : start + TOGETHER]
-        for prompt, steps in some:
-            check_steps(prompt, steps)
-        # Traces of one problem share their prompt and often their first steps: what is equal is tokenized once.
-        prompts = {text: codec.prompt.encode(tokenizer, text) for text in dict.fromkeys(prompt for prompt, _ in some)}
-        texts = list(dict.fromkeys(step for _, steps in some for step in steps))
-        tokenized = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False)
-        ids = dict(zip(texts, tokenized["input_ids"], strict=True))
-        for prompt, steps in some:
-            encoded_N.append(codec.join(prompts[prompt], [ids[step] for step in steps], end))
+        for encoded in codec.encode_many(tokenizer, traces[start : start + TOGETHER]):
+            encoded_N.append(encoded)
     return encoded_N

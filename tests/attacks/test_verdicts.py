@@ -26,6 +26,7 @@ PROBLEM = Problem("p/0", "What is 1 + 1?", "2", "p")
 @pytest.fixture
 def pool(monkeypatch):
     """A pool of one worker that has answered once."""
+    workers.POOL.close()  # of the tests before; `processes` looks for one worker
     monkeypatch.setattr(workers, "WORKERS", 1)
     its = workers.Pool()
     monkeypatch.setattr(workers, "POOL", its)

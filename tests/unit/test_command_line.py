@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, parse, run_script
+from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, make_parser, parse, run_script
 
 
 @dataclass(kw_only=True)
@@ -307,3 +307,59 @@ def test_parse_gives_what_was_given_and_nothing_else(script):
         "problems": "p",
         "consensus": True,
     }
+
+
+@pytest.mark.parametrize(("count", "shown"), [(9, "{a,b,c,d,e,f,g,h,i}"), (10, "NAME")])
+def test_up_to_nine_choices_are_listed_in_the_help(count, shown):
+    kind = dataclasses.make_dataclass(
+        "Kind", [("engine", str, field(default="a", metadata={"choices": "abcdefghij"[:count]}))]
+    )
+    assert f"--engine {shown}" in make_parser("data/do_thing.py", "Do.", flags_of(kind)).format_help()
+
+
+@dataclass(kw_only=True)
+class Writing:
+    output: Path | None = None
+    output_dir: Path | None = None
+
+
+def written_by(words, monkeypatch, check=lambda given: None):
+    """Whether the script was called; else the error, in one line."""
+    called = []
+
+    def main(args):
+        called.append(args)
+
+    monkeypatch.setattr(sys, "argv", ["x.py", *map(str, words)])
+    try:
+        run_script(main, Writing, check=check)
+    except SystemExit as end:
+        assert not called
+        return end.code
+    return bool(called)
+
+
+def test_what_cannot_be_written_is_said_before_the_work(monkeypatch, tmp_path):
+    file, locked = tmp_path / "file", tmp_path / "file" / "x"
+    file.touch()
+    for words, said in (
+        (["--output", tmp_path / "new" / "rows.jsonl"], True),
+        (["--output", file], True),
+        (["--output_dir", tmp_path], True),
+        (["--output_dir", tmp_path / "new" / "er"], True),
+        (["--output", tmp_path], f"error: --output {tmp_path} is a folder; give a file, such as {tmp_path}/rows.jsonl"),
+        (["--output_dir", file], f"error: --output_dir {file} is no folder; give another --output_dir"),
+        (["--output", "/dev/null"], "error: --output /dev/null is no regular file; give another --output"),
+        (["--output", locked], f"error: --output {locked} cannot be written (Not a directory: {file}/"),
+    ):
+        found = written_by(words, monkeypatch)
+        assert found is True if said is True else found.startswith(said), words
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_a_script_may_refuse_values_before_its_library_is_imported(monkeypatch, tmp_path):
+    def check(given):
+        assert given == {"output": tmp_path / "x"}
+        raise ValueError("it cannot be so")
+
+    assert written_by(["--output", tmp_path / "x"], monkeypatch, check) == "error: it cannot be so"

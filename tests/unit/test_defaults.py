@@ -6,53 +6,80 @@ Where a change is meant, `PYTHONPATH=. python tests/unit/test_defaults.py > test
 import ast
 import importlib
 import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
 
-
-def is_number(value):
-    return isinstance(value, int | float) or (isinstance(value, tuple) and bool(value) and all(map(is_number, value)))
-
-
-def calls(node):
-    """What is computed may depend on the machine."""
-    return any(isinstance(part, ast.Call) for part in ast.walk(node))
+MACHINE = {"os", "sys", "np"}
+"""What is computed with these may differ elsewhere."""
 
 
-def stated(value):
-    """The numbers among the defaults of a function or class, as its signature has them, and the bounds of flags."""
-    try:
-        parameters = inspect.signature(value).parameters.values()
-    except (TypeError, ValueError):  # a protocol, an enumeration
-        return ""
-    theirs = set()
-    if is_dataclass(value):  # fields of another library's class, which may move with its version
-        bases = [base for base in value.__mro__ if is_dataclass(base) and not base.__module__.startswith("prm.")]
-        theirs = {name for base in bases for name in base.__annotations__} - value.__annotations__.keys()
-    found = [f"{p.name}={p.default!r}" for p in parameters if is_number(p.default) and p.name not in theirs]
-    for field in [f for f in fields(value) if f.name not in theirs] if is_dataclass(value) else ():
-        found += [f"{field.name} {bound} {limit!r}" for bound, limit in field.metadata.items() if is_number(limit)]
-    return ", ".join(found)
+def figures(value):
+    """What of it is a number, under the names that lead there; None if nothing is."""
+    if is_dataclass(value) and type(value).__module__.startswith("prm."):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: its for name, inner in value.items() if (its := figures(inner)) is not None} or None
+    if isinstance(value, tuple | list):
+        return tuple(its for inner in value if (its := figures(inner)) is not None) or None
+    if isinstance(value, set | frozenset):
+        return tuple(sorted(its for inner in value if (its := figures(inner)) is not None)) or None
+    return value if isinstance(value, int | float | Fraction | range) else None
+
+
+def numbers(named):
+    return ", ".join(f"{name}={its!r}" for name, value in named if (its := figures(value)) is not None)
+
+
+def of_function(function):
+    stated = [(p.name, p.default) for p in inspect.signature(function).parameters.values()]
+    return numbers((name, default) for name, default in stated if not is_dataclass(default))
+
+
+def of_class(cls) -> Iterator[tuple[str, str]]:
+    """Those of its fields, its attributes, the bounds of its flags, and of each of its methods."""
+    bases = [base for base in cls.__mro__ if is_dataclass(base) and not base.__module__.startswith("prm.")]
+    theirs = {
+        name for base in bases for name in base.__annotations__
+    } - cls.__annotations__.keys()  # move with a version
+    its = [field for field in fields(cls) if field.name not in theirs] if is_dataclass(cls) else []
+    yield "", numbers((field.name, field.default) for field in its)
+    written = {field.name for field in its} | {"__init__"} if its else set()
+    own = {name: value for name, value in vars(cls).items() if name not in written}
+    yield "", numbers((name, value) for name, value in own.items() if not name.startswith("_"))
+    yield "", numbers((f"{field.name} {bound}", limit) for field in its for bound, limit in field.metadata.items())
+    for name, value in own.items():
+        method = value.__func__ if isinstance(value, staticmethod | classmethod) else value
+        if inspect.isfunction(method) and method.__module__ == cls.__module__:
+            yield f".{name}", of_function(method)
+
+
+def of_module(module: ModuleType, source: str) -> Iterator[tuple[str, str]]:
+    """Those of its constants, functions and classes, in the order of the file."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            yield f".{node.name}", of_function(getattr(module, node.name))
+        elif isinstance(node, ast.ClassDef):
+            yield from ((f".{node.name}{name}", text) for name, text in of_class(getattr(module, node.name)))
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+            if MACHINE.isdisjoint(name.id for name in names):
+                # A name in small letters is no constant: a cache fills up.
+                stored = [name.id for name in names if isinstance(name.ctx, ast.Store) and name.id.isupper()]
+                yield "", numbers((name, getattr(module, name)) for name in stored)
 
 
 def defaults():
-    """A line per public constant, function and class of the package that has any."""
+    """A line for each of which there are any, such as `prm.encoding.codec.StepCodec max_length=2048`."""
     for path in sorted((ROOT / "prm").rglob("*.py")):
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        module = importlib.import_module(name)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.Assign | ast.AnnAssign) and not calls(node):
-                stored = [
-                    part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
-                ]
-                for constant in stored:
-                    if not constant.startswith("_") and is_number(value := getattr(module, constant, None)):
-                        yield f"{name}.{constant} = {value!r}"
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                numbers = stated(getattr(module, node.name))
-                yield from [f"{name}.{node.name}({numbers})"] if numbers else []
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for name, text in of_module(importlib.import_module(module), path.read_text(encoding="utf-8")):
+            if text:
+                yield f"{module}{name} {text}"
 
 
 def test_no_default_and_no_constant_has_moved():

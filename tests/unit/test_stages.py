@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 
 import pytest
 
+from prm import stages
 from prm.stages import Stages
 
 
@@ -76,3 +78,100 @@ def test_no_second_job_beside_a_stage_that_outlived_the_first(tmp_path):
         except ValueError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_a_command_that_fails_ends_the_job_with_its_last_lines_and_how_to_run_it(tmp_path, capsys):
+    (tmp_path / "fail.py").write_text(
+        "import sys\nfor i in range(20): print('line', i)\nprint()\nprint('no such file', file=sys.stderr)\nsys.exit(3)\n"
+    )
+    job = Stages(tmp_path / "job", "log")
+    (tmp_path / "job/log.log").write_text("of an earlier stage\n")
+    with pytest.raises(SystemExit) as error:
+        job.once("2/6 fail", "fail.py --name 'a b'", "fail")
+    message = str(error.value)
+    assert message.startswith(f"\nerror: 2/6 fail failed (exit code 3). The end of {tmp_path}/job/log.log:\n\n")
+    shown = [line for line in message.splitlines() if line.startswith("    ")]
+    assert sorted(shown[:-1]) == sorted(
+        f"    {line}" for line in [*(f"line {i}" for i in range(6, 20)), "no such file"]
+    )
+    assert shown[-1] == f"    {sys.executable} fail.py --name 'a b'"
+    assert f"by hand in {tmp_path}:" in message
+    assert capsys.readouterr().out == f"{'2/6 fail':24}starting\n"
+    assert not (tmp_path / "job/.fail.done").exists()
+    assert (tmp_path / "job/log.log").read_text().startswith("of an earlier stage\n\n$ python fail.py --name 'a b'")
+
+
+def test_a_stage_that_ended_is_not_run_again(tmp_path, capsys):
+    job = Stages(tmp_path / "job", "log", width=8)
+    seconds = job.once("count", "count.py", "count", {"seed": 0})
+    (tmp_path / "job/.count.done").write_text(
+        json.dumps({"fingerprint": {"command": "count.py", "seed": 0}, "seconds": 61.7})
+    )
+    assert job.once("count", "count.py", "count", {"seed": 0}) == 61.7
+    assert capsys.readouterr().out.splitlines() == [
+        "count   starting", f"count   {seconds:.0f} s", "count   done already, in 62 s"
+    ]  # fmt: skip
+    assert (tmp_path / "count").read_text() == "\n"
+    with pytest.raises(ValueError, match=r"other settings \(the seed changed\)"):
+        job.once("count", "count.py", "count", {"seed": 1}, changed="the seed")
+
+
+BARS = """
+import sys, time
+for text in (
+    "\\rlabels:   0%|          | 0/10 [00:00<?, ?it/s]",
+    "\\r  5%|5         | 5/100 [00:05<01:35,  1.00it/s]",
+    "\\rfirst:  20%|5         | 1/5 [00:01<00:04,  1.00s/it]\\rlabels:  50%|#####     | 5/10 [00:01<00:01, 4.9it/s, x]",
+):
+    sys.stderr.write(text); sys.stderr.flush(); time.sleep(0.1)
+print("printed")
+"""
+
+
+def test_on_a_terminal_one_line_is_kept_up_to_date(tmp_path, capfdbinary, monkeypatch):
+    (tmp_path / "bars.py").write_text(BARS)
+    monkeypatch.setattr(stages, "ON_TERMINAL", True)
+    monkeypatch.setenv("COLUMNS", "50")
+    seconds, printed = Stages(tmp_path / "job", "log").run("3/6 train", "bars.py", stdout=subprocess.PIPE)
+    shown = capfdbinary.readouterr().out.decode().split("\r\x1b[2K")
+    title = f"{'3/6 train':24}"
+    assert shown == [
+        "",
+        f"{title}starting",
+        f"{title}labels 0%",
+        f"{title}5%  01:35 left  1.00it/s",
+        f"{title}labels 50%  00:01 left  4.9it/s, x"[:49],
+        f"{title}{seconds:.0f} s\n",
+    ]
+    assert printed == "printed\n"
+    assert (tmp_path / "job/log.log").read_text().endswith("printed\n")
+
+
+def test_who_ends_the_job_ends_its_stage(tmp_path, monkeypatch):
+    (tmp_path / "sleep.py").write_text("import sys, time\nprint('x', file=sys.stderr, flush=True)\ntime.sleep(60)\n")
+
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
+    started = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **more: started.append(popen(*args, **more)) or started[-1])
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path / "job", "log").run("sleep", "sleep.py", alive=interrupt)
+    assert started[0].returncode == -signal.SIGTERM
+
+
+def test_a_stage_has_one_thread_unless_it_is_told_otherwise(tmp_path, monkeypatch):
+    (tmp_path / "env.py").write_text(
+        "import os\nprint(os.environ['OMP_NUM_THREADS'], os.environ['PYTHONUNBUFFERED'])\n"
+    )
+    for threads, shown in ((None, "1 1\n"), ("3", "3 1\n")):
+        monkeypatch.delenv("OMP_NUM_THREADS") if threads is None else monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert Stages(tmp_path / f"job{threads}", "log").run("env", "env.py", stdout=subprocess.PIPE)[1] == shown
+
+
+def test_a_start_that_was_killed_before_it_wrote_its_seconds_counts_for_none(tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job/.count.seconds").touch()
+    (tmp_path / "quick.py").touch()
+    assert Stages(tmp_path / "job", "log").once("quick", "quick.py", "count") < 1

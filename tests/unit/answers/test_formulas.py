@@ -1,5 +1,6 @@
 r"""Formulas: what the parser reads and refuses, exact and inexact values, and the points that tell formulas apart."""
 
+import math
 import sys
 from fractions import Fraction
 from types import SimpleNamespace
@@ -9,9 +10,9 @@ import pytest
 from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
 from prm.answers.formulas import Formula, call, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
-from prm.answers.parser import parse
+from prm.answers.parser import MAX_NESTING, parse
 from prm.answers.points import points
-from prm.answers.values import Evaluator
+from prm.answers.values import MAX_STEPS, Evaluator
 
 
 def value(text, **point):
@@ -25,6 +26,7 @@ def value(text, **point):
         ("1/2x", {"x": 6}, 3),
         (r"\frac12x", {"x": 6}, 3),
         (r"\frac xy", {"x": 6, "y": 4}, Fraction(3, 2)),
+        (r"5 + x \cdot \frac12x", {"x": 4}, 13),
         (r"2\frac{1}{3}", {}, Fraction(7, 3)),
         (r"3\frac{x}{2}", {"x": 4}, 6),
         ("-2^2", {}, -4),
@@ -182,3 +184,65 @@ def test_an_exponent_is_an_integer_after_a_negative_base_only():
     for text, whole in (("(-2)^x", True), ("0.5^x", False), ("0^x", False), ("2^x", False)):
         formula = parse(text)
         assert all(point["x"].denominator == 1 for point in points(formula, formula, ["x"])) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (r"|1-\sqrt{2}|", math.sqrt(2) - 1),
+        (r"\max(\sqrt{2}, \pi, 3)", math.pi),
+        (r"\min(\sqrt{2}, \pi, 3)", math.sqrt(2)),
+        (r"sgn(-\sqrt{2})", -1),
+        (r"\lfloor -\pi \rfloor", -4),
+        (r"\lceil -\pi \rceil", -3),
+        (r"(-2)^{1/3}", -(2 ** (1 / 3))),
+        (r"(-2)^{2/3}", 2 ** (2 / 3)),
+        (r"(-\pi)^{1/5}", -(math.pi**0.2)),
+        (r"(-\pi)^3", -(math.pi**3)),
+        (r"2^{\sqrt{2}}", 2 ** math.sqrt(2)),
+        (r"0 \cdot \pi + \sqrt{2} \cdot 3", 3 * math.sqrt(2)),
+        (r"\sum_{i=1}^{3} \sqrt{i}", 1 + math.sqrt(2) + math.sqrt(3)),
+        (r"\prod_{i=1}^{3} \sqrt{i}", math.sqrt(6)),
+        (r"\log_2 10", math.log2(10)),
+        (r"\log_{10}(2)", math.log10(2)),
+        (r"\lg 2", math.log10(2)),
+        (r"\exp(2)", math.e**2),
+        (r"\exp 1", math.e),
+        (r"\tan^2 1", math.tan(1) ** 2),
+        (r"\arctan 2 + \sinh 1", math.atan(2) + math.sinh(1)),
+    ],
+)
+def test_values_of_reals(text, expected):
+    assert float(Evaluator(200).value(parse(text), {})) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (r"\gcd(\sqrt{2}, 2)", UndefinedError),
+        (r"\lfloor \sqrt{2}^2 \rfloor", UndecidedError),
+        (r"\gcd(\sqrt{2} \cdot \sqrt{2}, 2)", UndecidedError),
+        (r"\sum_{i=3}^{1} i", UndefinedError),
+        (r"\sum_{i=1}^{90000} i", UndecidedError),
+        (r"\max(\sqrt{-2}, 1)", UndefinedError),
+        (r"\lfloor 2^{5000.5} \rfloor", UndecidedError),
+    ],
+)
+def test_values_that_have_none_or_are_too_near_to_tell(text, error):
+    with pytest.raises(error):
+        Evaluator(200).value(parse(text), {})
+
+
+def test_what_takes_too_many_steps_is_not_decided():
+    """A product of so many parts takes a step itself, and one for each."""
+    assert Evaluator().value(product(*[parse("x")] * (MAX_STEPS - 1)), {"x": Fraction(1)}) == 1
+    with pytest.raises(UndecidedError, match="too many steps"):
+        Evaluator().value(product(*[parse("x")] * MAX_STEPS), {"x": Fraction(1)})
+
+
+@pytest.mark.parametrize(("open", "close", "most"), [("(", ")", MAX_NESTING), ("{", "}", MAX_NESTING)])
+def test_what_is_nested_too_deep_is_no_formula(open, close, most):
+    depths = [n for n in range(1, most + 5) if parse(open * n + "x" + close * n) is None]
+    assert depths
+    assert depths == list(range(depths[0], most + 5))
+    assert abs(depths[0] - most) <= 1

@@ -78,3 +78,10 @@ def test_the_header_names_files_and_types(facts):
     types = {feature["name"]: feature for feature in header["dataset_info"]["features"]}
     assert types["prompt"]["dtype"] == "string"
     assert types["kept"]["struct"] == [{"name": "topic", "dtype": "string"}]
+
+
+def test_what_is_not_known_or_did_not_happen_is_said():
+    card = dataset_card({"train": Split()}, Facts("x", [], Counter(), Counter(), {}, 13, None, None, "value"))
+    for line in ("## Left out\n\nNothing.\n\nNot balanced.", "License: unknown; those of the sources apply."):
+        assert line in card
+    assert "Columns of the source" not in card

@@ -244,3 +244,10 @@ def test_a_question_with_two_gold_answers_is_warned_of_with_both_rows(write):
         f"{path}: 1 row has the question of an earlier row with another gold answer ({path}:3 says '5', {path}:1 says '4'):"
         " one is wrong; correct or remove it"
     ]
+
+
+@pytest.mark.parametrize(("rule", "between"), [(None, "\n"), ("line", "\n"), ("paragraph", "\n\n")])
+def test_the_steps_of_an_example_are_joined_as_they_were_divided(write, rule, between):
+    row = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "#### 4"], "answer": "4", "correct": True}
+    ((example,), left_out) = load_examples(write(row | ({} if rule is None else {"step_rule": rule})), "all")
+    assert (example["completion"], left_out) == (f"2 + 2 = 4{between}#### 4", 0)

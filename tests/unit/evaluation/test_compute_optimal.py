@@ -355,3 +355,15 @@ def test_an_adaptive_method_is_set_against_fixed_ones_and_is_no_rival_itself(men
 def as_escalation(its):
     right = replace(its.candidates[0], answer="1", correct=True)
     return replace(its, method=its.method.replace("rebase", "escalation"), strategy="escalation", candidates=(right,))
+
+
+def test_a_method_that_the_run_lacks_is_no_rival(menu):
+    run = menu.run
+    rows = [
+        replace(row, results=tuple(its for its in row.results if its.strategy != "weighted_vote")) for row in run.rows
+    ]
+    methods = {its.method: run.meta["methods"][its.method] for its in rows[0].results}
+    report = compute_optimal_report(
+        menu_of(Run(run.meta | {"methods": methods}, tuple(rows)), "v"), Probe("lead", 2), 3
+    )
+    assert {s["rival"] for s in report["savings"]} == {"best fixed", "best_of_n v"}

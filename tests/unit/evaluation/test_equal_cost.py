@@ -1,6 +1,7 @@
 """A search is compared with the independent samples that its cost would have bought."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -72,6 +73,17 @@ def test_between_two_numbers_lies_the_mixture_of_the_same_mean_cost():
     entry = entries(33)
     assert entry["n"] == pytest.approx(3.3)
     assert entry["accuracy"] == pytest.approx(0.7 * expected(3) + 0.3 * expected(4))
+
+
+def test_a_pool_whose_choice_has_no_estimate_is_no_rival():
+    rows = [
+        replace(row, results=(*row.results, replace(row.results[0], method="prm_first", strategy="first_wins")))
+        for row in run(20).rows
+    ]
+    costs = {
+        name: {"generated_tokens": 40.0, "flops": 1.0} for name in ("prm_best_of_n", "prm_rebase", "orm_best_of_n")
+    }
+    assert {entry["rival"] for entry in equal_cost(Run(run(20).meta, tuple(rows)), costs)} == {"prm_best_of_n"}
 
 
 @pytest.mark.parametrize("tokens", [9, 45])

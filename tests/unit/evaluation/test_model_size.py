@@ -69,3 +69,13 @@ def test_where_even_the_probe_costs_too_much_only_methods_are_left(menu):
     cases = against_larger(menu, Probe("lead", 2), 3, [0.5] * len(menu.problems), 1.2, [])
     assert [row["choice"] for row in cases[-1]["rows"]] == ["majority samples=1"]
     assert [row["choice"] for row in cases[0]["rows"]][-1] == "compute-optimal"
+
+
+def test_a_model_of_the_same_size_buys_one_sample_to_the_token(menu):
+    cases = against_larger(menu, Probe("lead", 2), 3, [0.5] * len(menu.problems), 1.0, [])
+    assert {case["multiple"] for case in cases} == {1.0}
+    assert {case["rows"][0]["choice"] for case in cases} == {"majority samples=1"}
+    for case in cases:
+        chosen = {row["choice"]: row["multiple_spent"] for row in case["rows"]}
+        assert all(spent <= 1.0 for spent in chosen.values())
+        assert ("compute-optimal" in chosen) == (case["accounting"] == "generation")

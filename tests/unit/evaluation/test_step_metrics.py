@@ -275,3 +275,9 @@ def test_what_needs_both_classes_is_nan_without_a_warning():
         assert math.isnan(auc(scores, labels))
     assert length_correlation([0.5, 0.5], [1, 2]) == 0
     assert math.isnan(expected_calibration_error([], []))
+
+
+@pytest.mark.parametrize("figure", [auc_within_groups, length_correlation_within_groups])
+def test_figures_within_groups_need_a_group_for_every_score(figure):
+    with pytest.raises(ValueError, match="groups"):
+        figure([0.5, 0.25, 0.75], [True, False, True], ["a", "b"])

@@ -1,8 +1,9 @@
 """Accuracy by level, as a table and as bars; accuracy against tokens and against samples, as lines."""
 
 import pytest
+from matplotlib.colors import to_rgb
 
-from prm.evaluation.plots import COLORS, draw_by_level, draw_gains, draw_growth, styles
+from prm.evaluation.plots import COLORS, MARKERS, draw_by_level, draw_gains, draw_growth, styles
 from prm.evaluation.step_metrics import expected_calibration_error
 from prm.evaluation.tables import level_table
 
@@ -96,7 +97,11 @@ def test_growth_is_a_line_with_a_band_and_a_ring_where_more_samples_hurt(tmp_pat
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [
         "PRM weighted vote  87.5%", "PRM best-of-N  75.0% at N = 2, then\n50.0%", "majority vote  25.0%"
     ]  # fmt: skip
-    assert len(axes.collections) == 3
+    assert [mark.get_facecolor()[0, :3].tolist() for mark in axes.collections] == [
+        pytest.approx(to_rgb(color)) for color in COLORS[:3]
+    ]
+    curves = [line for line in axes.lines if line.get_markersize() != 13]
+    assert [(line.get_color(), line.get_marker()) for line in curves] == list(zip(COLORS[:3], MARKERS[:3], strict=True))
     rings = [line.get_data() for line in axes.lines if line.get_markersize() == 13]
     assert [(x.tolist(), y.tolist()) for x, y in rings] == [([2], [0.75])]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "2", "4"]

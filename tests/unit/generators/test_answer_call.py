@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -282,3 +283,15 @@ def test_templates_that_cannot_ask():
         asked(student, PROMPTS["plain"])
     assert PROMPTS["zero_shot_cot"].trigger == "Therefore, the answer is"
     assert PROMPTS["zero_shot_cot"].render("2 + 2?") == "Q: 2 + 2?\nA: Let's think step by step.\n"
+
+
+def test_the_trigger_is_no_beginning_of_a_text(trimming_tokenizer, monkeypatch, tmp_path):
+    """A tokenizer that begins its texts with a BOS token does not put one before the trigger."""
+    monkeypatch.setattr("prm.generators.answer_call.AnswerCall", lambda generator, template, encode: encode)
+    monkeypatch.setattr(
+        "prm.generators.hf.HfGenerator.from_pretrained",
+        lambda path, **settings: SimpleNamespace(tokenizer=trimming_tokenizer),
+    )
+    encode = load_generator(str(tmp_path), template=TEMPLATE)
+    assert trimming_tokenizer.bos_token_id not in encode("4")
+    assert trimming_tokenizer.decode(encode("4")) == "4"

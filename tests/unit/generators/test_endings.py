@@ -7,7 +7,7 @@ import pytest
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators.chat import ChatCritic, Question
-from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer
+from prm.generators.endpoint import Endpoint, EndpointError, MalformedAnswer, TooLong
 from prm.generators.openai import OpenAIGenerator
 
 STOP = {"finish_reason": "stop"}
@@ -167,6 +167,45 @@ def test_a_server_stops_where_another_problem_begins(plain_tokenizer):
     assert plain_tokenizer.decode(found.token_ids) == " See FAQ: x is 4\n\nFAQ:"
     assert server.stops == [["\n", "FAQ:"]] * 4
     assert generator.ledger["tokens after the end"] == 0
+
+
+def test_what_a_server_writes_after_the_end_is_counted_and_left_out(plain_tokenizer):
+    server = Completions(plain_tokenizer, "#### 4\nand more", "#### 5\n!")
+    generator = OpenAIGenerator(server, plain_tokenizer)
+    prefix = plain_tokenizer("Q:\n")["input_ids"]
+    assert [found.text for found in generator.generate([prefix, prefix], [0, 1])] == ["#### 4\n", "#### 5\n"]
+    after = [len(plain_tokenizer(text, add_special_tokens=False)["input_ids"]) for text in ("and more", "!")]
+    assert generator.ledger["tokens after the end"] == sum(after)
+
+
+class Full(Completions):
+    """The context has no room for the requests of these numbers."""
+
+    def __init__(self, tokenizer, *texts, full):
+        super().__init__(tokenizer, *texts)
+        self.full, self.answered = full, 0
+
+    async def ask(self, client, path, body, read):
+        if path != "models" and len(self.stops) in self.full:
+            self.stops.append(body["stop"])
+            raise TooLong("maximum context length")
+        found = await super().ask(client, path, body, read)
+        self.answered += path != "models"
+        return found
+
+
+def test_a_prefix_without_room_is_empty_where_others_are_answered(plain_tokenizer):
+    prefix = plain_tokenizer("Q:\n")["input_ids"]
+
+    def generate(*texts, full):
+        generator = OpenAIGenerator(Full(plain_tokenizer, *texts, full=full), plain_tokenizer, batch_size=1)
+        return [(found.text, found.stop) for found in generator.generate([prefix, prefix], [0, 1])]
+
+    assert generate("#### 4\n", full={0}) == [("", "length"), ("#### 4\n", "answer")]
+    # One that has begun keeps what it has.
+    assert generate("x = 4\n", "#### 4\n", full={1}) == [("x = 4\n", "length"), ("#### 4\n", "answer")]
+    with pytest.raises(TooLong, match="maximum context length"):
+        generate(full={0, 1})
 
 
 def test_a_server_without_token_ids_writes_the_line_that_is_left_out(sample):

@@ -2,6 +2,8 @@
 
 import asyncio
 import email.utils
+import gzip
+import zlib
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -9,7 +11,16 @@ import httpx2
 import pytest
 
 from prm.generators import endpoint
-from prm.generators.endpoint import CUTS, ENDS, Endpoint, EndpointError, finish_reason
+from prm.generators.endpoint import (
+    CUTS,
+    ENDS,
+    Endpoint,
+    EndpointError,
+    MalformedAnswer,
+    TooLong,
+    finish_reason,
+    whole_characters,
+)
 
 
 @pytest.fixture
@@ -94,3 +105,75 @@ def test_known_and_unknown_reasons_of_an_end():
     assert [finish_reason(Endpoint("http://u"), {"finish_reason": reason}) for reason in ENDS + CUTS] == [*ENDS, *CUTS]
     with pytest.raises(EndpointError, match="u ends a text with finish_reason 'tool_calls', which is none of stop"):
         finish_reason(Endpoint("http://u"), {"finish_reason": "tool_calls"})
+
+
+def content(body, encoding=None, most=100):
+    headers = {} if encoding is None else {"content-encoding": encoding}
+
+    async def blocks():
+        for at in range(0, len(body), 10):
+            yield body[at : at + 10]
+
+    return asyncio.run(endpoint._content(httpx2.Response(200, headers=headers, content=blocks()), most))
+
+
+@pytest.mark.parametrize("encoding", [None, "identity", " Identity "])
+def test_an_answer_is_read_up_to_the_most_that_it_can_have(encoding):
+    assert content(b"x" * 100, encoding) == b"x" * 100
+    with pytest.raises(MalformedAnswer, match="more than 100 bytes, which is more than what was asked for can have"):
+        content(b"x" * 101, encoding)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip.compress), ("X-GZIP", gzip.compress), ("deflate", zlib.compress)]
+)
+def test_a_packed_answer_is_unpacked_up_to_the_most_that_it_can_have(encoding, pack):
+    assert content(pack(b"x" * 100), encoding) == b"x" * 100
+    with pytest.raises(MalformedAnswer, match="more than 100 bytes when unpacked"):
+        content(pack(b"x" * 101), encoding)
+    with pytest.raises(MalformedAnswer, match=rf"said to be {encoding.lower()}: "):
+        content(b"x" * 50, encoding)
+
+
+def test_an_encoding_that_was_not_asked_for_is_refused():
+    with pytest.raises(MalformedAnswer, match="content encoding 'br', which was not asked for"):
+        content(b"x", "br")
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (400, "maximum context length is 512", TooLong),
+        (413, "The prompt is too long", TooLong),
+        (422, "Request Too Large", TooLong),
+        (400, "the maximum number of tokens", TooLong),
+        (400, "no such model", EndpointError),
+        (404, "maximum context length", EndpointError),
+    ],
+)
+def test_a_context_that_is_too_short_is_told_from_other_refusals(status, text, kind):
+    class Client:
+        @asynccontextmanager
+        async def stream(self, method, url, json, headers):
+            assert headers == {"Accept-Encoding": "gzip"}
+            yield httpx2.Response(status, content=body())
+
+    async def body():
+        yield text.encode()
+
+    with pytest.raises(EndpointError, match=f"status {status}: {text}") as error:
+        asyncio.run(Endpoint("http://host").ask(Client(), "completions", {}, str))
+    assert type(error.value) is kind
+
+
+def test_halves_of_characters_are_replaced_and_what_is_no_text_is_malformed():
+    assert whole_characters("a\ud800b\udfffc") == "a\ufffdb\ufffdc"
+    with pytest.raises(MalformedAnswer, match="text 4"):
+        whole_characters(4)
+
+
+def test_the_first_answer_that_is_of_no_use_ends_the_run_and_a_later_one_is_asked_again(ask):
+    server = Endpoint("http://host")
+    assert type(server.unfit("x")) is EndpointError
+    ask(server, [200])
+    assert (server.answered, type(server.unfit("x"))) == (1, MalformedAnswer)

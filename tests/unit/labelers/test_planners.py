@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -426,3 +427,13 @@ def test_methods_share_one_store():
     calls = len(generator.calls)
     label(FirstError(8, 16), None, WRONG, source=RolloutSource(generator, 0, kept))
     assert len(generator.calls) == calls
+
+
+def test_a_deviation_that_is_the_tolerance_is_small_enough():
+    """Of a step of a right trace without a rollout, the deviation of Beta(1, 1)."""
+    ((_, deviation),) = posterior([(0, 0)], True, 0.3)
+    trace = Trace("p", ("a", "#### 1"), "1", True)
+    nothing = SimpleNamespace(watch=lambda *_: None, counts=lambda *_: (0, 0), own=lambda *_: [])
+    for tolerance, asks in ((deviation, False), (deviation * 0.999, True)):
+        plan = Adaptive(tolerance=tolerance).plan(Problem("p", "?", "1", "p"), [trace], nothing)
+        assert bool(next(plan, [])) == asks

@@ -98,3 +98,15 @@ def test_whole_beginnings_are_left(room):
             if found:
                 sums = torch.tensor(ids[: len(found)]).cumsum(0).tolist()
                 assert gathered(kept, [*ids, 0]) == [sums]
+
+
+def test_what_fits_to_the_byte_stays_and_nothing_fits_into_nothing():
+    kept = KeptTokens()
+    kept.make_room(0)
+    add(kept, [1, 2, 3])
+    kept.make_room(3 * BYTES)
+    assert len(kept) == 3
+    kept.make_room(3 * BYTES - 1)
+    assert gathered(kept, [1, 2, 3]) == [[1, 3]]
+    kept.make_room(0)
+    assert (len(kept), kept.bytes) == (0, 0)

@@ -22,6 +22,10 @@ def test_a_classifier(tiny_llama, tmp_path):
     check(from_base(str(tmp_path), torch.float32), tokens=12)
 
 
+def test_a_model_may_say_the_size_of_its_heads(tiny_llama):
+    check(tiny_llama(200, head_dim=16), tokens=12)  # where 32 // 4 is 8
+
+
 def check(model, tokens):
     """The plain attention multiplies all pairs of tokens, later ones too, and masks half of them afterwards."""
     model.set_attn_implementation("eager")

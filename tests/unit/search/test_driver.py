@@ -644,6 +644,24 @@ def test_a_wrong_verifier_is_told_what_is_wrong(damage, message):
         search(method("best_of_n"), PROBLEMS, student(), Wrong(damage), Budget(8), 0)
 
 
+@pytest.mark.parametrize(
+    ("spread", "ends", "message"),
+    [(0.0, 1, None), (0.99, 1, None), (1.0, 1, "gave spreads"), (-0.1, 1, "gave spreads"), (0.5, 0, "gave . ends")],
+)
+def test_what_a_verifier_may_add_to_its_scores(spread, ends, message):
+    def more(scores):
+        return [replace(s, spreads=(spread,) * len(s.steps), ends=tuple(range(len(s.steps) + ends))) for s in scores]
+
+    def best_of():
+        return search(method("best_of_n"), PROBLEMS, student(), Wrong(more), Budget(8), 0)
+
+    if message is None:
+        assert best_of()[0].scores[0].spreads[0] == spread
+        return
+    with pytest.raises(ValueError, match=message):
+        best_of()
+
+
 # --- Methods by name ---
 
 

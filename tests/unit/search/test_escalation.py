@@ -7,7 +7,8 @@ from prm.generators.scripted import ScriptedGenerator
 from prm.search.driver import search
 from prm.search.escalation import TREES
 from prm.search.methods import Method
-from prm.types import Budget
+from prm.search.requests import Found
+from prm.types import Budget, Trace
 
 CASES = [(by, n, first, enough) for by in TREES for n, first in ((16, 4), (32, 8), (20, 5)) for enough in (0.5, 0.8, 1)]
 
@@ -105,3 +106,18 @@ def test_a_budget_in_tokens_is_held(tokens):
         assert result.cost.generated_tokens <= tokens
         (small,) = run("rebase", world.generator(), world, 4, tokens=tokens)
         assert (result.chosen is None) <= (small.chosen is None)  # what the first search found is not lost
+
+
+def test_after_a_search_that_found_nothing_none_is_begun(monkeypatch):
+    asked = []
+    traces = [Trace("p", (f"#### {i}",), str(i), False) for i in range(2)]
+
+    def tree(problem, budget, seed):
+        asked.append(budget.samples)
+        return Found(traces, [None, None], 0 if len(asked) == 1 else None, votes=[1.0, 1.0])
+        yield  # a generator that asks for nothing
+
+    monkeypatch.setitem(TREES, "rebase", tree)
+    (result,) = run("escalation", ScriptedGenerator(lambda prefix, seed: ""), Likes(lambda steps: 0.5), 32, first=4)
+    assert asked == [4, 8]
+    assert result.chosen == 0

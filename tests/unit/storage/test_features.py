@@ -66,10 +66,8 @@ def test_only_the_columns_of_the_file(tmp_path):
     row = trace_to_row(PROBLEM, TRACE)
     write_jsonl(path, [row])
     assert features_of(path).keys() == row.keys()
-    write_jsonl(path, [row, row | {"colour": "red"}])
-    with pytest.raises(
-        ValueError, match=r"traces\.jsonl: the types of colour are not known; state `features` yourself"
-    ):
+    write_jsonl(path, [row, row | {"color": "red"}])
+    with pytest.raises(ValueError, match=r"traces\.jsonl: the types of color are not known; state `features` yourself"):
         features_of(path)
     assert "kept" not in FEATURES
 
@@ -79,3 +77,15 @@ def test_counts_of_a_cost_are_integers():
     kinds = {name: {int: "int64", float: "float64"}[type(value)] for name, value in vars(Cost()).items()}
     assert types == kinds
     assert (types["generated_tokens"], types["flops"]) == ("int64", "float64")
+
+
+def test_the_columns_are_those_that_any_row_has(tmp_path):
+    path = tmp_path / "labeled.jsonl"
+    row = labeled_to_row(PROBLEM, LABELED)
+    write_jsonl(path, [row | {"kept": {"topic": "sums"}}, {"prompt": "?"} | {"kept": {"note": "n"}}])
+    found = features_of(path)
+    assert found.keys() == {*row, "kept"}
+    assert list(found["kept"]) == ["topic", "note"]
+    write_jsonl(path, [row, {"color": 1}])
+    with pytest.raises(ValueError, match=r"labeled\.jsonl: the types of color are not known"):
+        features_of(path)

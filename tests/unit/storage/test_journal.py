@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -160,3 +161,75 @@ def test_rows_are_on_disk_when_append_returns(tmp_path, monkeypatch):
     assert synced == [journal.path.stat().st_size]
     commit = json.loads(journal.path.read_text().splitlines()[-1])
     assert (commit["commit"], commit["rows"]) == (0, 2)
+
+
+def edited(whole, line, text):
+    """The journal with another line (from 1) in the place of one; None leaves it out."""
+    lines = whole.splitlines(keepends=True)
+    lines[line - 1 : line] = [] if text is None else [text]
+    return b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("line", "text", "done", "places"),
+    [
+        (2, b'{"text": "other", "n": 1}\n', {1, 2, 3}, "2-4"),  # a row that does not fit its checksum
+        (3, None, {1, 2, 3}, "2-3"),  # a row is lost
+        (4, None, {1, 2, 3}, "2-3"),  # a commit is lost: its rows stand before the next one, which has none
+        (4, b'{"commit": "x", "rows": 2, "sha256": ""}\n', {1, 2, 3}, "2-4"),
+        (5, b'{"commit": 1, "rows": 0, "sha256": "fc0"}\n', {0, 2, 3}, "5"),
+        (6, b"[1]\n", {0, 1, 3}, "6-7"),
+        (7, None, {0, 1, 3}, "6"),  # its row stands before those of the next chunk, and is no part of it
+        (1, b'{"header": {"generator": "other"}}\n', {0, 1, 2, 3}, "1"),
+        (1, b"\xff\n", {0, 1, 2, 3}, "1"),
+        (8, b'{"text": \n', {0, 1, 2}, "8-10"),
+        (10, b"half\n", {0, 1, 2}, "10"),
+        (10, b'{"commit": 3, "rows": 2, "sha256": "2c649517a96861bd4d92bca9989ac00f"}x', {0, 1, 2, 3}, "10"),
+        (10, b'{"sha256": ""}\n', {0, 1, 2}, "10"),
+        (10, b"[[\n", {0, 1, 2}, "10"),
+        (10, b'{"commit": 3, "rows"', {0, 1, 2}, None),  # what an interrupted write leaves is no damage
+        (10, None, {0, 1, 2}, None),
+    ],
+)
+def test_damage_is_named_by_its_lines_and_only_its_chunk_is_made_again(whole, tmp_path, line, text, done, places):
+    path, content = tmp_path / "j", edited(whole, line, text)
+    path.write_bytes(content)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        journal = Journal(path, HEADER)
+    assert journal.done == done
+    assert list(journal.chunks()) == [(number, CHUNKS[number]) for number in sorted(done)]
+    assert [str(its.message).partition(": damaged")[0] for its in said] == [f"{path}:{places}"] * (places is not None)
+    assert all(f"The {len(done)} whole chunks are kept" in str(its.message) for its in said)
+    for number in {0, 1, 2, 3} - done:
+        journal.append(number, CHUNKS[number])
+    if done == {0, 1, 2, 3}:
+        journal.append(4, [])
+    again = Journal(path, HEADER)  # no warning
+    assert list(again.chunks())[:4] == list(enumerate(CHUNKS))
+    assert journal.done == again.done
+    assert journal.next == again.next == max(again.done) + 1
+    if places is not None:
+        assert (tmp_path / "j.damaged").read_bytes() == content
+        assert path.read_bytes().startswith(whole.splitlines(keepends=True)[0])
+    assert {file.name for file in tmp_path.iterdir()} == {"j", "j.damaged"} - (
+        {"j.damaged"} if places is None else set()
+    )
+
+
+def test_five_places_of_damage_are_named_and_no_more(tmp_path):
+    path = tmp_path / "j"
+    journal = Journal(path, HEADER)
+    for number in range(7):
+        journal.append(number, [{"n": number}])
+    path.write_bytes(path.read_bytes().replace(b'{"n"', b'{"m"'))
+    with pytest.warns(UserWarning, match=r"j:2-3, 4-5, 6-7, 8-9, 10-11: damaged"):
+        assert Journal(path, HEADER).done == set()
+
+
+def test_a_journal_of_other_settings_that_is_damaged_is_still_refused(whole, tmp_path):
+    (tmp_path / "j").write_bytes(edited(whole, 2, b"x\n"))
+    with pytest.raises(ValueError, match=r"j was begun with other settings \(seed: was 0, now 1\)"):
+        Journal(tmp_path / "j", HEADER | {"seed": 1})
+    (tmp_path / "j").write_bytes(whole.splitlines(keepends=True)[0])  # nothing was committed
+    assert Journal(tmp_path / "j", HEADER | {"seed": 1}).next == 0

@@ -110,3 +110,23 @@ def test_the_commit_is_that_of_the_checkout_and_none_outside_of_one(tmp_path, mo
         write_provenance(tmp_path, "eval/run_search.py", Settings(), [])
         assert json.loads((tmp_path / "meta.json").read_text())["git"] == expected
     assert subprocess.run is not run
+
+
+def test_a_flag_that_is_newer_than_the_output_had_its_default(tmp_path):
+    output = tmp_path / "labeled.jsonl"
+    output.touch()
+    write_provenance(output, "data/label_steps.py", Settings(), [])
+    config = tmp_path / "labeled.config.yaml"
+    config.write_text("traces: in.jsonl\nlimit: null\n")
+    assert is_complete(output, Settings(), [])
+    with pytest.raises(ValueError, match=r"rollouts: was 8, now 9"):
+        is_complete(output, Settings(rollouts=9), [])
+    for name in ("labeled.config.yaml", "labeled.meta.json"):
+        write_provenance(output, "data/label_steps.py", Settings(), [])
+        (tmp_path / name).unlink()
+        with pytest.raises(ValueError, match=r"labeled\.config\.yaml and labeled\.meta\.json do not"):
+            is_complete(output, Settings(), [])
+    write_provenance(output, "data/label_steps.py", Settings(), [])
+    (tmp_path / "labeled.meta.json").write_text('{"inputs": []}')
+    with pytest.raises(ValueError, match=r"meta\.json has no `inputs`; give another --output, or delete"):
+        is_complete(output, Settings(), [])

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -259,3 +260,74 @@ def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path,
         store.append([rollout("b", 0)])
     assert time.monotonic() - started < 30
     assert [path.name for path in store.folder.glob("*.jsonl")] == ["rollouts-0.jsonl"]
+
+
+@pytest.fixture
+def damaged(whole, tmp_path):
+    """`damaged(name, line, text)`: a copy of the store with another line (from 1) in one of its files."""
+
+    def change(name, line, text):
+        folder = tmp_path / "store"
+        shutil.copytree(whole, folder)
+        lines = (folder / name).read_bytes().splitlines(keepends=True)
+        lines[line - 1] = text
+        (folder / name).write_bytes(b"".join(lines))
+        return folder
+
+    return change
+
+
+def kept(store):
+    return [(its.problem_id, its.index) for its in store.read("abc")]
+
+
+EVERY = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("c", 0)]
+
+
+def test_damaged_rollouts_are_left_out_and_named_by_their_bytes_and_their_problem(whole, damaged):
+    line = (whole / "rollouts-0.jsonl").read_bytes().splitlines(keepends=True)[3]
+    folder = damaged("rollouts-0.jsonl", 4, line.replace(b'"seed": 77', b'"seed": 78'))
+    with pytest.warns(UserWarning, match=r"rollouts-0\.jsonl: bytes \d+ to \d+ are damaged: .* of 'c'"):
+        assert kept(open_store(folder)) == EVERY[:-1]
+    (folder / "rollouts-0.jsonl").unlink()
+    with pytest.warns(UserWarning, match=r"bytes \d+ to \d+ are damaged"):
+        assert kept(open_store(folder)) == []
+
+
+@pytest.mark.parametrize("text", [b"x\n", b"[[\n", b'{"end": 3}\n', b'{"end": 9, "spans": {}, "sha256": "0"}\n'])
+def test_a_damaged_line_of_the_index_costs_its_batch_and_a_new_pair_of_files_is_begun(damaged, text):
+    folder = damaged("rollouts-0.index", 2, text)
+    with pytest.warns(UserWarning, match=r"rollouts-0\.index:2: damaged, or written by an older version"):
+        store = open_store(folder)
+    assert kept(store) == [its for its in EVERY if its[0] != "c"]
+    assert store.problems() == {"a", "b"}
+    before = (folder / "rollouts-0.index").read_bytes()
+    store.append(BATCHES[1])
+    assert kept(store) == EVERY
+    assert (folder / "rollouts-0.index").read_bytes() == before
+    assert (folder / "rollouts-1.index").exists()
+    store.close()
+
+
+def test_half_a_line_at_the_end_is_a_batch_that_another_writer_commits(damaged):
+    folder = damaged("rollouts-0.index", 3, b'{"end": 3, "sp')
+    store = open_store(folder)
+    assert kept(store) == [("a", 0), ("a", 1), ("b", 0), ("c", 0)]
+    store.append(BATCHES[2])
+    assert kept(store) == EVERY
+    assert not (folder / "rollouts-1.index").exists()
+    store.close()
+
+
+def test_units_that_another_writer_holds_come_last(tmp_path, monkeypatch):
+    store, asked = open_store(tmp_path), []
+
+    @contextmanager
+    def claim(problem_ids, wait=False):
+        asked.append((*problem_ids, wait))
+        yield wait or problem_ids != ["b"]
+
+    monkeypatch.setattr(store, "claim", claim)
+    assert list(store.claim_each("abc", lambda unit: [unit])) == ["a", "c", "b"]
+    assert asked == [("a", False), ("b", False), ("c", False), ("b", True)]
+    store.close()

@@ -243,3 +243,8 @@ def test_nothing_is_invented_for_a_row_from_elsewhere(write):
     unknown = ("num_tokens", "seed", "gold", "answer", "correct", "level", "values", "counts", "labeler")
     assert [row[name] for name in unknown] == [None] * 9
     assert read_traces(write(row))[0].trace == read.labeled.trace
+
+
+def test_a_row_without_a_status_counts_as_ok(tmp_path):
+    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "?"}, {"prompt": "?", "status": "timeout"}])
+    assert read_statuses(tmp_path / "rows.jsonl") == {"ok": 1, "timeout": 1}

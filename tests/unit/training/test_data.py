@@ -1,5 +1,7 @@
 """What --data names: the folder that a data set was built into, a file, a name on the hub."""
 
+from types import SimpleNamespace
+
 import datasets
 import pytest
 
@@ -8,7 +10,7 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.rows import labeled_to_row, read_labeled, read_outcomes
 from prm.training.arguments import VerifierArguments
 from prm.training.data import data_hash, training_source, validation_source
-from prm.training.run import read_rows
+from prm.training.run import fit, read_rows
 from prm.types import LabeledTrace, Trace
 
 
@@ -95,6 +97,22 @@ def test_a_hub_name_is_its_splits_and_without_validation_a_tenth_is_held_out(hub
 def test_a_file_that_is_missing_is_not_looked_for_on_the_hub(name, monkeypatch):
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, config: pytest.fail(f"asked for {name}"))
     assert validation_source(name, None) is None
+
+
+def test_a_file_of_any_name_is_not_looked_for_on_the_hub(monkeypatch, tmp_path):
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda name, config: pytest.fail(f"asked for {name}"))
+    (tmp_path / "labels").touch()
+    assert validation_source(str(tmp_path / "labels"), None) is None
+
+
+def test_data_is_looked_at_before_a_model_is_loaded(monkeypatch):
+    def preflight(*args):
+        raise ValueError("no row can train it")
+
+    monkeypatch.setattr("prm.training.run.preflight", preflight)
+    nothing = SimpleNamespace(data="labels.jsonl", codec=None)
+    with pytest.raises(ValueError, match="no row can train it"):
+        fit(nothing, nothing, nothing, nothing, nothing, nothing)
 
 
 def test_the_hash_is_that_of_the_file_or_of_the_rows(folder, hub):

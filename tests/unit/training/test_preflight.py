@@ -55,6 +55,13 @@ Start with 47, add 38.
     )
 
 
+def test_targets_that_are_all_alike_end_it(capsys):
+    one = prm_examples([RIGHT], CODEC, TOKENIZER, "hard")
+    with pytest.raises(ValueError, match=r"train\.jsonl"):
+        preflight("train.jsonl", one, one, CODEC, TOKENIZER)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_token_that_is_read_is_shown(merging_tokenizer):
     def shown(separator):
         codec = StepCodec(separator=separator)

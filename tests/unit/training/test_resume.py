@@ -1,6 +1,7 @@
 """Which checkpoint a killed run goes on from."""
 
 import dataclasses
+import json
 import zipfile
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from prm.encoding.codec import StepCodec
-from prm.training.resume import check_output_dir, find_checkpoint
+from prm.training.resume import check_examples, check_output_dir, fault, find_checkpoint, is_complete
 from prm.verifiers.checkpoint import VerifierConfig
 
 CONFIG = VerifierConfig("prm", StepCodec(max_length=128), "value", "last", "base", "hash")
@@ -63,6 +64,11 @@ def test_torn_absent_and_foreign_checkpoints_are_refused(folder, tmp_path):
             find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes))
 
 
+@pytest.mark.parametrize("changes", [{"versions": {"prm": "0"}}, {"base_model": "moved"}])
+def test_a_base_that_moved_and_newer_libraries_do_not_stop_it(folder, changes):
+    assert find_checkpoint(True, str(folder), dataclasses.replace(CONFIG, **changes)) is not None
+
+
 def test_auto_resumes_only_if_there_is_something_to_resume_from(folder, tmp_path):
     assert find_checkpoint("auto", str(folder), CONFIG) == str(folder / "checkpoint-100")
     assert find_checkpoint("auto", str(folder)) == str(folder / "checkpoint-100")  # a generator
@@ -85,3 +91,85 @@ def test_a_finished_model_is_not_replaced_by_mistake(folder, tmp_path):
     check_output_dir(str(new), None, overwrite=True)
     for resume in ("auto", "true", True, str(folder / "checkpoint-5")):
         check_output_dir(str(folder), resume, overwrite=False)
+
+
+def lost(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def written(name, content):
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def not_a_number(folder):
+    save_file({"weight": torch.tensor([1.0, float("nan")])}, folder / "model.safetensors")
+
+
+def shard_lost(folder):
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors", "c": "model-3.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def changed_since(folder):
+    CONFIG.save(folder)
+    save_file({"weight": torch.zeros(2)}, folder / "model.safetensors")
+
+
+def one_byte(folder):
+    content = (folder / "optimizer.pt").read_bytes()
+    (folder / "optimizer.pt").write_bytes(content.replace(b"000", b"010", 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lost("trainer_state.json"), "its run was killed while it was written"),
+        (written("trainer_state.json", b"{"), "its run was killed while it was written"),
+        (written("trainer_state.json", b"[]"), "trainer_state.json does not say at which step"),
+        (written("trainer_state.json", b'{"global_step": null}'), "trainer_state.json does not say at which step"),
+        (lost("optimizer.pt"), "it has no optimizer.pt, as after --save_only_model"),
+        (lost("scheduler.pt"), "it has no scheduler.pt"),
+        (lost("rng_state.pth"), "it has no rng_state.pth"),
+        (lost("model.safetensors"), "it has no weights"),
+        (written("optimizer.pt", b""), "optimizer.pt is damaged"),
+        (written("scheduler.pt", b"PK"), "scheduler.pt is damaged"),
+        (written("training_args.bin", b"x"), "training_args.bin is damaged"),
+        (one_byte, "optimizer.pt is damaged"),
+        (shard_lost, "it has no model-2.safetensors"),
+        (not_a_number, "weight"),
+        (written("model.safetensors", b"x"), "model.safetensors"),
+        (changed_since, "model.safetensors is not what was saved"),
+    ],
+)
+def test_what_a_torn_checkpoint_lacks_is_said(folder, damage, reason):
+    checkpoint = folder / "checkpoint-5"
+    assert fault(checkpoint) is None
+    assert is_complete(checkpoint)
+    damage(checkpoint)
+    found = fault(checkpoint)
+    assert found is not None
+    assert reason in found
+    assert ("--save_only_model" in found) == ("--save_only_model" in reason)
+    assert not is_complete(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["optimizer.bin", "optimizer_0", "global_step5"])
+def test_the_optimizer_may_be_that_of_several_processes(folder, name):
+    checkpoint = folder / "checkpoint-5"
+    (checkpoint / "optimizer.pt").rename(checkpoint / name)
+    assert fault(checkpoint) is None
+
+
+def test_a_generator_goes_on_with_its_examples_alone(folder, tmp_path):
+    checkpoint = str(folder / "checkpoint-5")
+    check_examples(checkpoint, str(folder), "abc")  # the first time nothing is known
+    assert (folder / "examples.hash").read_text() == "abc\n"
+    check_examples(checkpoint, str(folder), "abc")
+    with pytest.raises(
+        ValueError, match="checkpoint-5 was trained on examples of hash abc, this run has xyz; resume with"
+    ):
+        check_examples(checkpoint, str(folder), "xyz")
+    check_examples(None, str(folder), "xyz")
+    assert (folder / "examples.hash").read_text() == "xyz\n"
+    check_examples(None, str(tmp_path / "a" / "new"), "abc")
+    assert (tmp_path / "a/new/examples.hash").read_text() == "abc\n"

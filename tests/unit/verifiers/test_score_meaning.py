@@ -88,3 +88,10 @@ def test_weights_on_soft_targets_have_no_formula_and_small_weights_raise_scores(
     assert score_meaning(replace(PRM, bad_weight=0.5)).startswith(
         "A score, since bad targets counted 0.5 times in the loss, lies above the probability"
     )
+
+
+@pytest.mark.parametrize(("weight", "side"), [(0.5, "above"), (1.5, "below"), (2.0, "below"), (1.0, None)])
+def test_a_score_lies_on_the_side_that_its_weight_pulls_it_to(weight, side):
+    text = score_meaning(replace(PRM, bad_weight=weight))
+    assert text.startswith("A score is" if side is None else f"A score, since bad targets counted {weight:g} times")
+    assert (f"lies {side}" in text) == (side is not None)

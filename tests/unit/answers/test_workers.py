@@ -1,0 +1,22 @@
+"""What the process of a worker may take; how workers are asked and what they outlive: test_answers.py."""
+
+import subprocess
+import sys
+
+import pytest
+
+TAKE = """
+from prm.answers import workers
+workers._limit_memory()
+bytearray(workers.MEMORY_BYTES // 2)
+try:
+    bytearray(workers.MEMORY_BYTES + (1 << 20))
+except MemoryError:
+    print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is it known what a process has already")
+def test_a_worker_may_take_so_much_memory_and_no_more():
+    done = subprocess.run([sys.executable, "-c", TAKE], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("refused\n", 0), done.stderr

@@ -1,0 +1,18 @@
+"""Chat templates are rendered by a process of their own; when it ends, another one takes its place."""
+
+import pytest
+
+from prm.encoding import chat_templates
+from prm.encoding.chat_templates import render
+
+
+def test_a_process_that_ended_is_said_so_and_replaced():
+    assert render("{{ a }}!", {"a": 4}) == "4!"
+    first = chat_templates._renderers[0]
+    first._process.kill()
+    first._process.wait()
+    with pytest.raises(ValueError, match=r"^ended the process that renders it \(exit code -9\)"):
+        render("{{ a }}", {"a": 5})
+    assert (render("{{ a }}", {"a": 6}), render("{{ a }}", {"a": 7})) == ("6", "7")
+    assert len(chat_templates._renderers) == 1
+    assert chat_templates._renderers[0] is not first

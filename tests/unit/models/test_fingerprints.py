@@ -1,0 +1,30 @@
+"""What decides the fingerprint of a model and of its tokenizer, and what does not."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from prm.models.fingerprints import tokenizer_text
+
+
+def slow(vocab, template=None, **special):
+    return SimpleNamespace(get_vocab=lambda: vocab, special_tokens_map=special, chat_template=template)
+
+
+def test_the_order_of_a_vocabulary_does_not_matter_and_all_else_does():
+    text = tokenizer_text(slow({"a": 0, "b": 1}, "x", eos_token="a", pad_token="b"))
+    assert tokenizer_text(slow({"b": 1, "a": 0}, "x", pad_token="b", eos_token="a")) == text
+    for other in (
+        slow({"a": 1, "b": 0}, "x", eos_token="a", pad_token="b"),
+        slow({"a": 0, "b": 1}, "y", eos_token="a", pad_token="b"),
+        slow({"a": 0, "b": 1}, "x", eos_token="b", pad_token="b"),
+    ):
+        assert tokenizer_text(other) != text
+
+
+@pytest.mark.parametrize("call", [{"truncation": True, "max_length": 2}, {"padding": "max_length", "max_length": 9}])
+def test_what_the_last_call_asked_for_is_no_part_of_a_tokenizer(call, plain_tokenizer):
+    before = tokenizer_text(plain_tokenizer)
+    plain_tokenizer("4 + 4 = 8", **call)
+    assert tokenizer_text(plain_tokenizer) == before
+    assert '"truncation"' not in before
