@@ -63,7 +63,7 @@ class StepClassifier:
         stock: nn.Linear = self.score  # type: ignore[has-type]
         size = stock.in_features
         # An explicit dtype takes precedence over that of the folder, both for a new head and for a loaded one.
-        last = Fp32Linear(size, stock.out_features, dtype=torch.float32)
+        last = Fp32Linear(size, stock.out_features, bias=stock.bias is not None, dtype=torch.float32)
         first = (Fp32Linear(size, size, dtype=torch.float32), nn.ReLU()) if self.head == "mlp" else ()
         self.score = nn.Sequential(*first, last) if first else last  # type: ignore[assignment]
 
