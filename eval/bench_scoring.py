@@ -61,6 +61,7 @@ def main(args: Arguments) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoModelForTokenClassification
 
+    from prm.models.folders import SAFELY
     from prm.models.loading import from_base
     from prm.models.packing import pack, plan_rows
     from prm.verifiers.step_verifier import StepVerifier
@@ -83,11 +84,10 @@ def main(args: Arguments) -> None:
         if args.compile:
             for layer in ours.model.get_decoder().layers:  # type: ignore[operator, union-attr]
                 layer.compile()
-        options["trust_remote_code"] = False
-        padded = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, **options).eval()
+        padded = AutoModelForTokenClassification.from_pretrained(base, num_labels=2, **options, **SAFELY).eval()
         padded.load_state_dict(ours.model.state_dict())
         padded.to(on_device)
-        causal = AutoModelForCausalLM.from_pretrained(base, **options).eval().to(on_device)
+        causal = AutoModelForCausalLM.from_pretrained(base, **options, **SAFELY).eval().to(on_device)
 
     without_gradients, few = torch.inference_mode(), candidates[:PER_STEP_CANDIDATES]
     ways: dict[str, tuple[Callable[[], list[list[float]]], int]] = {

@@ -30,7 +30,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from prm.command_line import run_script
 from prm.datasets import arithmetic
@@ -156,8 +157,8 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
     token."""
     import torch
 
+    from prm.generators import hf
     from prm.generators.draws import uniform
-    from prm.generators.hf import HfGenerator
 
     # A token's seed and place give the number that it is drawn with, so this number says what is to be written.
     script = {
@@ -168,23 +169,24 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
     }
     largest: list[float] = []
     computed = 0
+    sampler = hf.draw
 
-    def sample(logits: torch.Tensor, uniform) -> torch.Tensor:
-        HfGenerator._sample(generator, logits, uniform)
-        largest.extend(value for value, u in zip(logits.amax(-1).tolist(), uniform, strict=True) if u in script)
-        return torch.tensor([script.get(u, 0) for u in uniform])  # what has ended may stay for some turns
+    def scripted(logits: torch.Tensor, numbers: Any, temperature: float, top_p: float) -> torch.Tensor:
+        sampler(logits, numbers, temperature, top_p)  # the time of sampling is part of the time
+        largest.extend(value for value, u in zip(logits.amax(-1).tolist(), numbers, strict=True) if u in script)
+        return torch.tensor([script.get(u, 0) for u in numbers])  # what has ended may stay for some turns
 
     def count(module: torch.nn.Module, inputs: tuple, named: dict) -> None:
         nonlocal computed
         if "logits_to_keep" in named:  # a pass that reads prefixes
             computed += int(named["attention_mask"][:, -named["input_ids"].shape[1] :].sum())
 
-    generator._sample = sample  # type: ignore[method-assign]
     hook = generator.model.register_forward_pre_hook(count, with_kwargs=True)
     kept = KeptTokens() if keep else None
-    for prefixes, seeds, texts in writing:
-        found = generator.generate(prefixes, seeds, until="step", kept=kept)
-        assert [list(one.token_ids) for one in found] == texts
+    with mock.patch.object(hf, "draw", scripted):
+        for prefixes, seeds, texts in writing:
+            found = generator.generate(prefixes, seeds, until="step", kept=kept)
+            assert [list(one.token_ids) for one in found] == texts
     hook.remove()
     return computed, largest
 

@@ -65,13 +65,15 @@ def save_llama(
     import torch
     from transformers import AutoModelForCausalLM
 
+    from prm.models.folders import SAFELY
+
     folder = Path(folder)
     if not folder.is_dir() or not any(folder.iterdir()):
         torch.manual_seed(0)
         part = folder.with_name(f"{folder.name}.part")  # a run that is killed leaves no half a model under the name
         with torch.device(device):
             numbers = torch.float32 if device == "cpu" else torch.bfloat16
-            AutoModelForCausalLM.from_config(llama(shape, vocab_size), dtype=numbers).save_pretrained(part)
+            AutoModelForCausalLM.from_config(llama(shape, vocab_size), dtype=numbers, **SAFELY).save_pretrained(part)
         tokenizer.save_pretrained(part)
         if folder.is_dir():
             folder.rmdir()

@@ -246,5 +246,5 @@ def test_nothing_is_invented_for_a_row_from_elsewhere(write):
 
 
 def test_a_row_without_a_status_counts_as_ok(tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", [{"prompt": "?"}, {"prompt": "?", "status": "timeout"}])
+    write_jsonl(tmp_path / "rows.jsonl", [{"problem_id": "p"}, {"problem_id": "p", "status": "timeout"}])
     assert read_statuses(tmp_path / "rows.jsonl") == {"ok": 1, "timeout": 1}
