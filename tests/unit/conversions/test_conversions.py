@@ -7,6 +7,7 @@ import pytest
 from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
 from prm.conversions.refusals import REFUSED, limited
 from prm.conversions.rlhflow import known_questions
+from prm.conversions.trl import foreign_columns
 from prm.storage.rows import row_to_labeled
 from prm.storage.sources import read_rows
 
@@ -672,7 +673,9 @@ def test_foreign_columns_with_our_names_mean_something_else():
         ("ok", 0, None, None, {"level": "hard", "answer": "7"}),
         ("ok", 1, None, None, {"level": "hard", "answer": "7"}),
     ]
+    assert foreign_columns(foreign) == ["index", "level", "answer", "status", "id", "seed", "generator"]
     ours = row | {"semantics": "value", "status": "give_up"}
+    assert foreign_columns(ours | {"level": 3}) == []
     assert one("trl", ours)[0]["status"] == "give_up"
 
 
