@@ -75,6 +75,8 @@ def test_fingerprints():
     assert root.imaginary == 0
     assert read_fingerprint(fingerprint(r"\sqrt{-4}", none)).real == 0
     assert fingerprint(r"\frac{\sqrt{2}}{0}", none) == ""  # no value there
+    assert fingerprint(r"\sum_{k=1}^{9999}k", none) == ""  # beside another there would be too many steps
+    assert read_fingerprint(fingerprint(r"\sum_{k=1}^{9000}k", none)) is not None
     assert read_fingerprint("") is None
     assert json.loads(variables_of(r"n!+x", "y")) == [["n", "x", "y"], ["n"]]
     assert variables_of("x=1", "y") is None

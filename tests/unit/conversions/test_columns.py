@@ -31,6 +31,19 @@ def row(**columns):
     return {"question": "What is 2 + 2 + 1?", "steps": ["2 + 2 = 4", "4 + 1 = 6"]} | columns
 
 
+def test_the_columns_that_every_row_has():
+    kinds = (MARKS, FIRST, OUTCOME, MARKS | {"steps_column": "", "step_column": "steps", "id_column": "key"})
+    needed = [Columns(**settings).needed for settings in kinds]
+    assert needed == [("question", "steps", name) for name in ("marks", "error", "passed", "marks")]
+
+
+def test_a_published_row_without_its_steps_names_that_column():
+    with pytest.raises(
+        ValueError, match=r"labels\.jsonl:2: no column 'solution_steps'; the row has error_labels, problem"
+    ):
+        list(convert([("labels.jsonl:2", {"problem": "?", "error_labels": [True]})], "fover"))
+
+
 def test_a_whole_row():
     settings = MARKS | {"gold_column": "gold", "id_column": "key", "keep": ["topic", "level"], "name": "own"}
     made = read(row(marks=["right", "wrong"], gold=5.0, key=17, topic="sums", level=None), **settings)

@@ -7,6 +7,7 @@ import pytest
 from prm.conversions import EXPORTERS, IMPORTERS, convert, export_row
 from prm.conversions.refusals import REFUSED, limited
 from prm.conversions.rlhflow import known_questions
+from prm.conversions.trl import foreign_columns
 from prm.storage.rows import row_to_labeled
 from prm.storage.sources import read_rows
 
@@ -450,6 +451,13 @@ def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):
     assert (row["labels"], row["kept"]["final_label"]) == ([True, False, True], "-1")
 
 
+def test_letters_of_a_call_stay_what_they_are(foreign):
+    (row,) = foreign("agent_process_bench")
+    row["messages"][2]["tool_calls"][0]["function"]["arguments"] = '{"city": "Köln"}'
+    (made,) = one("agent_process_bench", row)
+    assert "Köln" in made["completions"][0]
+
+
 def test_copies_of_published_sets_may_lack_what_labels_do_not_need(foreign):
     rows = {"med_prm": ("prm_soft_label", "orm_label", "options"), "mr_ben": ("Subject", "Model_Solution_Correctness")}
     for name, columns in rows.items():
@@ -516,6 +524,13 @@ def test_what_other_formats_cannot_mean_is_refused(foreign, name, change, messag
     assert message in str(error.value)
     (made,) = one(name, row, strict=False)
     assert (made["status"], made["completions"], made["kept"]) == ("bad_label", [], {"refused": str(error.value)})
+
+
+@pytest.mark.parametrize("roles", [[], ["assistant"], ["user", "user"], ["user", "assistant", "user"]])
+def test_turns_that_do_not_alternate_are_refused(roles):
+    turns = [{"role": role, "content": "Question: 2 + 2?\n\nIt is 4."} for role in ["system", *roles]]
+    with pytest.raises(ValueError, match=r"^rows\.jsonl:3: the turns must be the user's and the assistant's in turn"):
+        one("genprm", {"conversations": turns})
 
 
 def test_a_row_that_cannot_be_read_is_counted_where_it_is_not_an_error():
@@ -658,7 +673,9 @@ def test_foreign_columns_with_our_names_mean_something_else():
         ("ok", 0, None, None, {"level": "hard", "answer": "7"}),
         ("ok", 1, None, None, {"level": "hard", "answer": "7"}),
     ]
+    assert foreign_columns(foreign) == ["index", "level", "answer", "status", "id", "seed", "generator"]
     ours = row | {"semantics": "value", "status": "give_up"}
+    assert foreign_columns(ours | {"level": 3}) == []
     assert one("trl", ours)[0]["status"] == "give_up"
 
 

@@ -101,10 +101,13 @@ def test_mr_gsm8k(tmp_path):
         "model_output_solution_first_error_step": "N/A",
     }
     nowhere = MR_GSM8K | {"uuid": "3", "model_output_solution_first_error_step": 7}
-    (its, other, third), _ = read(tmp_path, "mr_gsm8k", MR_GSM8K, right, nowhere, name="MR-GSM8K.json")
+    blanks = MR_GSM8K | {"uuid": "4", "model_output_solution_first_error_step": " 2 "}
+    rows = (MR_GSM8K, right, nowhere, blanks)
+    (its, other, third, fourth), _ = read(tmp_path, "mr_gsm8k", *rows, name="MR-GSM8K.json")
     assert (its.id, its.subset, its.labels, its.correct) == ("0b1c", "reversed", (False, None), True)
     assert (other.labels, other.first_error) == ((True, True), -1)
     assert (third.labels, third.first_error) == ((None, None), 2)
+    assert (fourth.labels, fourth.first_error) == ((True, False), 1)
 
 
 def test_rows_without_ids_are_told_apart(tmp_path):

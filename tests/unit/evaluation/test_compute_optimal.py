@@ -276,6 +276,12 @@ def test_between_two_budgets_of_a_method_lies_their_mixture():
     assert its.at_cost("flops", 9) is its.at_cost("flops", 21) is None
 
 
+def test_the_best_budget_is_the_most_accurate_and_of_these_the_cheapest():
+    rights = ([0, 0], [1, 0], [1, 0], [0, 0])
+    its = Curve("f", (1, 2, 4, 8), tuple(Point(np.mean(right), np.array(right, float), {}) for right in rights))
+    assert its.best() == 1
+
+
 def test_the_report_sets_every_accounting_against_every_rival(menu, probed):
     report = compute_optimal_report(menu, Probe("lead", 2), 3)
     kinds = {("generation", "oracle"), ("generation", "predicted"), ("charged", "probe")}

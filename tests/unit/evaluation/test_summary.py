@@ -523,3 +523,20 @@ def test_the_trace_browser_shows_scores_in_few_digits(tmp_path):
         result["scores"][0], result["trace_scores"][0] = [0.123456, 0.654321], 0.654321
     first = traces_to_show(read_runs([write_run(tmp_path, some)]))[0]["candidates"][0]
     assert (first["scores"]["prm"], first["step_scores"]["prm"]) == (0.6543, [0.123, 0.654])
+
+
+def test_the_trace_browser_shows_the_votes_of_each_answer(tmp_path):
+    shown = traces_to_show(read_runs([write_run(tmp_path, rows())]))
+    assert [candidate["votes"] for candidate in shown[2]["candidates"][:4]] == [1, 1, 0, 0]  # two state no answer
+
+
+def test_a_verifier_is_diagnosed_on_the_pool_and_not_on_a_tree(tmp_path):
+    """Whichever method comes first in the run."""
+    orders = (("prm_best_of_n", "prm_beam_search"), ("prm_beam_search", "prm_best_of_n"))
+    metas = [META | {"methods": dict.fromkeys(names, 4)} for names in orders]
+    runs = [
+        read_runs([write_run(tmp_path / names[0], rows(names), meta)])
+        for names, meta in zip(orders, metas, strict=True)
+    ]
+    assert [run.rows[0].results[0].independent for run in runs] == [True, False]
+    assert diagnose(runs[0], "prm") == diagnose(runs[1], "prm")

@@ -36,6 +36,7 @@ def config(folder, **values):
         ({"hidden_size": 10**6, "vocab_size": 10**6}, (), None),
         ({"text_config": {"n_routed_experts": 10**6}}, (), "n_routed_experts is 1,000,000"),
         ({"depth": 10**6}, (), "depth is"),
+        ({"depth_of_noise": 10**6, "layers_seed": 10**6}, (), None),  # of other things
         ({"num_labels": "many"}, (), None),
     ],
 )

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
+from gguf_file import write_gguf
 from safetensors.torch import save_file
 
 from prm.datasets.arithmetic import build_tokenizer
@@ -201,3 +202,19 @@ def test_a_model_that_is_nowhere_is_named_with_the_first_reason(tmp_path):
         load_model_and_tokenizer(str(tmp_path / "gone"), None, torch.float32)
     assert "\n" not in str(error.value)
     assert str(error.value).split("hub: ")[1].strip()
+
+
+def test_a_new_head_is_of_fp32_whatever_the_body(tmp_path, tiny_llama):
+    tokenizer = build_tokenizer()
+    tiny_llama(len(tokenizer)).bfloat16().save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    for head in ("linear", "mlp"):
+        model = from_base(str(tmp_path), head=head)
+        assert model.get_decoder().embed_tokens.weight.dtype == torch.bfloat16
+        assert {parameter.dtype for parameter in model.score.parameters()} == {torch.float32}
+
+
+def test_layers_that_the_header_of_a_gguf_file_leaves_out_are_refused(tmp_path, tiny_qwen2, plain_tokenizer):
+    write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, num_hidden_layers=1)
+    with pytest.raises(ValueError, match=r"tiny\.gguf holds blk\.1\..*, for which its header has no place"):
+        load_model_and_tokenizer(str(tmp_path), "tiny.gguf")

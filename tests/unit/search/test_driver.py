@@ -835,3 +835,16 @@ def test_limits_cut_the_same_sample(tiny_llama, plain_tokenizer):
     assert [c.token_ids for c in cut] == [whole[0].token_ids[:4], whole[1].token_ids, whole[2].token_ids]
     assert cut[0].stop == "length"
     assert {c.prefill for c in cut} == {len(prefix)}
+
+
+def test_remembered_answers_that_were_not_checked_are_checked_for_the_problems_of_the_search():
+    answered = AnsweredRequests()
+    expected = search(method("majority"), PROBLEMS, student(), None, Budget(4), 0, answered)
+    answered.drawn |= {
+        key: replace(drawn, trace=replace(drawn.trace, status="timeout", correct=None))
+        for key, drawn in answered.drawn.items()
+    }
+    (result,) = search(method("majority"), PROBLEMS[:1], student(), None, Budget(4), 0, answered)
+    assert result.candidates == expected[0].candidates
+    still = {drawn.trace.problem_id for drawn in answered.drawn.values() if drawn.trace.status == "timeout"}
+    assert still == {problem.id for problem in PROBLEMS[1:]}

@@ -122,6 +122,16 @@ def test_as_many_chains_as_samples_are_the_pool():
     assert sequential.candidates[0] == parallel.candidates[0]
 
 
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_chains_that_the_budget_does_not_begin_are_not_revised(drawn):
+    (result,) = run(Recorded(), None, 8, chains=8, choose="majority")
+    steps = STRATEGIES["revisions"](P, Budget(8), 0, chains=2, choose="majority")
+    assert next(steps) == Sample(2)
+    with pytest.raises(StopIteration) as end:
+        steps.send(result.candidates[:drawn])
+    assert len(end.value.value.candidates) == drawn
+
+
 def test_what_a_chain_learns_from_is_what_it_was_shown():
     generator = Recorded()
     (result,) = run(generator, None, 12, chains=2, memory=2, choose="majority")

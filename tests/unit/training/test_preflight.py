@@ -62,6 +62,15 @@ def test_targets_that_are_all_alike_end_it(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("at", [0, 1])
+def test_examples_that_cannot_train_end_it_in_training_and_validation(at, capsys):
+    sets = [prm_examples([RIGHT, WRONG], CODEC, TOKENIZER, "hard") for _ in range(2)]
+    sets[at] = replace(sets[at], examples=[sets[at].examples[0], replace(sets[at].examples[1], step_ends=(14,))])
+    with pytest.raises(ValueError, match=r"train\.jsonl:2: 1 step ends but 2 targets"):
+        preflight("train.jsonl", *sets, CODEC, TOKENIZER)
+    assert capsys.readouterr().out == ""
+
+
 def test_the_token_that_is_read_is_shown(merging_tokenizer):
     def shown(separator):
         codec = StepCodec(separator=separator)

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import asdict
 
 import pytest
+import yaml
 from transformers import TrainingArguments
 
 from prm.command_line import TRAINING_ARGUMENTS, flags_of, library_flags, parse
@@ -39,6 +40,8 @@ def test_it_is_a_config_with_all_settings_of_the_run(script, name, own, root, tm
     assert text.startswith("# Made by this command, on 1 process(es):\n#   ")
     assert f" recipes/{script}.py --config 'my file.yaml'\n" in text
     assert "secret" not in text
+    own_names = [name for name in asdict(arguments) if name not in LEFT_OUT]
+    assert list(yaml.safe_load(text))[: len(own_names)] == own_names  # a reader looks for these first
 
     (tmp_path / "config.yaml").write_text(text)
     own_flags, library = flags_of(kind), library_flags(TRAINING_ARGUMENTS)

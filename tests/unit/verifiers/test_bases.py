@@ -151,3 +151,13 @@ def test_nothing_is_reported_as_newly_initialized(project):
     finally:
         logger.removeHandler(handler)
     assert said == ["a witness"]
+
+
+@pytest.mark.parametrize("targets", ["q_proj", ["q_proj", 1], ["q_proj", "(([a-z_.0-9]+)+)+$!"], ["q_proj", ""]])
+def test_an_adapter_whose_layers_are_no_names_is_refused(targets, project):
+    file = Path("outputs/lora/adapter_config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"target_modules": targets}))
+    checkpoint = VerifierConfig.load("outputs/lora")
+    checkpoint.save("outputs/lora")  # with the checksum of the file that was edited
+    with pytest.raises(ValueError, match=r"target_modules is .*, it must be a list of names of layers"):
+        scores()

@@ -223,6 +223,7 @@ def test_what_is_written_beside_the_weights(tmp_path, trimming_tokenizer):
         "vllm serve out --runner pooling --dtype float32 --max-model-len 200 --pooler-config "
         f"""'{{"task": "token_classify", "pooling_type": "STEP", "step_tag_id": {step}}}'\n""" in card
     )
+    assert "It returns logits at every step end. " in card
     assert (folder / "SOURCE.md").read_text() == "how it was trained"
     stated["examples"][0]["scores"] = "none"
     (folder / FILE).write_text(json.dumps(stated))

@@ -371,6 +371,8 @@ def test_a_family_of_ones_own(make, tmp_path):
         ("good: '+'", "like is None; it must name the family to start from: trl, math_shepherd"),
         ("like: openr\ngod: 1", "god is no key of it"),
         ("like: openr\ncodec: {form: song}", "codec.form 'song' is not one of pieces, text"),
+        ("like: openr\ncodec: song", "codec 'song' is not"),
+        ("like: openr\nbeta: {of: 1}", r"beta \{'of': 1\} is not a number"),
         ("like: openr\nbeta: lots", "beta 'lots' is not a number"),
         ("like: openr\nkind: orm", "kind orm with semantics value"),
     ],

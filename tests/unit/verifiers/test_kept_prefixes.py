@@ -152,6 +152,16 @@ def test_what_was_asked_for_least_recently_makes_room(make):
     assert verifier._cache.bytes <= verifier._cache.max_bytes
 
 
+def test_one_byte_too_many_is_too_many(make):
+    """The oldest prompt makes room, not those of the call."""
+    verifier = make()
+    verifier.score_batch(["1?"], [("a",)])
+    one = verifier._cache.bytes
+    verifier._cache.max_bytes = 2 * one - 1
+    verifier.score_batch(["2?"], [("a",)])
+    assert [verifier._cache._trees[prompt].bytes for prompt in ("1?", "2?")] == [0, one]
+
+
 def test_of_many_prompts_the_least_recently_asked_for_is_forgotten(monkeypatch):
     monkeypatch.setattr(PrefixCache, "most_prompts", 2)
     cache = PrefixCache(1 << 20)
