@@ -18,6 +18,8 @@ from transformers import (
 from prm.training import PRMConfig, PRMTrainer
 from prm.verifiers import load_verifier
 
+pytestmark = pytest.mark.slow  # whole trainings
+
 # As the test inputs of TRL: `standard_stepwise_supervision` of its generated sets.
 ROWS = {
     "prompt": ["Blue light", "Water", "Blue light", "Water"],

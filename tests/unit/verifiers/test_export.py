@@ -28,6 +28,8 @@ from prm.verifiers.export import export_verifier
 from prm.verifiers.plain import check_key_set, plain_scores
 from prm.verifiers.scoring import FILE, CalibratedChoice, Scoring
 
+pytestmark = pytest.mark.slow  # each form is saved and loaded again
+
 PROMPT, STEPS = "Natalia sold 48 clips in April.", ("She sold 24 in May.", "So 72.")
 
 

@@ -25,6 +25,8 @@ from prm.verifiers.pooling import engine_rows, server_rows
 from prm.verifiers.scoring import Scoring, launch_line, vllm_options
 from prm.verifiers.served import ServedVerifier, load_served
 
+pytestmark = pytest.mark.slow  # servers are started, models are loaded
+
 ENGINES = ["pooling", "vllm", "vllm_serve"]
 CPU = {"enforce_eager": True, "gpu_memory_utilization": 0.1}
 
