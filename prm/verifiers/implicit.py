@@ -17,7 +17,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cached_property
-from itertools import groupby
 from typing import Any, Literal
 
 import torch
@@ -31,7 +30,7 @@ from prm.models.packing import plan_rows
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Dtype, Scores
 from prm.verifiers.families import Family
-from prm.verifiers.likelihood import token_logprobs
+from prm.verifiers.likelihood import problem_by_problem, token_logprobs
 
 
 class ImplicitVerifier:
@@ -134,11 +133,7 @@ class ImplicitVerifier:
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """None for a trace that is longer than the models read."""
-        found: list[Scores | None] = []
-        # Problem by problem: what its traces share is computed once, as far as one forward pass goes.
-        for prompt, members in groupby(zip(prompts, steps_N, strict=True), key=lambda pair: pair[0]):
-            found += self._score_problem(prompt, [steps for _, steps in members])
-        return found
+        return problem_by_problem(prompts, steps_N, self._score_problem)
 
     def _score_problem(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         encoded_N = [self.codec.encode(self.tokenizer, prompt, steps) for steps in steps_N]

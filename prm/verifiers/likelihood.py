@@ -16,7 +16,7 @@ generator over prompt and trace, and that is what it costs; a sampling engine th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Literal
@@ -51,11 +51,7 @@ class LikelihoodVerifier:
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """None for a trace that is longer than the model's context."""
-        found: list[Scores | None] = []
-        # Problem by problem: what its traces share is computed once, as far as one forward pass goes.
-        for prompt, members in groupby(zip(prompts, steps_N, strict=True), key=lambda pair: pair[0]):
-            found += self._score_problem(prompt, [steps for _, steps in members])
-        return found
+        return problem_by_problem(prompts, steps_N, self._score_problem)
 
     def _score_problem(self, prompt: str, steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         encode = self.generator.encode
@@ -107,3 +103,19 @@ def _packed(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         model.set_attn_implementation(own)
+
+
+def problem_by_problem(
+    prompts: Sequence[str],
+    steps_N: Sequence[Sequence[str]],
+    score: Callable[[str, list[Sequence[str]]], list[Scores | None]],
+) -> list[Scores | None]:
+    """Scores of all traces, those of one problem together: what they share is computed once, as far as a forward pass goes.
+
+    Args:
+        score: (prompt, steps of each of its traces) -> their scores.
+    """
+    found: list[Scores | None] = []
+    for prompt, members in groupby(zip(prompts, steps_N, strict=True), key=lambda pair: pair[0]):
+        found += score(prompt, [steps for _, steps in members])
+    return found

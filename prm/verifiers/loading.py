@@ -66,8 +66,6 @@ def load_classifier(path: str, base_model: str | None = None) -> nn.Module:
 
 
 def _load_adapter(path: str, base_model: str | None) -> nn.Module:
-    from peft import PeftModel, get_peft_model_state_dict  # not above: see `prm.models.loading`
-
     config, stored = VerifierConfig.load(path), stored_tensors(Path(path), "adapter_model.safetensors")
     head = config.head
     if lost := _lost_head(head, stored):
@@ -83,15 +81,31 @@ def _load_adapter(path: str, base_model: str | None) -> nn.Module:
     shape: Head = "mlp" if head == "mlp" else "linear"  # the trained head replaces whatever the base starts with
     options = {} if config.quantization is None else {"quantization_config": nf4()}
     base = from_base(place, torch.float32, shape, **options)
+    model = with_lora(path, base, lora, stored, "its adapter_config.json")
+    return model.merge_and_unload() if config.quantization is None else model  # merging would round to 4 bits again
+
+
+def with_lora(path: str, model: Any, lora: LoraConfig, stored: Mapping[str, Stored], whose: str) -> Any:
+    """The model with the adapter in this folder.
+
+    Args:
+        stored: the tensors of the adapter.
+        whose: what has no place for a tensor that is left over, for the message.
+
+    Raises:
+        ValueError: the adapter lacks a tensor, has one more, or holds numbers that are not finite; names them.
+    """
+    from peft import PeftModel, get_peft_model_state_dict  # not above: see `prm.models.loading`
+
     # PEFT only warns of tensors that it did not find, and is silent about those that it did not use.
     with opening(path), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Found missing adapter keys")
-        model = PeftModel.from_pretrained(base, path, config=lora)
-    used = get_peft_model_state_dict(model)
+        adapted = PeftModel.from_pretrained(model, path, config=lora)
+    used = get_peft_model_state_dict(adapted)
     refuse_names(path, used.keys() - stored.keys(), "lacks {}; the adapter is incomplete")
-    refuse_names(path, stored.keys() - used.keys(), "holds {}, for which its adapter_config.json has no place")
+    refuse_names(path, stored.keys() - used.keys(), f"holds {{}}, for which {whose} has no place")
     check_finite(path, used.items())
-    return model.merge_and_unload() if config.quantization is None else model  # merging would round to 4 bits again
+    return adapted
 
 
 def lora_of(path: str, stored: Mapping[str, Stored], make: Callable[[int, float, list[str]], LoraConfig]) -> LoraConfig:

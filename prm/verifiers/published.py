@@ -19,14 +19,13 @@ into its base in fp32. Left out: regression heads of several outputs, and 4-bit 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model_state_dict
+from peft import LoraConfig
 from safetensors import safe_open
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -48,7 +47,7 @@ from prm.models.tree_attention import check_supported
 from prm.types import Dtype
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.families import Family, PublishedHead
-from prm.verifiers.loading import lora_of
+from prm.verifiers.loading import lora_of, with_lora
 from prm.verifiers.step_verifier import StepVerifier
 
 _TENSORS: dict[PublishedHead, tuple[str, ...]] = {
@@ -207,15 +206,7 @@ def _with_adapter(
     base = base_model or str(read_json(folder / "adapter_config.json").get("base_model_name_or_path"))
     model = _load(base, family, tokenizer, torch.float32)
     lora.task_type = None  # PEFT would look for a language model's methods
-    # PEFT only warns of tensors that it did not find, and is silent about those that it did not use.
-    with opening(path), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Found missing adapter keys")
-        adapted = PeftModel.from_pretrained(model, path, config=lora)
-    used = get_peft_model_state_dict(adapted)
-    refuse_names(path, used.keys() - stored.keys(), "lacks {}; the adapter is incomplete")
-    refuse_names(path, stored.keys() - used.keys(), "holds {}, for which the body of its base has no place")
-    check_finite(path, used.items())
-    return adapted.merge_and_unload()
+    return with_lora(path, model, lora, stored, "the body of its base").merge_and_unload()
 
 
 def _plain_lora(r: int, alpha: float, layers: list[str]) -> LoraConfig:
