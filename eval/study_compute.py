@@ -81,7 +81,7 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     os.chdir(Path(__file__).parent.parent)
-    stages = Stages(OUTPUT, "study", width=38)
+    stages = Stages(OUTPUT, "study", width=46)
     print(f"{len(STAGES)} stages on the embedded sets, two hours at most. What they print: {stages.log}\n", flush=True)
     for i, (name, command) in enumerate(STAGES.items(), 1):
         stages.once(f"{i:2}/{len(STAGES)} {name}", command, mark=f"{i}", made_of=config_of(command), changed=name)
