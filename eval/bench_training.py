@@ -20,7 +20,7 @@ best of `--stock_batches`; one after the other, because two optimizers would not
 whole steps, and exactness is measured in bf16, too. Nothing else should run on the machine.
 
 Reads   nothing
-Writes  the last line of its output, JSON; with --plot a picture
+Writes  the last line of its output, JSON
 
     python eval/bench_training.py --model 135m
 """
@@ -42,20 +42,17 @@ from typing import TYPE_CHECKING, Any
 from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
-from prm.evaluation.workloads import PROMPT_TOKENS, SHAPES, STEPS, TRACE_TOKENS, draw, llama, save_llama
+from prm.evaluation.workloads import SHAPES, llama, save_llama
 from prm.training.examples import TraceExample
+from prm.training.workloads import MODEL_INPUTS, gsm8k_problem, labels_of, pad, tree_problem
 from prm.verifiers.checkpoint import VerifierConfig
 
 if TYPE_CHECKING:  # each function imports what it uses: help and a typo must not wait for torch
     import torch
     from transformers import Trainer
 
-HEADER = list(range(10, 34))
-"""The chat template's system turn, the same tokens in front of every prompt."""
-TRACES_PER_PROBLEM = 16
 OUR_BATCH = 16
 """Traces of a micro-batch, those of one problem. Longer rows were no faster per token on a CPU."""
-MODEL_INPUTS = ("input_ids", "position_ids", "subtree_end", "step_index")
 
 
 @dataclass
@@ -85,9 +82,6 @@ class Arguments:
     torch_compile: bool = field(default=False, metadata={"help": "the Trainer's flag, for both sides"})
     base: Path | None = field(
         default=None, metadata={"help": "folder of the random weights, made if there is none; default: a temporary one"}
-    )
-    plot: Path | None = field(
-        default=None, metadata={"help": "picture of cost against vocabulary and against tokens; takes minutes more"}
     )
 
 
@@ -149,79 +143,7 @@ def main(args: Arguments) -> None:
                     f"packed and padded in {numbers}: logits {apart['logits']:.1g}, gradients {apart['gradients']:.1g}"
                 )
                 result[f"difference_{numbers}"] = apart
-        if args.plot:
-            result["plot"] = plot(args.plot)
     print(json.dumps(result))
-
-
-def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) -> TraceExample:
-    ids, ends = list(prompt), []
-    for step in steps:
-        ids += step
-        ends.append(len(ids) - 1)
-    return TraceExample(
-        input_ids=tuple(ids),
-        step_ends=tuple(ends),
-        targets=tuple(float(i % 2) for i in range(len(steps))),
-        hard=tuple(i % 2 == 1 for i in range(len(steps))),
-        steps=tuple(range(len(steps))),
-        problem=problem,
-        truncated=False,
-    )
-
-
-def random_ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:
-    return [rng.randrange(100, vocabulary) for _ in range(count)]
-
-
-def make_prompt(rng: random.Random, vocabulary: int) -> list[int]:
-    return HEADER + random_ids(rng, draw(rng, PROMPT_TOKENS) - len(HEADER), vocabulary)
-
-
-def gsm8k_problem(rng: random.Random, name: str, vocabulary: int) -> list[TraceExample]:
-    """Independent traces of one problem: they share the prompt and nothing else."""
-    prompt = make_prompt(rng, vocabulary)
-    examples = []
-    for _ in range(TRACES_PER_PROBLEM):
-        tokens, count = draw(rng, TRACE_TOKENS), draw(rng, STEPS)
-        cuts = sorted(rng.sample(range(1, tokens), count - 1))
-        steps = [random_ids(rng, b - a, vocabulary) for a, b in zip([0, *cuts], [*cuts, tokens], strict=True)]
-        examples.append(make_example(name, prompt, steps))
-    return examples
-
-
-def tree_problem(rng: random.Random, name: str, vocabulary: int) -> list[TraceExample]:
-    """Four rollouts from the end of each of the first four steps of a trace of five."""
-    prompt = make_prompt(rng, vocabulary)
-    trunk = [random_ids(rng, draw(rng, TRACE_TOKENS) // 5 or 1, vocabulary) for _ in range(5)]
-    examples = []
-    for kept in range(1, 5):
-        for _ in range(4):
-            rest = [random_ids(rng, draw(rng, TRACE_TOKENS) // 5 or 1, vocabulary) for _ in range(5 - kept)]
-            examples.append(make_example(name, prompt, [*trunk[:kept], *rest]))
-    return examples
-
-
-def pad(examples: Sequence[TraceExample]) -> dict[str, torch.Tensor]:
-    """Batches of the stock collator: rows padded to the longest on the right, labels -100 except at step ends."""
-    import torch
-
-    width = max(len(e.input_ids) for e in examples)
-    ids = torch.zeros(len(examples), width, dtype=torch.long)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
-    for i, e in enumerate(examples):
-        ids[i, : len(e.input_ids)] = torch.tensor(e.input_ids)
-        mask[i, : len(e.input_ids)] = 1
-        labels[i, : len(e.input_ids)] = torch.tensor(labels_of(e))
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-
-def labels_of(example: TraceExample) -> list[int]:
-    """A label for every token: -100 except at step ends."""
-    labels = [-100] * len(example.input_ids)
-    for end, target in zip(example.step_ends, example.targets, strict=True):
-        labels[end] = int(target)
-    return labels
 
 
 def shuffled(examples: Sequence[TraceExample]) -> list[TraceExample]:
@@ -435,70 +357,6 @@ def seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def plot(path: Path) -> dict[str, list[tuple[int, float]]]:
-    """Two panels on the 10M shape, forward and backward: milliseconds per labeled step against the vocabulary, with two
-    logits per step and with all of the vocabulary's; milliseconds against the traces of one problem, packed and padded."""
-    import matplotlib.pyplot as plt
-    import torch
-
-    from prm.models.loading import from_base
-    from prm.training.batches import StepCollator
-
-    plt.switch_backend("Agg")
-    rng = random.Random(2)
-    points: dict[str, list[tuple[int, float]]] = {
-        name: [] for name in ("two logits at step ends", "full-vocabulary logits", "packed tree", "padded rows")
-    }
-
-    def note(name: str, x: int, work: Callable[[], torch.Tensor], parts: int = 1) -> None:
-        work().sum().backward()
-        milliseconds = 1000 * min(seconds_of(lambda: work().sum().backward()) for _ in range(3))
-        points[name].append((x, milliseconds / parts))
-
-    def load(vocabulary: int) -> torch.nn.Module:
-        with tempfile.TemporaryDirectory() as folder:
-            tokenizer = arithmetic.build_tokenizer()
-            return from_base(save_llama("10m", f"{folder}/base", tokenizer, vocab_size=vocabulary)).train()
-
-    def collate(examples: Sequence[TraceExample]) -> dict[str, torch.Tensor]:
-        collated = StepCollator()(examples)
-        return {name: collated[name] for name in MODEL_INPUTS}
-
-    batch = collate(gsm8k_problem(rng, "p", 8192))
-    everywhere = {name: tensor for name, tensor in batch.items() if name != "step_index"}
-    steps = len(batch["step_index"])
-    for size in (8192, 32768, 131072):
-        model = load(size)
-        note("two logits at step ends", size, lambda model=model: model(**batch).logits, steps)
-        model.score = torch.nn.Linear(model.config.hidden_size, size, bias=False)
-        note(
-            "full-vocabulary logits",
-            size,
-            lambda model=model: model(**everywhere).logits.flatten(0, 1)[batch["step_index"]][:, :2],
-            steps,
-        )
-
-    model, problem = load(8192), gsm8k_problem(rng, "p", 8192)
-    for count in (1, 2, 4, 8, 16):
-        examples = problem[:count]
-        inputs, ids = collate(examples), pad(examples)["input_ids"]
-        note("packed tree", count, lambda inputs=inputs: model(**inputs).logits)
-        note("padded rows", count, lambda ids=ids: model(ids).logits)
-
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
-    for axis, names in zip(axes, (list(points)[:2], list(points)[2:]), strict=True):
-        for name in names:
-            axis.plot(*zip(*points[name], strict=True), marker="o", label=name)
-        axis.legend(frameon=False)
-    axes[0].set(xscale="log", xlabel="vocabulary", ylabel="ms per labeled step", ylim=(0, None))
-    axes[1].set(
-        xlabel="traces of one problem", ylabel="ms, forward and backward", xticks=[1, 2, 4, 8, 16], ylim=(0, None)
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-    return points
 
 
 if __name__ == "__main__":

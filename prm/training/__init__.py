@@ -12,6 +12,7 @@
 - `implicit`: an implicit PRM, a language model that learns outcomes.
 - `settings`: config.yaml, with which the run can be repeated.
 - `distributed`, `resume`, `throughput`, `tracking`: several processes, killed runs, speed, W&B.
+- `workloads`: examples shaped like real ones, for benchmarks.
 """
 
 from importlib import import_module

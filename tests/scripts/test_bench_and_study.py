@@ -74,6 +74,15 @@ def test_training(scripts):
     assert result["memory_ratio_gsm8k"] < 0.5
 
 
+def test_step_cost(scripts, tmp_path):
+    picture = tmp_path / "cost.png"
+    points = last_json(scripts.run("eval/bench_step_cost.py", shape="tiny", vocabularies=[512, 1024], picture=picture))
+    assert [x for x, _ in points["full-vocabulary logits"]] == [512, 1024]
+    assert [x for x, _ in points["packed tree"]] == [1, 2, 4, 8, 16]
+    assert all(milliseconds > 0 for pairs in points.values() for _, milliseconds in pairs)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_gpu(load, scripts, monkeypatch, tmp_path, capsys):
     """On the CPU at a tiny shape: every row that needs no GPU is measured beside its baseline, and the others say so."""
     bench = load("bench_gpu")
