@@ -33,6 +33,7 @@ from prm.files import visible
 from prm.generators import ENGINES
 from prm.generators.arguments import GeneratorArguments
 from prm.labelers import PLANNERS, Group, divide, run
+from prm.labelers.finished import FinishedLabels
 from prm.labelers.reports import Spent, label_report
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import RolloutSource, commit_to, watch
@@ -144,13 +145,15 @@ def main(args: Arguments) -> None:
     if args.estimate:
         units = pilot(units)
     estimate = Pilot()
+    finished = FinishedLabels(store, planner)
 
     # On a cluster, actors sample into the store first; the loop below then finds all rollouts there.
     if args.backend == "ray" and not args.estimate:
         from prm.sampling.cluster import fill_store
 
         work = partial(run, planner)
-        fill_store(store, units, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
+        open_units = [unit for unit in units if not finished.has(unit)]
+        fill_store(store, open_units, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
     # The labels of every problem are made here, even if another writer has sampled its rollouts.
     labeled: dict[str, list[LabeledTrace]] = {}
@@ -159,6 +162,10 @@ def main(args: Arguments) -> None:
     with tqdm(total=len(groups), unit="problem", desc="label") as progress:
         commit, ended = commit_to(store, progress), watch(progress)
         for unit in store.claim_each(units, problem_ids):
+            if not args.estimate and (found := finished.find(unit, spent)) is not None:
+                labeled |= zip(problem_ids(unit), found, strict=True)
+                progress.update(len(unit))
+                continue
             known = list(store.read(problem_ids(unit)))
             if limits.reached and not known:
                 continue
@@ -168,6 +175,7 @@ def main(args: Arguments) -> None:
             except LimitReached:  # later units may be in the store
                 continue
             labeled |= zip(problem_ids(unit), labeled_P, strict=True)
+            finished.add(unit, labeled_P, source.all_taken())
             spent.add(source.all_taken())
             estimate.add(problem_ids(unit), source.all_taken())
             progress.update(len(unit))
@@ -179,9 +187,9 @@ def main(args: Arguments) -> None:
     unfinished = {problem.id for problem, _ in groups} - labeled.keys()
     with store.claim([args.output], wait=True):  # several writers may finish at the same time, but only one may write
         if (labeled or not groups) and not is_finished(args.output, args, inputs):
-            finished = [row for row in rows if row.problem.id not in unfinished]
+            done = [row for row in rows if row.problem.id not in unfinished]
             traces = [trace for problem, _ in groups for trace in labeled.get(problem.id, ())]
-            write(args, inputs, finished, traces, len(unfinished), spent, started)
+            write(args, inputs, done, traces, len(unfinished), spent, started)
     if unfinished:
         print(stopped(limits, len(unfinished), len(groups)))
     if generator.ledger:

@@ -10,7 +10,8 @@ empty at the start of every measurement. Times are those of the clock, the least
 - `answers_mix`: candidates that give 50 answers of all kinds.
 - `verdicts`: rollouts of 20 problems with roots in their answers, checked (`check_many`).
 - `majority`: the exact vote of half of so many samples with ten answers.
-- `beam`: steps of a beam search with 16 beams and a tiny verifier.
+- `beam`: steps of a beam search with 16 beams and a tiny verifier, in which a step attends to all before it.
+- `beam_own`: the same with a verifier that computes nothing.
 - `prefixes`: the token ids of all prefixes of a trace of so many steps.
 - `passing`: a rollout of a trace of so many steps that passes all its prefixes.
 - `training_input`: labeled traces of 100 tokens made examples; `bytes_per_token` of the largest number.
@@ -36,7 +37,8 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,9 +52,10 @@ from prm.encoding.prompts import PromptTemplate
 from prm.evaluation import votes
 from prm.evaluation.reading import traces_to_show
 from prm.generators.scripted import ScriptedGenerator
+from prm.generators.token_text import TokenText
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import LabeledRow
-from prm.types import Budget, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
+from prm.types import Budget, Continuation, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
 
 Work = Callable[[], Any]
 _new = itertools.count(1)
@@ -157,23 +160,55 @@ def text_of(rng: random.Random, tokens: int) -> str:
     return " + ".join(str(rng.randrange(100)) for _ in range(tokens // 2))
 
 
-def prepare_beam(size: int) -> Work:
+class Writer:
+    """A generator without a model: steps of 20 tokens that follow from the seed, `steps` of them, and then the answer."""
+
+    name, step_rule, num_parameters, max_new_tokens, context = "writer", "line", 0, 64, None
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.ledger: Counter[str] = Counter()
+        self.ids = TokenText(arithmetic.build_tokenizer(), template=PromptTemplate(), step_rule="line", end_ids=None)
+        self.encode = self.ids.encode
+        (self.end,) = self.ids.tokenizer("\n")["input_ids"]
+
+    def generate(self, prefixes: Any, seeds: Any, **options: Any) -> list[Continuation]:
+        return [self.step(prefix, seed) for prefix, seed in zip(prefixes, seeds, strict=True)]
+
+    def step(self, prefix: Sequence[int], seed: int) -> Continuation:
+        last = prefix.count(self.end) > self.steps  # the prompt ends with a line, too
+        text = "#### 1\n" if last else text_of(random.Random(seed), 20) + "\n"
+        ids = self.ids.tokenizer(text)["input_ids"]
+        return Continuation(tuple(ids), text, "answer" if last else "step", len(prefix), keeps=True)
+
+
+def prepare_beam(size: int, computes: bool = True, beams: int = 16) -> Work:
     from prm.search import STRATEGIES
     from prm.search.driver import search
     from prm.search.methods import Method
     from prm.verifiers.checkpoint import VerifierConfig
     from prm.verifiers.step_verifier import StepVerifier
 
-    def continue_(prefix: str, seed: int) -> str:
-        if prefix.count("\n") == size:
-            return "#### 1\n"
-        return text_of(random.Random(f"{prefix[-100:]}{seed}"), 20) + "\n"
-
     config = VerifierConfig("prm", StepCodec(max_length=1 << 16), "value", "last", "", "")
-    verifier = StepVerifier(tiny_model(), arithmetic.build_tokenizer(), config)
+    verifier = StepVerifier(tiny_model() if computes else blank_model(), arithmetic.build_tokenizer(), config)
+    verifier.name = "bench"
     method = Method("beam_search", STRATEGIES["beam_search"], "verifier", {"max_steps": size + 1})
     problem = Problem("p", text_of(random.Random(0), 100), "1", "bench")
-    return lambda: search(method, [problem], ScriptedGenerator(continue_), verifier, Budget(16), seed=0)
+    return lambda: search(method, [problem], Writer(size), verifier, Budget(beams), seed=0)
+
+
+def blank_model():
+    """A verifier's model that computes nothing: the time of a search with it is that of the search."""
+    import torch
+
+    class Blank(torch.nn.Linear):
+        def forward(self, input_ids, step_index, kept=None, **rest):
+            states = torch.zeros(1, 1, input_ids.numel(), 1)  # keys and values of one layer, to be kept
+            if kept is not None:
+                kept.update(states, states, 0)
+            return SimpleNamespace(logits=torch.stack([torch.zeros(len(step_index)), step_index.sin()], 1))
+
+    return Blank(1, 1)
 
 
 def tiny_model():
@@ -190,8 +225,6 @@ def tiny_model():
 
 
 def prepare_prefixes(size: int) -> Work:
-    from prm.generators.token_text import TokenText
-
     text = TokenText(arithmetic.build_tokenizer(), template=PromptTemplate(), step_rule="line", end_ids=None)
     steps = [text_of(random.Random(i), 20) for i in range(size)]
     return lambda: [text.encode("Start with 47, add 38.", steps[:end]) for end in range(1, size + 1)]
@@ -313,6 +346,7 @@ LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
     "verdicts": (80, prepare_verdicts),
     "majority": (64, prepare_majority),
     "beam": (4, prepare_beam),
+    "beam_own": (4, lambda size: prepare_beam(size, computes=False)),
     "prefixes": (4, prepare_prefixes),
     "passing": (4, prepare_passing),
     "training_input": (500, prepare_training),

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from prm.types import Continuation, Cost, Scores
 
@@ -141,7 +142,7 @@ def scoring_cost(
     (4, 14, 80.0)
 
     Args:
-        known: prefixes of traces that earlier requests have read (`prefixes`).
+        known: prefixes of traces that earlier requests have read; with each, all before it (`new_prefixes`).
         shape: of the model; what is unknown is counted by the formula.
     """
     shape = shape or ModelShape(num_parameters)
@@ -160,15 +161,16 @@ def scoring_cost(
     )
 
 
-def prefixes(steps: Sequence[str]) -> list[tuple[str, ...]]:
-    """A trace after every step, and before the first.
+def new_prefixes(steps: Sequence[str], known: Collection[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """A trace after each of its steps, without what is known, shortest first; where one is known, so are all before it.
 
-    >>> prefixes(["a", "b"])
-    [(), ('a',), ('a', 'b')]
+    >>> new_prefixes(["a", "b", "c"], {("a",), ("x",)})
+    [('a', 'b'), ('a', 'b', 'c')]
     """
-    return [tuple(steps[:n]) for n in range(len(steps) + 1)]
+    ends = takewhile(lambda n: tuple(steps[:n]) not in known, range(len(steps), 0, -1))
+    return [tuple(steps[:n]) for n in ends][::-1]
 
 
 def _kept(steps: Sequence[str], ends: tuple[int, ...], known: Collection[tuple[str, ...]]) -> int:
-    """Tokens of the longest prefix that is known."""
-    return max((end for prefix, end in zip(prefixes(steps), ends, strict=False) if prefix in known), default=0)
+    """Tokens of the longest prefix that is known; where one is known, so are all before it."""
+    return next((ends[n] for n in range(min(len(steps), len(ends) - 1), -1, -1) if tuple(steps[:n]) in known), 0)

@@ -11,6 +11,7 @@ Writes  <output_dir>/    a verifier checkpoint that `prm.load_verifier` takes; c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from prm.command_line import TRAINING_ARGUMENTS, run_script
@@ -18,8 +19,9 @@ from prm.storage.rows import read_outcomes
 from prm.training.arguments import VerifierArguments, check_given
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from transformers import PreTrainedTokenizerBase, TrainingArguments
 
+    from prm.training.input import TrainingInput
     from prm.training.trainer import VerifierTrainer
 
 
@@ -45,25 +47,34 @@ class OrmArguments(VerifierArguments):
 def main(script: OrmArguments, training: TrainingArguments) -> VerifierTrainer:
     # Not at the top: help and a typo must not wait for torch.
     from prm.models.loading import load_tokenizer
-    from prm.training.examples import orm_examples, pair_examples
-    from prm.training.run import fit, read_rows
+    from prm.training.examples import pair_examples
+    from prm.training.input import made_once
+    from prm.training.run import fit
+
+    tokenizer = load_tokenizer(script.model)
+    made = made_once(script, training, tokenizer, partial(make, script, tokenizer))
+    pairs = None
+    if script.objective == "bradley_terry":
+        pairs = pair_examples(made.train, seed=training.seed)
+        print(
+            f"pairs       {len(pairs)}, from {len({pair.problem for pair in pairs})} of"
+            f" {len({example.problem for example in made.train})} problems; the others have no right or no wrong trace"
+        )
+    return fit(script, training, made, tokenizer, pairs)
+
+
+def make(script: OrmArguments, tokenizer: PreTrainedTokenizerBase) -> TrainingInput:
+    """Rows -> examples."""
+    from prm.training.examples import orm_examples
+    from prm.training.input import look_at
+    from prm.training.run import read_rows
 
     train_rows, eval_rows = read_rows(script, read_outcomes)
     config = script.verifier_config("orm", "outcome", train_rows, tokens=script.tokens)
-
     # Validation reads the last step only, as scoring does, wherever the outcome is learned.
-    tokenizer = load_tokenizer(script.model)
     train = orm_examples(train_rows, config.codec, tokenizer, script.tokens, script.overlong)
     validation = orm_examples(eval_rows, config.codec, tokenizer, overlong=script.overlong)
-
-    pairs = None
-    if script.objective == "bradley_terry":
-        pairs = pair_examples(train.examples, seed=training.seed)
-        print(
-            f"pairs       {len(pairs)}, from {len({pair.problem for pair in pairs})} of"
-            f" {len({row.problem.id for row in train_rows})} problems; the others have no right or no wrong trace"
-        )
-    return fit(script, training, config, tokenizer, train, validation, pairs)
+    return look_at(script.data, config, train, validation, tokenizer)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ from prm.training.arguments import VerifierArguments, check_given
 from prm.types import Semantics
 
 if TYPE_CHECKING:
-    from transformers import TrainingArguments
+    from transformers import PreTrainedTokenizerBase, TrainingArguments
 
+    from prm.training.input import TrainingInput
     from prm.training.trainer import VerifierTrainer
 
 
@@ -62,8 +63,21 @@ class PrmArguments(VerifierArguments):
 def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     # Not at the top: help and a typo must not wait for torch.
     from prm.models.loading import load_tokenizer
+    from prm.training.input import made_once
+    from prm.training.run import fit
+
+    tokenizer = load_tokenizer(script.model)
+    made = made_once(script, training, tokenizer, partial(make, script, tokenizer))
+    its = made.config
+    script = replace(script, semantics=its.semantics, targets=its.targets, aggregation=its.aggregation)
+    return fit(script, training, made, tokenizer)
+
+
+def make(script: PrmArguments, tokenizer: PreTrainedTokenizerBase) -> TrainingInput:
+    """Rows -> examples, and what they mean."""
     from prm.training.examples import prm_examples
-    from prm.training.run import fit, read_rows
+    from prm.training.input import look_at
+    from prm.training.run import read_rows
 
     train_rows, eval_rows = read_rows(script, partial(read_labeled, semantics=script.semantics))
 
@@ -87,15 +101,12 @@ def main(script: PrmArguments, training: TrainingArguments) -> VerifierTrainer:
     config = script.verifier_config(
         "prm", semantics, train_rows, script.aggregation, targets=targets, until_first_error=script.until_first_error
     )
-    script = replace(script, semantics=semantics, targets=targets, aggregation=config.aggregation)
     print(f"targets     {targets}, semantics {semantics}")
-
-    tokenizer = load_tokenizer(script.model)
     train, validation = (
         prm_examples(rows, config.codec, tokenizer, targets, script.until_first_error, script.overlong)
         for rows in (train_rows, eval_rows)
     )
-    return fit(script, training, config, tokenizer, train, validation)
+    return look_at(script.data, config, train, validation, tokenizer)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prm.types import LabeledTrace, Rollout
@@ -26,10 +26,19 @@ class Spent:
 
     def add(self, rollouts: Sequence[Rollout]) -> None:
         """Add all rollouts of some problems, whether they were sampled in this run or earlier."""
-        self.rollouts += len(rollouts)
-        self.tokens += sum(rollout.num_tokens for rollout in rollouts)
-        self.duplicates += len(rollouts) - len({(r.problem_id, r.prefix, r.token_ids) for r in rollouts})
-        self.outcomes.update(rollout.outcome for rollout in rollouts)
+        self.add_counts(
+            len(rollouts),
+            sum(rollout.num_tokens for rollout in rollouts),
+            len(rollouts) - len({(r.problem_id, r.prefix, r.token_ids) for r in rollouts}),
+            Counter(rollout.outcome for rollout in rollouts),
+        )
+
+    def add_counts(self, rollouts: int, tokens: int, duplicates: int, outcomes: Mapping[str, int]) -> None:
+        """Add what was counted before."""
+        self.rollouts += rollouts
+        self.tokens += tokens
+        self.duplicates += duplicates
+        self.outcomes.update(outcomes)
 
 
 def label_report(labeled: Sequence[LabeledTrace], spent: Spent) -> dict[str, Any]:

@@ -90,11 +90,13 @@ class KeptTokens:
         rows: list[int] = []
         columns: list[int] = []
         for ids, (row, places) in zip(ids_N, places_N, strict=True):
-            for number, column in zip(self._tree.add(ids), places, strict=True):
-                if number == len(self._asked):
-                    self._asked.append(self._calls)
-                    rows.append(row)
-                    columns.append(column)
+            known = len(self._tree)
+            self._tree.add(ids)
+            # What is new of a sequence is its end.
+            added = len(self._tree) - known
+            rows += [row] * added
+            columns += places[len(places) - added :]
+        self._asked += [self._calls] * len(rows)
         if not rows:
             return
         if not self._layers:

@@ -22,10 +22,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress, count
-from operator import ne
 
+import numpy as np
 import torch
+
+from prm.models.token_tree import shared_length
 
 
 @dataclass(frozen=True)
@@ -64,33 +65,31 @@ def pack(sequences_NT: Sequence[Sequence[int]]) -> PackedRow:
     """
     if not all(map(len, sequences_NT)) or not sequences_NT:
         raise ValueError(f"cannot pack {len(sequences_NT)} sequences of {[len(s) for s in sequences_NT]} tokens")
+    order = sorted(range(len(sequences_NT)), key=lambda i: tuple(sequences_NT[i]))
     ids: list[int] = []
-    depths: list[int] = []
-    ends: list[int] = []
-    positions_N: list[list[int]] = [[]] * len(sequences_NT)
-    path: list[int] = []  # positions of the tokens of the sequence before
+    depths: list[np.ndarray] = []
+    ends = np.empty(sum(map(len, sequences_NT)), dtype=np.int64)  # of the tokens that are left already
+    positions_N: list[np.ndarray] = [np.empty(0)] * len(sequences_NT)
+    path = np.empty(0, dtype=np.int64)  # positions of the tokens of the sequence before
     before: Sequence[int] = ()
     # Sorted, so that sequences with a common prefix are neighbors and comparing neighbors finds all sharing.
-    for i in sorted(range(len(sequences_NT)), key=lambda i: tuple(sequences_NT[i])):
+    for i in order:
         sequence = sequences_NT[i]
         shared = shared_length(before, sequence)
         # Nothing later continues the tokens that this sequence leaves: their subtrees end here.
-        for position in path[shared:]:
-            ends[position] = len(ids)
+        ends[path[shared:]] = len(ids)
         # The sequence keeps the positions of what it shares and gets new ones, at the end of the row, for the rest.
-        path = [*path[:shared], *range(len(ids), len(ids) + len(sequence) - shared)]
+        path = np.concatenate([path[:shared], np.arange(len(ids), len(ids) + len(sequence) - shared)])
         ids += sequence[shared:]
-        depths += range(shared, len(sequence))
-        ends += [0] * (len(sequence) - shared)  # known when the token is left, above or below
+        depths.append(np.arange(shared, len(sequence)))
         positions_N[i], before = path, sequence
     # The tokens of the last sequence are left at the end of the row.
-    for position in path:
-        ends[position] = len(ids)
+    ends[path] = len(ids)
     return PackedRow(
-        input_ids=torch.tensor(ids),
-        position_ids=torch.tensor(depths),
-        subtree_end=torch.tensor(ends),
-        positions_N=tuple(torch.tensor(positions) for positions in positions_N),
+        input_ids=torch.from_numpy(np.array(ids)),
+        position_ids=torch.from_numpy(np.concatenate(depths)),
+        subtree_end=torch.from_numpy(ends[: len(ids)]),
+        positions_N=tuple(map(torch.from_numpy, positions_N)),
     )
 
 
@@ -113,15 +112,6 @@ def plan_rows(sequences_NT: Sequence[Sequence[int]], max_tokens: int) -> list[li
             tokens = len(sequence)
         before = sequence
     return rows
-
-
-def shared_length(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many tokens two sequences begin with in common.
-
-    >>> shared_length([1, 2, 3], [1, 2, 4, 5])
-    2
-    """
-    return next(compress(count(), map(ne, a, b)), min(len(a), len(b)))
 
 
 def segments(subtree_end: torch.Tensor) -> list[tuple[int, int, int]]:

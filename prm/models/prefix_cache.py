@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import Cache
 
@@ -98,7 +99,7 @@ class PrefixCache:
             for reading in readings
         ]
         if starts[-1]:
-            kept = _RowCache([reading.tree.layers for reading in readings if reading.kept])
+            kept = _RowCache([(reading.tree.layers, reading.continued) for reading in readings if reading.kept])
             parts = list(zip(readings, starts, strict=False))
             batch = {
                 "input_ids": torch.cat([reading.input_ids for reading in readings])[None],
@@ -159,8 +160,10 @@ class _Reading:
     """(T,)"""
     subtree_end: torch.Tensor
     """(T,)"""
+    continued: torch.Tensor
+    """Numbers of the tokens of the tree that any of the T tokens continues: branches that nothing continues are left out."""
     kept_below: torch.Tensor
-    """(kept, 2) the range of the T tokens that continue each token of the tree."""
+    """(continued, 2) the range of the T tokens that continue each of them."""
 
 
 class _Tree:
@@ -179,36 +182,38 @@ class _Tree:
 
     def plan(self, ids_N: Sequence[Sequence[int]], ends_N: Sequence[Sequence[int]]) -> _Reading:
         row = pack(ids_N)
-        places_N = [positions.tolist() for positions in row.positions_N]
-        numbers = [_NEW] * len(row.input_ids)
+        places_N = [positions.numpy() for positions in row.positions_N]
+        numbers = np.full(len(row.input_ids), _NEW)
         # Each trace down the tree, as far as it is known.
-        for ids, ends, places in zip(ids_N, ends_N, places_N, strict=True):
-            for place, number in zip(places, self._tokens.find(ids), strict=False):
-                numbers[place] = number
-            # A step that ends where none ended before has no score: this token is read again.
-            for end in ends:
-                if numbers[places[end]] not in self.scores:
-                    numbers[places[end]] = _NEW
+        known_N = [self._tokens.find(ids) for ids in ids_N]
+        for known, places in zip(known_N, places_N, strict=True):
+            numbers[places[: len(known)]] = known
+        # A step that ends where none ended before has no score: this token is read again.
+        for known, ends, places in zip(known_N, ends_N, places_N, strict=True):
+            unread = [end for end in ends if end < len(known) and known[end] not in self.scores]
+            numbers[places[unread]] = _NEW
         # New tokens have the next numbers, in the order of the row.
-        numbered = torch.tensor(numbers)
-        new = numbered == _NEW
+        new = torch.from_numpy(numbers == _NEW)
+        numbered = torch.from_numpy(numbers)
         numbered[new] = self.size + torch.arange(int(new.sum()))
         # Ranges of the row, without its kept tokens.
         before = torch.cat([torch.zeros(1, dtype=torch.long), new.cumsum(0)])  # new tokens before each place
         ranges = torch.stack([before[:-1], before[row.subtree_end]], 1)
         kept_below = torch.zeros(self.size, 2, dtype=torch.long)
         kept_below[numbered[~new]] = ranges[~new]
-        numbers = numbered.tolist()
+        continued = (kept_below[:, 0] < kept_below[:, 1]).nonzero()[:, 0]
+        numbers_N = [numbers[places].tolist() for places in places_N]
         return _Reading(
             tree=self,
             kept=self.size,
-            paths=[(ids, [numbers[place] for place in places]) for ids, places in zip(ids_N, places_N, strict=True)],
-            end_numbers=[[numbers[places[end]] for end in ends] for ends, places in zip(ends_N, places_N, strict=True)],
+            paths=list(zip(ids_N, numbers_N, strict=True)),
+            end_numbers=[[its[end] for end in ends] for its, ends in zip(numbers_N, ends_N, strict=True)],
             numbers=numbered,
             input_ids=row.input_ids[new],
             position_ids=row.position_ids[new],
             subtree_end=ranges[new, 1],
-            kept_below=kept_below,
+            continued=continued,
+            kept_below=kept_below[continued],
         )
 
     def add(
@@ -238,17 +243,24 @@ class _Tree:
 
 
 class _RowCache(Cache):
-    """Gives every layer the keys and values that are kept before those of the row, and remembers the latter."""
+    """Gives every layer the keys and values of the kept tokens that the row continues before those of the row, and
+    remembers the latter."""
 
-    def __init__(self, trees: Sequence[Layers]) -> None:
+    def __init__(self, trees: Sequence[tuple[Layers, torch.Tensor]]) -> None:
         super().__init__(layers=[])
         self._trees = trees
         self._row: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *args, **kwargs):
         self._row.append((key_states, value_states))
-        runs = [pair for layers in self._trees for pair in layers[layer_idx]]
-        keys, values = zip(*runs, (key_states, value_states), strict=True)
+        kept = [
+            [
+                torch.cat(part, -2).index_select(-2, numbers.to(key_states.device))
+                for part in zip(*layers[layer_idx], strict=True)
+            ]
+            for layers, numbers in self._trees
+        ]
+        keys, values = zip(*kept, (key_states, value_states), strict=True)
         return torch.cat(keys, -2), torch.cat(values, -2)
 
     def new(self, part: slice) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from prm.costs import ModelShape, generation_cost, prefixes, scoring_cost
+from prm.costs import ModelShape, generation_cost, new_prefixes, scoring_cost
 from prm.encoding.revisions import revision_prompt
 from prm.generators import Generator, derive_seed
 from prm.models.token_tree import TokenTree
@@ -208,7 +208,9 @@ class Task:
             self.paid.add(key)
         for trace, its in zip(self.asked.traces, scored.scores, strict=True):
             if its is not None:
-                self.read[verifier.name].update(prefixes(trace.steps) if self.asked.attempts is None else ())
+                if self.asked.attempts is None:
+                    known = self.read[verifier.name]
+                    known |= {(), *new_prefixes(trace.steps, known)}
                 self.opinions[trace.steps] = its.trace
 
     # The end
@@ -260,8 +262,7 @@ class Task:
                 continue
             # Blanks instead of a step are a node without text.
             path = steps if len(steps) > len(one.parent.steps) else (*one.parent.steps, "")
-            for end in range(1, len(path)):
-                tokens.setdefault(path[:end], 0)
+            tokens |= dict.fromkeys(new_prefixes(path[:-1], tokens), 0)
             tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
         number = {path: i for i, path in enumerate(tokens)}
         return tuple(

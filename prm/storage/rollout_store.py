@@ -147,14 +147,13 @@ class RolloutStore:
             ValueError: in the meantime, another writer has begun the store with another header.
         """
         self._check_header(begin=True)
-        if self._number is None:
-            self._number = self._take_files()
+        number = self.take_number()
 
         # The rollouts of a problem lie together, so that the index needs one span for each problem.
         by_problem: dict[str, list[Rollout]] = {}
         for rollout in rollouts:
             by_problem.setdefault(rollout.problem_id, []).append(rollout)
-        committed, index_end = self._ends.get(self._number, (0, 0))
+        committed, index_end = self._ends.get(number, (0, 0))
         spans, texts, end = {}, [], committed
         for problem_id, its_rollouts in by_problem.items():
             text = b"".join(json_line(vars(rollout)) for rollout in its_rollouts)
@@ -164,9 +163,15 @@ class RolloutStore:
 
         # The index goes last, because its line commits the batch. Both writes start at the end of what is committed, and
         # so replace what an interrupted batch has left there.
-        _write_at(self._path(self._number, "jsonl"), committed, b"".join(texts))
-        _write_at(self._path(self._number, "index"), index_end, _index_line(end, spans))
-        self._read_index(self._number)
+        _write_at(self._path(number, "jsonl"), committed, b"".join(texts))
+        _write_at(self._path(number, "index"), index_end, _index_line(end, spans))
+        self._read_index(number)
+
+    def take_number(self) -> int:
+        """Number of the files that this process appends to, and no other living one."""
+        if self._number is None:
+            self._number = self._take_files()
+        return self._number
 
     def refresh(self) -> None:
         """Read what other writers have committed in the meantime. Raises ValueError if it has another header."""

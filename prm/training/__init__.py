@@ -4,6 +4,7 @@
 - `data`: the folder, file or hub name that they name.
 - `run`: `read_rows`, then `fit`, from examples to a checkpoint that is checked. The rest is what they use:
 - `examples`: labeled rows -> token ids, positions and targets.
+- `input`: rows that are read and encoded once for all processes of a machine.
 - `preflight`: refuses data that cannot train a verifier, and shows what the model will read.
 - `batches`: examples -> packed rows.
 - `losses`: the objectives.

@@ -3,16 +3,22 @@
     columns = Columns(EncodedTrace, {"input_ids": "i", "step_ends": "i"})
     columns.append(encoded)
     columns[0] == encoded          made anew each time that it is asked for
+    columns.save(folder)           a file for every column of numbers
+    Columns.mapped(folder, ...)    the same rows, whose numbers stay in these files: processes share them
 
-445,000 traces of 200 tokens are 89 million tokens, which every process of a training run holds. Left out: a file that
-processes share.
+445,000 traces of 200 tokens are 89 million tokens.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from array import array
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+import numpy as np
 
 from prm.encoding.codec import EncodedTrace, StepCodec
 
@@ -35,8 +41,8 @@ class Columns(Sequence[Row], Generic[Row]):
         """
         self._kind = kind
         self._bools = {name for name, code in numbers.items() if code == "?"}
-        self._numbers = {name: array("b" if code == "?" else code) for name, code in numbers.items()}
-        self._stops = {name: array("q", [0]) for name in numbers}
+        self._numbers: dict[str, Any] = {name: array("b" if code == "?" else code) for name, code in numbers.items()}
+        self._stops: dict[str, Any] = {name: array("q", [0]) for name in numbers}
         """Where the numbers of each row end."""
         self._others: dict[str, list[Any]] = {}
         self._length = 0
@@ -63,9 +69,35 @@ class Columns(Sequence[Row], Generic[Row]):
         place = range(self._length)[i]
         values: dict[str, Any] = {name: column[place] for name, column in self._others.items()}
         for name, column in self._numbers.items():
-            its = column[self._stops[name][place] : self._stops[name][place + 1]]
+            its = column[self._stops[name][place] : self._stops[name][place + 1]].tolist()
             values[name] = tuple(map(bool, its)) if name in self._bools else tuple(its)
         return self._kind(**values)
+
+    def save(self, folder: Path) -> None:
+        """Write a new folder. What are no numbers goes into one JSON file."""
+        folder.mkdir()
+        for kind, columns in (("numbers", self._numbers), ("stops", self._stops)):
+            for name, column in columns.items():
+                np.save(folder / f"{name}.{kind}.npy", np.asarray(column))
+        others = json.dumps({"length": self._length, "others": self._others}, ensure_ascii=False)
+        (folder / "others.json").write_text(others, encoding="utf-8")
+
+    @classmethod
+    def mapped(cls, folder: Path, kind: type[Row], numbers: Mapping[str, str]) -> Columns[Row]:
+        """What `save` wrote of columns of these arguments. Nothing can be appended to it."""
+        columns = cls(kind, numbers)
+        for name in numbers:
+            columns._numbers[name], columns._stops[name] = (
+                np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("numbers", "stops")
+            )
+        saved = json.loads((folder / "others.json").read_text(encoding="utf-8"))
+        columns._length = saved["length"]
+        # Names of problems repeat: one object for all that are equal.
+        columns._others = {
+            name: [sys.intern(value) if isinstance(value, str) else value for value in column]
+            for name, column in saved["others"].items()
+        }
+        return columns
 
 
 def encode_together(

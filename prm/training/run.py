@@ -1,6 +1,7 @@
 """One training run: from a file of labeled rows to a checkpoint that is proved to hold what was trained.
 
-A recipe reads rows (`read_rows`), decides what its targets are, makes examples of the rows, and hands them to `fit`.
+A recipe reads rows (`read_rows`), decides what its targets are and makes examples of the rows, once for all processes
+(`prm.training.input`), and hands them to `fit`.
 """
 
 from __future__ import annotations
@@ -19,16 +20,13 @@ from prm.models.loading import from_base, nf4
 from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
 from prm.training.data import training_source, validation_source
-from prm.training.examples import Example, ExampleSet
-from prm.training.preflight import preflight, unlabeled
+from prm.training.examples import Example
+from prm.training.input import TrainingInput, remove
+from prm.training.preflight import unlabeled
 from prm.training.resume import find_checkpoint
 from prm.training.settings import settings_text
 from prm.training.tracking import WandbTracking
 from prm.training.trainer import VerifierTrainer, add_lora
-from prm.verifiers.checkpoint import VerifierConfig
-
-CHECKED_ROWS = 8
-"""Validation rows whose scores are compared between the model in memory and the saved checkpoint."""
 
 
 class Sources(Protocol):
@@ -75,46 +73,36 @@ def load_model(arguments: VerifierArguments) -> torch.nn.Module:
 def fit(
     arguments: VerifierArguments,
     training: TrainingArguments,
-    config: VerifierConfig,
+    made: TrainingInput,
     tokenizer: PreTrainedTokenizerBase,
-    train: ExampleSet,
-    validation: ExampleSet,
     train_examples: Sequence[Example] | None = None,
 ) -> VerifierTrainer:
     """Train, save, evaluate, prove that the checkpoint holds what was trained, then publish it where that is asked for.
 
     Args:
-        config: what the checkpoint says about itself; its codec made the examples. The base of a LoRA and the counts of the
-            rows are added.
-        train_examples: what is trained on in place of the examples of `train`: pairs of them.
+        train_examples: what is trained on in place of the examples of `made`: pairs of them.
 
     Returns:
         The trainer; its `last_metrics` are those of the final evaluation.
 
     Raises:
-        ValueError: the data cannot train a verifier (`preflight`), or flags that cannot work (`VerifierTrainer`).
+        ValueError: flags that cannot work (`VerifierTrainer`).
         RuntimeError: the saved checkpoint scores differently from the trained model.
     """
-    preflight(training_source(arguments.data), train, validation, config.codec, tokenizer)
-    methods = ", ".join(sorted({row.labeled.method for row in train.rows}))
-    config = replace(
-        config,
-        base_weights=hash_of_base(arguments.model) if arguments.lora_r else None,
-        training_data=f"{train.report}; labeled by {methods}",
-    )
+    config = replace(made.config, base_weights=hash_of_base(arguments.model) if arguments.lora_r else None)
     set_seed(training.seed)  # a new head and a new LoRA start with random weights
     trainer = VerifierTrainer(
         load_model(arguments),
         training,
         config,
         tokenizer,
-        train.examples if train_examples is None else train_examples,
-        validation.examples,
+        made.train if train_examples is None else train_examples,
+        made.validation,
         objective=arguments.loss(),
         settings=settings_text(arguments, training),
         tokens_per_row=arguments.tokens_per_row,
     )
-    tracking = WandbTracking(trainer, arguments, train.report) if "wandb" in (training.report_to or ()) else None
+    tracking = WandbTracking(trainer, arguments, made.report) if "wandb" in (training.report_to or ()) else None
     if tracking:
         trainer.add_callback(tracking)
     if arguments.early_stopping is not None:
@@ -126,13 +114,15 @@ def fit(
     trainer.save_state()
     metrics = trainer.evaluate()
 
-    difference = trainer.check_saved(*_readable(validation.rows[:CHECKED_ROWS], config, tokenizer))
+    difference = trainer.check_saved(made.prompts, made.steps_N)
     if trainer.is_world_process_zero():
         print(f"saved {training.output_dir}; loaded again, scores agree to {difference:.1g}")
     trainer.save_metrics("eval", metrics)
     trainer.create_model_card()  # once more: the metrics are known now
     if tracking:
         tracking.finish()
+    if training.local_process_index == 0:
+        remove(made)
     if training.push_to_hub:
         trainer.push_to_hub()
     print("\n".join(f"{name:40} {value:.4f}" for name, value in metrics.items() if isinstance(value, float)))
@@ -145,15 +135,3 @@ def _not_empty(path: str, rows: list[LabeledRow]) -> list[LabeledRow]:
             f"{path} has no row to use: a PRM needs rows with status ok, an ORM traces whose outcome is known"
         )
     return rows
-
-
-def _readable(
-    rows: Sequence[LabeledRow], config: VerifierConfig, tokenizer: PreTrainedTokenizerBase
-) -> tuple[list[str], list[tuple[str, ...]]]:
-    """Prompts and steps, as far as they fit into `max_length`: scoring refuses what training truncates."""
-    prompts, steps_N = [], []
-    for row in rows:
-        prompt, steps = row.problem.prompt, row.labeled.trace.steps
-        prompts.append(prompt)
-        steps_N.append(steps[: config.codec.fit(config.codec.encode(tokenizer, prompt, steps))])
-    return prompts, steps_N

@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from prm.models.packing import pack, plan_rows, segments, shared_length
+from prm.models.packing import pack, plan_rows, segments
+from prm.models.token_tree import shared_length
 
 
 def random_traces(seed, problems=3, traces=5, alphabet=3):

@@ -10,7 +10,8 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.rows import labeled_to_row, read_labeled, read_outcomes
 from prm.training.arguments import VerifierArguments
 from prm.training.data import data_hash, training_source, validation_source
-from prm.training.run import fit, read_rows
+from prm.training.input import look_at
+from prm.training.run import read_rows
 from prm.types import LabeledTrace, Trace
 
 
@@ -109,10 +110,9 @@ def test_data_is_looked_at_before_a_model_is_loaded(monkeypatch):
     def preflight(*args):
         raise ValueError("no row can train it")
 
-    monkeypatch.setattr("prm.training.run.preflight", preflight)
-    nothing = SimpleNamespace(data="labels.jsonl", codec=None)
+    monkeypatch.setattr("prm.training.input.preflight", preflight)
     with pytest.raises(ValueError, match="no row can train it"):
-        fit(nothing, nothing, nothing, nothing, nothing, nothing)
+        look_at("labels.jsonl", SimpleNamespace(codec=None), None, None, None)
 
 
 def test_the_hash_is_that_of_the_file_or_of_the_rows(folder, hub):

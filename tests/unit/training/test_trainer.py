@@ -23,6 +23,7 @@ from prm.storage.rows import LabeledRow, labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
 from prm.training.batches import StepCollator
 from prm.training.examples import orm_examples, pair_examples, prm_examples
+from prm.training.input import look_at
 from prm.training.losses import beta_binomial, bradley_terry, cross_entropy, ranking, squared_error, weigh_bad
 from prm.training.run import fit, load_model, read_rows
 from prm.training.trainer import VerifierTrainer, add_lora
@@ -381,7 +382,7 @@ def test_checkpoint_holds_what_was_trained(base, lora_r, changes, bases, setting
     script = VerifierArguments(model=bases[base], data=files_of_rows, lora_r=lora_r)
     train, validation = (prm_examples(some, CODEC, tokenizer, "soft") for some in (rows[:8], rows[8:]))
     args = settings(max_steps=3, optim="adamw_torch", learning_rate=1e-2, **changes)
-    trainer = fit(script, args, CONFIG, tokenizer, train, validation)
+    trainer = fit(script, args, look_at(files_of_rows, CONFIG, train, validation, tokenizer), tokenizer)
     assert trainer.last_metrics["n_traces"] == 8
     live = StepVerifier(trainer.model, trainer.tokenizer, CONFIG)
     saved = load_verifier(trainer.args.output_dir)
@@ -406,7 +407,7 @@ def test_what_is_new_in_a_model_follows_the_seed(bases, settings, rows, tokenize
     script = VerifierArguments(model=bases["llama"], data=files_of_rows)
     for seed in (7, 8):
         with pytest.raises(LoadedError, match=f"^{seed}$"):
-            fit(script, settings(seed=seed), CONFIG, tokenizer, train, validation)
+            fit(script, settings(seed=seed), look_at(files_of_rows, CONFIG, train, validation, tokenizer), tokenizer)
 
 
 def test_order_of_training_follows_the_seed_and_the_seed_of_the_data_where_there_is_one(make_trainer):

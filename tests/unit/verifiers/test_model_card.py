@@ -17,6 +17,7 @@ from prm.models.loading import from_base
 from prm.storage.rows import LabeledRow
 from prm.training.arguments import VerifierArguments
 from prm.training.examples import prm_examples
+from prm.training.input import look_at
 from prm.training.run import fit
 from prm.training.settings import settings_text
 from prm.training.trainer import VerifierTrainer
@@ -185,7 +186,8 @@ def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, base, 
     (tmp_path / "train.jsonl").touch()
     script = VerifierArguments(model=base, data=str(tmp_path / "train.jsonl"), lora_r=lora_r)
     training = arguments(tmp_path / "pushed", push_to_hub=True, hub_strategy="every_save", save_steps=1)
-    metrics = fit(script, training, CONFIG, TOKENIZER, EXAMPLES, EXAMPLES).last_metrics
+    made = look_at(script.data, CONFIG, EXAMPLES, EXAMPLES, TOKENIZER)
+    metrics = fit(script, training, made, TOKENIZER).last_metrics
 
     assert [(repo, message) for repo, message, *_ in hub] == [
         ("someone/pushed", "Training in progress, step 1"),
