@@ -14,7 +14,7 @@ Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes
 Writes  <output_dir>/summary.json   every number (the units are in it)
         <output_dir>/gains.png, by_level.png
         <output_dir>/report.md      the page for a repository
-        <output_dir>/report.html    the page in one file, with a browser of traces and their step scores
+        <output_dir>/report.html    the page in one file, with an inspector of traces, their step scores and search trees
         a W&B run                   with --report_to wandb: the same, linked to the verifiers that were used
 
     python eval/write_report.py --run outputs/quickstart/search --output_dir outputs/quickstart
@@ -22,8 +22,6 @@ Writes  <output_dir>/summary.json   every number (the units are in it)
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,16 +30,16 @@ from typing import Any, Literal
 from prm.command_line import run_script
 from prm.datasets.step_truth import step_truth
 from prm.evaluation.labels import leading, verifier_title
-from prm.evaluation.reading import reading, title, traces_to_show
+from prm.evaluation.page import page
+from prm.evaluation.reading import reading, title
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.sections import ACCURACY, ESTIMATES, LEVELS, facts, sections
 from prm.evaluation.summary import summarize
-from prm.evaluation.tables import as_html, as_markdown, as_text, method_table
+from prm.evaluation.tables import as_markdown, as_text, method_table
+from prm.evaluation.trace_browser import traces_to_show
 from prm.files import read_object, write_whole
 from prm.storage.paths import need_folder
 from prm.verifiers import LIKELIHOOD
-
-TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
 @dataclass
@@ -130,46 +128,27 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
 
 
 def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
-    """Fill the template. Everything is embedded, so that the page can be mailed or opened from a file."""
-
-    def picture(name: str, alt: str) -> str:
-        data = base64.b64encode((folder / name).read_bytes()).decode()
-        return f'<div class="scroll"><img class="picture" alt="{alt}" src="data:image/png;base64,{data}"></div>'
-
-    pictures = {ACCURACY: picture("gains.png", "Accuracy against generated tokens per problem")}
+    """The page in one file."""
+    pictures = {ACCURACY: [(folder / "gains.png", "Accuracy against generated tokens per problem")]}
     if summary["by_level"]:
-        pictures[LEVELS] = picture("by_level.png", "Accuracy by difficulty level")
-    tables = "\n".join(
-        f"<h2>{html.escape(heading)}</h2>\n{as_html(table)}\n<p class=note>{html.escape(note)}</p>\n"
-        + pictures.get(heading, "")
-        for heading, table, note in sections(summary)
-    )
-    fields = {
-        "title": html.escape(title(summary)),
-        "warnings": "".join(f"<p class=warning>Warning: {html.escape(w)}</p>" for w in summary["warnings"]),
-        "reading": html.escape(reading(summary)),
-        "tables": tables,
-        "facts": "".join(f"<p>{html.escape(fact)}</p>" for fact in facts(summary, run.meta)),
-        "estimates": "".join(f"<li>{html.escape(line)}</li>" for line in ESTIMATES),
-        "total": str(len(run.rows)),
-        "traces": as_json(traces_to_show(run)),
-        "names": as_json(
-            {
-                "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
-                "verifiers": {name: verifier_title(name) for name in run.meta["verifiers"]},
-                "leading": leading(summary),
-            }
-        ),
+        pictures[LEVELS] = [(folder / "by_level.png", "Accuracy by difficulty level")]
+    verifiers = run.meta["verifiers"]
+    names = {
+        "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
+        "verifiers": {name: verifier_title(name) for name in verifiers},
+        "outcome": [name for name, its in verifiers.items() if its["kind"] == "orm"],
+        "leading": leading(summary),
+        "total": len(run.rows),
     }
-    head, *pieces = TEMPLATE.read_text(encoding="utf-8").split("{{")
-    return head + "".join(fields[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
-
-
-def as_json(value: Any) -> str:
-    """For a script element: no text in it can end the element, and no number in it is one that JSON does not have, for which
-    the browser would read none of it."""
-    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")
+    return page(
+        f"Search report: {title(summary)}",
+        [reading(summary)],
+        sections(summary),
+        pictures,
+        [("The run", facts(summary, run.meta)), ("How the figures are estimated", ESTIMATES)],
+        {"problems": traces_to_show(run, step_truth), "names": names},
+        summary["warnings"],
+    )
 
 
 if __name__ == "__main__":

@@ -179,4 +179,4 @@ def as_html(table: Table) -> str:
         return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])
-    return f'<div class="scroll"><table><thead>{line(table[0], "th")}</thead><tbody>{body}</tbody></table></div>'
+    return f"<table><thead>{line(table[0], 'th')}</thead><tbody>{body}</tbody></table>"
