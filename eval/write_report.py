@@ -12,7 +12,7 @@ model (eval/run_search.py did) and comparing runs of different setups.
 Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes them
         <steps>/summary.json             of eval/score_steps.py
 Writes  <output_dir>/summary.json   every number (the units are in it)
-        <output_dir>/gains.png, by_level.png
+        <output_dir>/gains.png, by_level.png, flops.png
         <output_dir>/report.md      the page for a repository
         <output_dir>/report.html    the page in one file, with an inspector of traces, their step scores and search trees
         a W&B run                   with --report_to wandb: the same, linked to the verifiers that were used
@@ -33,7 +33,7 @@ from prm.evaluation.labels import leading, verifier_title
 from prm.evaluation.page import page
 from prm.evaluation.reading import reading, title
 from prm.evaluation.search_runs import Run, read_runs
-from prm.evaluation.sections import ACCURACY, ESTIMATES, LEVELS, facts, sections
+from prm.evaluation.sections import ACCURACY, ESTIMATES, FLOPS, LEVELS, facts, sections
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import as_markdown, as_text, method_table
 from prm.evaluation.trace_browser import traces_to_show
@@ -66,7 +66,7 @@ def main(args: Arguments) -> None:
     # Not at the top: help and an error must not wait for matplotlib.
     import matplotlib.pyplot as plt
 
-    from prm.evaluation.plots import draw_by_level, draw_gains
+    from prm.evaluation.plots import draw_by_level, draw_flops, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
     paths = [verifier["path"] for verifier in run.meta["verifiers"].values()]
@@ -83,6 +83,7 @@ def main(args: Arguments) -> None:
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
     draw_gains(summary, args.output_dir / "gains.png")
+    draw_flops(summary, args.output_dir / "flops.png")
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
     write_whole(args.output_dir / "report.md", markdown_page(summary, run.meta))
@@ -118,6 +119,7 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     pictures = {
         ACCURACY: "![Accuracy against generated tokens](gains.png)",
         LEVELS: "![Accuracy by difficulty level](by_level.png)",
+        FLOPS: "![Where the FLOPs went](flops.png)",
     }
     for heading, table, note in sections(summary):
         parts += [f"## {heading}", as_markdown(table), note]
@@ -129,7 +131,10 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
 
 def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
     """The page in one file."""
-    pictures = {ACCURACY: [(folder / "gains.png", "Accuracy against generated tokens per problem")]}
+    pictures = {
+        ACCURACY: [(folder / "gains.png", "Accuracy against generated tokens per problem")],
+        FLOPS: [(folder / "flops.png", "FLOPs of each method: prefill, decode and verifiers")],
+    }
     if summary["by_level"]:
         pictures[LEVELS] = [(folder / "by_level.png", "Accuracy by difficulty level")]
     verifiers = run.meta["verifiers"]

@@ -132,14 +132,14 @@ def test_pages_show_the_numbers(report):
     assert "PRM best-of-N solves 50.0%, where a perfect choice" in markdown
     assert "4 problems are too few to compare methods: a difference may be chance." in markdown
     assert not re.search("beats|loses|The difference between", markdown)
-    for picture in ("gains.png", "by_level.png"):
+    for picture in ("gains.png", "by_level.png", "flops.png"):
         assert f"({picture})" in markdown
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_html_is_self_contained_and_safe(report):
     page = (report[0] / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
     assert not re.search(r"""(src|href)=(?!["']?(data:|#))|https?://|@import|url\(""", page)
     assert "{{" not in page
     embedded = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)[1]

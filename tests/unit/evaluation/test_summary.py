@@ -20,7 +20,9 @@ from prm.evaluation.tables import (
     as_text,
     control_table,
     cost_table,
+    difficulty_table,
     equal_cost_table,
+    flops_table,
     group_table,
     level_table,
     method_table,
@@ -209,6 +211,32 @@ def test_accuracy_by_a_column_of_the_problems(tmp_path):
     assert "groups" not in summarize(run)
     with pytest.raises(ValueError, match="--group_by 'subject': the problems have no such column; they have topic"):
         summarize(run, "subject")
+
+
+def test_accuracy_in_bins_by_the_share_of_right_samples(summary):
+    """2, 1, 0 and 3 of 4 samples are right: a bin for each problem, the easiest first."""
+    bins = summary["by_difficulty"]
+    assert [(its["problems"], its["right"]) for its in bins] == [(1, [share] * 2) for share in (0.75, 0.5, 0.25, 0)]
+    accuracies = [
+        [its["methods"][name]["accuracy"] for its in bins] for name in ("single", "majority", "prm_best_of_n")
+    ]
+    assert accuracies == [[0.75, 0.5, 0.25, 0], [1, 0.5, 0, 0], [0, 1, 1, 0]]
+    assert bins[0]["methods"]["majority"]["low"] is None
+    table = difficulty_table(summary)
+    assert table[1:3] == [["problems", *"1111"], ["right samples", "75.0%", "50.0%", "25.0%", "0.0%"]]
+    assert table[4] == ["majority vote", "100.0% –", "50.0% –", "0.0% –", "0.0% –"]
+
+
+def test_the_flops_are_those_of_reading_writing_and_judging(summary):
+    """The generator has 100 parameters, the PRM 50: 5 tokens of prompts, 40 written, 60 read by the PRM."""
+    parts = ("prefill_flops", "decode_flops", "verifier_flops")
+    assert [summary["methods"]["prm_best_of_n"][key] for key in parts] == [1000, 8000, 6000]
+    assert [summary["methods"]["majority"][key] for key in parts] == [1000, 8000, 0]
+    table = flops_table(summary)
+    assert [row[0] for row in table[1:]] == [
+        "majority vote", "ORM best-of-N", "PRM best-of-N", "PRM weighted vote", "PRM beam search"
+    ]  # fmt: skip
+    assert table[3][1:] == ["1.00e+03\n6.7%", "8.00e+03\n53.3%", "6.00e+03\n40.0%", "1.50e+04"]
 
 
 def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
