@@ -37,6 +37,7 @@ from prm.evaluation.sections import ACCURACY, ESTIMATES, FLOPS, LEVELS, facts, s
 from prm.evaluation.summary import summarize
 from prm.evaluation.tables import as_markdown, as_text, method_table
 from prm.evaluation.trace_browser import traces_to_show
+from prm.evaluation.tracked import curves_over_samples, numbers_to_sort_by, trace_table
 from prm.files import read_object, write_whole
 from prm.storage.paths import need_folder
 from prm.verifiers import LIKELIHOOD
@@ -69,9 +70,9 @@ def main(args: Arguments) -> None:
     from prm.evaluation.plots import draw_by_level, draw_flops, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    paths = [verifier["path"] for verifier in run.meta["verifiers"].values()]
-    checkpoints = [Path(path) for path in paths if ".py:" not in path and path != LIKELIHOOD]
-    if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
+    paths = {name: verifier["path"] for name, verifier in run.meta["verifiers"].items()}
+    checkpoints = {name: Path(path) for name, path in paths.items() if ".py:" not in path and path != LIKELIHOOD}
+    if args.report_to and (gone := [str(path) for path in checkpoints.values() if not path.is_dir()]):
         raise ValueError(
             f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
         )
@@ -87,13 +88,16 @@ def main(args: Arguments) -> None:
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
     write_whole(args.output_dir / "report.md", markdown_page(summary, run.meta))
-    write_whole(args.output_dir / "report.html", html_page(summary, run, args.output_dir))
+    inspector = inspected(summary, run)
+    write_whole(args.output_dir / "report.html", html_page(summary, run.meta, inspector, args.output_dir))
     write_whole(args.output_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     if args.report_to:
         from prm.storage.wandb_artifacts import log_report
 
-        log_report(args.output_dir, summary, checkpoints, run.meta)
+        tables = {"methods": method_columns(summary), "traces": trace_table(**inspector)}
+        numbers, curves = numbers_to_sort_by(summary), curves_over_samples(summary)
+        log_report(args.output_dir, numbers, curves, tables, checkpoints, run.meta)
     for warning in summary["warnings"]:
         print(f"warning: {warning}")
     print(f"{title(summary)}; pictures and traces: {args.output_dir / 'report.html'}\n")
@@ -129,7 +133,27 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
+def method_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Everything that is known of the methods, as a table; the two that did not run have some of it."""
+    methods = summary["methods"]
+    columns = list(dict.fromkeys(key for its in methods.values() for key in its))
+    return ["method", *columns], [[name, *(its.get(key) for key in columns)] for name, its in methods.items()]
+
+
+def inspected(summary: dict[str, Any], run: Run) -> dict[str, Any]:
+    """What the page shows of the traces."""
+    verifiers = run.meta["verifiers"]
+    of_outcomes = [name for name, its in verifiers.items() if its["kind"] == "orm"]
+    names = {
+        "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
+        "verifiers": {name: verifier_title(name) for name in verifiers},
+        "leading": leading(summary),
+        "total": len(run.rows),
+    }
+    return {"problems": traces_to_show(run, step_truth, of_outcomes), "names": names}
+
+
+def html_page(summary: dict[str, Any], meta: dict[str, Any], inspector: dict[str, Any], folder: Path) -> str:
     """The page in one file."""
     pictures = {
         ACCURACY: [(folder / "gains.png", "Accuracy against generated tokens per problem")],
@@ -137,21 +161,13 @@ def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
     }
     if summary["by_level"]:
         pictures[LEVELS] = [(folder / "by_level.png", "Accuracy by difficulty level")]
-    verifiers = run.meta["verifiers"]
-    names = {
-        "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
-        "verifiers": {name: verifier_title(name) for name in verifiers},
-        "outcome": [name for name, its in verifiers.items() if its["kind"] == "orm"],
-        "leading": leading(summary),
-        "total": len(run.rows),
-    }
     return page(
         f"Search report: {title(summary)}",
         [reading(summary)],
         sections(summary),
         pictures,
-        [("The run", facts(summary, run.meta)), ("How the figures are estimated", ESTIMATES)],
-        {"problems": traces_to_show(run, step_truth), "names": names},
+        [("The run", facts(summary, meta)), ("How the figures are estimated", ESTIMATES)],
+        inspector,
         summary["warnings"],
     )
 

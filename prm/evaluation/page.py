@@ -16,7 +16,7 @@ from prm.evaluation.tables import Table, as_html
 from prm.evaluation.trace_browser import as_json
 
 TEMPLATE = Path(__file__).with_name("page.html")
-NOTHING = {"problems": [], "names": {"methods": {}, "verifiers": {}, "outcome": [], "leading": None, "total": 0}}
+NOTHING = {"problems": [], "names": {"methods": {}, "verifiers": {}, "leading": None, "total": 0}}
 
 
 def page(
@@ -36,8 +36,7 @@ def page(
         pictures: PNG files and what they show in words, by the heading of their section.
         closing: (heading, lines) of what comes after the traces.
         inspector: "problems", as `prm.evaluation.trace_browser.traces_to_show` returns them, and "names": titles of
-            "methods" and "verifiers", the verifiers that judge "outcome"s only, the "leading" method, and the "total" of
-            problems; by default there is none.
+            "methods" and "verifiers", the "leading" method, and the "total" of problems; by default there is none.
         links: other pages in folders beside this one: where they are -> what they are called.
     """
     parts = [

@@ -7,18 +7,20 @@ A problem, shortened to one candidate and one tree; steps are numbers of `texts`
      "picks": {"majority": 0, "prm_beam_search": 0},
      "candidates": [{"steps": [0, 1, 2], "answer": "20", "correct": false, "status": "ok", "votes": 2,
                      "scores": {"prm": 0.9374}, "step_scores": {"prm": [0.93, 0.316, 0.937]},
-                     "truth": [true, false, false]}],
+                     "truth": [true, false, false], "apart": {"prm": 0.937}}],
      "trees": {"prm_beam_search": {"parents": [null, 0, 1], "steps": [0, 1, 2], "scores": [0.93, 0.316, 0.937],
                "tokens": [48, 6, 12], "states": ["chosen", "chosen", "chosen"],
                "cost": {"prompt_tokens": 16, "generated_tokens": 268, "verifier_tokens": 68, "flops": 611084560.0, ...}}}}
 
-`truth` is there where somebody knows which steps are right. Left out: what a page has no room for. A problem whose traces do
+`truth` is there where somebody knows which steps are right; `apart` is how far a verifier is from it, or from the outcome of
+the trace. Left out: what a page has no room for. A problem whose traces do
 not all fit says how many were `left_out`, and then has no trees.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict
 from itertools import accumulate, zip_longest
 from typing import Any
@@ -36,7 +38,9 @@ LONGEST = 20_000
 """Most characters of one text."""
 
 
-def traces_to_show(run: Run, step_truth: StepTruth | None = None) -> list[dict[str, Any]]:
+def traces_to_show(
+    run: Run, step_truth: StepTruth | None = None, of_outcomes: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Problems for a trace browser, in the order of the run; at most `BYTES` of JSON.
 
     Problems are of a kind by who is right (each method, and any candidate); kinds take turns, the rarest first, so that a
@@ -46,6 +50,7 @@ def traces_to_show(run: Run, step_truth: StepTruth | None = None) -> list[dict[s
 
     Args:
         step_truth: such as `prm.datasets.step_truth.step_truth`.
+        of_outcomes: verifiers that judge whole traces only (ORMs).
     """
     kinds: dict[tuple[bool, ...], list[int]] = {}
     for i, row in enumerate(run.rows):
@@ -56,7 +61,7 @@ def traces_to_show(run: Run, step_truth: StepTruth | None = None) -> list[dict[s
     for i in turns:
         if BYTES - size < BYTES // 1000:
             break
-        whole = _problem(run.rows[i], step_truth)
+        whole = _problem(run.rows[i], step_truth, of_outcomes)
         entry = _numbered(whole)
         if (size_of_it := _size(entry)) > BYTES - size:  # one that is too large leaves room for the others
             entry = _numbered(_cut(whole, min(BYTES - size, BYTES // SHARE)))
@@ -118,7 +123,20 @@ def tree_to_show(result: SearchResult) -> dict[str, list[Any]]:
     }
 
 
-def _problem(row: ProblemResults, step_truth: StepTruth | None) -> dict[str, Any]:
+def apart(candidate: dict[str, Any], verifier: str, of_outcomes: Collection[str]) -> float:
+    """How far a verifier is from the truth: at its worst step where steps are judged, else with its score of the trace.
+
+    >>> candidate = {"correct": True, "scores": {"v": 0.75}, "step_scores": {"v": [0.25, 0.75]}, "truth": [True, None]}
+    >>> apart(candidate, "v", []), apart(candidate, "v", ["v"])
+    (0.75, 0.25)
+    """
+    truth = [] if verifier in of_outcomes else candidate.get("truth", [])
+    judged = [(s, t) for s, t in zip(candidate["step_scores"][verifier], truth, strict=False) if t is not None]
+    pairs = judged or [(candidate["scores"][verifier], candidate["correct"])]
+    return round(max(abs(score - right) for score, right in pairs), 3)
+
+
+def _problem(row: ProblemResults, step_truth: StepTruth | None, of_outcomes: Collection[str]) -> dict[str, Any]:
     number = {trace: i for i, trace in enumerate(row.candidates)}
     candidates: list[dict[str, Any]] = [
         {
@@ -142,6 +160,8 @@ def _problem(row: ProblemResults, step_truth: StepTruth | None) -> dict[str, Any
                 candidate = candidates[number[trace]]
                 candidate["scores"][result.verifier] = round(scores.trace, 4)
                 candidate["step_scores"][result.verifier] = [round(score, 3) for score in scores.steps]
+    for candidate in candidates:
+        candidate["apart"] = {name: apart(candidate, name, of_outcomes) for name in candidate["scores"]}
     trees = {}
     for result in row.results:
         if result.tree:

@@ -143,7 +143,7 @@ def ten_thousand_traces():
 @pytest.mark.slow
 def test_ten_thousand_traces_stay_below_20_mb():
     problems = traces_to_show(ten_thousand_traces())
-    names = {"methods": {}, "verifiers": {}, "outcome": [], "leading": None, "total": 500}
+    names = {"methods": {}, "verifiers": {}, "leading": None, "total": 500}
     text = page("t", [], [], {}, [], {"problems": problems, "names": names})
     assert 0.9 * BYTES < len(text.encode()) < 20e6
     assert 250 < len(problems) < 500  # 27 MB of text in all
