@@ -18,6 +18,7 @@ import select
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,12 @@ class Browser:
         answer = self.send("Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait(self, expression: str) -> None:
+        """Until it is true: some events come a little after what they speak of."""
+        end = time.monotonic() + PATIENCE
+        while not self.run(expression):
+            assert time.monotonic() < end, expression
 
     def click(self, selector: str) -> None:
         """With the mouse, at the middle of an element that is scrolled into sight."""

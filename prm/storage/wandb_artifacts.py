@@ -81,7 +81,7 @@ def log_report(
             run.log({"samples": samples, **metrics})
         pictures = {path.stem: wandb.Image(str(path)) for path in sorted(folder.glob("*.png"))}
         run.log({name: wandb.Table([*columns], [*rows]) for name, (columns, rows) in tables.items()} | pictures)
-        run.summary.update(numbers)
+        run.summary.update(dict(numbers))
         report = wandb.Artifact(f"report-{valid_name(folder.resolve().name)}", type="evaluation")
         for name in ("summary.json", "report.md", "report.html"):
             report.add_file(str(folder / name), name=name)
