@@ -50,7 +50,7 @@ from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
 from prm.evaluation import votes
-from prm.evaluation.reading import traces_to_show
+from prm.evaluation.trace_browser import traces_to_show
 from prm.generators.scripted import ScriptedGenerator
 from prm.generators.token_text import TokenText
 from prm.storage.rollout_store import RolloutStore

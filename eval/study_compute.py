@@ -9,7 +9,8 @@ Choices are made by two-fold cross-validation over the test problems, as in the 
 is made for it (prm.evaluation.compute_optimal). Statistic, probe and number of bins were chosen on validation problems.
 
 Reads   nothing           the sets and their generators are part of the project
-Writes  outputs/study/    a run folder per search; study.md, summary.json, pictures; study.log: what the stages print
+Writes  outputs/study/    a run folder per search, with the report of the search in it; study.md, study.html, summary.json,
+                          pictures; study.log: what the stages print
 
     python eval/study_compute.py
 """
@@ -25,6 +26,7 @@ from typing import Any
 from prm.command_line import run_script
 from prm.evaluation.menus import Menu, Probe, menu_of
 from prm.evaluation.model_size import against_larger, bins_of, by_difficulty
+from prm.evaluation.page import page
 from prm.evaluation.reading import interval, percent, points
 from prm.evaluation.savings import compute_optimal_report, merged
 from prm.evaluation.search_runs import read_runs
@@ -39,6 +41,7 @@ SAMPLE = "data/sample_traces.py --config data/configs/{}_traces.yaml"
 LABEL = "data/label_steps.py --config data/configs/{}_labels.yaml"
 TRAIN = "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_{}.yaml"
 FIT = "recipes/train_generator.py --overwrite_output_dir --config recipes/configs/{}.yaml"
+REPORT = f"eval/write_report.py --run {OUTPUT}/{{0}} --output_dir {OUTPUT}/{{0}}/report"
 STAGES = {
     "kind set: traces, labels, verifiers": "recipes/quickstart.py",
     "kind set: search": SEARCH.format("arithmetic"),
@@ -54,6 +57,10 @@ STAGES = {
     " --output outputs/revisions/examples.jsonl",
     "reviser": FIT.format("reviser_arithmetic"),
     "reviser: search": SEARCH.format("revisions"),
+    "kind set: report": REPORT.format("arithmetic"),
+    "unkind set: report": REPORT.format("arithmetic_hard"),
+    "small generator: report": REPORT.format("small"),
+    "reviser: report": REPORT.format("revisions"),
 }
 """What it takes, in order. Each command can be run by hand."""
 
@@ -92,6 +99,7 @@ def main(args: Arguments) -> None:
     draw(summary)
     text = markdown(summary)
     write_whole(OUTPUT / "study.md", text)
+    write_whole(OUTPUT / "study.html", html_page(summary))
     print(f"\n{text}")
 
 
@@ -152,6 +160,35 @@ def draw(summary: dict[str, Any]) -> None:
         "Search with the small model against one sample of the larger one, at equal FLOPs",
         OUTPUT / "against_larger.png",
     )
+
+
+def html_page(summary: dict[str, Any]) -> str:
+    """Tables and pictures in one file; traces and trees are on the pages of the searches, which it links to."""
+    sections: list[tuple[str, Table, str]] = []
+    pictures: dict[str, list[tuple[Path, str]]] = {}
+    kinds = {
+        "methods": "every method at every budget",
+        "by_difficulty": "by difficulty",
+        "compute_optimal": "compute-optimal",
+    }
+    for name, title in TITLES.items():
+        its = summary[name]
+        heading = f"{title}: {its['problems']} test problems"
+        pictures[heading] = [(OUTPUT / f"{name}_{kind}.png", f"{title}: {words}") for kind, words in kinds.items()]
+        sections.append((heading, method_table(its), "Accuracy with its 95% interval."))
+        sections.append((f"{title}: savings", saving_table(its), "By two-fold cross-validation."))
+    ratios = "Sequential against parallel"
+    sections.append((ratios, [], ""))
+    pictures[ratios] = [(OUTPUT / "revisions_ratios.png", f"{ratios} revisions, by difficulty")]
+    against = summary["against_larger"]
+    heading = f"Against a model {against['larger']:.1f} times larger"
+    sections.append((heading, larger_table(against), "At equal FLOPs; differences are paired by problem."))
+    pictures[heading] = [(OUTPUT / "against_larger.png", "Search with the small model against the larger one")]
+    reports = {
+        f"{name}/report/report.html": f"{title}: report, traces and search trees" for name, title in TITLES.items()
+    }
+    links = {path: words for path, words in reports.items() if (OUTPUT / path).exists()}
+    return page("Study of compute", [], sections, pictures, [], links=links)
 
 
 def markdown(summary: dict[str, Any]) -> str:

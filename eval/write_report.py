@@ -12,9 +12,9 @@ model (eval/run_search.py did) and comparing runs of different setups.
 Reads   <run>/meta.json, results.jsonl   as prm.evaluation.search_runs describes them
         <steps>/summary.json             of eval/score_steps.py
 Writes  <output_dir>/summary.json   every number (the units are in it)
-        <output_dir>/gains.png, by_level.png
+        <output_dir>/gains.png, by_level.png, flops.png
         <output_dir>/report.md      the page for a repository
-        <output_dir>/report.html    the page in one file, with a browser of traces and their step scores
+        <output_dir>/report.html    the page in one file, with an inspector of traces, their step scores and search trees
         a W&B run                   with --report_to wandb: the same, linked to the verifiers that were used
 
     python eval/write_report.py --run outputs/quickstart/search --output_dir outputs/quickstart
@@ -22,8 +22,6 @@ Writes  <output_dir>/summary.json   every number (the units are in it)
 
 from __future__ import annotations
 
-import base64
-import html
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,16 +30,17 @@ from typing import Any, Literal
 from prm.command_line import run_script
 from prm.datasets.step_truth import step_truth
 from prm.evaluation.labels import leading, verifier_title
-from prm.evaluation.reading import reading, title, traces_to_show
+from prm.evaluation.page import page
+from prm.evaluation.reading import reading, title
 from prm.evaluation.search_runs import Run, read_runs
-from prm.evaluation.sections import ACCURACY, ESTIMATES, LEVELS, facts, sections
+from prm.evaluation.sections import ACCURACY, ESTIMATES, FLOPS, LEVELS, facts, sections
 from prm.evaluation.summary import summarize
-from prm.evaluation.tables import as_html, as_markdown, as_text, method_table
+from prm.evaluation.tables import as_markdown, as_text, method_table
+from prm.evaluation.trace_browser import traces_to_show
+from prm.evaluation.tracked import curves_over_samples, numbers_to_sort_by, trace_table
 from prm.files import read_object, write_whole
 from prm.storage.paths import need_folder
 from prm.verifiers import LIKELIHOOD
-
-TEMPLATE = Path(__file__).with_name("report_template.html")
 
 
 @dataclass
@@ -68,12 +67,12 @@ def main(args: Arguments) -> None:
     # Not at the top: help and an error must not wait for matplotlib.
     import matplotlib.pyplot as plt
 
-    from prm.evaluation.plots import draw_by_level, draw_gains
+    from prm.evaluation.plots import draw_by_level, draw_flops, draw_gains
 
     plt.switch_backend("Agg")  # needs no display
-    paths = [verifier["path"] for verifier in run.meta["verifiers"].values()]
-    checkpoints = [Path(path) for path in paths if ".py:" not in path and path != LIKELIHOOD]
-    if args.report_to and (gone := [str(path) for path in checkpoints if not path.is_dir()]):
+    paths = {name: verifier["path"] for name, verifier in run.meta["verifiers"].items()}
+    checkpoints = {name: Path(path) for name, path in paths.items() if ".py:" not in path and path != LIKELIHOOD}
+    if args.report_to and (gone := [str(path) for path in checkpoints.values() if not path.is_dir()]):
         raise ValueError(
             f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
         )
@@ -85,16 +84,20 @@ def main(args: Arguments) -> None:
 
     args.output_dir.mkdir(parents=True, exist_ok=True)
     draw_gains(summary, args.output_dir / "gains.png")
+    draw_flops(summary, args.output_dir / "flops.png")
     if summary["by_level"]:
         draw_by_level(summary, args.output_dir / "by_level.png")
     write_whole(args.output_dir / "report.md", markdown_page(summary, run.meta))
-    write_whole(args.output_dir / "report.html", html_page(summary, run, args.output_dir))
+    inspector = inspected(summary, run)
+    write_whole(args.output_dir / "report.html", html_page(summary, run.meta, inspector, args.output_dir))
     write_whole(args.output_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
     if args.report_to:
         from prm.storage.wandb_artifacts import log_report
 
-        log_report(args.output_dir, summary, checkpoints, run.meta)
+        tables = {"methods": method_columns(summary), "traces": trace_table(**inspector)}
+        numbers, curves = numbers_to_sort_by(summary), curves_over_samples(summary)
+        log_report(args.output_dir, numbers, curves, tables, checkpoints, run.meta)
     for warning in summary["warnings"]:
         print(f"warning: {warning}")
     print(f"{title(summary)}; pictures and traces: {args.output_dir / 'report.html'}\n")
@@ -120,6 +123,7 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     pictures = {
         ACCURACY: "![Accuracy against generated tokens](gains.png)",
         LEVELS: "![Accuracy by difficulty level](by_level.png)",
+        FLOPS: "![Where the FLOPs went](flops.png)",
     }
     for heading, table, note in sections(summary):
         parts += [f"## {heading}", as_markdown(table), note]
@@ -129,47 +133,43 @@ def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def html_page(summary: dict[str, Any], run: Run, folder: Path) -> str:
-    """Fill the template. Everything is embedded, so that the page can be mailed or opened from a file."""
+def method_columns(summary: dict[str, Any]) -> tuple[list[str], list[list[Any]]]:
+    """Everything that is known of the methods, as a table; the two that did not run have some of it."""
+    methods = summary["methods"]
+    columns = list(dict.fromkeys(key for its in methods.values() for key in its))
+    return ["method", *columns], [[name, *(its.get(key) for key in columns)] for name, its in methods.items()]
 
-    def picture(name: str, alt: str) -> str:
-        data = base64.b64encode((folder / name).read_bytes()).decode()
-        return f'<div class="scroll"><img class="picture" alt="{alt}" src="data:image/png;base64,{data}"></div>'
 
-    pictures = {ACCURACY: picture("gains.png", "Accuracy against generated tokens per problem")}
-    if summary["by_level"]:
-        pictures[LEVELS] = picture("by_level.png", "Accuracy by difficulty level")
-    tables = "\n".join(
-        f"<h2>{html.escape(heading)}</h2>\n{as_html(table)}\n<p class=note>{html.escape(note)}</p>\n"
-        + pictures.get(heading, "")
-        for heading, table, note in sections(summary)
-    )
-    fields = {
-        "title": html.escape(title(summary)),
-        "warnings": "".join(f"<p class=warning>Warning: {html.escape(w)}</p>" for w in summary["warnings"]),
-        "reading": html.escape(reading(summary)),
-        "tables": tables,
-        "facts": "".join(f"<p>{html.escape(fact)}</p>" for fact in facts(summary, run.meta)),
-        "estimates": "".join(f"<li>{html.escape(line)}</li>" for line in ESTIMATES),
-        "total": str(len(run.rows)),
-        "traces": as_json(traces_to_show(run)),
-        "names": as_json(
-            {
-                "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
-                "verifiers": {name: verifier_title(name) for name in run.meta["verifiers"]},
-                "leading": leading(summary),
-            }
-        ),
+def inspected(summary: dict[str, Any], run: Run) -> dict[str, Any]:
+    """What the page shows of the traces."""
+    verifiers = run.meta["verifiers"]
+    of_outcomes = [name for name, its in verifiers.items() if its["kind"] == "orm"]
+    names = {
+        "methods": {name: summary["methods"][name]["label"] for name in run.meta["methods"]},
+        "verifiers": {name: verifier_title(name) for name in verifiers},
+        "leading": leading(summary),
+        "total": len(run.rows),
     }
-    head, *pieces = TEMPLATE.read_text(encoding="utf-8").split("{{")
-    return head + "".join(fields[name] + rest for name, rest in (piece.split("}}", 1) for piece in pieces))
+    return {"problems": traces_to_show(run, step_truth, of_outcomes), "names": names}
 
 
-def as_json(value: Any) -> str:
-    """For a script element: no text in it can end the element, and no number in it is one that JSON does not have, for which
-    the browser would read none of it."""
-    finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False).replace("<", r"\u003c")
+def html_page(summary: dict[str, Any], meta: dict[str, Any], inspector: dict[str, Any], folder: Path) -> str:
+    """The page in one file."""
+    pictures = {
+        ACCURACY: [(folder / "gains.png", "Accuracy against generated tokens per problem")],
+        FLOPS: [(folder / "flops.png", "FLOPs of each method: prefill, decode and verifiers")],
+    }
+    if summary["by_level"]:
+        pictures[LEVELS] = [(folder / "by_level.png", "Accuracy by difficulty level")]
+    return page(
+        f"Search report: {title(summary)}",
+        [reading(summary)],
+        sections(summary),
+        pictures,
+        [("The run", facts(summary, meta)), ("How the figures are estimated", ESTIMATES)],
+        inspector,
+        summary["warnings"],
+    )
 
 
 if __name__ == "__main__":

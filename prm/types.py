@@ -298,6 +298,8 @@ class SampledStep:
     tokens: int
     """Sampled for it, those of equal steps after the same parent included. Of a trace that was sampled at once, all tokens
     are with the last step."""
+    ahead: bool = False
+    """Whether it was written only to see where the step before it leads (lookahead), and not to go on from it."""
 
 
 @dataclass(frozen=True)

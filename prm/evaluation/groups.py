@@ -1,10 +1,13 @@
-"""Accuracy of parts of a run's problems: by difficulty level, and by the values of a column that was kept with them."""
+"""Accuracy of parts of a run's problems: by difficulty level, by how hard they were for the generator, and by the values of
+a column that was kept with them."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import Any
 
+from prm.evaluation.difficulty import bin_of, quantile_edges
+from prm.evaluation.estimates import pools_of
 from prm.evaluation.search_metrics import bootstrap
 from prm.evaluation.search_runs import Run
 
@@ -27,6 +30,39 @@ def by_level(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
         "by_level": {level: {name: e.mean for name, e in row.items()} for level, row in estimates.items()},
         "by_level_intervals": {level: {k: [e.low, e.high] for k, e in row.items()} for level, row in estimates.items()},
         "problems_by_level": {str(level): len(rows[level]) for level in sorted(rows)},
+    }
+
+
+BINS = 5
+"""Of equally many problems, as Snell et al. 2024 (arXiv:2408.03314) have them."""
+
+
+def by_difficulty(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
+    """Bins of equally many problems by the share of right samples in the largest pool, the easiest first; fewer where many
+    problems have the same share, and none where no method draws a pool.
+
+    Args:
+        at_n: as that of `by_level`.
+    """
+    results = run.rows[0].results
+    drawn = [i for i, result in enumerate(results) if result.independent]
+    if not drawn:
+        return {"by_difficulty": []}
+    pools = pools_of(run, max(drawn, key=lambda i: len(results[i].candidates)))
+    hard_P = [1 - sum(pool.correct) / len(pool.correct) for pool in pools]
+    edges = quantile_edges(hard_P, BINS)
+    bins: list[list[int]] = [[] for _ in range(len(edges) + 1)]
+    for i, hard in enumerate(hard_P):
+        bins[bin_of(hard, edges)].append(i)
+    return {
+        "by_difficulty": [
+            {
+                "problems": len(those),
+                "right": [1 - max(hard_P[i] for i in those), 1 - min(hard_P[i] for i in those)],
+                "methods": {name: bootstrap([a_P[i] for i in those]).as_accuracy() for name, a_P in at_n.items()},
+            }
+            for those in bins
+        ]
     }
 
 

@@ -1,5 +1,5 @@
-"""Pictures: accuracy against generated tokens, by difficulty level and against the number of samples, and what an early stop
-promised and did.
+"""Pictures: accuracy against generated tokens, by difficulty level and against the number of samples, what the FLOPs consist
+of, and what an early stop promised and did.
 
 Every picture is made from numbers that others have computed: those of `prm.evaluation.summary`, `prm.evaluation.controls` or
 `prm.search.coverage`. Left out: anything interactive (the report's page has a browser of traces).
@@ -112,6 +112,29 @@ def draw_by_level(summary: dict[str, Any], path: Path) -> None:
     axes.set_xlabel("difficulty level")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4, frameon=False)
     finish(figure, axes, f"Accuracy by difficulty level\n{title(summary)}; black lines: 95% intervals", path)
+
+
+def draw_flops(summary: dict[str, Any], path: Path) -> None:
+    """Bars of the FLOPs of each method that ran: prefill, decode and verifiers, one after the other."""
+    ran = [m for m in summary["methods"].values() if m["strategy"] is not None]
+    figure, axes = plt.subplots(figsize=(8.6, 1.6 + 0.3 * len(ran)), dpi=150, layout="constrained")
+    parts = {
+        "prefill_flops": "prompts and prefixes read",
+        "decode_flops": "generated",
+        "verifier_flops": "read by verifiers",
+    }
+    left = [0.0] * len(ran)
+    for (key, label), color in zip(parts.items(), (COLORS[5], COLORS[2], COLORS[0]), strict=True):
+        axes.barh(range(len(ran)), [m[key] for m in ran], 0.7, left, color=color, label=label)
+        left = [before + m[key] for before, m in zip(left, ran, strict=True)]
+    axes.set_yticks(range(len(ran)), [textwrap.fill(m["label"], LEGEND) for m in ran])
+    axes.invert_yaxis()
+    axes.set_xlabel("FLOPs per problem")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3, frameon=False)
+    axes.spines[["right", "top"]].set_visible(False)
+    figure.suptitle(f"Where the FLOPs went\n{title(summary)}", x=0.01, ha="left", fontsize=11)
+    figure.savefig(path)
+    plt.close(figure)
 
 
 def draw_growth(growths: dict[str, dict[str, Any]], heading: str, path: Path) -> None:

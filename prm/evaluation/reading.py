@@ -1,23 +1,12 @@
-"""A summary for people: its numbers in sentences, and the traces worth looking at."""
+"""A summary for people: its numbers in sentences."""
 
 from __future__ import annotations
 
-import json
-from itertools import accumulate, zip_longest
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
 from prm.evaluation.labels import leading
 from prm.evaluation.search_metrics import FEWEST
-from prm.evaluation.search_runs import Run
-from prm.storage.search_rows import ProblemResults
-
-PROBLEMS, BYTES = 60, 2_000_000
-"""Most problems, and most bytes of JSON, that a trace browser is given."""
-SHARE = 8
-"""A problem for which there is no room gets this part of the bytes at most, so that other large ones have room, too."""
-LONGEST = 20_000
-"""Most characters of one text in it."""
 
 SEARCHES = 2
 """Most searches that are spoken of in sentences; more are easier to read in their table."""
@@ -98,94 +87,6 @@ def interval(numbers: dict[str, Any]) -> str:
     if numbers["low"] is None:
         return "–"
     return f"[{100 * numbers['low']:.1f}, {100 * numbers['high']:.1f}]"
-
-
-def traces_to_show(run: Run) -> list[dict[str, Any]]:
-    """Problems for a trace browser, in the order of the run; at most `PROBLEMS`, and `BYTES` of JSON.
-
-    Problems are of a kind by who is right (each method, and any candidate); kinds take turns, the rarest first, so that a
-    reader finds some of each: "PRM right, vote wrong" is there even if it happened twice in a thousand problems. A problem
-    for which there is no room has fewer candidates and says how many were `left_out`; without room for those that methods
-    chose it is not shown.
-    """
-    kinds: dict[tuple[bool, ...], list[int]] = {}
-    for i, row in enumerate(run.rows):
-        right = (*(result.correct for result in row.results), any(trace.correct for trace in row.candidates))
-        kinds.setdefault(right, []).append(i)
-    turns = [i for turn in zip_longest(*sorted(kinds.values(), key=len)) for i in turn if i is not None]
-    shown, size = [], 0
-    for i in turns[:PROBLEMS]:
-        entry = _problem_to_show(run.rows[i])
-        if (size_of_it := len(json.dumps(entry))) > BYTES - size:  # one that is too large leaves room for the others
-            entry = _cut(entry, min(BYTES - size, BYTES // SHARE))
-            size_of_it = len(json.dumps(entry))
-        if entry["candidates"] and size_of_it <= BYTES - size:
-            size += size_of_it
-            shown.append((i, entry))
-    return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
-
-
-def _problem_to_show(row: ProblemResults) -> dict[str, Any]:
-    number = {trace: i for i, trace in enumerate(row.candidates)}
-    candidates: list[dict[str, Any]] = [
-        {
-            "steps": [_short(step) for step in trace.steps],
-            "answer": _short(trace.answer),
-            "correct": bool(trace.correct),
-            "status": trace.status,
-            "votes": 0 if answer_class is None else row.classes.count(answer_class),
-            "scores": {},
-            "step_scores": {},
-        }
-        for trace, answer_class in zip(row.candidates, row.classes, strict=True)
-    ]
-    for result in row.results:
-        for trace, scores in zip(result.candidates, result.scores, strict=True):
-            if scores is not None:
-                candidate = candidates[number[trace]]
-                candidate["scores"][result.verifier] = round(scores.trace, 4)
-                candidate["step_scores"][result.verifier] = [round(score, 3) for score in scores.steps]
-    return {
-        "id": row.problem.id,
-        "prompt": _short(row.problem.prompt),
-        "gold": _short(row.problem.answer),
-        "level": row.problem.level,
-        "kept": {column: _short(text) for column, text in row.problem.kept.items()},
-        "picks": {
-            result.method: None if result.chosen is None else number[result.candidates[result.chosen]]
-            for result in row.results
-        },
-        "candidates": candidates,
-    }
-
-
-def _cut(entry: dict[str, Any], most: int) -> dict[str, Any]:
-    """A problem with as many of its candidates as fit into so many bytes: all that a method chose, the first right one, and
-    then those with the highest scores. No candidates if what was chosen does not fit."""
-    candidates = entry["candidates"]
-    right = [i for i, candidate in enumerate(candidates) if candidate["correct"]]
-    kept = dict.fromkeys([*(i for i in entry["picks"].values() if i is not None), *right[:1]])
-    needed = len(kept)
-    best = [max(candidate["scores"].values(), default=-1.0) for candidate in candidates]
-    kept |= dict.fromkeys(sorted(range(len(candidates)), key=lambda i: -best[i]))
-    sizes = accumulate(
-        (len(json.dumps(candidates[i])) + 2 for i in kept), initial=len(json.dumps(entry | {"candidates": []}))
-    )
-    fit = sum(size <= most - 30 for size in sizes) - 1  # 30 for what says how many were left out
-    places = sorted(list(kept)[: fit if fit >= needed else 0])
-    number = {i: place for place, i in enumerate(places)}
-    return entry | {
-        "picks": {method: number.get(i) for method, i in entry["picks"].items()},
-        "candidates": [candidates[i] for i in places],
-        "left_out": len(candidates) - len(places),
-    }
-
-
-def _short(text: str | None) -> str | None:
-    """The beginning of a text that nobody would read to its end."""
-    if text is None or len(text) <= LONGEST:
-        return text
-    return f"{text[:LONGEST]}… and {len(text) - LONGEST:,} more characters"
 
 
 def title(summary: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ from prm.evaluation.tables import (
     Table,
     control_table,
     cost_table,
+    difficulty_table,
     equal_cost_table,
+    flops_table,
     group_table,
     level_table,
     over_majority_table,
@@ -39,7 +41,7 @@ ESTIMATES = (
 LARGER, RATIOS = 14, (0.16, 0.79, 22)
 """The model 14 times as large, and the tokens of inference per token of pretraining, of Snell et al. 2024 sec. 7."""
 
-ACCURACY, LEVELS = "Accuracy and cost", "Accuracy by difficulty level"
+ACCURACY, LEVELS, FLOPS = "Accuracy and cost", "Accuracy by difficulty level", "Where the FLOPs went"
 """Headings of the sections that have a picture."""
 
 
@@ -94,6 +96,13 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
             f" {FEWEST} problems."
         )
         found.append((LEVELS, level_table(summary), note))
+    if len(summary["by_difficulty"]) > 1:
+        note = (
+            "Bins of about equally many problems, by the share of right ones among the independent samples: the oracle"
+            " difficulty of Snell et al. (2024). The same samples decide what is chosen from them, so the line of one sample"
+            " only says how the bins were made."
+        )
+        found.append(("Accuracy by difficulty for the generator", difficulty_table(summary), note))
     if "groups" in summary:
         note = (
             "Each value with its 95% interval; where intervals are wide, the differences between values may be chance. A"
@@ -108,6 +117,8 @@ def sections(summary: dict[str, Any]) -> list[tuple[str, Table, str]]:
         " of inference per token of pretraining."
     )
     found.append(("What was spent", cost_table(summary), note))
+    note = "Means per problem, 2 x parameters x tokens: what the generator read (prefill) and wrote (decode), and verifiers."
+    found.append((FLOPS, flops_table(summary), note))
     return [section for section in found if len(section[1]) > 1]
 
 

@@ -24,7 +24,7 @@ from prm.evaluation.controls import blind_controls, false_positives, growth
 from prm.evaluation.diagnostics import diagnose, shares, warnings
 from prm.evaluation.equal_cost import equal_cost, over_majority
 from prm.evaluation.estimates import CEILING, SINGLE, curves
-from prm.evaluation.groups import by_group, by_level
+from prm.evaluation.groups import by_difficulty, by_group, by_level
 from prm.evaluation.labels import describe
 from prm.evaluation.search_metrics import bootstrap, paired_difference
 from prm.evaluation.search_runs import Run
@@ -36,7 +36,9 @@ UNITS = (
     "accuracy, low, high: share of problems solved with its 95% interval (null of too few problems); costs are means per "
     "problem, as in prm/types.py: generated_tokens (decode), prompt_tokens (prefill), verifier_tokens, cached_tokens (of "
     "both) and cached_verifier_tokens, calls, flops = 2 x parameters x tokens read or written by generator and verifier, "
-    "flops_by_shape (attention included), search_seconds; duplicates: mean number of continuations that repeat an earlier "
+    "flops_by_shape (attention included), search_seconds; prefill_flops, decode_flops, verifier_flops: what the flops "
+    "consist of; by_difficulty: bins by the share of right samples in the pool, which is between the two numbers of right; "
+    "duplicates: mean number of continuations that repeat an earlier "
     "one of their problem; seconds: whole run. At each number of samples n, differences are shares of problems, paired: "
     "over_majority: minus as many votes as the flops buy, verifier charged (null: the pool has fewer votes); blind: with "
     "scores shuffled within each pool, and the method minus that; growth: best_n, and change from there to the last n; "
@@ -96,6 +98,7 @@ def summarize(run: Run, group_by: str | None = None, step_truth: StepTruth | Non
         "false_positives": false_positives(run, step_truth) if step_truth else {},
         "steps": pool_quality(run, step_truth) if step_truth else {},
         **by_level(run, at_n),
+        **by_difficulty(run, at_n),
         **(by_group(run, at_n, group_by) if group_by else {}),
         "verifiers": {name: diagnose(run, name) for name in run.meta["verifiers"]},
         **shares(run),
@@ -139,7 +142,14 @@ def _cost(run: Run, name: str) -> dict[str, float]:
     """Mean cost per problem at the full budget, as the search charged it; of what did not run, the first columns."""
     number = next((i for i, result in enumerate(run.rows[0].results) if result.method == name), None)
     if number is not None:
-        spent = {f.name: fmean([getattr(row.results[number].cost, f.name) for row in run.rows]) for f in fields(Cost)}
+        costs = [row.results[number].cost for row in run.rows]
+        spent = {f.name: fmean([getattr(cost, f.name) for cost in costs]) for f in fields(Cost)}
+        size = run.meta["generator"]["num_parameters"]
+        for key, tokens in (("prefill_flops", "prompt_tokens"), ("decode_flops", "generated_tokens")):
+            spent[key] = forward_flops(size, spent[tokens])
+        # What is not the generator's; per problem, where all are whole numbers and nothing is rounded.
+        theirs = [its.flops - forward_flops(size, its.prompt_tokens + its.generated_tokens) for its in costs]
+        spent["verifier_flops"] = fmean(theirs)
         return {"search_seconds" if key == "seconds" else key: value for key, value in spent.items()}
     # One sample, and the pool without a verifier: the generator's part of any method that draws the pool.
     shared = next(i for i, result in enumerate(run.rows[0].results) if result.independent)

@@ -42,6 +42,21 @@ def cost_table(summary: dict[str, Any]) -> Table:
     return rows
 
 
+def flops_table(summary: dict[str, Any]) -> Table:
+    """What the FLOPs of each method consist of."""
+    parts = {
+        "prefill_flops": "prompts and prefixes read",
+        "decode_flops": "generated",
+        "verifier_flops": "read by verifiers",
+    }
+    rows = [["method", *parts.values(), "FLOPs"]]
+    for m in summary["methods"].values():
+        if m["strategy"] is not None and m["flops"]:  # an estimate did not run
+            cells = [f"{m[key]:.2e}\n{percent(m[key] / m['flops'])}" for key in parts]
+            rows.append([m["label"], *cells, f"{m['flops']:.2e}"])
+    return rows
+
+
 def samples_table(summary: dict[str, Any]) -> Table:
     """Accuracy of every method with every number of samples, the smallest first, and what the largest cost. The best of each
     number has a star, and the next one, too, where they are not told apart."""
@@ -137,6 +152,20 @@ def level_table(summary: dict[str, Any]) -> Table:
     return rows
 
 
+def difficulty_table(summary: dict[str, Any]) -> Table:
+    """Every method in bins of problems, the easiest first."""
+    bins = summary["by_difficulty"]
+    rows = [
+        ["bin", *(str(i) for i in range(1, len(bins) + 1))],
+        ["problems", *(str(its["problems"]) for its in bins)],
+        ["right samples", *(" to ".join(dict.fromkeys(percent(share) for share in its["right"])) for its in bins)],
+    ]
+    for name, method in summary["methods"].items():
+        cells = [f"{percent(its['methods'][name]['accuracy'])} {interval(its['methods'][name])}" for its in bins]
+        rows.append([method["label"], *cells])
+    return rows
+
+
 def group_table(summary: dict[str, Any]) -> Table:
     rows = [[summary["group_by"], "problems", *(method["label"] for method in summary["methods"].values())]]
     for value, group in summary["groups"].items():
@@ -179,4 +208,4 @@ def as_html(table: Table) -> str:
         return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])
-    return f'<div class="scroll"><table><thead>{line(table[0], "th")}</thead><tbody>{body}</tbody></table></div>'
+    return f"<table><thead>{line(table[0], 'th')}</thead><tbody>{body}</tbody></table>"

@@ -256,6 +256,7 @@ class Task:
         """What was sampled, as `SearchResult.tree` says."""
         returned = {trace.steps for trace in found.candidates}
         tokens: dict[tuple[str, ...], int] = {}  # in the order of the first time
+        kept: set[tuple[str, ...]] = set()  # not only written to look ahead
         for one, drawn in self.made:
             steps = drawn.trace.steps
             if not one.one_step and steps in returned:
@@ -264,8 +265,10 @@ class Task:
             path = steps if len(steps) > len(one.parent.steps) else (*one.parent.steps, "")
             tokens |= dict.fromkeys(new_prefixes(path[:-1], tokens), 0)
             tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
+            if not one.greedy:
+                kept.update(path[:end] for end in range(1, len(path) + 1))
         number = {path: i for i, path in enumerate(tokens)}
         return tuple(
-            SampledStep(number.get(path[:-1]), path[-1], self.opinions.get(path), count)
+            SampledStep(number.get(path[:-1]), path[-1], self.opinions.get(path), count, ahead=path not in kept)
             for path, count in tokens.items()
         )

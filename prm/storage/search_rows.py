@@ -13,7 +13,8 @@ candidate:
      "cost": {"generated_tokens": 31, "prompt_tokens": 14, "verifier_tokens": 45, ...}, "duplicates": 0,
      "tree": {"parents": [], "steps": [], "scores": [], "tokens": []}}]}
 
-`spreads`, in the form of `scores`, is there if the verifier says how sure its scores are (`Scores.spreads`).
+`spreads`, in the form of `scores`, is there if the verifier says how sure its scores are (`Scores.spreads`); the column
+"ahead" of a tree, [false, true], if the search looked ahead.
 `class` groups equal answers (null = no vote); `chosen` counts within the result's own candidates. Each column of a tree has
 one entry per step (`SampledStep`): "parents": [null, 0], "steps": ["47 + 38 = 85", "85 - 12 = 73"], .... `kept` is there if
 the problems have other columns (`prm.storage.rows`).
@@ -48,6 +49,8 @@ _FACTS = ("method", "strategy", "verifier", "chosen", "independent", "duplicates
 _RESULT = {*_FACTS, "candidates", "scores", "trace_scores", "cost", "tree"}
 _TREE = {"parents": "parent", "steps": "text", "scores": "score", "tokens": "tokens"}
 """Columns of a tree, and the fields of its steps."""
+_AHEAD = {"ahead": "ahead"}
+"""The column that is left out where it is false throughout."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,10 @@ def results_to_row(
                 "independent": result.independent,
                 "cost": asdict(result.cost),
                 "duplicates": result.duplicates,
-                "tree": {name: [getattr(step, field) for step in result.tree] for name, field in _TREE.items()},
+                "tree": {
+                    name: [getattr(step, field) for step in result.tree]
+                    for name, field in (_TREE | (_AHEAD if any(step.ahead for step in result.tree) else {})).items()
+                },
             }
             | _spreads(result)
             for result in results
@@ -207,7 +213,7 @@ def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], val
 
 def _row_to_tree(where: str, values: Any) -> tuple[SampledStep, ...]:
     _check_keys(f"{where}: tree", values, set(_TREE))
-    columns = [values[name] for name in _TREE]
+    columns = [values[name] for name in (*_TREE, *(values.keys() & _AHEAD))]
     if len(set(map(len, columns))) > 1:
         raise ValueError(f"{where}: the columns of the tree have {[*map(len, columns)]} entries; search again")
     for i, parent in enumerate(values["parents"]):

@@ -256,3 +256,7 @@ def test_study_of_compute(load, tmp_path, monkeypatch, capsys):
     pictures = {path.name for path in (tmp_path / "study").glob("*.png")}
     assert {"arithmetic_methods.png", "revisions_ratios.png", "against_larger.png"} <= pictures
     assert len(pictures) == 3 * 3 + 2
+    page = (tmp_path / "study/study.html").read_text()
+    assert page.count("data:image/png;base64,") == len(pictures)
+    assert "<h2>Kind set: 30 test problems</h2>" in page
+    assert '"traces">[]</script>' in page

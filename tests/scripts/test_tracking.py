@@ -250,7 +250,7 @@ def test_a_report_joins_the_line_from_data_to_checkpoint(trained, offline, tmp_p
     checkpoint, _, training = trained
     search, output = write_search(tmp_path / "search", checkpoint), tmp_path / "my report"
     flags = {"run": search, "output_dir": output, "report_to": "wandb"}
-    _, records = offline("eval/write_report.py", [f"--{name}={value}" for name, value in flags.items()])
+    left, records = offline("eval/write_report.py", [f"--{name}={value}" for name, value in flags.items()])
 
     artifacts = artifacts_of(records)
     inputs = {name: artifact.digest for name, artifact in artifacts.items() if artifact.use_after_commit}
@@ -266,6 +266,26 @@ def test_a_report_joins_the_line_from_data_to_checkpoint(trained, offline, tmp_p
     assert summary["methods"]["prm_best_of_n"]["accuracy"] == 1
     for method, values in summary["methods"].items():
         assert numbers[f"{method}/accuracy"] == values["accuracy"], method
+    assert numbers["leading/accuracy"] == 1
+    assert numbers["verifiers/prm/trace_auc_within_problem"] == 1
+
+    # Linked to the run that trained the verifier, with a curve over samples and every trace in a table.
+    trained = json.loads((checkpoint / "wandb_run.json").read_text())["id"]
+    (begun,) = [record.run for record in records if record.HasField("run")][-1:]
+    assert (begun.run_group, begun.job_type) == (f"verifier-{trained}", "evaluation")
+    assert items(begun.config.update)["trained_by"] == {"prm": trained}
+    history = [items(record.history.item) for record in records if record.HasField("history")]
+    curve = [(row["samples"], row["accuracy/prm_best_of_n"]) for row in history if "samples" in row]
+    assert curve == [(1, 0.5), (2, 1)]
+    (tables,) = [row for row in history if "traces" in row]
+    traces = json.loads((left / "files" / tables["traces"]["path"]).read_text())
+    rows = [dict(zip(traces["columns"], row, strict=True)) for row in traces["data"]]
+    assert [(row["problem"], row["answer"], row["chosen by"]) for row in rows] == [
+        ("a", "0", "PRM best-of-N"), ("b", "0", "PRM best-of-N"), ("a", "1", ""), ("b", "1", "")
+    ]  # fmt: skip
+    assert [(row["PRM"], row["PRM steps"], row["PRM and truth apart"]) for row in rows[::2]] == [
+        (0.9, "0.90", 0.1), (0.4, "0.40", 0.4)
+    ]  # fmt: skip
 
 
 def test_a_report_whose_verifier_is_gone_is_not_logged(scripts, tmp_path):

@@ -132,19 +132,19 @@ def test_pages_show_the_numbers(report):
     assert "PRM best-of-N solves 50.0%, where a perfect choice" in markdown
     assert "4 problems are too few to compare methods: a difference may be chance." in markdown
     assert not re.search("beats|loses|The difference between", markdown)
-    for picture in ("gains.png", "by_level.png"):
+    for picture in ("gains.png", "by_level.png", "flops.png"):
         assert f"({picture})" in markdown
         assert (folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_html_is_self_contained_and_safe(report):
     page = (report[0] / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
-    assert not re.search(r"""(src|href)=(?!["']?data:)|https?://|@import|url\(""", page)
+    assert page.count("data:image/png;base64,") == 3
+    assert not re.search(r"""(src|href)=(?!["']?(data:|#))|https?://|@import|url\(""", page)
     assert "{{" not in page
     embedded = re.search(r'<script type="application/json" id="traces">(.*?)</script>', page, re.DOTALL)[1]
     problems = json.loads(embedded)
-    assert problems[0]["candidates"][0]["steps"][0] == "</script><b>1 < 2</b>"
+    assert problems[0]["texts"][problems[0]["candidates"][0]["steps"][0]] == "</script><b>1 < 2</b>"
     assert [list(problem["picks"].values()) for problem in problems] == [
         [0, 3, 0, 0, 4], [1, 1, 0, 0, 4], [0, 0, 0, 0, 4], [0, 0, 3, 3, 4],
     ]  # fmt: skip

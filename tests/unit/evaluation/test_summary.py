@@ -10,7 +10,7 @@ from scripted_run import trace as scripted_trace
 from search_run import META, rows, twelve_problems, write_run
 
 from prm.evaluation.diagnostics import diagnose, shares, warnings
-from prm.evaluation.reading import reading, traces_to_show
+from prm.evaluation.reading import reading
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.sections import LEVELS, sections
 from prm.evaluation.summary import summarize
@@ -20,7 +20,9 @@ from prm.evaluation.tables import (
     as_text,
     control_table,
     cost_table,
+    difficulty_table,
     equal_cost_table,
+    flops_table,
     group_table,
     level_table,
     method_table,
@@ -206,10 +208,35 @@ def test_accuracy_by_a_column_of_the_problems(tmp_path):
         ["(none)", "1", "75.0% –"],
     ]
     assert r"| a\|b | 1 |" in as_markdown(table)
-    assert [problem["kept"] for problem in traces_to_show(run)] == [row["kept"] for row in some]
     assert "groups" not in summarize(run)
     with pytest.raises(ValueError, match="--group_by 'subject': the problems have no such column; they have topic"):
         summarize(run, "subject")
+
+
+def test_accuracy_in_bins_by_the_share_of_right_samples(summary):
+    """2, 1, 0 and 3 of 4 samples are right: a bin for each problem, the easiest first."""
+    bins = summary["by_difficulty"]
+    assert [(its["problems"], its["right"]) for its in bins] == [(1, [share] * 2) for share in (0.75, 0.5, 0.25, 0)]
+    accuracies = [
+        [its["methods"][name]["accuracy"] for its in bins] for name in ("single", "majority", "prm_best_of_n")
+    ]
+    assert accuracies == [[0.75, 0.5, 0.25, 0], [1, 0.5, 0, 0], [0, 1, 1, 0]]
+    assert bins[0]["methods"]["majority"]["low"] is None
+    table = difficulty_table(summary)
+    assert table[1:3] == [["problems", *"1111"], ["right samples", "75.0%", "50.0%", "25.0%", "0.0%"]]
+    assert table[4] == ["majority vote", "100.0% –", "50.0% –", "0.0% –", "0.0% –"]
+
+
+def test_the_flops_are_those_of_reading_writing_and_judging(summary):
+    """The generator has 100 parameters, the PRM 50: 5 tokens of prompts, 40 written, 60 read by the PRM."""
+    parts = ("prefill_flops", "decode_flops", "verifier_flops")
+    assert [summary["methods"]["prm_best_of_n"][key] for key in parts] == [1000, 8000, 6000]
+    assert [summary["methods"]["majority"][key] for key in parts] == [1000, 8000, 0]
+    table = flops_table(summary)
+    assert [row[0] for row in table[1:]] == [
+        "majority vote", "ORM best-of-N", "PRM best-of-N", "PRM weighted vote", "PRM beam search"
+    ]  # fmt: skip
+    assert table[3][1:] == ["1.00e+03\n6.7%", "8.00e+03\n53.3%", "6.00e+03\n40.0%", "1.50e+04"]
 
 
 def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
@@ -269,14 +296,6 @@ def test_at_the_full_budget_the_estimators_agree_with_what_was_chosen():
     assert ESTIMATORS["best_of_n"](pool_, 3) == 1.0
     assert ESTIMATORS["majority"](pool_, 3) == 0.0
     assert ESTIMATORS["weighted_vote"](pool_, 3) == 1.0
-
-
-def test_the_trace_browser_keeps_the_rare_kind(tmp_path):
-    many = [rows()[3 if i == 150 else 1] | {"problem_id": str(i)} for i in range(200)]
-    shown = [problem["id"] for problem in traces_to_show(read_runs([write_run(tmp_path, many)]))]
-    assert len(shown) == 60
-    assert "150" in shown
-    assert shown == sorted(shown, key=int)
 
 
 def drop_score(rows):
@@ -503,31 +522,9 @@ def test_a_table_as_text_markdown_and_html():
     assert as_text(table) == "name    n\n-----  --\na<b|c  10"
     assert as_markdown(table) == "| name | n |\n|---|---:|\n| a<b\\|c | 10 |"
     assert as_html(table) == (
-        '<div class="scroll"><table><thead><tr><th>name</th><th>n</th></tr></thead>'
-        "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table></div>"
+        "<table><thead><tr><th>name</th><th>n</th></tr></thead>"
+        "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table>"
     )
-
-
-def test_the_trace_browser_holds_so_many_bytes(tmp_path, monkeypatch):
-    run = read_runs([write_run(tmp_path, twelve_problems())])
-    sizes = [len(json.dumps(problem, ensure_ascii=False).encode()) for problem in traces_to_show(run)]
-    assert len(sizes) == 12
-    for most in (2, 5):
-        monkeypatch.setattr("prm.evaluation.reading.BYTES", most * max(sizes))
-        assert most <= len(traces_to_show(run)) < 12
-
-
-def test_the_trace_browser_shows_scores_in_few_digits(tmp_path):
-    some = rows()
-    for result in some[0]["results"][2:4]:  # the two that score by the PRM
-        result["scores"][0], result["trace_scores"][0] = [0.123456, 0.654321], 0.654321
-    first = traces_to_show(read_runs([write_run(tmp_path, some)]))[0]["candidates"][0]
-    assert (first["scores"]["prm"], first["step_scores"]["prm"]) == (0.6543, [0.123, 0.654])
-
-
-def test_the_trace_browser_shows_the_votes_of_each_answer(tmp_path):
-    shown = traces_to_show(read_runs([write_run(tmp_path, rows())]))
-    assert [candidate["votes"] for candidate in shown[2]["candidates"][:4]] == [1, 1, 0, 0]  # two state no answer
 
 
 def test_a_verifier_is_diagnosed_on_the_pool_and_not_on_a_tree(tmp_path):

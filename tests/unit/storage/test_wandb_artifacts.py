@@ -20,6 +20,7 @@ class Artifact:
 class Run:
     def __init__(self, **settings):
         self.settings, self.logged, self.artifacts, self.used, self.summary = settings, [], [], [], {}
+        self.metrics = {}
 
     def __enter__(self):
         return self
@@ -29,6 +30,9 @@ class Run:
 
     def log(self, values):
         self.logged.append(values)
+
+    def define_metric(self, name, step_metric=None):
+        self.metrics[name] = step_metric
 
     def log_artifact(self, artifact):
         self.artifacts.append(artifact)
@@ -91,18 +95,27 @@ def test_a_report_is_a_run_with_its_numbers_files_and_inputs(
     folder = tmp_path / "report 1"
     folder.mkdir()
     (folder / "gains.png").touch()
-    methods = {"majority": {"accuracy": 0.5, "flops": 7.0}, "prm": {"accuracy": 0.75, "flops": 9.0}}
-    log_report(folder, {"methods": methods}, [checkpoint], {"group_by": None})
+    trained = tmp_path / "orm"
+    trained.mkdir()
+    (trained / RUN_FILE).write_text(json.dumps({"id": "x1y2", "project": "p"}))
+    numbers = {"majority/accuracy": 0.5, "prm/accuracy": 0.75}
+    curves = {1: {"accuracy/prm": 0.5}, 4: {"accuracy/prm": 0.75, "accuracy/beam": 0.75}}
+    tables = {"methods": (["method", "accuracy"], [["majority", 0.5], ["prm", 0.75]])}
+    log_report(folder, numbers, curves, tables, {"prm": checkpoint, "orm": trained}, {"n": 4})
     (run,) = runs
     assert run.settings == {
-        "project": project, "job_type": "evaluation", "name": "report 1", "config": {"group_by": None}
+        "project": project, "job_type": "evaluation", "name": "report 1", "group": "verifier-x1y2",
+        "config": {"n": 4, "trained_by": {"orm": "x1y2"}},
     }  # fmt: skip
-    assert [artifact.name for artifact in run.used] == ["verifier-my-prm"]
-    table = [["method", "accuracy", "flops"], ["majority", 0.5, 7.0], ["prm", 0.75, 9.0]]
-    assert run.logged == [{"methods": table, "gains": str(folder / "gains.png")}]
-    assert run.summary == {
-        "majority/accuracy": 0.5, "majority/flops": 7.0, "prm/accuracy": 0.75, "prm/flops": 9.0
-    }  # fmt: skip
+    assert [artifact.name for artifact in run.used] == ["verifier-my-prm", "verifier-x1y2"]
+    assert run.metrics == {"samples": None, "accuracy/*": "samples"}
+    table = [["method", "accuracy"], ["majority", 0.5], ["prm", 0.75]]
+    assert run.logged == [
+        {"samples": 1, "accuracy/prm": 0.5},
+        {"samples": 4, "accuracy/prm": 0.75, "accuracy/beam": 0.75},
+        {"methods": table, "gains": str(folder / "gains.png")},
+    ]
+    assert run.summary == numbers
     (report,) = run.artifacts
     assert (report.name, report.type) == ("report-report-1", "evaluation")
     assert report.files == {name: str(folder / name) for name in ("summary.json", "report.md", "report.html")}

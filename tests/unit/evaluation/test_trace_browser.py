@@ -1,0 +1,150 @@
+"""What the page shows of traces and trees, by hand; tests/scripts/test_report_page.py clicks through it."""
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+from scripted_tree import World
+from scripted_tree import run as search_world
+from search_run import META, rows, twelve_problems, write_run
+
+from prm.datasets import arithmetic
+from prm.datasets.step_truth import step_truth
+from prm.evaluation.page import page
+from prm.evaluation.search_runs import read_runs
+from prm.evaluation.trace_browser import BYTES, as_json, traces_to_show, tree_to_show
+from prm.types import Cost, Problem, SampledStep, Scores, SearchResult, Trace
+
+
+def texts(problem, its):
+    return [problem["texts"][i] for i in its["steps"]]
+
+
+def test_every_problem_is_there_with_each_text_once(tmp_path):
+    some = [row | {"kept": {"topic": name}} for row, name in zip(rows(), "abcd", strict=True)]
+    problems = traces_to_show(read_runs([write_run(tmp_path, some)]))
+    assert [problem["kept"] for problem in problems] == [row["kept"] for row in some]
+    for problem, row in zip(problems, some, strict=True):
+        assert [texts(problem, its) for its in problem["candidates"]] == [c["completions"] for c in row["candidates"]]
+        assert len(set(problem["texts"])) == len(problem["texts"])
+        assert "truth" not in problem["candidates"][0]
+    # Two of problem 2 state no answer and have no vote.
+    assert [candidate["votes"] for candidate in problems[2]["candidates"][:4]] == [1, 1, 0, 0]
+
+
+def test_the_rare_kind_stays_where_there_is_no_room_for_all(tmp_path, monkeypatch):
+    many = [rows()[3 if i == 150 else 1] | {"problem_id": str(i)} for i in range(200)]
+    run = read_runs([write_run(tmp_path, many)])
+    monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", 50_000)
+    shown = [problem["id"] for problem in traces_to_show(run)]
+    assert 20 < len(shown) < 100
+    assert "150" in shown
+    assert shown == sorted(shown, key=int)
+
+
+def test_so_many_bytes_are_held(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, twelve_problems())])
+    sizes = [len(as_json(problem).encode()) for problem in traces_to_show(run)]
+    assert len(sizes) == 12
+    for most in (2, 5):
+        monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", most * max(sizes))
+        assert most <= len(traces_to_show(run)) < 12
+
+
+def test_scores_have_few_digits(tmp_path):
+    some = rows()
+    for result in some[0]["results"][2:4]:  # the two that score by the PRM
+        result["scores"][0], result["trace_scores"][0] = [0.123456, 0.654321], 0.654321
+    first = traces_to_show(read_runs([write_run(tmp_path, some)]))[0]["candidates"][0]
+    assert (first["scores"]["prm"], first["step_scores"]["prm"]) == (0.6543, [0.123, 0.654])
+
+
+def test_steps_of_an_embedded_set_come_with_their_truth(tmp_path):
+    (problem,) = arithmetic.load("test", 1)
+    right = list(arithmetic.solution(problem.prompt))
+    row = rows(["prm_best_of_n"])[0]
+    row |= {"problem_id": problem.id, "prompt": problem.prompt, "gold": problem.answer}
+    for candidate in row["candidates"]:
+        candidate["completions"] = [*right[:-1], "#### 0"]
+    row["results"][0]["scores"] = [[0.5] * len(right)] * 4
+    run = read_runs([write_run(tmp_path, [row], META | {"methods": {"prm_best_of_n": 4}})])
+    (shown,) = traces_to_show(run, step_truth)
+    assert shown["candidates"][0]["truth"] == [True] * (len(right) - 1) + [False]
+
+
+def result(candidates, tree=(), chosen=0):
+    traces = tuple(Trace("p", steps, steps[-1], False, num_tokens=9, index=i) for i, steps in enumerate(candidates))
+    scores = tuple(Scores((0.25,) * len(steps), 0.25) for steps in candidates)
+    return SearchResult("p", "m", "m", "v", traces, scores, chosen, False, Cost(), tree=tuple(tree))
+
+
+def test_what_became_of_each_step():
+    tree = [
+        SampledStep(None, "a", 0.91234, 4),
+        SampledStep(None, "b", 0.2, 4),
+        SampledStep(0, "x", 0.9, 3),  # chosen
+        SampledStep(0, "y", 0.8, 3),  # a candidate
+        SampledStep(1, "x", None, 2),
+        SampledStep(None, "c", 0.1, 4),
+        SampledStep(5, "ahead of c", 0.3, 5, ahead=True),
+    ]
+    shown = tree_to_show(result([("a", "x"), ("a", "y")], tree))
+    assert shown["states"] == ["chosen", "expanded", "chosen", "candidate", "pruned", "pruned", "ahead"]
+    assert shown["scores"] == [0.912, 0.2, 0.9, 0.8, None, 0.1, 0.3]
+    assert (shown["parents"], shown["tokens"]) == ([None, None, 0, 0, 1, None, 5], [4, 4, 3, 3, 2, 4, 5])
+    nothing = tree_to_show(result([("a", "x"), ("a", "y")], tree, chosen=None))
+    assert nothing["states"][:4] == ["candidate", "expanded", "candidate", "candidate"]
+
+
+def test_whole_traces_that_are_candidates_are_in_the_tree():
+    """A method that drops a whole trace has a tree, of that trace alone."""
+    shown = tree_to_show(
+        result([("a", "x"), ("a", "y")], [SampledStep(None, "a", None, 0), SampledStep(0, "z", 0.1, 9)])
+    )
+    assert shown["steps"] == ["a", "z", "x", "y"]
+    assert (shown["parents"], shown["tokens"]) == ([None, 0, 0, 0], [0, 9, 9, 9])
+    assert shown["states"] == ["chosen", "pruned", "chosen", "candidate"]
+    assert shown["scores"] == [None, 0.1, 0.25, 0.25]
+
+
+@pytest.mark.parametrize("name", ["beam_search", "dvts", "rebase", "mcts", "lookahead_search", "particle_filtering"])
+def test_a_tree_of_every_strategy_adds_up(name):
+    world = World(3)
+    (found,) = search_world(name, world.generator(), world, 8)
+    shown = tree_to_show(found)
+    assert sum(shown["tokens"]) == found.cost.generated_tokens
+    states = Counter(shown["states"])
+    assert states["chosen"] == len(found.candidates[found.chosen].steps)
+    steps = {trace.steps[:end] for trace in found.candidates for end in range(1, len(trace.steps) + 1)}
+    assert states["chosen"] + states["candidate"] == len(steps)
+    assert (states["ahead"] > 0) == (name == "lookahead_search")
+    parents = {parent for parent in shown["parents"] if parent is not None}
+    assert all(shown["states"][i] != "pruned" or i not in parents for i in range(len(shown["steps"]))) or (
+        name == "lookahead_search"
+    )
+
+
+def ten_thousand_traces():
+    """A run of 500 problems with 20 traces each, 5 steps of 500 characters, some of which look like markup."""
+    found = []
+    for p in range(500):
+        traces = tuple(
+            Trace(f"p/{p}", tuple(f"{p} {i} {s} <b> " + "so x is y, " * 44 for s in range(5)), str(i), i == 0, index=i)
+            for i in range(20)
+        )
+        scores = tuple(Scores((0.5,) * 5, 0.5) for _ in traces)
+        its = SearchResult(f"p/{p}", "best_of_n prm", "best_of_n", "prm", traces, scores, 0, True, Cost())
+        problem = Problem(f"p/{p}", "How many?", "0", "x")
+        found.append(SimpleNamespace(results=[its], candidates=traces, classes=[*range(20)], problem=problem))
+    return SimpleNamespace(rows=found)
+
+
+@pytest.mark.slow
+def test_ten_thousand_traces_stay_below_20_mb():
+    problems = traces_to_show(ten_thousand_traces())
+    names = {"methods": {}, "verifiers": {}, "leading": None, "total": 500}
+    text = page("t", [], [], {}, [], {"problems": problems, "names": names})
+    assert 0.9 * BYTES < len(text.encode()) < 20e6
+    assert 250 < len(problems) < 500  # 27 MB of text in all
+    assert len(json.loads(as_json(problems))) == len(problems)
