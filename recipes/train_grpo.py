@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,7 @@ from prm.training.data import training_source
 from prm.training.resume import check_examples, find_checkpoint
 from prm.types import Aggregation, Problem, StepRule
 from prm.verifiers.checkpoint import SETTINGS_FILE
-from prm.verifiers.rewards import Credit, RewardRule, answer_reward, verifier_reward
+from prm.verifiers.rewards import Credit, RewardRule, StepRewards, answer_reward, verifier_reward
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -51,6 +52,9 @@ class ScriptArguments:
         metadata={"help": "checkpoint, `family:path`, served or your own; with --reward answer only measured"},
     )
     credit: Credit = field(default="aggregate", metadata={"help": "how step scores become rewards"})
+    per_step: bool = field(
+        default=False, metadata={"help": "an advantage for each step (prm/training/step_grpo.py); GRPO has one for all"}
+    )
     aggregation: Aggregation | None = field(
         default=None, metadata={"help": "of --credit aggregate; default: the verifier's"}
     )
@@ -78,6 +82,13 @@ class ScriptArguments:
         self.rule()
         if self.reward != "answer" and self.verifier is None:
             raise ValueError(f"--reward {self.reward} needs a --verifier")
+        if self.per_step and self.reward == "answer":
+            raise ValueError("--reward answer says nothing of single steps; leave --per_step out")
+        if self.credit == "progress" and not self.per_step:
+            raise ValueError(
+                "--credit progress adds up to the last score, so for the whole completion it is --aggregation last; give"
+                " that, or add --per_step true"
+            )
         if self.data in arithmetic.SETS and self.limit is None:
             raise ValueError(f"--data {self.data} is endless; say with --limit on how many problems to train")
 
@@ -101,6 +112,7 @@ def main(script: ScriptArguments, training: GRPOConfig) -> None:
     from prm.models.loading import load_model_and_tokenizer
     from prm.training.held_out import HeldOut
     from prm.training.settings import settings_text
+    from prm.training.step_grpo import StepGRPOTrainer
     from prm.verifiers import find_verifier
 
     if training.world_size > 1:
@@ -120,11 +132,13 @@ def main(script: ScriptArguments, training: GRPOConfig) -> None:
     ends = model.generation_config.eos_token_id
     end_ids = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])}
     rewards: list[Any] = []
+    seen: list[StepRewards] = []
     if verifier is not None and script.reward != "answer":
-        rewards.append(verifier_reward(verifier, rule, end_ids))
+        rewards.append(verifier_reward(verifier, rule, end_ids, seen=seen))
     if script.reward != "prm":
         rewards.append(answer_reward(end_ids, rule.step_rule))
-    trainer = GRPOTrainer(
+    kind: Any = partial(StepGRPOTrainer, seen=seen, step_rule=rule.step_rule) if script.per_step else GRPOTrainer
+    trainer = kind(
         model=model,
         reward_funcs=rewards,
         args=training,
@@ -134,7 +148,11 @@ def main(script: ScriptArguments, training: GRPOConfig) -> None:
     )
     output_dir = str(training.output_dir)
     checkpoint = find_checkpoint(training.resume_from_checkpoint, output_dir)
-    check_examples(checkpoint, output_dir, hashlib.sha256(repr((rows, rule, script.reward)).encode()).hexdigest()[:16])
+    check_examples(
+        checkpoint,
+        output_dir,
+        hashlib.sha256(repr((rows, rule, script.reward, script.per_step)).encode()).hexdigest()[:16],
+    )
     trainer.train(resume_from_checkpoint=checkpoint)
 
     model = trainer.accelerator.unwrap_model(trainer.model)

@@ -132,7 +132,11 @@ def score_texts(
 
 
 def verifier_reward(
-    verifier: Verifier, rule: RewardRule | None = None, end_ids: Collection[int] | None = None, name: str = "prm"
+    verifier: Verifier,
+    rule: RewardRule | None = None,
+    end_ids: Collection[int] | None = None,
+    name: str = "prm",
+    seen: list[StepRewards] | None = None,
 ) -> Callable[..., list[float]]:
     """A reward function for TRL's `GRPOTrainer`. Beside the rewards it logs the share of each fault and the mean number of
     steps: hacking shows there first.
@@ -141,6 +145,7 @@ def verifier_reward(
         end_ids: token ids that end a completion (`trainer.eos_token_ids`). With them, one that was cut is known for sure;
             without them, by the answer that it does not state.
         name: of the reward in TRL's log.
+        seen: at each call filled anew with what each completion earned, for `prm.training.step_grpo`.
     """
 
     def reward(
@@ -154,6 +159,8 @@ def verifier_reward(
         problems = _problems(prompts) if problem is None else problem
         texts, ended = [text_of(completion) for completion in completions], _ended(completion_ids, end_ids)
         rewarded = score_texts(verifier, problems, texts, rule, ended)
+        if seen is not None:
+            seen[:] = rewarded
         if log_metric is not None:
             counts = Counter(one.fault for one in rewarded)
             for fault in FAULTS:
