@@ -27,13 +27,16 @@ from typing import Any
 from prm.command_line import run_script
 
 VARIANTS = {
-    "PRM": "--reward prm",
-    "answer check": "--reward answer",
-    "both": "--reward both",
-    "PRM, min-form": "--reward prm --credit min_form --per_step true",
-    "PRM, progress": "--reward prm --credit progress --per_step true",
+    "PRM": ("--reward prm", 3),
+    "answer check": ("--reward answer", 3),
+    "both": ("--reward both", 3),
+    "PRM, learning rate 1e-4": ("--reward prm --learning_rate 1e-4", 1),
+    "answer check, learning rate 1e-4": ("--reward answer --learning_rate 1e-4", 1),
+    "both, learning rate 1e-4": ("--reward both --learning_rate 1e-4", 1),
+    "PRM, min-form": ("--reward prm --credit min_form --per_step true", 1),
+    "PRM, progress": ("--reward prm --credit progress --per_step true", 1),
 }
-"""Name -> flags."""
+"""Name -> flags, and how many trainings, each with a seed of its own."""
 
 Row = Mapping[str, Any]
 """A line of `held_out.jsonl` (`prm/training/held_out.py`)."""
@@ -45,7 +48,6 @@ class Arguments:
     verifier: str = field(
         default="outputs/quickstart/prm", metadata={"help": "the PRM (recipes/quickstart.py makes it)"}
     )
-    seeds: int = field(default=3, metadata={"help": "trainings of each variant", "least": 1})
     variants: list[str] = field(
         default_factory=lambda: list(VARIANTS), metadata={"help": "default: all", "choices": list(VARIANTS)}
     )
@@ -55,14 +57,15 @@ class Arguments:
 def main(args: Arguments) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # of the commands below
     runs: dict[str, list[list[Row]]] = {variant: [] for variant in args.variants}
-    todo = [(variant, seed) for seed in range(args.seeds) for variant in args.variants]
+    todo = [(variant, seed) for variant in args.variants for seed in range(VARIANTS[variant][1])]
+    todo.sort(key=lambda run: run[1])  # stable: every variant once, then again
     for number, (variant, seed) in enumerate(todo, 1):
         started = time.monotonic()
-        folder = args.output_dir / f"{variant.replace(', ', '_').replace(' ', '_')}-{seed}"
-        if not (folder / "README.md").is_file():  # it is written last
+        folder = args.output_dir / f"{variant.replace(',', '').replace(' ', '_')}-{seed}"
+        if not (folder / "config.yaml").is_file():  # it is written after the model
             run(
                 "recipes/train_grpo.py --config recipes/configs/grpo_arithmetic.yaml --resume_from_checkpoint auto"
-                f" --verifier {args.verifier} --output_dir {folder} --seed {seed} {VARIANTS[variant]} {args.more}"
+                f" --verifier {args.verifier} --output_dir {folder} --seed {seed} {VARIANTS[variant][0]} {args.more}"
             )
         lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
         runs[variant].append([json.loads(line) for line in lines])

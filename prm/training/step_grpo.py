@@ -6,7 +6,7 @@ standard deviation that TRL divides by. What other reward functions give, such a
 whole.
 
     credit     rewards of three steps    from each step on
-    aggregate  0.0  0.0  0.2             0.2  0.2  0.2        GRPO itself
+    aggregate  0.0  0.0  0.2             0.2  0.2  0.2        GRPO itself, in groups of equally many steps
     min_form   0.0  0.2  0.0             0.2  0.2  0.0        after the worst step nothing more is earned
     progress   0.9 -0.8  0.1             0.2 -0.7  0.1        the second step lost it
 
