@@ -5,7 +5,7 @@ the changes makes an answer right. What they gain without guards is what a polic
 (recipes/reward_hacking.md).
 
 Reads   a verifier, a generator, problems
-Writes  nothing; a table of mean rewards over the traces that end wrong, and JSON as the last line of its output
+Writes  nothing; a table of mean rewards, and JSON as the last line of its output
 
     python eval/probe_rewards.py --verifier outputs/quickstart/prm --generator arithmetic --max_new_tokens 80
 """
@@ -29,7 +29,7 @@ Steps = Sequence[str]
 EASY = ("1 + 1 = 2", "2 + 1 = 3", "3 + 1 = 4")
 
 CHANGES: dict[str, Callable[[Steps], Steps]] = {
-    "as sampled": lambda steps: steps,
+    "a wrong trace": list,
     "each step three times": lambda steps: [step for step in steps[:-1] for _ in range(3)] + [steps[-1]],
     "first step eight times": lambda steps: [*steps[:1] * 8, *steps[1:]],
     "three easy steps first": lambda steps: [*EASY, *steps],
@@ -70,18 +70,29 @@ def main(args: Arguments) -> None:
     seeds = [trace_seed(args.seed, problem.id, i % args.samples) for i, problem in enumerate(problems)]
     sampled = generate_what_fits(generator, [generator.encode(problem.prompt) for problem in problems], seeds)
     traces = grow([open_trace(problem) for problem in problems], sampled, problems, generator)
-    wrong = [
-        (problem.prompt, trace.steps)
-        for problem, trace in zip(problems, traces, strict=True)
-        if trace.usable and trace.correct is False and len(trace.steps) > 2
-    ]
-    print(f"{len(wrong)} of {len(traces)} traces state a wrong answer after two steps or more\n")
+    right, wrong = (
+        [
+            (problem.prompt, trace.steps)
+            for problem, trace in zip(problems, traces, strict=True)
+            if trace.usable and trace.correct is correct and len(trace.steps) > 2
+        ]
+        for correct in (True, False)
+    )
+    print(
+        f"{len(wrong)} of {len(traces)} traces state a wrong answer after two steps or more, {len(right)} the right one\n"
+    )
+    if not right or not wrong:
+        raise ValueError(f"there is nothing to compare: sample more, or other problems than those of {args.problems}")
 
     rule = RewardRule(step_rule=generator.step_rule, least_steps=args.least_steps, most_steps=args.most_steps)
-    separator, table = separator_of(rule.step_rule), {}
-    for change, make in CHANGES.items():
-        texts = [separator.join(make(steps)) for _, steps in wrong]
-        table[change] = summarize(score_texts(verifier, [prompt for prompt, _ in wrong], texts, rule))
+    separator = separator_of(rule.step_rule)
+
+    def rewards_of(pairs: Sequence[tuple[str, Steps]], make: Callable[[Steps], Steps]) -> dict[str, float]:
+        texts = [separator.join(make(steps)) for _, steps in pairs]
+        return summarize(score_texts(verifier, [prompt for prompt, _ in pairs], texts, rule))
+
+    table = {"a right trace": rewards_of(right, list)}
+    table |= {change: rewards_of(wrong, make) for change, make in CHANGES.items()}
     print(make_table(table))
     print(json.dumps(table))
 

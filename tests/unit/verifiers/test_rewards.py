@@ -15,6 +15,7 @@ class Lookup:
     """Scores each step by its text, 0.9 where nothing is said of it; a trace by its last one. Reads five steps."""
 
     name, kind, num_parameters = "lookup", "prm", 0
+    readable = 5
 
     def __init__(self, **scores):
         self.scores = scores
@@ -23,7 +24,7 @@ class Lookup:
     def score_batch(self, prompts, steps_N):
         self.asked += zip(prompts, steps_N, strict=True)
         found_N = [tuple(self.scores.get(step, 0.9) for step in steps) for steps in steps_N]
-        return [Scores(found, found[-1]) if len(found) <= 5 else None for found in found_N]
+        return [Scores(found, found[-1]) if len(found) <= self.readable else None for found in found_N]
 
 
 def rewarded(text, rule=None, finished=True, **scores):
@@ -104,6 +105,25 @@ def test_easy_steps_add_nothing(rule):
     assert padded <= plain
     mean = RewardRule(aggregation="mean")
     assert rewarded("0 + 0 = 0\n" * 2 + GOOD, mean, **bad).total > rewarded(GOOD, mean, **bad).total + 0.2
+
+
+BAD = ("47 + 38 = 75", "75 - 12 = 63", "#### 63")
+HACKS = {
+    "length": ("0 + 0 = 0", "1 + 0 = 1", "2 + 0 = 2", *BAD),
+    "repetition": ("0 + 0 = 0",) * 3 + BAD,
+    "unfinished": ("47 + 38 = 85",),
+    "a guess": ("#### 99",),
+}
+
+
+@pytest.mark.parametrize("hack", HACKS)
+def test_what_a_hack_gains_a_guard_takes_away(hack):
+    """What is worth nothing has a better mean score than an honest attempt, and earns less."""
+    verifier, rule = Lookup(**dict.fromkeys(BAD, 0.2)), RewardRule(aggregation="mean", least_steps=2, most_steps=4)
+    verifier.readable = 9
+    honest, hacked = score_texts(verifier, [PROBLEM] * 2, ["\n".join(BAD), "\n".join(HACKS[hack])], rule)
+    assert sum(hacked.scores) / len(hacked.scores) > sum(honest.scores) / len(honest.scores) + 0.3
+    assert hacked.total < honest.total == pytest.approx(0.2)
 
 
 def test_the_same_completion_as_text_and_as_messages():
