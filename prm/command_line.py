@@ -48,6 +48,7 @@ from prm.secrets import hide
 
 TRAINING_ARGUMENTS = ("transformers.training_args.TrainingArguments",)
 SFT_CONFIG = (*TRAINING_ARGUMENTS, "trl.trainer.base_config._BaseConfig", "trl.trainer.sft_config.SFTConfig")
+GRPO_CONFIG = (*TRAINING_ARGUMENTS, "trl.trainer.base_config._BaseConfig", "trl.trainer.grpo_config.GRPOConfig")
 """A class of another library, after the classes from which it inherits its fields."""
 
 COMMON = dict.fromkeys(
@@ -103,7 +104,7 @@ def run_script(
 
     Args:
         arguments: the script's dataclass of flags, the first argument of `main`.
-        library: `TRAINING_ARGUMENTS` or `SFT_CONFIG`: an object of its last class is the second argument of `main`.
+        library: one of the three above, such as `SFT_CONFIG`: an object of its last class is the second argument of `main`.
         check: refuses what cannot work, by the values that are given, before the library is imported, which takes long.
     """
     words = sys.argv[1:]
@@ -218,7 +219,7 @@ def flags_of(arguments: type) -> dict[str, Flag]:
 
 
 def library_flags(classes: Iterable[str]) -> dict[str, Flag]:
-    """The flags of `TRAINING_ARGUMENTS` or `SFT_CONFIG`, without an import. A type defined there counts as text."""
+    """The flags of `TRAINING_ARGUMENTS` and the like, without an import. A type defined there counts as text."""
     known: dict[str, Any] = {kind.__name__: kind for kind in (str, int, float, bool, list, dict)}
     names = defaultdict(lambda: str, known | {"Any": Any, "Literal": Literal})
     found: dict[str, Flag] = {}

@@ -1,4 +1,4 @@
-"""Training of verifiers on the Hugging Face `Trainer`, in the order of a run.
+"""Training of verifiers on the Hugging Face `Trainer`, in the order of a run; and of generators by their rewards.
 
 - `arguments`: the flags that both recipes share.
 - `data`: the folder, file or hub name that they name.
@@ -11,6 +11,7 @@
 - `trainer`: `VerifierTrainer`, evaluation per step, checkpoints that say how to read them.
 - `prm_trainer`: `PRMTrainer` and `PRMConfig`, which take what TRL's took, for rows in memory; load lazily from here.
 - `implicit`: an implicit PRM, a language model that learns outcomes.
+- `step_grpo`: TRL's GRPO with an advantage for each step; `held_out`: what it does to a generator, measured on the way.
 - `settings`: config.yaml, with which the run can be repeated.
 - `distributed`, `resume`, `throughput`, `tracking`: several processes, killed runs, speed, W&B.
 - `workloads`: examples shaped like real ones, for benchmarks.

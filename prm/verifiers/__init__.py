@@ -8,6 +8,7 @@
 - `served.ServedVerifier`: an exported verifier that vLLM runs (`pooling`), here or on another machine.
 - `checkpoint`, `loading`, `merging`, `export`: the folder of a checkpoint, how it is loaded, its other forms.
 - `scoring`, `plain`, `export_card`: what an exported folder says of itself, what plain Transformers makes of it, its card.
+- `rewards`: what a completion earns in reinforcement learning.
 - `model_card`, `score_meaning`, `origin`: what its card says.
 
 One of your own needs the four members of `Verifier` and nothing else; `my_file.py:MyVerifier` names it on a command line:
