@@ -32,7 +32,7 @@ def critique(prompt: str, steps: Sequence[str], variant: Variant = KIND) -> str:
     *lines, answer = solution(prompt, variant)
     right = [*lines, answer.removeprefix("#### ")]
     good = check_steps(prompt, steps, variant)
-    verdicts = [ARITHMETIC.marker + (ARITHMETIC.yes if its else ARITHMETIC.no) for its in good]
+    verdicts = [ARITHMETIC.marker + (ARITHMETIC.good if its else ARITHMETIC.bad) for its in good]
     return "\n".join(f"{line}\n{verdict}" for line, verdict in zip(right, verdicts, strict=False))
 
 

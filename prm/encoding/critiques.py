@@ -57,17 +57,17 @@ class CritiqueForm:
     """Begin step i with "Step i: ", unless it does already."""
     marker: str = "\\boxed{"
     """The text just before the word of a verdict."""
-    yes: str = "correct"
-    no: str = "incorrect"
+    good: str = "correct"
+    bad: str = "incorrect"
     """The two words, which begin with different letters."""
 
     def __post_init__(self) -> None:
         if "$problem" not in self.text or "$solution" not in self.text:
             raise ValueError(f"text of a critique's form {self.text[:60]!r} needs $problem and $solution")
-        if not self.marker or not self.yes or not self.no or self.yes[0] == self.no[0]:
+        if not self.marker or not self.good or not self.bad or self.good[0] == self.bad[0]:
             raise ValueError(
-                f"marker {self.marker!r}, yes {self.yes!r}, no {self.no!r}: none may be empty, and the two words must begin"
-                " with different letters"
+                f"marker {self.marker!r}, good {self.good!r}, bad {self.bad!r}: none may be empty, and the two words"
+                " must begin with different letters"
             )
 
     def question(self, prompt: str, steps: Sequence[str]) -> str:
@@ -81,31 +81,31 @@ class CritiqueForm:
         return Template(self.text).safe_substitute(problem=prompt, solution=solution)
 
     def read(self, critique: str, num_steps: int) -> list[tuple[int, bool]] | None:
-        """Of each step, the character at which the word of its verdict begins, and whether it is "yes"; None if there is not
-        one verdict per step.
+        """Of each step, the character at which the word of its verdict begins, and whether it is that of a good step; None if
+        there is not one verdict per step.
 
         >>> CritiqueForm().read("5 is odd: \\\\boxed{correct}. So 5 is even: \\\\boxed{incorrect}.", 2)
         [(17, True), (48, False)]
         """
-        word = rf"({re.escape(self.yes)}|{re.escape(self.no)})(?!\w)"
-        found = [(its.start(1), its[1] == self.yes) for its in re.finditer(re.escape(self.marker) + word, critique)]
+        word = rf"({re.escape(self.good)}|{re.escape(self.bad)})(?!\w)"
+        found = [(its.start(1), its[1] == self.good) for its in re.finditer(re.escape(self.marker) + word, critique)]
         return found if len(found) == num_steps else None
 
     def word_ids(self, tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-        """The tokens at which a "yes" and a "no" differ after the marker.
+        """The tokens at which a good and a bad verdict differ after the marker.
 
         Raises:
             ValueError: the tokenizer makes the same tokens of both.
         """
-        both = [tokenizer(self.marker + word, add_special_tokens=False)["input_ids"] for word in (self.yes, self.no)]
+        both = [tokenizer(self.marker + word, add_special_tokens=False)["input_ids"] for word in (self.good, self.bad)]
         differing = next(((a, b) for a, b in zip(*both, strict=False) if a != b), None)
         if differing is None:
             raise ValueError(
-                f"{tokenizer.name_or_path} makes the same tokens of {self.marker + self.yes!r} and"
-                f" {self.marker + self.no!r}; choose other words for the verdicts"
+                f"{tokenizer.name_or_path} makes the same tokens of {self.marker + self.good!r} and"
+                f" {self.marker + self.bad!r}; choose other words for the verdicts"
             )
         return differing
 
 
-ARITHMETIC = CritiqueForm("$problem\n$solution\n", numbered=False, marker="#### ", yes="1", no="0")
+ARITHMETIC = CritiqueForm("$problem\n$solution\n", numbered=False, marker="#### ", good="1", bad="0")
 """The form of the embedded sets."""

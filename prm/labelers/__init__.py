@@ -9,6 +9,8 @@ and `run` advances the plans of many traces and problems together: all requests 
 - `adaptive.Adaptive`: rollouts where the value is uncertain.
 - `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes its own traces.
 
+`relative_progress` makes other labels of Monte Carlo values: whether a step keeps most of the chance that was left.
+
 Two labelers sample no rollouts but ask a language model (`prm.generators.chat`); `data/judge_steps.py` shows how.
 
 - `judge.Judge`: the model names the first wrong step.

@@ -59,7 +59,7 @@ class Critic:
     top_p: float = 0.95
     max_new_tokens: int = 4096
     logprobs: bool = True
-    """Whether the score is the probability of the verdicts; if not, the share of the votes that say yes."""
+    """Whether the score is the probability of the verdicts; if not, the share of the votes that say good."""
     batch_size: int = 64
     """Critiques that are written at once."""
     seed: int = 0

@@ -1,12 +1,12 @@
 r"""GenerativeVerifier: a language model that writes a critique of a trace, with a verdict on each step (arXiv:2504.00891).
 
-    score(step i)  =  mean over the critiques of  p(yes) / (p(yes) + p(no))  at the place of the verdict on step i
+    score(step i)  =  mean over the critiques of  p(good) / (p(good) + p(bad))  at the place of the verdict on step i
 
 given all that the critique says before it. With one critique this is what vLLM's /generative_scoring computes of two label
 tokens. A server that tells no probabilities can be asked several times; then the score is the share of verdicts that say
-yes (`Critic.logprobs`). The score of a trace is the aggregate of those of its steps.
+good (`Critic.logprobs`). The score of a trace is the aggregate of those of its steps.
 
-    the question                            the critique                  p(yes) at the verdicts
+    the question                            the critique                  p(good) at the verdicts
     Start with 47, add 38, subtract 12.     47 + 38, carry 1 = 85
     47 + 38 = 75                            #### 0                        0.02
     75 - 12 = 63                            75 - 12 = 63
@@ -52,7 +52,7 @@ class Critiques:
     question: Question
     num_steps: int
     votes: list[tuple[float, ...]] = field(default_factory=list)
-    """Of each readable critique, the chance of a yes at every step."""
+    """Of each readable critique, the chance of a good one at every step."""
     texts: list[str] = field(default_factory=list)
     """The readable critiques."""
     asked: int = 0
@@ -110,7 +110,7 @@ class GenerativeVerifier:
         if served := SERVED.fullmatch(path):
             if served["place"] == "vllm":
                 raise ValueError(f"{path}: start `vllm serve` and give its URL, as in MODEL@http://127.0.0.1:8000/v1")
-            words = (form.yes, form.no) if critic.logprobs else None
+            words = (form.good, form.bad) if critic.logprobs else None
             chat = ChatCritic(Endpoint(served["place"]), served["folder"], words=words, **sampling)
             return cls(chat, critic, family.aggregation)
         generator = HfGenerator.from_pretrained(
@@ -120,7 +120,7 @@ class GenerativeVerifier:
         return cls(GeneratorCritic(generator, critic.batch_size, ids), critic, family.aggregation)
 
     def score(self, prompt: str, steps: Sequence[str]) -> list[float]:
-        """The chance of a yes for every step of one trace.
+        """The chance of a good verdict for every step of one trace.
 
         Raises:
             ValueError: no critique of it could be read, or it is too long.
@@ -134,12 +134,18 @@ class GenerativeVerifier:
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """None for a trace that is too long, or has too few readable critiques."""
-        known: set[str] = set()
+        critiques, known = self.critiques(prompts, steps_N), set()
         found = []
-        for its in self.critiques(prompts, steps_N):
-            first, key = its.question.key not in known, its.question.key
-            known.add(key)
-            found.append(self._scores(its, first))
+        for its in critiques:
+            found.append(self._scores(its, first=its.question.key not in known))
+            known.add(its.question.key)
+        if missing := found.count(None):
+            self.ledger["traces without a score"] += missing
+            warnings.warn(
+                f"{missing} of {len(found)} traces have no score: too long, or without a critique that can be read; so far"
+                f" {dict(self.ledger)}",
+                stacklevel=2,
+            )
         return found
 
     def critiques(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Critiques]:
@@ -174,18 +180,10 @@ class GenerativeVerifier:
                 by_case[answer.key].append(answer)
             for key, its_answers in by_case.items():
                 unreadable += self._take(cases[key], its_answers)
-        missing = [its for its in cases.values() if len(its.votes) < votes]
         if cases and not any(its.votes for its in cases.values()) and unreadable:
             raise ValueError(
                 f"{self.name}: none of {len(unreadable)} critiques can be read ({dict(self.ledger)}). The first one:"
-                f" {unreadable[0][-300:]!r}; a verdict reads {self.critic.form.marker + self.critic.form.yes!r}"
-            )
-        if missing:
-            self.ledger["traces without a score"] += len(missing)
-            warnings.warn(
-                f"{len(missing)} of {len(cases)} traces have no score: they are too long, or their critiques cannot be read;"
-                f" so far {dict(self.ledger)}",
-                stacklevel=3,
+                f" {unreadable[0][-300:]!r}; a verdict reads {self.critic.form.marker + self.critic.form.good!r}"
             )
         return [cases[key] for key in keys]
 
@@ -221,7 +219,7 @@ class GenerativeVerifier:
 
 
 def _chances(critic: Critic, answer: Answer, num_steps: int) -> tuple[float, ...] | str:
-    """The chance of a yes at every step, or why the answer cannot be read."""
+    """The chance of a good verdict at every step, or why the answer cannot be read."""
     if not answer.finished:
         return "cut"
     verdicts = critic.form.read(answer.text, num_steps)
