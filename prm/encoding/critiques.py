@@ -81,8 +81,8 @@ class CritiqueForm:
         return Template(self.text).safe_substitute(problem=prompt, solution=solution)
 
     def read(self, critique: str, num_steps: int) -> list[tuple[int, bool]] | None:
-        """Of each step, the character at which the word of its verdict begins, and whether it is that of a good step; None if
-        there is not one verdict per step.
+        """Of each step, the character at which the word of its verdict begins, and whether it is the good one; None if there
+        is not one verdict per step.
 
         >>> CritiqueForm().read("5 is odd: \\\\boxed{correct}. So 5 is even: \\\\boxed{incorrect}.", 2)
         [(17, True), (48, False)]

@@ -112,7 +112,8 @@ def test_odds_are_those_of_a_plain_forward_pass(generator):
     """Of a random model, the two tokens that it samples most often."""
     prefixes = [generator.encode(f"{PROMPT}{' ' * i}") for i in (0, 0, 0, 1, 2, 3)]
     sampled = [i for its in generator.generate(prefixes, range(6)) for i in its.token_ids]
-    words = tuple(sorted(set(sampled) - generator._ids.end_ids, key=sampled.count)[-2:])
+    whole = {i for i in sampled if "\ufffd" not in generator.tokenizer.decode([i])}  # no part of a character
+    words = tuple(sorted(whole - generator._ids.end_ids, key=sampled.count)[-2:])
     found = generator.generate(prefixes, range(6), watched=words)
     assert [its.token_ids for its in found] == [its.token_ids for its in generator.generate(prefixes, range(6))]
     seen = 0
