@@ -11,7 +11,8 @@ Reads   problems         arithmetic, gsm8k, or a JSON Lines, JSON, CSV or Parque
                          are kept in the rows
         verifiers        name=checkpoint folder (recipes/train_prm.py, recipes/train_orm.py), name=my_verifier.py:Name,
                          name=likelihood (the generator's own, prm.verifiers.likelihood), or name=FOLDER@URL and
-                         name=FOLDER@vllm (an exported verifier that vLLM runs, prm.verifiers.served)
+                         name=FOLDER@vllm (an exported verifier that vLLM runs, prm.verifiers.served), or
+                         name=generative:MODEL@URL (one that writes critiques, prm.verifiers.generative)
 Writes  <output_dir>/    results.jsonl (prm.storage.search_rows), meta.json, config.yaml; eval/write_report.py reads them.
                          requests/, what generator and verifiers answered; may be deleted when the run is complete
 
@@ -231,6 +232,7 @@ def main(args: Arguments) -> None:
                 "num_parameters": verifier.num_parameters,
                 "kind": verifier.kind,
             }
+            | critiques(verifier)
             for name, verifier in verifiers.items()
         },
         "seconds": time.monotonic() - started,
@@ -283,14 +285,23 @@ def likelihood(generator: Generator) -> Verifier:
     return LikelihoodVerifier(generator)
 
 
+def critiques(verifier: Verifier) -> dict[str, Any]:
+    """What a generative verifier wrote in this run, and how much of it could not be read."""
+    from prm.verifiers.generative import GenerativeVerifier
+
+    return {"critiques": dict(verifier.ledger)} if isinstance(verifier, GenerativeVerifier) else {}
+
+
 def known_shapes(models: list[Any]) -> dict[str, ModelShape]:
     """By the name of the generator or verifier; that of a served model, or of a verifier of the user's own, is not known."""
     from prm.generators.hf import HfGenerator
     from prm.models.shape import model_shape
+    from prm.verifiers.generative import GenerativeVerifier
     from prm.verifiers.likelihood import LikelihoodVerifier
     from prm.verifiers.step_verifier import StepVerifier
 
-    ours = [model for model in models if isinstance(model, HfGenerator | StepVerifier | LikelihoodVerifier)]
+    kinds = HfGenerator | StepVerifier | LikelihoodVerifier | GenerativeVerifier
+    ours = [model for model in models if isinstance(model, kinds) and model.model is not None]
     return {model.name: model_shape(model.model) for model in ours}
 
 

@@ -108,10 +108,15 @@ def main(args: Arguments) -> None:
         strangers = len(published.keys() - {trace.id for trace in traces})
         facts |= {"doubled_predictions": repeated, "predictions_of_other_traces": strangers}
     else:
+        # Not at the top: help and a typo must not wait for torch.
+        from prm.verifiers.generative import GenerativeVerifier
+
         assert args.verifier is not None  # `check` has seen to it
         verifier = find_verifier(args.verifier, args.dtype)
         predictions = score(args, verifier, traces)
         facts |= {"fingerprint": verifier.name, "kind": verifier.kind, "num_parameters": verifier.num_parameters}
+        if isinstance(verifier, GenerativeVerifier):
+            facts["critiques"] = dict(verifier.ledger)
 
     named = [called_wrong(said, len(trace.steps)) for trace, said in zip(traces, predictions, strict=True)]
     write_jsonl(output_dir / "predictions.jsonl", map(prediction_to_row, traces, predictions, named))

@@ -141,6 +141,9 @@ def scoring_cost(
     >>> cost.verifier_tokens, cost.cached_tokens, cost.flops
     (4, 14, 80.0)
 
+    What it wrote was written one token after the other and cost as much for each as what it read. A critique that had to be
+    asked for again has its trace read again, and counts as written after all that was read.
+
     Args:
         known: prefixes of traces that earlier requests have read; with each, all before it (`new_prefixes`).
         shape: of the model; what is unknown is counted by the formula.
@@ -150,14 +153,21 @@ def scoring_cost(
     # What is shared is the beginning: (tokens kept, tokens in all) of each trace.
     spans = [(max(its.cached, _kept(steps, its.ends, known)), its.read + its.cached) for steps, its in made]
     cached = sum(kept for kept, _ in spans)
-    read = sum(total for _, total in spans) - cached
+    written = sum(sum(its.written) for _, its in made)
+    computed = sum(total for _, total in spans) - cached + written
+    critiques = [
+        shape.flops(total, total + length)
+        for (_, total), (_, its) in zip(spans, made, strict=True)
+        for length in its.written
+    ]
     return Cost(
-        verifier_tokens=read,
+        verifier_tokens=computed,
         cached_tokens=cached,
         verifier_calls=len(made),
-        flops=forward_flops(num_parameters, read),
+        flops=forward_flops(num_parameters, computed),
         cached_verifier_tokens=cached,
-        flops_by_shape=sum(shape.flops(kept, total) for kept, total in spans),
+        flops_by_shape=sum(shape.flops(kept, total) for kept, total in spans) + sum(critiques),
+        written_verifier_tokens=written,
     )
 
 

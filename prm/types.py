@@ -223,6 +223,9 @@ class Continuation:
     asked: int = 0
     """Tokens that a second call computed, which asked for the answer (`prm.generators.answer_call`); no other continuation
     shares them. 0 where there was none."""
+    odds: tuple[tuple[int, int, float], ...] = ()
+    """If the call asked for the odds of two tokens: of each place where one of them was sampled, the characters of the text
+    from which and up to which it goes, and ln p(first) - ln p(second), as the model says it, whatever the temperature."""
 
 
 @dataclass(frozen=True)
@@ -243,6 +246,8 @@ class Scores:
     spreads: tuple[float, ...] = ()
     """One standard deviation per step, of the chance whose mean is the score: how far the chances of steps that look alike
     to the verifier scatter. Empty where the verifier says nothing of it."""
+    written: tuple[int, ...] = ()
+    """Tokens of each critique that the verifier wrote about it after reading. Empty where it writes none."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,7 @@ class Cost:
     """Tokens of prefixes that the generator computed (prefill), once for all continuations of a prefix in one request, and
     once in all where it keeps them."""
     verifier_tokens: int = 0
-    """Tokens that the verifier computed; what traces share is computed once (see `prm.costs`)."""
+    """Tokens that the verifier computed, read or written; what traces share is computed once (see `prm.costs`)."""
     cached_tokens: int = 0
     """Tokens that neither model had to compute again, because they are shared."""
     generator_calls: int = 0
@@ -280,6 +285,8 @@ class Cost:
     """Those of `cached_tokens` that are the verifier's."""
     flops_by_shape: float = 0.0
     """Forward FLOPs of both models as they are built, attention included; what is unknown of a model is as in `flops`."""
+    written_verifier_tokens: int = 0
+    """Those of `verifier_tokens` that the verifier wrote (decode): its critiques."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))

@@ -4,7 +4,8 @@ The generator learns the exact token layout that sampling uses: prompt ids as `p
 steps joined by the separator, then the end token. The loss is on the steps and the end token only. Left out: packing, and
 fine-tuning on multi-turn chats.
 
-A reviser is a generator that learns from prompts with earlier attempts (data/build_revisions.py), nothing else.
+A reviser is a generator that learns from prompts with earlier attempts (data/build_revisions.py), nothing else. A generative
+verifier is one that learns from critiques of traces (data/sample_critiques.py).
 
 Reads   arithmetic       made on the fly by prm.datasets.arithmetic (the students' traces; also arithmetic_hard), or
         train.jsonl      rows {"prompt": "...", "completion": "step 1\nstep 2\n#### 18"}, or GSM8K's form, or
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from prm.command_line import SFT_CONFIG, run_script
 from prm.datasets import arithmetic
+from prm.datasets.arithmetic_critiques import critique_examples
 from prm.datasets.benchmarks import check_training
 from prm.datasets.problems import load_examples
 from prm.encoding.prompts import HELP, PromptTemplate, prompt_template
@@ -64,6 +66,10 @@ class ScriptArguments:
             "most": 1,
         },
     )
+    critiques: bool = field(
+        default=False,
+        metadata={"help": "embedded sets: learn exact critiques of the students' traces, for a generative verifier"},
+    )
     hidden_size: int = field(default=128, metadata={"help": "new model: width", "least": 1})
     intermediate_size: int = field(default=384, metadata={"help": "new model: width of the MLP", "least": 1})
     num_layers: int = field(default=4, metadata={"help": "new model: layers", "least": 1})
@@ -86,6 +92,10 @@ class ScriptArguments:
         prompt_template(self.prompt)  # a wrong name is found before anything is loaded
         if self.data in arithmetic.SETS and self.limit is None:
             raise ValueError(f"--data {self.data} needs --limit: how many traces of the student to make")
+        if self.critiques and (self.data not in arithmetic.SETS or self.exercises is not None):
+            raise ValueError(
+                "--critiques makes rows of an embedded set, all of them: give --data arithmetic, no --exercises"
+            )
 
 
 def main(script: ScriptArguments, training: SFTConfig) -> None:
@@ -104,7 +114,8 @@ def main(script: ScriptArguments, training: SFTConfig) -> None:
     if variant := arithmetic.SETS.get(script.data):
         if script.exercises is not None:
             variant = replace(variant, exercises=script.exercises)
-        rows = arithmetic.student_examples(script.limit, training.seed, variant)
+        make = critique_examples if script.critiques else arithmetic.student_examples
+        rows = make(script.limit, training.seed, variant)
     else:
         rows, left_out = load_examples(training_source(script.data))
         rows = rows[: script.limit]

@@ -21,27 +21,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from string import Template
 
 from prm.conversions.rows import Refused, Row, fields, labeled_row, question, signs, step_texts
+from prm.encoding.critiques import CritiqueForm
 from prm.storage.rows import need
 
-PROMPT = Template("""\
-You are given a math problem and a proposed step-by-step solution:
-
-[Math Problem]
-
-$problem
-
-[Solution]
-
-$solution
-
-Review and critique each step in the proposed solution to determine whether each step is correct. If the solution is \
-incomplete, only verify the provided steps.""")
-
 _VERDICT = re.compile(r"\\boxed\{(?:\\text\{)?(yes|no)\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\s*Step \d+\s*:")
 
 
 def import_thinkprm(where: str, row: Row) -> Iterator[Row]:
@@ -84,8 +69,7 @@ def import_genprm(where: str, row: Row) -> Iterator[Row]:
 
 def export_row(prompt: str, steps: Sequence[str], critique: str) -> Row:
     """The prompt of a generative verifier, and what it should answer."""
-    numbered = [step if _NUMBER.match(step) else f"Step {i}: {step}" for i, step in enumerate(steps, 1)]
-    return {"prompt": PROMPT.substitute(problem=prompt, solution="\n".join(numbered)), "completion": critique}
+    return {"prompt": CritiqueForm().question(prompt, steps), "completion": critique}
 
 
 def _verdict(critique: str) -> bool | None:

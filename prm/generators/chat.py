@@ -13,6 +13,9 @@ The server decides about settings that are not sent: `vllm serve` takes `top_k` 
 generation_config.json. For a judge these are what its makers recommend, and hosted servers refuse fields outside the
 protocol.
 
+A critic that is given two `words`, those of a verdict, also tells how likely each was wherever it wrote one of them: from
+the logits of a generator, or from the `logprobs` of a server, up to 20 alternatives per token.
+
 Left out: models that accept only `max_completion_tokens`; structured output (`response_format`), because servers differ
 in it, and a verdict that must be given before the checks are written is worse.
 """
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,9 +73,14 @@ class Answer:
     prompt_tokens: int
     generated_tokens: int
     """As the server counts them, hidden reasoning included."""
+    odds: tuple[tuple[int, int, float], ...] = ()
+    """Of each token that begins one of the critic's two words (`Continuation.odds`)."""
 
 
 Commit = Callable[[Sequence[Answer]], None]
+
+ALTERNATIVES = 20
+"""Tokens per position whose log-probability a server is asked for: the most that OpenAI's protocol allows."""
 
 
 class Critic(Protocol):
@@ -99,15 +108,20 @@ class ChatCritic:
         top_p: float = 0.95,
         max_new_tokens: int = 8192,
         batch_size: int = 32,
+        words: tuple[str, str] | None = None,
     ) -> None:
         """
         Args:
             batch_size: number of requests in flight.
+            words: whose odds the answers are to tell; needs a server that gives log-probabilities.
         """
         self.endpoint = endpoint
         self.batch_size = batch_size
         self._max_new_tokens = max_new_tokens
+        self._words = words
         self._body = {"model": model, "temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens}
+        if words is not None:
+            self._body |= {"logprobs": True, "top_logprobs": ALTERNATIVES}
         digest = hashlib.sha256(repr(sorted(self._body.items())).encode()).hexdigest()[:8]
         self.name = f"{model.split('/')[-1]}-chat-{digest}"
 
@@ -166,6 +180,7 @@ class ChatCritic:
                 finished=reason in ENDS and not full,
                 prompt_tokens=usage["prompt_tokens"],
                 generated_tokens=usage["completion_tokens"],
+                odds=() if self._words is None else self._odds(choice.get("logprobs"), text),
             )
 
         body = self._body | {"messages": [{"role": "user", "content": question.prompt}], "seed": question.seed}
@@ -174,18 +189,64 @@ class ChatCritic:
         except EndpointError as error:
             raise type(error)(f"judging {question.trace_id}: {error}") from error
 
+    def _odds(self, logprobs: Any, text: str) -> tuple[tuple[int, int, float], ...]:
+        """As `Answer.odds`, from the `logprobs` of a choice."""
+        assert self._words is not None
+        if not isinstance(logprobs, dict) or not isinstance(logprobs.get("content"), list):
+            raise self.endpoint.unfit(
+                f"{self.endpoint.url} gives no logprobs, so the probability of a verdict is not known. Use a server that"
+                " gives them, or say `logprobs: false` and several votes, whose share is the score then"
+            )
+        pieces = [_bytes(token) for token in logprobs["content"]]
+        # Tokens of reasoning that is returned separately, or an end token, may surround those of the text.
+        start = b"".join(pieces).find(text.encode())
+        if start < 0:
+            raise self.endpoint.unfit(f"{self.endpoint.url} gives logprobs of other tokens than those of its text")
+        odds, place = [], -start
+        for token, piece in zip(logprobs["content"], pieces, strict=True):
+            begin, place = place + len(piece) - len(piece.lstrip()), place + len(piece)
+            if begin >= 0 and _begins(piece, self._words):
+                span = (len(text.encode()[:end].decode(errors="ignore")) for end in (begin, place))
+                odds.append((*span, _log_odds(token["top_logprobs"], self._words)))
+        return tuple(odds)  # type: ignore[arg-type]
+
+
+def _bytes(token: dict[str, Any]) -> bytes:
+    """Of a token: its text may be half a character, so servers give its bytes, too."""
+    return token["token"].encode() if token.get("bytes") is None else bytes(token["bytes"])
+
+
+def _begins(piece: bytes, words: tuple[str, str]) -> str | None:
+    """Which of the two words begins with this token, or is its beginning; they begin with different letters."""
+    found = piece.decode(errors="replace").lstrip()
+    return next((word for word in words if found and (word.startswith(found) or found.startswith(word))), None)
+
+
+def _log_odds(alternatives: Sequence[dict[str, Any]], words: tuple[str, str]) -> float:
+    """ln p(first word) - ln p(second word) of the alternatives at one place. A word that is not among them is less likely
+    than all of them, and is taken to be as likely as the last."""
+    last = min(token["logprob"] for token in alternatives)
+    chances = dict.fromkeys(words, 0.0)
+    for token in alternatives:
+        if word := _begins(_bytes(token), words):
+            chances[word] += math.exp(token["logprob"])
+    first, second = (chances[word] or math.exp(last) for word in words)
+    return math.log(first) - math.log(second)
+
 
 class GeneratorCritic:
     """A generator in this process. Its prompt template must be a chat template and its step rule `whole`, else it
     would stop when it quotes an answer."""
 
-    def __init__(self, generator: Generator, batch_size: int = 32) -> None:
+    def __init__(self, generator: Generator, batch_size: int = 32, words: tuple[int, int] | None = None) -> None:
         """
         Args:
             batch_size: questions answered together, and committed together.
+            words: two tokens whose odds the answers are to tell; needs an `HfGenerator`.
         """
         self.generator = generator
         self.batch_size = batch_size
+        self.words = words
         self.name = generator.name
         self.ledger: Counter[str] = Counter()
 
@@ -198,12 +259,13 @@ class GeneratorCritic:
     def ask(self, questions: Sequence[Question], commit: Commit) -> None:
         """Questions of similar length share a batch. One that leaves no room in the model's context has an empty answer that
         is not finished."""
+        watched = {} if self.words is None else {"watched": self.words}
         encoded = [(question, self.generator.encode(question.prompt)) for question in questions]
         encoded.sort(key=lambda pair: len(pair[1]))
         for start in range(0, len(encoded), self.batch_size):
             batch = encoded[start : start + self.batch_size]
             texts = generate_what_fits(
-                self.generator, [ids for _, ids in batch], [question.seed for question, _ in batch]
+                self.generator, [ids for _, ids in batch], [question.seed for question, _ in batch], **watched
             )
             commit(
                 [
@@ -215,6 +277,7 @@ class GeneratorCritic:
                         finished=text.stop != "length",
                         prompt_tokens=len(ids),
                         generated_tokens=len(text.token_ids),
+                        odds=text.odds,
                     )
                     for (question, ids), text in zip(batch, texts, strict=True)
                 ]

@@ -115,7 +115,8 @@ class Endpoint:
             TooLong: it refused the request because the context is too short, as it says.
         """
         url = f"{self.url}/{path}"
-        most = SPARE_BYTES + BYTES_PER_TOKEN * (body or {}).get("max_tokens", 0) + 8 * len(json.dumps(body))
+        tokens = (body or {}).get("max_tokens", 0) * (1 + (body or {}).get("top_logprobs", 0))
+        most = SPARE_BYTES + BYTES_PER_TOKEN * tokens + 8 * len(json.dumps(body))
         started, tries = time.monotonic(), 0
         while True:
             tries += 1

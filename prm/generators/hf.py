@@ -123,8 +123,9 @@ class HfGenerator:
         ended: Ended = ignore,
         greedy: bool = False,
         kept: KeptTokens | None = None,
+        watched: tuple[int, int] | None = None,
     ) -> list[Continuation]:
-        """One continuation per (prefix, seed).
+        """One continuation per (prefix, seed). Of two `watched` token ids it tells the log-odds (`Continuation.odds`).
 
         Raises:
             ValueError: prefixes and seeds differ in number, or a prefix leaves no room in the model's context.
@@ -140,11 +141,13 @@ class HfGenerator:
         if kept is not None:
             kept.ask({tuple(prefix) for prefix in prefixes})
         asked = [tuple(prefixes[i]) for i in order], [seeds[i] for i in order], [limits_N[i] for i in order]
-        sampled = dict(zip(order, self._decode(*asked, until, ended, greedy, kept), strict=True))
-        return [
-            Continuation(ids := tuple(sampled[i][0]), self._ids.text(ids), sampled[i][1], len(prefix), kept is not None)
-            for i, prefix in enumerate(prefixes)
-        ]
+        sampled = dict(zip(order, self._decode(*asked, until, ended, greedy, kept, watched), strict=True))
+        continuations = []
+        for i, prefix in enumerate(prefixes):
+            ids, stop, odds = sampled[i]
+            text, its_odds = self._ids.text(ids), self._ids.places(ids, odds, watched or ())
+            continuations.append(Continuation(tuple(ids), text, stop, len(prefix), kept is not None, odds=its_odds))
+        return continuations
 
     def _can_keep(self) -> bool:
         """Whether keys and values of one call are of use in the next; warns if the model is not one of those."""
@@ -163,10 +166,12 @@ class HfGenerator:
         ended: Ended,
         greedy: bool,
         kept: KeptTokens | None,
-    ) -> list[tuple[list[int], StopReason]]:
-        """The sampled ids of each (prefix, seed), and why they end; at most `batch_size` at once, in the order given."""
+        watched: tuple[int, int] | None,
+    ) -> list[tuple[list[int], StopReason, list[float]]]:
+        """The sampled ids of each (prefix, seed), why they end, their odds; `batch_size` at once, in the order given."""
         tokens: list[list[int]] = [[] for _ in prefixes]
         steps = [OpenStep() for _ in prefixes]
+        odds: list[list[float]] = [[] for _ in prefixes]
         stops: list[StopReason | None] = [None] * len(prefixes)
         rows: list[int] = []  # row of the batch -> index of the sample
         running: list[int] = []  # rows that have not ended
@@ -199,9 +204,11 @@ class HfGenerator:
                 numbers = uniform(seeds_N[rows], turns_N[rows])
                 turns_N[rows] += 1
                 sampled = draw(logits, numbers, self.temperature, self.top_p)
-            for i, token in zip(rows, sampled.tolist(), strict=True):
+            its_odds = [] if watched is None else (logits[:, watched[0]] - logits[:, watched[1]]).tolist()
+            for k, (i, token) in enumerate(zip(rows, sampled.tolist(), strict=True)):
                 if stops[i] is None:
                     tokens[i].append(token)
+                    odds[i] += its_odds[k : k + 1]
                     full: StopReason | None = "length" if len(tokens[i]) == limits[i] else None
                     stops[i] = self._ids.stop(token, until, steps[i]) or full
             running = [k for k, i in enumerate(rows) if stops[i] is None]
@@ -235,7 +242,7 @@ class HfGenerator:
                 past_key_values=cache,
                 use_cache=True,
             ).logits[:, -1]
-        return list(zip(tokens, stops, strict=True))  # type: ignore[arg-type]  # every row has stopped
+        return list(zip(tokens, stops, odds, strict=True))  # type: ignore[arg-type]  # every row has stopped
 
     def _admitted(self, prefixes: list[tuple[int, ...]], asked: int, running: int, keeps: bool) -> int:
         """How many of the samples from `asked` on get a row now: a whole batch where none runs, else what is free."""

@@ -98,6 +98,19 @@ class TokenText:
             return text[: begins.start()]
         return text
 
+    def places(
+        self, ids: Sequence[int], numbers: Sequence[float], wanted: Sequence[int]
+    ) -> tuple[tuple[int, int, float], ...]:
+        """Of each sampled token that is `wanted`, where it begins and ends in the text, without blanks before it, and its
+        number of `numbers`, which has one per token."""
+        found = []
+        for i, number in enumerate(numbers):
+            if ids[i] in wanted:
+                before, after = self.text(ids[:i]), self.text(ids[: i + 1])
+                blanks = len(after) - len(before) - len(after[len(before) :].lstrip())
+                found.append((len(before) + blanks, len(after), number))
+        return tuple(found)
+
     def stop(self, token: int, until: Until, step: OpenStep) -> StopReason | None:
         """Why a continuation ends with this token; None if it continues.
 

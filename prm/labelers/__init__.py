@@ -8,8 +8,9 @@ and `run` advances the plans of many traces and problems together: all requests 
 - `first_error.FirstError`: bisection for the first wrong step; hard labels only.
 - `adaptive.Adaptive`: rollouts where the value is uncertain.
 - `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes its own traces.
-
 - `finished.FinishedLabels`: labels that a run which goes on need not make again.
+
+`relative_progress` makes other labels of Monte Carlo values: whether a step keeps most of the chance that was left.
 
 Two labelers sample no rollouts but ask a language model (`prm.generators.chat`); `data/judge_steps.py` shows how.
 

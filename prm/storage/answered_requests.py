@@ -8,7 +8,7 @@ One line of the file for a drawn trace, shortened, and one for the scores of a r
 
     {"drawn": "5be1...", "trace": {"problem_id": "arithmetic/test/7", "steps": ["47 + 38 = 85", "#### 85"], ...},
      "token_ids": [31, 9, 25], "stop": "answer", "prefill": 14, "keeps": true, "asked": 0, "seconds": 0.02}
-    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23], []]],
+    {"scored": "9f2c...", "problem_id": "arithmetic/test/7", "scores": [[[0.9, 0.8], 0.8, 23, 0, [8, 17, 23], [], []]],
      "read": 23, "seconds": 0.1}
 """
 
@@ -128,7 +128,8 @@ def _read(row: dict[str, Any]) -> tuple[dict[str, Drawn], dict[str, Scored]]:
         continuation = Continuation(tuple(row["token_ids"]), "", row["stop"], *counts)
         return {row["drawn"]: Drawn(trace, continuation, row["seconds"])}, {}
     scores = tuple(
-        values and Scores(tuple(values[0]), *values[1:-2], *map(tuple, values[-2:]))  # type: ignore[call-arg]
+        # Three lists at the end, or two in files from before verifiers could write.
+        values and Scores(tuple(values[0]), *values[1:4], *map(tuple, values[4:]))  # type: ignore[call-arg]
         for values in row["scores"]
     )
     return {}, {row["scored"]: Scored(row["problem_id"], scores, row["read"], row["seconds"])}

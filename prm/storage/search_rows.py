@@ -178,7 +178,8 @@ def _row_to_candidate(where: str, row: dict[str, Any], values: Any) -> Trace:
 def _row_to_result(where: str, problem_id: str, candidates: Sequence[Trace], values: Any) -> SearchResult:
     _check_keys(where, values, _RESULT)
     where = f"{where}: {values['method']}"
-    _check_keys(f"{where}: cost", values["cost"], {field.name for field in fields(Cost)})
+    # Rows from before verifiers could write lack what they wrote, which was nothing.
+    _check_keys(f"{where}: cost", values["cost"], {field.name for field in fields(Cost)} - {"written_verifier_tokens"})
     mine, chosen = values["candidates"], values["chosen"]
     if not all(0 <= i < len(candidates) for i in mine) or not (chosen is None or 0 <= chosen < len(mine)):
         raise ValueError(f"{where}: candidates {mine} and choice {chosen} do not fit {len(candidates)} candidates")

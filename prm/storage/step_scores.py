@@ -21,7 +21,7 @@ StepTruth = Callable[[Problem, Sequence[str]], tuple[bool, ...] | None]
 """Of a problem and the steps of a trace: whether each step is right; None where nobody knows."""
 
 NOT_SCORED = {
-    "too_long": "longer than the verifier reads",
+    "too_long": "longer than the verifier reads, or without a critique that can be read",
     "empty_step": "with a blank step",
     "nan": "with a score that is no number",
     "missing": "without a prediction",

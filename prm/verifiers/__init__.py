@@ -3,6 +3,7 @@
 - `step_verifier.StepVerifier`: a trained checkpoint of this project (full, LoRA or merged), or a published one.
 - `families`, `published`: the conventions of verifiers that others trained, as data, and how one is loaded.
 - `implicit.ImplicitVerifier`: the log-likelihood ratio of two language models.
+- `generative.GenerativeVerifier`: a language model that writes a critique with a verdict for every step.
 - `likelihood.LikelihoodVerifier`: how likely the generator itself finds a trace.
 - `oracle.OracleVerifier`: knows the gold answers.
 - `served.ServedVerifier`: an exported verifier that vLLM runs (`pooling`), here or on another machine.
@@ -33,6 +34,7 @@ from prm.verifiers.families import split_name
 from prm.verifiers.scoring import SERVED, Scoring
 
 if TYPE_CHECKING:
+    from prm.verifiers.generative import GenerativeVerifier
     from prm.verifiers.implicit import ImplicitVerifier
     from prm.verifiers.step_verifier import StepVerifier
 
@@ -55,7 +57,7 @@ class Verifier(Protocol):
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """One `Scores` per trace, with one score per step, whatever else is in the batch; None for a trace that it cannot
-        read because it is too long.
+        read because it is too long, or of which it wrote no critique that can be read.
 
         Neighbors with the same prompt are traces of one problem: what they share is read once and reported once. What
         earlier calls have read is reported again; a verifier that keeps it reports `Scores.ends`, and it is not charged.
@@ -71,12 +73,13 @@ MEMBERS = ("name", "kind", "num_parameters", "score_batch")
 
 def load_verifier(
     path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
-) -> StepVerifier | ImplicitVerifier:
+) -> StepVerifier | ImplicitVerifier | GenerativeVerifier:
     """A verifier from a checkpoint: one of this project, or `family:path`, one that others published.
 
     Args:
         path: folder that holds `prm_config.json` (full, merged, or a LoRA adapter); or a family of
-            `prm.verifiers.families`, or the YAML file of one, a colon, and a folder or hub name.
+            `prm.verifiers.families`, or the YAML file of one, a colon, and a folder or hub name; of a generative one also
+            the name of a model, `@` and the URL of its server.
         device: `cpu`, `cuda`, ...; the GPU if there is one.
         base_model: base of a LoRA adapter, if it moved since training and is not found; of an implicit PRM, its reference.
         dtype: numbers of the body; the head stays fp32. None: bf16 on a GPU that computes in it, where fp32 would take twice
@@ -95,6 +98,10 @@ def load_verifier(
             from prm.verifiers.implicit import ImplicitVerifier
 
             return ImplicitVerifier.from_pretrained(place, family, device, base_model, dtype)
+        if family.head == "generative":
+            from prm.verifiers.generative import GenerativeVerifier
+
+            return GenerativeVerifier.from_pretrained(place, family, device, base_model, dtype)
         from prm.verifiers.published import load_published
 
         return load_published(place, family, device, base_model, dtype)
@@ -119,13 +126,17 @@ def find_verifier(name: str, dtype: Dtype | None = None) -> Verifier:
 
 def is_served(name: str) -> bool:
     """Whether it is the name of a verifier that vLLM runs."""
-    return SERVED.fullmatch(name) is not None
+    served = SERVED.fullmatch(name)
+    if served is None:
+        return False
+    found = split_name(served["folder"])
+    return found is None or found[0].head != "generative"
 
 
 def kind_of(name: str) -> Literal["prm", "orm"]:
     """Of a checkpoint or a served verifier, before it is loaded; errors as there."""
-    if served := SERVED.fullmatch(name):
-        return Scoring.load(served["folder"]).kind
+    if is_served(name):
+        return Scoring.load(name.rpartition("@")[0]).kind
     found = split_name(name)
     return found[0].kind if found else VerifierConfig.load(name).kind
 

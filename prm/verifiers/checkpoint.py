@@ -178,6 +178,8 @@ def _of_type(hint: Any, value: Any, name: str) -> Any:
         return made(hint, value, f"{name}.")
     options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     for option in options:
+        if is_dataclass(option) and isinstance(value, dict):
+            return made(option, value, f"{name}.")
         origin, inner = get_origin(option), get_args(option)
         if origin is Literal and isinstance(value, str | None) and value in inner:
             return value

@@ -14,7 +14,8 @@ A family of your own is a YAML file that names the one it is `like` and what dif
     bad: " -"
     codec: {numbered: false}
 
-As family.yaml in the folder of a checkpoint, it need not be named: `load_verifier("path")`.
+As family.yaml in the folder of a checkpoint, it need not be named: `load_verifier("path")`. The path of a generative
+verifier may also be a model on a server, as in "generative:Qwen/Qwen3-8B@http://127.0.0.1:8000/v1".
 
 The conventions are those of the code that came with the checkpoints. Of sources that differ it is the one of training:
 search-and-learn reads Math-Shepherd without "Step i:", and OpenR's own training script supervises the token before the one
@@ -29,19 +30,55 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from prm.encoding.critiques import ARITHMETIC, CritiqueForm
 from prm.encoding.layouts import Layout
 from prm.encoding.prompts import PromptTemplate
 from prm.files import read_settings
 from prm.types import Aggregation, Semantics, StepRule
 from prm.verifiers.checkpoint import made
 
-PublishedHead = Literal["token_classifier", "mlp", "value", "sequence_classifier", "tokens", "implicit"]
+PublishedHead = Literal["token_classifier", "mlp", "value", "sequence_classifier", "tokens", "implicit", "generative"]
 """What makes the score of a hidden state (`prm.verifiers.published`), or that two language models do
-(`prm.verifiers.implicit`)."""
+(`prm.verifiers.implicit`), or one that writes (`prm.verifiers.generative`)."""
 
 
 FAMILY_FILE = "family.yaml"
 """In the folder of a checkpoint: its family, so that it need not be named."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """How a generative verifier is asked."""
+
+    form: CritiqueForm
+    votes: int = 1
+    """Readable critiques of a trace, over which its scores are averaged."""
+    retries: int = 3
+    """Further critiques of a trace, to replace unreadable ones."""
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 4096
+    logprobs: bool = True
+    """Whether the score is the probability of the verdicts; if not, the share of the votes that say good."""
+    batch_size: int = 64
+    """Critiques that are written at once."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.votes < 1 or self.retries < 0 or self.max_new_tokens < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"votes {self.votes}, retries {self.retries}, max_new_tokens {self.max_new_tokens}, batch_size"
+                f" {self.batch_size}: retries are at least 0, the others at least 1"
+            )
+        if self.temperature < 0 or (self.temperature == 0 and self.votes + self.retries > 1):
+            raise ValueError(
+                f"temperature {self.temperature}: it is at least 0, and at 0 every critique is the same: say `votes: 1` and"
+                " `retries: 0`"
+            )
+        if not self.logprobs and self.votes == 1:
+            raise ValueError(
+                "`logprobs: false` needs several votes: the share of one is no probability; say `votes: 8`"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,6 +101,8 @@ class Family:
     """Of the head `implicit`: hash of the reference (`prm.models.fingerprints.hash_of_base`), if it is to be compared."""
     beta: float = 0.05
     """Of the head `implicit`: factor on the log-likelihood ratio."""
+    critic: Critic | None = None
+    """Of the head `generative`: what it is asked, and how often. Its question is the prompt of `codec`."""
 
 
 _LONGEST = 4096
@@ -154,6 +193,20 @@ FAMILIES: dict[str, Family] = {
         aggregation="last",
         reference="Qwen/Qwen2.5-Math-7B-Instruct",
         beta=0.001,
+    ),
+    # Any chat model, asked in the words of ThinkPRM (2504.16828).
+    "generative": Family("generative", Layout(_CHAT, "\n", None, _LONGEST), critic=Critic(CritiqueForm())),
+    # recipes/README.md, "A generative verifier": one of the embedded sets.
+    "arithmetic_critic": Family(
+        "generative",
+        Layout(PromptTemplate(), "\n", None, _LONGEST),
+        critic=Critic(
+            ARITHMETIC,
+            temperature=1.0,
+            top_p=1.0,
+            max_new_tokens=128,
+            batch_size=256,
+        ),
     ),
 }
 

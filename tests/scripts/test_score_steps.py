@@ -182,7 +182,10 @@ def test_prmbench_and_what_cannot_be_scored(scripts, tmp_path, calculator):
     flags = {"benchmark": "prmbench", "data": write(tmp_path / "prmbench.jsonl", rows), "verifier": calculator[0]}
     done = scripts.run("eval/score_steps.py", output_dir=tmp_path / "out", **flags)
     assert done.code == 0, done.stderr
-    assert "warning: 1 of 4 traces are longer than the verifier reads (too_long)" in done.stdout
+    assert (
+        "warning: 1 of 4 traces are longer than the verifier reads, or without a critique that can be read (too_long)"
+        in done.stdout
+    )
     assert "warning: 1 of 4 traces are with a blank step (empty_step)" in done.stdout
     assert "warning: 1 rows repeat an id of --data and were left out" in done.stdout
     figures = json.loads((tmp_path / "out/summary.json").read_text())["official"]
