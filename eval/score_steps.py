@@ -21,7 +21,7 @@ import hashlib
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -49,11 +49,11 @@ from prm.storage.step_scores import (
     join,
     prediction_of,
     prediction_to_row,
+    problem_batches,
     row_to_prediction,
 )
 from prm.types import Dtype
-from prm.verifiers import Verifier, find_verifier
-from prm.verifiers.scoring import SERVED
+from prm.verifiers import Verifier, find_verifier, short_name
 
 FORMAT = 1
 """Of predictions.jsonl."""
@@ -140,12 +140,6 @@ def main(args: Arguments) -> None:
     held.close()
 
 
-def short_name(verifier: str) -> str:
-    """Of a verifier, for tables: its folder or class."""
-    served = SERVED.fullmatch(verifier)
-    return Path(served["folder"] if served else verifier).name.rpartition(":")[2]
-
-
 def check(args: Arguments) -> None:
     """Refuse what cannot be meant, before anything is read."""
     if (args.verifier is None) == (not args.predictions):
@@ -186,7 +180,7 @@ def score(args: Arguments, verifier: Verifier, traces: Sequence[JudgedTrace]) ->
     journal = Journal(Path(args.output_dir) / "scores.journal", header, "Give another --output_dir")
     done = sum(len(rows) for _, rows in journal.chunks())
     with tqdm(total=len(traces), initial=done, unit="trace", desc="score") as bar:
-        for number, batch in enumerate(batches(traces, args.batch)):
+        for number, batch in enumerate(problem_batches(traces, args.batch)):
             if number in journal.done:
                 continue
             readable = [trace for trace in batch if all(map(str.strip, trace.steps))]
@@ -196,16 +190,6 @@ def score(args: Arguments, verifier: Verifier, traces: Sequence[JudgedTrace]) ->
             journal.append(number, [prediction_to_row(its, (said | blank)[its.id], None) for its in batch])
             bar.update(len(batch))
     return join(traces, {row["id"]: row_to_prediction(row) for row in journal.rows()})
-
-
-def batches(traces: Sequence[JudgedTrace], size: int) -> Iterator[list[JudgedTrace]]:
-    """Traces of `size` problems at a time; those with one prompt are neighbors, so that what they share is read once."""
-    by_prompt: dict[str, list[JudgedTrace]] = {}
-    for trace in traces:
-        by_prompt.setdefault(trace.prompt, []).append(trace)
-    groups = list(by_prompt.values())
-    for i in range(0, len(groups), size):
-        yield [trace for group in groups[i : i + size] for trace in group]
 
 
 def official(

@@ -6,7 +6,7 @@ again, it says so and prints the table.
 
 Reads   nothing               the problems and the generator are part of the project
 Writes  outputs/quickstart/   traces.jsonl, labeled.jsonl, prm/, orm/, search/, report.md, report.html, summary.json;
-                              quickstart.log: what the stages print
+                              verifier_report.md in prm/ and orm/; quickstart.log: what the stages print
 
     python recipes/quickstart.py
 """
@@ -29,6 +29,7 @@ STAGES = {
     "train the PRM": "recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml",
     "train the ORM": "recipes/train_orm.py --overwrite_output_dir --config recipes/configs/orm_arithmetic.yaml",
     "search": "eval/run_search.py --config eval/configs/arithmetic_search.yaml",
+    "report on verifiers": "eval/report_verifier.py --config eval/configs/arithmetic_verifiers.yaml",
 }
 REPORT = f"eval/write_report.py --run {OUTPUT}/search --output_dir {OUTPUT}"
 
@@ -42,14 +43,15 @@ def main(args: Arguments) -> None:
     os.chdir(Path(__file__).parent.parent)
     stages = Stages(OUTPUT, "quickstart")
     print(
-        f"Six stages on the embedded problem set, about six minutes in all. What they print: {stages.log}\n", flush=True
+        f"Seven stages on the embedded problem set, about six minutes in all. What they print: {stages.log}\n",
+        flush=True,
     )
     seconds = 0.0
     for i, (name, command) in enumerate(STAGES.items(), 1):
         _, _, config = command.partition("--config ")
         made_of = {"config": Path(config).read_text()}
-        seconds += stages.once(f"{i}/6 {name}", command, Path(config).stem, made_of, changed=config)
-    _, table = stages.run("6/6 write the report", f"{REPORT} --seconds {seconds:.1f}", stdout=subprocess.PIPE)
+        seconds += stages.once(f"{i}/7 {name}", command, Path(config).stem, made_of, changed=config)
+    _, table = stages.run("7/7 write the report", f"{REPORT} --seconds {seconds:.1f}", stdout=subprocess.PIPE)
     print(f"\n{table}", end="")
 
 

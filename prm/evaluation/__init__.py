@@ -15,6 +15,7 @@
 - `model_size`: every method by difficulty, and search with a small model against a larger one; `study_plots` draws both.
 - `revisions`: what happens along chains of revisions.
 - `step_metrics`: how good step scores are against labels; `step_quality`: everything that a step-level evaluation shows;
+  `verifier_report`, `style_attacks`: what goes with a checkpoint, and what its score does when only the form changes;
   `processbench`, `prmbench`, `mr_gsm8k`: the official figures of these benchmarks; `step_tables`: their tables.
 - `workloads`: models and lengths shaped like real ones, for benchmarks.
 """

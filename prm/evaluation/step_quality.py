@@ -84,7 +84,7 @@ def step_quality(rows: Sequence[StepRow]) -> dict[str, Any]:
         if label is not None
     ]
     problems, depths, scores, labels = (list(column) for column in zip(*known, strict=True)) if known else ([],) * 4
-    low, high = _interval_within(problems, scores, labels)
+    low, high = interval_within(problems, scores, labels)
     return {
         "traces": len(rows),
         "problems": len({row.problem for row in rows}),
@@ -124,10 +124,10 @@ def pool_quality(run: Run, step_truth: StepTruth) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _interval_within(
+def interval_within(
     problems: Sequence[str], scores: Sequence[float], labels: Sequence[bool]
 ) -> tuple[float | None, float | None]:
-    """Of the AUC within a problem, from a bootstrap over the problems that have right and wrong steps."""
+    """Of the AUC within a problem, 95%, of steps or traces: a bootstrap over the problems with right and wrong ones."""
     places: dict[str, list[int]] = {}
     for i, problem in enumerate(problems):
         places.setdefault(problem, []).append(i)

@@ -11,7 +11,7 @@ and with predictions that others have published:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,3 +128,13 @@ def _fitting(trace: JudgedTrace, prediction: Prediction | None) -> Prediction:
     if len(prediction.scores) != len(trace.steps) and not stopped:
         return Prediction(trace.id, None, status="wrong_length")
     return prediction
+
+
+def problem_batches(traces: Sequence[JudgedTrace], size: int) -> Iterator[list[JudgedTrace]]:
+    """Traces of `size` problems at a time; those with one prompt are neighbors, so that what they share is read once."""
+    by_prompt: dict[str, list[JudgedTrace]] = {}
+    for trace in traces:
+        by_prompt.setdefault(trace.prompt, []).append(trace)
+    groups = list(by_prompt.values())
+    for i in range(0, len(groups), size):
+        yield [trace for group in groups[i : i + size] for trace in group]

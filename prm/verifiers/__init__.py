@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from prm.storage.user_code import load_object
@@ -139,6 +140,22 @@ def kind_of(name: str) -> Literal["prm", "orm"]:
         return Scoring.load(name.rpartition("@")[0]).kind
     found = split_name(name)
     return found[0].kind if found else VerifierConfig.load(name).kind
+
+
+def short_name(name: str) -> str:
+    """What tables call the verifier that a command line names: its folder or class."""
+    return Path(_place(name)).name.rpartition(":")[2]
+
+
+def folder_of(name: str) -> Path | None:
+    """Where its checkpoint is on this machine, if it has a folder of its own here."""
+    folder = Path(_place(name))
+    return folder if folder.is_dir() else None
+
+
+def _place(name: str) -> str:
+    served = SERVED.fullmatch(name)
+    return served["folder"] if served else name
 
 
 def _own_verifier(name: str) -> Verifier:

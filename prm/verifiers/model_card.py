@@ -21,6 +21,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from prm.encoding.codec import show_positions
+from prm.files import write_whole
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.origin import origins, read_settings, training_section, write_card
 from prm.verifiers.score_meaning import score_meaning
@@ -62,6 +63,16 @@ def write_model_card(
         _limits(config),
     ]
     write_card(folder, _front_matter(name, config, folder, metrics, adapter), sections)
+
+
+REPORT = "## Verifier report"
+
+
+def link_report(card: Path, text: str) -> None:
+    """Add the section on the verifier report to a card, at its end; of one that is there already, replace the text."""
+    before, heading, rest = card.read_text(encoding="utf-8").partition(f"\n{REPORT}\n")
+    _, next_heading, after = rest.partition("\n## ") if heading else ("", "", "")
+    write_whole(card, f"{before.rstrip()}\n\n{REPORT}\n\n{text}\n{next_heading}{after}")
 
 
 def _front_matter(

@@ -22,6 +22,7 @@ STAGES = {
     "recipes/train_prm.py": "recipes/configs/prm_arithmetic.yaml",
     "recipes/train_orm.py": "recipes/configs/orm_arithmetic.yaml",
     "eval/run_search.py": "eval/configs/arithmetic_search.yaml",
+    "eval/report_verifier.py": "eval/configs/arithmetic_verifiers.yaml",
 }
 STAND_IN = """
 import os, sys, time
@@ -74,20 +75,22 @@ def test_through_a_pipe_a_stage_is_a_line_when_it_starts_and_one_when_it_ends(re
     code, printed = run(repository)
     assert code == 0
     assert re.sub(r"\b[\d.]+(?= s$|'\])", "N", printed, flags=re.MULTILINE) == (
-        "Six stages on the embedded problem set, about six minutes in all. What they print: "
+        "Seven stages on the embedded problem set, about six minutes in all. What they print: "
         "outputs/quickstart/quickstart.log\n\n"
-        "1/6 sample traces       starting\n"
-        "1/6 sample traces       N s\n"
-        "2/6 label their steps   starting\n"
-        "2/6 label their steps   N s\n"
-        "3/6 train the PRM       starting\n"
-        "3/6 train the PRM       N s\n"
-        "4/6 train the ORM       starting\n"
-        "4/6 train the ORM       N s\n"
-        "5/6 search              starting\n"
-        "5/6 search              N s\n"
-        "6/6 write the report    starting\n"
-        "6/6 write the report    N s\n\n"
+        "1/7 sample traces       starting\n"
+        "1/7 sample traces       N s\n"
+        "2/7 label their steps   starting\n"
+        "2/7 label their steps   N s\n"
+        "3/7 train the PRM       starting\n"
+        "3/7 train the PRM       N s\n"
+        "4/7 train the ORM       starting\n"
+        "4/7 train the ORM       N s\n"
+        "5/7 search              starting\n"
+        "5/7 search              N s\n"
+        "6/7 report on verifiers starting\n"
+        "6/7 report on verifiers N s\n"
+        "7/7 write the report    starting\n"
+        "7/7 write the report    N s\n\n"
         "['--seconds', 'N']\n"
         "method  accuracy\n"
         "PRM     72.3%\n"
@@ -98,8 +101,8 @@ def test_what_the_stages_print_is_in_the_log(repository):
     _, printed = run(repository)
     log = log_of(repository)
     assert "a library warns" not in printed
-    assert log.count("a library warns") == 6
-    assert log.count("threads 1") == 5
+    assert log.count("a library warns") == 7
+    assert log.count("threads 1") == 6
     assert re.findall(r"^\$ python (\S+)", log, re.MULTILINE) == [*STAGES, "eval/write_report.py"]
     assert log.index("$ python data/label_steps.py --config") < log.index("printed by data/label_steps.py")
     assert "stage: 100%" in log
@@ -118,12 +121,12 @@ def test_on_a_terminal_one_line_per_stage_is_kept_up_to_date(repository):
         pass
     os.close(reader)
     assert job.wait(timeout=60) == 0
-    stage = [line for line in printed.decode().split("\n") if "1/6 sample traces" in line]
+    stage = [line for line in printed.decode().split("\n") if "1/7 sample traces" in line]
     assert len(stage) == 1
     states = [state.strip() for state in stage[0].split("\r\x1b[2K")]
-    assert states[1] == "1/6 sample traces       starting"
-    assert any(re.fullmatch(r"1/6 sample traces       stage \d+%  \d\d:\d\d left  .*problem/s", s) for s in states)
-    assert re.fullmatch(r"1/6 sample traces       \d+ s", states[-1])
+    assert states[1] == "1/7 sample traces       starting"
+    assert any(re.fullmatch(r"1/7 sample traces       stage \d+%  \d\d:\d\d left  .*problem/s", s) for s in states)
+    assert re.fullmatch(r"1/7 sample traces       \d+ s", states[-1])
 
 
 def test_a_finished_job_prints_the_table_and_times_nothing_again(repository):
@@ -131,7 +134,7 @@ def test_a_finished_job_prints_the_table_and_times_nothing_again(repository):
     log = log_of(repository)
     code, second = run(repository)
     assert code == 0
-    assert second.count("done already, in ") == 5
+    assert second.count("done already, in ") == 6
     total = [re.search(r"'--seconds', '[\d.]+'", printed)[0] for printed in (first, second)]
     assert total[0] == total[1]
     assert second.endswith(TABLE)
@@ -142,9 +145,9 @@ def test_a_failed_stage_says_why_where_and_how_to_look_into_it(repository):
     (repository / "recipes/train_prm.py").write_text(STAND_IN + "sys.exit('no such data')\n")
     code, printed = run(repository)
     assert code == 1
-    end = printed[printed.index("\nerror: 3/6 train the PRM failed") :]
+    end = printed[printed.index("\nerror: 3/7 train the PRM failed") :]
     assert end.startswith(
-        "\nerror: 3/6 train the PRM failed (exit code 1). The end of outputs/quickstart/quickstart.log:\n\n"
+        "\nerror: 3/7 train the PRM failed (exit code 1). The end of outputs/quickstart/quickstart.log:\n\n"
         "    printed by recipes/train_prm.py\n    a library warns\n"
     )
     assert "    no such data\n\n" in end

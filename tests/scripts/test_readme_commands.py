@@ -141,6 +141,7 @@ SMALLER = {
     "eval/configs/arithmetic_policy.yaml": "--methods 'best_of_n prm samples=2' 'weighted_vote prm' 'rebase prm'",
     "recipes/configs/orm_revisions_arithmetic.yaml": "--eval_data outputs/revisions/chains.jsonl",
     "eval/score_steps.py": "--limit 40",
+    "eval/report_verifier.py": "--limit 16",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",

@@ -24,7 +24,7 @@ from prm.training.trainer import VerifierTrainer
 from prm.types import LabeledTrace, Problem, Trace
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.model_card import write_model_card
+from prm.verifiers.model_card import link_report, write_model_card
 from prm.verifiers.score_meaning import score_meaning
 
 TOKENIZER = build_tokenizer()
@@ -216,3 +216,15 @@ def test_the_card_of_a_trainer_that_has_evaluated_has_its_metrics(base, tmp_path
     assert f"| `loss` | {metrics['eval_loss']:.4f} |" in text
     assert f"| `auc` | {metrics['eval_auc']:.4f} |" in text
     assert "Not validated" not in text
+
+
+def test_a_report_is_linked_once_and_what_others_wrote_after_it_stays(tmp_path):
+    card(tmp_path)
+    readme = tmp_path / "README.md"
+    before = readme.read_text()
+    link_report(readme, "[verifier_report.md](verifier_report.md): AUC 0.9")
+    assert readme.read_text() == before + "\n## Verifier report\n\n[verifier_report.md](verifier_report.md): AUC 0.9\n"
+    readme.write_text(readme.read_text() + "\n## Thanks\n\nTo all.\n")
+    for _ in range(2):
+        link_report(readme, "AUC 0.8")
+    assert readme.read_text() == before + "\n## Verifier report\n\nAUC 0.8\n\n## Thanks\n\nTo all.\n"
