@@ -31,6 +31,7 @@ ROOMS = {
     "labelers": 4,
     "search": 4,
     "training": 4,
+    "adapters": 5,
 }
 """Modules and folders of prm/ and their levels. A room imports lower levels only; level 0, the nouns, is open to all."""
 

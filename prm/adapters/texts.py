@@ -1,0 +1,136 @@
+r"""A verifier that scores whole texts: what every adapter rests on.
+
+    verifier = load_text_verifier("outputs/quickstart/prm")
+    verifier.score(["Start with 47, subtract 12, add 28."], ["47 - 12 = 35\n35 + 28, carry 1 = 63\n#### 63"])
+    -> [Scores(steps=(0.97, 0.94, 0.93), trace=0.93, ...)]
+
+Other tools have prompts and texts, many or one at a time, in threads of their own. A verifier reads steps, in batches, and
+is no place for two threads. So a text is divided here, by the step rule that the verifier learned, and threads take turns.
+
+What a verifier cannot read, a blank text or one longer than its limit, has no score: it is never chosen, and as a reward
+it is the lowest, which the tool's own log counts. A text without an answer is not chosen either, as in our searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import pairwise
+from threading import Lock
+
+from prm.aggregation import aggregate
+from prm.encoding.steps import separator_of, split_steps
+from prm.sampling.traces import find_answer
+from prm.search.requests import best
+from prm.search.weighted_vote import weighted_winner
+from prm.types import Aggregation, Scores, StepRule, Trace
+from prm.verifiers import Verifier, find_verifier
+from prm.verifiers.checkpoint import VerifierConfig
+from prm.verifiers.families import split_name
+from prm.verifiers.scoring import SERVED, Scoring
+
+UNREAD = 0.0
+"""The reward of a text that has no score: the lowest one there is."""
+
+CHOICES: dict[str, Callable[[Sequence[Trace], Sequence[Scores | None]], int | None]] = {
+    "best_of_n": best,
+    "weighted_vote": lambda traces, scores: weighted_winner(traces, scores, seed="0"),
+}
+"""Index of the chosen candidate, None if none has both an answer and a score (`prm.search`)."""
+
+
+class TextVerifier:
+    """See the module's docstring."""
+
+    def __init__(self, verifier: Verifier, step_rule: StepRule) -> None:
+        self.verifier = verifier
+        self.step_rule = step_rule
+        self._turn = Lock()
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return split_steps(text, self.step_rule)
+
+    def score(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Scores | None]:
+        """One `Scores` per text; None for one that is blank or longer than the verifier reads. Keep the texts of one prompt
+        together: neighbors share what they have in common."""
+        steps_N = [self.split(text) for text in texts]
+        some = [i for i, steps in enumerate(steps_N) if steps]
+        with self._turn:
+            found = self.verifier.score_batch([prompts[i] for i in some], [steps_N[i] for i in some]) if some else []
+        scores = dict(zip(some, found, strict=True))
+        return [scores.get(i) for i in range(len(texts))]
+
+    def rewards(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+        """One score per text, `UNREAD` for one without."""
+        return [reward(scores) for scores in self.score(prompts, texts)]
+
+    def step_scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[list[float]]:
+        """One score per step of each text; a text without scores counts as one bad step."""
+        return [list(scores.steps) if scores else [UNREAD] for scores in self.score(prompts, texts)]
+
+    def candidate(self, text: str, finished: bool = True) -> Trace:
+        """The text as a trace that may be chosen, with the answer that it states."""
+        steps = self.split(text)
+        answer = find_answer(steps, self.step_rule) if finished else None
+        return Trace("", steps, answer, correct=None, finished=finished, step_rule=self.step_rule)
+
+    def choose(self, how: str, prompt: str, texts: Sequence[str]) -> int | None:
+        """Index of the text that this one of `CHOICES` takes; None if no text has both an answer and a score."""
+        return CHOICES[how]([self.candidate(text) for text in texts], self.score([prompt] * len(texts), texts))
+
+
+def load_text_verifier(name: str, step_rule: StepRule | None = None) -> TextVerifier:
+    """The verifier that `find_verifier` names, loaded once in a process.
+
+    Args:
+        step_rule: how texts are divided; None: as the traces were from which it learned.
+
+    Raises:
+        ValueError: nothing says how, and `step_rule` is not given, or it says otherwise. Others as in `find_verifier`.
+    """
+    with _loading:  # the first calls may come from several threads at once
+        return _load(name, step_rule)
+
+
+_loading = Lock()
+
+
+@cache
+def _load(name: str, step_rule: StepRule | None) -> TextVerifier:
+    learned = _step_rule_of(name)
+    if learned is None and step_rule is None:
+        raise ValueError(
+            f"{name} does not say how its training traces were divided; give step_rule, such as 'paragraph'"
+        )
+    if None not in (learned, step_rule) and learned != step_rule:
+        raise ValueError(f"{name} was trained on steps by the rule {learned}, step_rule is {step_rule}; leave it out")
+    rule = step_rule or learned
+    assert rule is not None
+    separator_of(rule)  # refuses an unknown one
+    return TextVerifier(find_verifier(name), rule)
+
+
+def reward(scores: Scores | None) -> float:
+    """Of a whole text: its trace score, or the lowest if it has none."""
+    return UNREAD if scores is None else scores.trace
+
+
+def step_rewards(scores: Sequence[float], how: Aggregation) -> list[float]:
+    """What each step adds to the trace score: the sum is that score, however many steps there are.
+
+    Rewards that are the scores themselves would pay for every further step (Ng et al. 1999 on shaping by differences).
+
+    >>> step_rewards([0.5, 0.25, 0.75], "last"), step_rewards([0.5, 0.25, 0.75], "min")
+    ([0.5, -0.25, 0.5], [0.5, -0.25, 0.0])
+    """
+    totals = [0.0, *(aggregate(scores[:end], how) for end in range(1, len(scores) + 1))]
+    return [after - before for before, after in pairwise(totals)]
+
+
+def _step_rule_of(name: str) -> StepRule | None:
+    """As the checkpoint says it; None where nothing does, as for a class of one's own."""
+    if served := SERVED.fullmatch(name):
+        return Scoring.load(served["folder"]).step_rule
+    if found := split_name(name):
+        return found[0].step_rule
+    return None if ".py:" in name else VerifierConfig.load(name).step_rule
