@@ -2,6 +2,7 @@
 with the family, written out here on stock models; and what is refused."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -295,6 +296,17 @@ def test_tensors_that_nothing_reads_are_refused(make, tmp_path):
     save_file(load_file(file) | {"score.weight": torch.ones(3, 32)}, file, {"format": "pt"})
     with pytest.raises(ValueError, match=r"its head has weights of shape \(3, 32\) and 3 biases"):
         load_verifier(f"text_classifier:{folder}")
+
+
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_head_that_is_no_number_is_refused(part, make, tmp_path):
+    folder = shutil.copytree(make("pqm")[0], tmp_path / "copy")
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weights[f"v_head.summary.{part}"] *= math.nan
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ValueError, match="the weights of its head are not all finite numbers"):
+        load_verifier(f"pqm:{folder}")
 
 
 def test_tokens_that_cannot_be_compared_are_refused(make, tmp_path):
