@@ -11,7 +11,7 @@ import torch
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
 from prm.generators.endpoint import MalformedAnswer
-from prm.verifiers import pooling, served
+from prm.verifiers import is_served, kind_of, pooling, served
 from prm.verifiers.scoring import Example, Scoring
 from prm.verifiers.served import ServedVerifier, load_served
 
@@ -203,3 +203,15 @@ def test_the_engine_computes_in_bf16_where_the_machine_does(
     verifier = load_served("folder@vllm", asked, engine_options={"seed": 1})
     assert given == [("folder", scoring, expected, {"seed": 1})]
     assert verifier.name.endswith("bfloat16") == (expected == "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("out/prm@vllm", True), ("out/prm@http://h:1", True), ("a@b@https://h/v1", True), ("out/prm@vllm_2", False),
+     ("out/prm@http", False), ("@vllm", False), ("out/prm", False)],
+)  # fmt: skip
+def test_a_served_verifier_is_named_by_its_folder_and_its_place(name, is_one):
+    assert is_served(name) == is_one
+    missing = r"scoring\.json is missing" if is_one else r"prm_config\.json|does not exist|no checkpoint|no folder"
+    with pytest.raises(FileNotFoundError, match=missing):
+        kind_of(name)
