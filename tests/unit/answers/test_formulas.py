@@ -155,7 +155,10 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
         (r"\sqrt{2}", "1.414213", True),
         (r"\sqrt{2}", "1.414214", True),
         (r"\sqrt{2}", "1.414215", False),
+        (r"\sqrt{2}", "1.41421", True),
         (r"\sqrt{2}", "1.4142", False),
+        (r"\frac{\sqrt{2}}{10}", "0.141421", True),
+        (r"\frac{\sqrt{2}}{10}", "0.14142", False),  # the zero is no digit of it
         (r"\sqrt{2}", r"\approx1.41", True),
         (r"\sqrt{2}", r"\approx1.42", False),
         (r"\sqrt{2}", r"\approx1.43", False),

@@ -436,6 +436,7 @@ def test_an_implicit_prm_is_the_ratio_of_two_models(pair, tmp_path):
         ends = [len(tokenizer.encode(before + "\n\n".join(steps[:k]))) for k in range(1, len(steps) + 1)]
         return [(0.1 * ratio[start - 1 : end - 1].sum()).sigmoid().item() for end in ends]
 
+    assert load_verifier(f"{file}:{policy}", device="meta").policy.device.type == "meta"
     found = verifier.score_batch([PROMPT] * 3, TRACES)
     assert [list(its.steps) for its in found] == [pytest.approx(hand(steps), abs=1e-5) for steps in TRACES]
     assert found[0].trace == found[0].steps[-1]

@@ -4,8 +4,8 @@ import copy
 import json
 import shutil
 import warnings
-from pathlib import Path
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
