@@ -17,12 +17,11 @@ import torch
 
 def uniform(seeds: Sequence[int] | np.ndarray, positions: Sequence[int] | np.ndarray) -> np.ndarray:
     """(rows,) numbers in [0, 1): splitmix64 of a seed and a position each (Steele et al. 2014)."""
-    with np.errstate(over="ignore"):
-        turns = np.asarray(positions, dtype=np.uint64) + np.uint64(1)
-        z = np.asarray(seeds, dtype=np.uint64) + turns * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
+    turns = np.asarray(positions, dtype=np.uint64) + np.uint64(1)
+    z = np.asarray(seeds, dtype=np.uint64) + turns * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

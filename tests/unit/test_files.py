@@ -53,7 +53,7 @@ def test_an_error_of_the_disk_has_a_name_and_keeps_its_own(filename, shown):
 
 
 def test_a_second_writer_is_told_who_the_first_one_is(tmp_path):
-    path = tmp_path / "folder" / ".lock"
+    path = tmp_path / "outer" / "folder" / ".lock"
     first = sole_writer(path, "rows.jsonl", "wait for it")
     me = f"process {os.getpid()} on {socket.gethostname()}"
     assert path.read_text() == me

@@ -31,6 +31,7 @@ def test_a_stage_that_a_limit_stopped_is_run_again_and_its_seconds_add_up(tmp_pa
     (tmp_path / "job/.count.seconds").write_text("100")  # of a start that was killed
     first = stages.once("count", "count.py", "count", limit="--max_hours 1", complete=lambda: False)
     assert first > 100
+    assert (tmp_path / "job/.count.seconds").read_text() == f"{first:.3f}"
     second = stages.once("count", "count.py", "count", limit="--max_hours 2")
     assert second > first
     assert stages.once("count", "count.py", "count", limit="--max_hours 3") == second
@@ -175,3 +176,9 @@ def test_a_start_that_was_killed_before_it_wrote_its_seconds_counts_for_none(tmp
     (tmp_path / "job/.count.seconds").touch()
     (tmp_path / "quick.py").touch()
     assert Stages(tmp_path / "job", "log").once("quick", "quick.py", "count") < 1
+
+
+def test_a_stage_that_reports_no_progress_is_done_too(tmp_path):
+    (tmp_path / "quiet.py").write_text("")
+    stages = Stages(tmp_path / "job", "log")
+    assert stages.once("quiet", "quiet.py", "quiet") == stages.once("quiet", "quiet.py", "quiet")

@@ -230,6 +230,7 @@ def test_times_of_day():
     assert equal_clocks(clock("2:30 pm"), half_past_two)
     assert equal_clocks(clock("14:30"), clock("2:30 pm"))
     assert equal_clocks(clock("12:30"), clock("12:30 am"))
+    assert equal_clocks(clock("1:30"), clock("1:30 pm"))
     for a, b in (("1:30", "13:30"), ("13:30", "1:30 am"), ("0:30", "12:30 pm"), ("2:30", "2:31 pm"), ("2 am", "2 pm")):
         assert not equal_clocks(clock(a), clock(b))
         assert not equal_clocks(clock(b), clock(a))

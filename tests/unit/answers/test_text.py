@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.answers.text import normalize
+from prm.answers.text import normalize, undelimited
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,8 @@ def test_a_system_is_the_list_of_its_equations_and_other_tables_stay(rows, writt
         assert r"\begin{cases}" in found
     else:
         assert found.replace(" ", "") == written.replace(" ", "")
+
+
+@pytest.mark.parametrize("span", ["$ x $", "$$ x $$", r"\( x \)", r"\[ x \]", " x "])
+def test_a_formula_has_no_blanks_at_its_ends(span):
+    assert undelimited(span) == "x"

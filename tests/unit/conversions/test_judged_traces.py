@@ -185,9 +185,9 @@ def test_published_predictions_of_prmbench(tmp_path):
 
 def test_published_predictions_of_mr_gsm8k(tmp_path):
     judged = [
-        ("correct", "N/A"),
-        ("Wrong", "Step 2"),
-        ("incorrect", "1"),
+        (" Correct\n", "N/A"),
+        ("Wrong ", " Step 2 "),
+        (" incorrect", "1\n"),
         ("wrong", "the last one"),
         ("PARSE_ERROR", ""),
     ]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.conversions.rows import continues, fields, labeled_row, question, signs
+from prm.conversions.rows import continues, end_at_answer, fields, labeled_row, question, signs
 
 
 def row(steps, labels, **more):
@@ -59,3 +59,17 @@ def test_signs_and_objects():
     assert fields("r:1", {"a": 1}) == {"a": 1}
     with pytest.raises(ValueError, match=r"r:1: \[1\] must be an object with named values"):
         fields("r:1", [1])
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept", "states", "left_out"),
+    [
+        (["2 + 2 = 4", "#### 4", "And more."], ["2 + 2 = 4", "#### 4"], True, True),
+        (["2 + 2 = 4", "#### 4"], ["2 + 2 = 4", "#### 4"], True, False),
+        (["So \\boxed{4}.\nMore."], ["So \\boxed{4}."], True, True),
+        (["So \\boxed{4}. \n"], ["So \\boxed{4}. "], True, False),
+        (["2 + 2 = 4", "4 + 1 = 5"], ["2 + 2 = 4", "4 + 1 = 5"], False, False),
+    ],
+)
+def test_a_trace_ends_where_it_states_its_answer(steps, kept, states, left_out):
+    assert end_at_answer(steps) == (kept, states, left_out)

@@ -1,6 +1,7 @@
 """The card of a data set: every fact that it was given is in it, and the header is one that `datasets` reads."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -39,10 +40,11 @@ def test_sizes_are_counted_row_by_row():
         row("What is 1 + 1?", True, False, False),
         row("What  is\n1 + 1?", True, None, True),
         row("Else?", True),
+        row("And?", True, True, True),
     ):
         split.add(one)
     card = dataset_card({"train": split}, Facts("x", [], Counter(), Counter(), {}, 13, None, None, "value"))
-    assert "| train | 2 | 3 | 4 (66.7%) | 2 | 1 | 2.0 / 3.0 |" in card
+    assert "| train | 3 | 4 | 7 (77.8%) | 2 | 1 | 2.3 / 3.0 |" in card
 
 
 def test_every_fact_is_in_the_card(facts):
@@ -78,6 +80,7 @@ def test_the_header_names_files_and_types(facts):
     types = {feature["name"]: feature for feature in header["dataset_info"]["features"]}
     assert types["prompt"]["dtype"] == "string"
     assert types["kept"]["struct"] == [{"name": "topic", "dtype": "string"}]
+    assert "  - name: größe\n" in dataset_card({"train": Split()}, replace(facts, kept=["größe"]))  # as it is written
 
 
 def test_what_is_not_known_or_did_not_happen_is_said():

@@ -1,5 +1,7 @@
 """Chat templates are rendered by a process of their own; when it ends, another one takes its place."""
 
+import signal
+
 import pytest
 
 from prm.encoding import chat_templates
@@ -16,3 +18,11 @@ def test_a_process_that_ended_is_said_so_and_replaced():
     assert (render("{{ a }}", {"a": 6}), render("{{ a }}", {"a": 7})) == ("6", "7")
     assert len(chat_templates._renderers) == 1
     assert chat_templates._renderers[0] is not first
+
+
+def test_a_process_that_was_stopped_for_its_time_is_said_so():
+    render("", {})
+    chat_templates._renderers[0]._process.send_signal(signal.SIGPROF)
+    chat_templates._renderers[0]._process.wait()
+    with pytest.raises(ValueError, match=r"^takes more than \d+ s of processor time$"):
+        render("", {})

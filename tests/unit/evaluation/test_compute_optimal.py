@@ -90,6 +90,23 @@ def test_a_probe_is_charged_once_and_what_it_drew_is_not_drawn_again(menu, probe
     assert set(menu.one_P["flops"]) == {2.0 * G * 14}
 
 
+def test_one_sample_costs_what_a_sample_of_the_largest_pool_does(menu):
+    """Whatever the trees and the smaller pools of the run cost."""
+    largest = max(arm.samples for arm in menu.arms if arm.pool)
+    others = {arm.number for arm in menu.arms if not arm.pool or arm.samples < largest}
+    rows = []
+    for row in menu.run.rows:
+        dear = [
+            replace(its, cost=replace(its.cost, generated_tokens=999)) if number in others else its
+            for number, its in enumerate(row.results)
+        ]
+        rows.append(replace(row, results=tuple(dear)))
+    arms = tuple(arm if arm.pool else replace(arm, samples=64) for arm in menu.arms)
+    its = replace(menu, run=Run(menu.run.meta, tuple(rows)), arms=arms)
+    assert set(its.one_P["generated_tokens"]) == {10.0}
+    assert set(its.one_P["flops"]) == {2.0 * G * 14}
+
+
 def test_agreement_is_predicted_without_a_verifier(menu):
     probed = menu.probed(Probe("agreement", 2))
     a = words(probed).index("majority samples=2")

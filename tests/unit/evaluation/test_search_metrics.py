@@ -15,6 +15,7 @@ from prm.evaluation.search_metrics import (
     _subsets,
     best_of_n,
     bootstrap,
+    bootstrap_counts,
     majority_at_n,
     paired_difference,
     pass_at_n,
@@ -253,3 +254,9 @@ def test_bootstrap_refuses_nothing_and_nan():
         bootstrap([])
     with pytest.raises(ValueError, match="value of problem 1 is nan"):
         bootstrap([0.1, float("nan")])
+
+
+def test_resamples_are_as_many_as_asked_for_however_many_problems_there_are():
+    """Of 5,000 problems, 838 resamples are drawn at a time."""
+    *_, drawn = bootstrap_counts([[1.0]] * 5000, list(range(5000)), lambda sums: sums[:, 0], resamples=850)
+    assert drawn.tolist() == [5000.0] * 850

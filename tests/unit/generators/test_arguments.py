@@ -17,6 +17,10 @@ def test_a_mistyped_generator_is_refused_before_anything_is_loaded_or_compared()
     for generator in ("arithmetic", "someone/model"):
         assert GeneratorArguments(generator=generator).generator == generator
     GeneratorArguments(generator="http://127.0.0.1:8000/v1", engine="openai")
+    with pytest.raises(ValueError, match="arithmetik"):
+        GeneratorArguments(generator="arithmetik", engine="openai")
+    for engine in ("hf", "openai"):  # labeling takes it from the record of the traces
+        assert GeneratorArguments(generator=None, engine=engine).generator is None
 
 
 def test_so_is_a_mistyped_prompt_and_none_is_what_the_record_of_the_traces_says():

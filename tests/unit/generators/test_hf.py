@@ -2,6 +2,7 @@
 
 import math
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -436,3 +437,32 @@ def test_settings_that_would_sample_nonsense_are_refused(setting):
         match=f"{next(iter(setting))}.*must be at least|{next(iter(setting))} above 0 and at most 1|at least 0 and top_p",
     ):
         load_generator("arithmetic", **setting)
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "bf16", "dtype", "expected"),
+    [
+        (None, True, True, None, ("cuda", torch.bfloat16)),
+        (None, True, False, None, ("cuda", torch.float32)),
+        (None, False, False, None, ("cpu", torch.float32)),
+        ("cpu", True, True, None, ("cpu", torch.float32)),
+        ("cuda:1", True, True, None, ("cuda:1", torch.bfloat16)),
+        ("cpu", False, False, "bfloat16", ("cpu", torch.bfloat16)),
+        ("cuda", True, True, "float32", ("cuda", torch.float32)),
+    ],
+)
+def test_a_gpu_that_has_bf16_computes_in_it_unless_told_otherwise(
+    device, gpu, bf16, dtype, expected, monkeypatch, tiny_llama, plain_tokenizer
+):
+    model = tiny_llama(len(plain_tokenizer))
+    moved = SimpleNamespace(to=lambda place: placed.append(place) or model)
+    placed, converted = [], []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr("prm.generators.hf.load_model_and_tokenizer", lambda *asked: (asked, plain_tokenizer))
+    monkeypatch.setattr("prm.generators.hf.in_dtype", lambda *its: converted.append(its) or moved)
+    found = HfGenerator.from_pretrained("some/folder", gguf_file="file.gguf", device=device, dtype=dtype)
+    assert (placed[0], converted[0]) == (expected[0], (("some/folder", "file.gguf", expected[1]), expected[1]))
+    default = HfGenerator(model, plain_tokenizer, name="folder").name
+    assert found.name.startswith("folder-")
+    assert (found.name == default) == (dtype is None)  # only numbers that were asked for are part of the name

@@ -193,3 +193,19 @@ def test_a_prefix_is_kept_even_if_all_that_followed_it_has_ended(plain_tokenizer
     (found,) = generator.generate([[5, 6, 7]], [1], until="step", limits=[1], kept=kept)
     assert found.stop == "length"
     assert kept.find([5, 6, 7, 0]) == [0, 1, 2]
+
+
+def test_the_prefix_that_was_asked_for_last_is_kept_longest(plain_tokenizer):
+    generator = HfGenerator(mistral(plain_tokenizer, sliding_window=None), plain_tokenizer, name="m", max_new_tokens=5)
+    first, second, third = [5, 6, 7], [8, 9, 10], [11, 12, 13]
+    kept = KeptTokens()
+
+    def ask(prefix):
+        generator.generate([prefix], [1], until="step", limits=[1], kept=kept)
+
+    ask(first)
+    generator.keep_bytes = 2 * kept.bytes  # room for two of them
+    ask(second)
+    ask(first)
+    ask(third)
+    assert [len(kept.find([*prefix, 0])) for prefix in (first, second, third)] == [3, 0, 3]

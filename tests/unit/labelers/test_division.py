@@ -39,3 +39,10 @@ def test_where_nobody_counted_tokens_characters_tell(monkeypatch):
     assert sizes(
         divide(MonteCarlo(8), [(p, [Trace(p.id, ("x" * 75,) * 4, "2", True)] * 2) for p, _ in groups(5)], 16)
     ) == [2, 2, 1]
+
+
+def test_a_unit_that_is_full_leaves_its_tokens_behind(monkeypatch):
+    monkeypatch.setattr(labelers, "HELD_TOKENS", 2 * 3200)
+    assert sizes(divide(MonteCarlo(8), groups(4), 16)) == [2, 2]
+    monkeypatch.setattr(labelers, "HELD_TOKENS", 17 * 3200)
+    assert sizes(divide(MonteCarlo(8), groups(40), 16)) == [16, 16, 8]

@@ -191,6 +191,12 @@ def test_weights_are_counted_and_told_apart_without_loading_them(tiny_llama, tmp
     }
     assert len({digest for _, digest in read.values()}) == 3
     assert read_weights(tmp_path / "one") == read["one"]
+    models["one"].save_pretrained(tmp_path / "in parts", max_shard_size="5KB")
+    assert (tmp_path / "in parts" / "model.safetensors.index.json").is_file()
+    assert read_weights(tmp_path / "in parts") == read["one"]
+    config = tmp_path / "in parts" / "config.json"
+    config.write_text(config.read_text().replace("rms_norm_eps", "rms_norm_epsilon"))
+    assert read_weights(tmp_path / "in parts") != read["one"]
     with pytest.raises(FileNotFoundError, match=r"has no model\*\.safetensors; save the model with"):
         read_weights(tmp_path)
 

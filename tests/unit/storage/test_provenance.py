@@ -3,11 +3,13 @@ import importlib.metadata
 import json
 import re
 import subprocess
+import time
 from dataclasses import dataclass
 
 import pytest
 import yaml
 
+from prm.storage import provenance
 from prm.storage.provenance import check_same_settings, is_complete, library_versions, write_provenance
 
 
@@ -130,3 +132,14 @@ def test_a_flag_that_is_newer_than_the_output_had_its_default(tmp_path):
     (tmp_path / "labeled.meta.json").write_text('{"inputs": []}')
     with pytest.raises(ValueError, match=r"meta\.json has no `inputs`; give another --output, or delete"):
         is_complete(output, Settings(), [])
+
+
+def test_a_git_that_does_not_answer_is_not_waited_for(tmp_path, monkeypatch):
+    (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 30\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(provenance, "GIT_SECONDS", 0.05)
+    started = time.monotonic()
+    write_provenance(tmp_path, "a.py", Settings(), [])
+    assert json.loads((tmp_path / "meta.json").read_text())["git"] is None
+    assert time.monotonic() - started < 20

@@ -133,7 +133,7 @@ def test_broken_arrays(tmp_path, text, message):
 
 def test_csv(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_text('id, text\n1,"two\nlines, ""quoted"""\n\n2,é\n', encoding="utf-8")
+    path.write_text('id , text \n1,"two\nlines, ""quoted"""\n\n2,é\n', encoding="utf-8")
     assert list(read_rows(str(path))) == [
         (f"{path}:2", {"id": "1", "text": 'two\nlines, "quoted"'}),
         (f"{path}:5", {"id": "2", "text": "é"}),

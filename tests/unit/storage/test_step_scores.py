@@ -21,6 +21,7 @@ def test_what_a_verifier_says_becomes_a_row_and_back():
         "id": "gsm8k-0", "subset": "gsm8k", "scores": [0.9, 0.25], "trace": 0.25, "prediction": 1, "status": "ok"
     }  # fmt: skip
     assert row_to_prediction(row) == said
+    assert prediction_of(TRACE, Scores((0.0, 1.0), 1.0)).scores == (0.0, 1.0)
     unread = prediction_of(TRACE, None)
     assert row_to_prediction(prediction_to_row(TRACE, unread, None)) == unread
 

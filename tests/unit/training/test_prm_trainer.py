@@ -15,6 +15,7 @@ from transformers import (
     TrainerCallback,
 )
 
+import prm.training
 from prm.training import PRMConfig, PRMTrainer
 from prm.verifiers import load_verifier
 
@@ -116,6 +117,8 @@ def test_the_first_loss_is_trls_and_the_checkpoint_loads(changes, peft_config, t
     live = {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
     assert trainer.check_saved([PROMPT], [STEPS]) < 1e-5
     assert any("lora_A" in name for name in live) == (peft_config is not None)
+    if peft_config is not None:
+        assert trainer.model.peft_config["default"].lora_dropout == 0.1
     assert verifier.kind == ("orm" if "train_on_last_step_only" in changes else "prm")
     assert ("labels are taken to say whether a step is right" in capsys.readouterr().err) == (verifier.kind == "prm")
     assert verifier.config.codec.separator == options["separator"]
@@ -244,3 +247,9 @@ def test_a_model_in_bf16_stays_so_but_for_its_head(folder, tmp_path):
     }
     assert trainer.check_saved([PROMPT], [STEPS]) < 1e-5
     assert 0 < load_verifier(str(tmp_path / "out")).score_trace(PROMPT, STEPS) < 1
+
+
+def test_the_names_of_the_room_are_loaded_when_they_are_asked_for():
+    assert (prm.training.PRMConfig, prm.training.PRMTrainer) == (PRMConfig, PRMTrainer)
+    with pytest.raises(AttributeError, match=r"module 'prm\.training' has no attribute 'PRMTrainr'"):
+        prm.training.PRMTrainr  # noqa: B018

@@ -41,7 +41,10 @@ def test_measured_once_at_the_start(tmp_path, tiny_llama, monkeypatch, capsys):
     model = from_base(str(tmp_path))
     memory = SimpleNamespace(now=10**6, peak=0)
 
+    model.eval()
+
     def computes(module, args, kwargs):
+        assert module.training  # else what is recomputed, or dropped, would not be measured
         memory.peak = memory.now + 5_000_000 + 10_000 * kwargs["input_ids"].numel()
 
     model.register_forward_pre_hook(computes, with_kwargs=True)

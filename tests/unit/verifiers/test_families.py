@@ -2,6 +2,7 @@
 with the family, written out here on stock models; and what is refused."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -297,6 +298,17 @@ def test_tensors_that_nothing_reads_are_refused(make, tmp_path):
         load_verifier(f"text_classifier:{folder}")
 
 
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_head_that_is_no_number_is_refused(part, make, tmp_path):
+    folder = shutil.copytree(make("pqm")[0], tmp_path / "copy")
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    weights[f"v_head.summary.{part}"] *= math.nan
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(ValueError, match="the weights of its head are not all finite numbers"):
+        load_verifier(f"pqm:{folder}")
+
+
 def test_tokens_that_cannot_be_compared_are_refused(make, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("like: math_shepherd\ngood: good\nbad: bad\n")
@@ -424,6 +436,7 @@ def test_an_implicit_prm_is_the_ratio_of_two_models(pair, tmp_path):
         ends = [len(tokenizer.encode(before + "\n\n".join(steps[:k]))) for k in range(1, len(steps) + 1)]
         return [(0.1 * ratio[start - 1 : end - 1].sum()).sigmoid().item() for end in ends]
 
+    assert load_verifier(f"{file}:{policy}", device="meta").policy.device.type == "meta"
     found = verifier.score_batch([PROMPT] * 3, TRACES)
     assert [list(its.steps) for its in found] == [pytest.approx(hand(steps), abs=1e-5) for steps in TRACES]
     assert found[0].trace == found[0].steps[-1]

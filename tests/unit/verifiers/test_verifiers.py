@@ -5,6 +5,7 @@ import json
 import shutil
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from transformers import (
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
-from prm.models.fingerprints import hash_of_base
+from prm.models.fingerprints import fingerprint, hash_of_base
 from prm.models.loading import from_base, nf4
 from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
@@ -280,9 +281,23 @@ def test_bfloat16_on_request_leaves_the_head_in_fp32_and_changes_the_name(reques
     assert {p.dtype for p in rounded.model.get_decoder().parameters()} == {torch.bfloat16}
     assert torch.equal(rounded.model.score.weight, usual.model.score.weight)
     assert rounded.name != usual.name
+    without = fingerprint(usual.model, usual.tokenizer, (usual.config,))
+    assert usual.name == f"prm-{without}"  # only numbers that were asked for are part of it
     expected = usual.score_batch(PROMPTS, TRACES)
     assert close(rounded.score_batch(PROMPTS, TRACES), expected, tolerance=0.1)
     assert not close(rounded.score_batch(PROMPTS, TRACES), expected, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "adapter"])
+@pytest.mark.parametrize("part", ["score.weight", "q_proj"])
+def test_weights_that_were_converted_after_training_are_refused(request, kind, part):
+    folder = request.getfixturevalue(kind)
+    file = Path(folder) / ("model.safetensors" if kind == "checkpoint" else "adapter_model.safetensors")
+    weights = load_file(file)
+    name = next(name for name in sorted(weights) if part in name)
+    save_file(weights | {name: weights[name].half()}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=rf"the weights {name} are stored as F16 and not as F32"):
+        load_classifier(folder)
 
 
 def test_head_computes_in_fp32_under_autocast(bases):
