@@ -152,7 +152,7 @@ def main(args: Arguments) -> None:
         from prm.sampling.cluster import fill_store
 
         work = partial(run, planner)
-        open_units = [unit for unit in units if not finished.has(unit)]
+        open_units = [unit for unit in units if finished.find(unit, Spent()) is None]
         fill_store(store, open_units, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
     # The labels of every problem are made here, even if another writer has sampled its rollouts.

@@ -14,11 +14,15 @@ empty at the start of every measurement. Times are those of the clock, the least
 - `beam_own`: the same with a verifier that computes nothing.
 - `prefixes`: the token ids of all prefixes of a trace of so many steps.
 - `passing`: a rollout of a trace of so many steps that passes all its prefixes.
-- `training_input`: labeled traces of 100 tokens made examples; `bytes_per_token` of the largest number.
+- `training_input`: labeled traces of 100 tokens made examples, written and mapped; `bytes_per_token` of a process that maps
+  them.
 - `store_write`, `store_open`, `store_read`: rollouts of 200 tokens.
+- `resume`: rollouts of problems that are labeled already, when a run goes on.
+- `labeling`: problems of 64 traces of 1,000 tokens in one chunk, divided; `gigabytes` of rollouts are held at a time.
+- `ray`: rollouts in a store; `bytes_sent` by the driver of a cluster for a unit, `bytes_known` of the unit's rollouts.
 - `browser`: candidates of each of three problems in the report's browser of traces; `shown` problems of the largest number.
-- `load_verifier`, `help`: a new process that imports what loading a verifier needs, and `--help` of the slowest script. They
-  have one size.
+- `load_verifier`, `help`: a new process that imports what loading a verifier needs, and `--help` of the slowest of the
+  scripts that load models. They have one size.
 
 Reads   nothing
 Writes  the last line of its output, JSON
@@ -31,6 +35,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import pickle
 import random
 import subprocess
 import sys
@@ -40,11 +45,14 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
-from prm import answers
+from prm import answers, labelers
 from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
@@ -53,6 +61,10 @@ from prm.evaluation import votes
 from prm.evaluation.trace_browser import traces_to_show
 from prm.generators.scripted import ScriptedGenerator
 from prm.generators.token_text import TokenText
+from prm.labelers import Group, divide
+from prm.labelers.monte_carlo import MonteCarlo
+from prm.labelers.reports import Spent
+from prm.sampling.limits import Limits
 from prm.storage.rollout_store import RolloutStore
 from prm.storage.rows import LabeledRow
 from prm.types import Budget, Continuation, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
@@ -246,7 +258,8 @@ def prepare_passing(size: int) -> Work:
 
 
 def prepare_training(size: int) -> Work:
-    from prm.training.examples import prm_examples
+    from prm.training.columns import Columns
+    from prm.training.examples import NUMBERS, TraceExample, prm_examples
 
     rng, rows = random.Random(0), []
     for i in range(size):
@@ -257,16 +270,30 @@ def prepare_training(size: int) -> Work:
             LabeledRow(problem, LabeledTrace(trace, (True, False) * 2, (0.5,) * 4, None, "m", "value"), f"rows:{i}")
         )
     tokenizer = arithmetic.build_tokenizer()
-    return lambda: prm_examples(rows, StepCodec(), tokenizer, "soft")
+
+    def work():
+        with tempfile.TemporaryDirectory() as folder:
+            made = prm_examples(rows, StepCodec(), tokenizer, "soft").examples
+            made.save(Path(folder) / "train")
+            return Columns.mapped(Path(folder) / "train", TraceExample, NUMBERS)
+
+    return work
 
 
 def training_memory(size: int) -> dict[str, float]:
-    work = prepare_training(size)
-    tracemalloc.start()
-    made = work()
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return {"bytes_per_token": round(held / made.report.tokens, 1)}
+    """What a process has for itself of the examples, whose numbers are mapped from files."""
+    from prm.training.columns import Columns
+    from prm.training.examples import NUMBERS, TraceExample
+
+    with tempfile.TemporaryDirectory() as folder:
+        made = prepare_training(size)()
+        made.save(Path(folder) / "train")
+        tokens = sum(len(example.input_ids) for example in made)
+        tracemalloc.start()
+        mapped = Columns.mapped(Path(folder) / "train", TraceExample, NUMBERS)
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    return {"bytes_per_token": round(held / tokens, 2), "traces": len(mapped)}
 
 
 def rollouts(size: int) -> list[Rollout]:
@@ -304,6 +331,102 @@ def prepare_read(size: int) -> Work:
     return lambda: ([list(store.read([problem])) for problem in sorted(store.problems())], folder.cleanup())
 
 
+PROBLEM_ROLLOUTS = 64
+"""Of each problem in a store: eight after each of eight prefixes."""
+
+
+def to_label(size: int) -> list[list[Group]]:
+    """Units of 16 problems with two traces, whose rollouts are so many."""
+    groups = []
+    for i in range(size // PROBLEM_ROLLOUTS):
+        problem = Problem(f"p/{i}", "How many?", "7", "bench")
+        steps = tuple(f"{k} + {k} = {2 * k}, as one sees at once" for k in range(5))
+        groups.append((problem, [Trace(problem.id, steps, "7", True, index=k) for k in range(2)]))
+    return [groups[i : i + 16] for i in range(0, len(groups), 16)]
+
+
+def names(unit: list[Group]) -> list[str]:
+    return [problem.id for problem, _ in unit]
+
+
+def prepare_resume(size: int) -> Work:
+    from prm.labelers.finished import FinishedLabels
+
+    folder, planner, units = full_store(size), MonteCarlo(8), to_label(size)
+    store = new_store(folder)
+    before = FinishedLabels(store, planner)
+    for unit in units:
+        labeled_P = [
+            [LabeledTrace(t, (True,) * 5, (0.5,) * 5, ((4, 8),) * 5, "m", "value") for t in g[1]] for g in unit
+        ]
+        before.add(unit, labeled_P, ())
+    store.close()
+
+    def work():
+        going_on, spent = new_store(folder), Spent()
+        finished = FinishedLabels(going_on, planner)
+        assert all(finished.find(unit, spent) for unit in going_on.claim_each(units, names))
+        folder.cleanup()
+
+    return work
+
+
+def prepare_division(size: int) -> Work:
+    """Problems with 64 traces of 1,000 tokens in 20 steps, 32 rollouts after each of them, all of them in one chunk."""
+    trace = Trace("p", ("a step",) * 20, "7", True, num_tokens=1000)
+    groups = [(Problem(f"p/{i}", "How many?", "7", "bench"), [trace] * 64) for i in range(size)]
+    return lambda: divide(MonteCarlo(32), groups, chunk=size)
+
+
+def labeling_memory(size: int) -> dict[str, float]:
+    """Rollouts that are held at a time, by the guess of `divide`, and what they take."""
+    held = max(
+        sum(32 * 20 * (its.num_tokens or 0) for _, traces in unit for its in traces) // 2
+        for unit in prepare_division(size)()
+    )
+    tracemalloc.start()
+    rng = random.Random(0)
+    some = [
+        Rollout(
+            "p",
+            "prefix",
+            i,
+            i,
+            tuple(rng.randrange(300, 50_000) for _ in range(500)),
+            text_of(rng, 500),
+            "eos",
+            "7",
+            "wrong",
+        )
+        for i in range(100)
+    ]
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return {"tokens": held, "gigabytes": round(taken / sum(its.num_tokens for its in some) * held / 1e9, 2)}
+
+
+def prepare_ray(size: int) -> Work:
+    """What the driver of a cluster sends for one unit, with so many rollouts in its store; no cluster is started."""
+    from prm.sampling import cluster
+
+    folder, unit = full_store(size), to_label(16 * PROBLEM_ROLLOUTS)[0]
+    store = new_store(folder)
+
+    def work():
+        with mock.patch.object(cluster, "ray") as ray, mock.patch.object(cluster, "NodeAffinitySchedulingStrategy"):
+            sets = ray.data.from_items
+            sets.return_value.map_batches.return_value.iter_batches.return_value = []
+            work = partial(labelers.run, MonteCarlo(8))
+            cluster.fill_store(store, [unit], names, work, ScriptedGenerator, 0, 1, 0, Limits())
+            make, seed, its, known = sets.return_value.map_batches.call_args.kwargs["fn_constructor_args"]
+            reader = ray.remote.return_value.options.return_value.remote.call_args.args
+            answer = cluster._Reader(*reader).read(names(unit))
+        folder.cleanup()
+        return len(pickle.dumps((sets.call_args.args, make, seed, its, known.func, reader))), len(pickle.dumps(answer))
+
+    return work
+
+
 def run_of(size: int) -> Any:
     """Three problems with so many candidates, as `traces_to_show` reads them."""
     rows = []
@@ -335,9 +458,8 @@ def seconds_of(*words: str) -> float:
 
 def help_seconds() -> float:
     folder = Path(__file__).parents[1]
-    return max(
-        seconds_of(str(path), "--help") for room in ("data", "recipes", "eval") for path in (folder / room).glob("*.py")
-    )
+    loading = [*folder.glob("recipes/train_*.py"), *folder.glob("data/*_[st]*s.py"), folder / "eval/run_search.py"]
+    return max(seconds_of(str(path), "--help") for path in loading)
 
 
 LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
@@ -353,11 +475,16 @@ LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
     "store_write": (500, prepare_write),
     "store_open": (500, prepare_open),
     "store_read": (500, prepare_read),
+    "resume": (2048, prepare_resume),
+    "labeling": (4, prepare_division),
+    **({"ray": (1024, prepare_ray)} if find_spec("ray") else {}),
     "browser": (64, prepare_browser),
 }
 """Part -> its smallest size, and what makes the work of a size."""
 MORE: dict[str, Callable[[int], dict[str, Any]]] = {
     "training_input": training_memory,
+    "labeling": labeling_memory,
+    "ray": lambda size: dict(zip(("bytes_sent", "bytes_known"), prepare_ray(size)(), strict=True)),
     "browser": lambda size: {"shown": len(prepare_browser(size)())},
 }
 """Part -> what else is measured at its largest size."""

@@ -76,27 +76,31 @@ class TokenTree:
         return renamed
 
     def _continue(self, path: list[tuple[_Run, int]], ids: list[int], numbers: list[int]) -> None:
-        """A new run after the end of a path."""
+        """Put tokens after the end of a path."""
         if not ids:
             return
+        self._size += len(ids)
         last, length = path[-1] if path else (self._root, 0)
+        if path and length == len(last.ids) and not last.after:  # nothing else continues it: the run grows
+            last.ids += ids
+            last.numbers += numbers
+            return
         if length < len(last.ids):  # the new tokens leave a run in its midst: it forks there
             rest = _Run(last.ids[length:], last.numbers[length:], last.after)
             last.ids, last.numbers, last.after = last.ids[:length], last.numbers[:length], {rest.ids[0]: rest}
         last.after[ids[0]] = _Run(ids, numbers)
-        self._size += len(ids)
 
     def _path(self, ids: list[int]) -> list[tuple[_Run, int]]:
         """The runs of the longest known beginning, and how many tokens of each belong to it."""
         path: list[tuple[_Run, int]] = []
-        run, place = self._root, 0
-        while place < len(ids) and (following := run.after.get(ids[place])):
+        run, place, total = self._root, 0, len(ids)
+        while place < total and (following := run.after.get(ids[place])):
             run, part = following, ids[place : place + len(following.ids)]
-            same = len(part) if part == run.ids else shared_length(part, run.ids)
-            path.append((run, same))
-            if same < len(run.ids):
+            if part != run.ids:
+                path.append((run, shared_length(part, run.ids)))
                 break
-            place += same
+            path.append((run, len(part)))
+            place += len(part)
         return path
 
 

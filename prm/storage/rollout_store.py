@@ -117,6 +117,11 @@ class RolloutStore:
 
     def read(self, problem_ids: Sequence[str]) -> Iterator[Rollout]:
         """All rollouts of these problems that were committed before the last `refresh`."""
+        for row in self.read_rows(problem_ids):
+            yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
+
+    def read_rows(self, problem_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """As `read`, whatever was appended."""
         for problem_id in problem_ids:
             for number, start, end, checksum in self._spans.get(problem_id, ()):
                 path, rows = self._path(number, "jsonl"), b""
@@ -131,47 +136,45 @@ class RolloutStore:
                         stacklevel=2,
                     )
                     continue
-                for line in rows.split(b"\n")[:-1]:
-                    row = json.loads(line)
-                    yield Rollout(**(row | {"token_ids": tuple(row["token_ids"])}))
+                yield from map(json.loads, rows.split(b"\n")[:-1])
 
     def problems(self) -> set[str]:
         """Those that have committed rollouts, as of the last `refresh`."""
         return set(self._spans)
 
     def append(self, rollouts: Sequence[Rollout]) -> None:
-        """Commit rollouts of problems that this process has claimed; they are on disk when this returns.
+        """Commit rollouts of problems that this process has claimed, as `append_rows` does."""
+        self.append_rows([vars(rollout) for rollout in rollouts])
+
+    def append_rows(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Commit rows with a `problem_id`, of one kind in a store: rollouts, or labels (`prm.labelers.finished`). They are
+        on disk when this returns.
 
         Raises:
             OSError: the disk is full or the folder cannot be written; what was committed before is safe.
             ValueError: in the meantime, another writer has begun the store with another header.
         """
         self._check_header(begin=True)
-        number = self.take_number()
+        if self._number is None:
+            self._number = self._take_files()
 
-        # The rollouts of a problem lie together, so that the index needs one span for each problem.
-        by_problem: dict[str, list[Rollout]] = {}
-        for rollout in rollouts:
-            by_problem.setdefault(rollout.problem_id, []).append(rollout)
-        committed, index_end = self._ends.get(number, (0, 0))
+        # The rows of a problem lie together, so that the index needs one span for each problem.
+        by_problem: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_problem.setdefault(row["problem_id"], []).append(row)
+        committed, index_end = self._ends.get(self._number, (0, 0))
         spans, texts, end = {}, [], committed
-        for problem_id, its_rollouts in by_problem.items():
-            text = b"".join(json_line(vars(rollout)) for rollout in its_rollouts)
+        for problem_id, its_rows in by_problem.items():
+            text = b"".join(map(json_line, its_rows))
             spans[problem_id] = [end, end + len(text), _checksum(text)]
             texts.append(text)
             end += len(text)
 
         # The index goes last, because its line commits the batch. Both writes start at the end of what is committed, and
         # so replace what an interrupted batch has left there.
-        _write_at(self._path(number, "jsonl"), committed, b"".join(texts))
-        _write_at(self._path(number, "index"), index_end, _index_line(end, spans))
-        self._read_index(number)
-
-    def take_number(self) -> int:
-        """Number of the files that this process appends to, and no other living one."""
-        if self._number is None:
-            self._number = self._take_files()
-        return self._number
+        _write_at(self._path(self._number, "jsonl"), committed, b"".join(texts))
+        _write_at(self._path(self._number, "index"), index_end, _index_line(end, spans))
+        self._read_index(self._number)
 
     def refresh(self) -> None:
         """Read what other writers have committed in the meantime. Raises ValueError if it has another header."""

@@ -88,7 +88,7 @@ def test_one_writer_killed_again_and_again(scripts, traces, whole, tmp_path, met
     assert (torn / "rollouts-0.jsonl").read_bytes() == rows
     assert (torn / "rollouts-0.index").read_bytes() == (store / "rollouts-0.index").read_bytes()
     assert sorted(path.name for path in torn.iterdir()) == [
-        "labels-0.jsonl",
+        "labels",
         "lock",
         "rollouts-0.index",
         "rollouts-0.jsonl",

@@ -41,6 +41,10 @@ def label(store, planner, finished, units=UNITS):
     return labeled, spent
 
 
+def is_found(finished, unit):
+    return finished.find(unit, Spent()) is not None
+
+
 def test_what_is_done_is_found_without_its_rollouts_and_by_every_writer(open_store, tmp_path):
     planner, store, other = MonteCarlo(4), open_store(), open_store()
     labeled, spent = label(store, planner, FinishedLabels(store, planner))
@@ -57,28 +61,37 @@ def test_labels_of_something_else_are_not_found(open_store):
     label(store, planner, FinishedLabels(store, planner))
     found = FinishedLabels(store, planner)
     (problem, traces), second = UNITS[0]
-    assert found.has([second, (problem, traces)])
+    assert is_found(found, [second, (problem, traces)])
     for changed in (
         (replace(problem, answer="7"), traces),
         (problem, traces[:1]),
         (problem, [replace(traces[0], steps=("1 + 1 = 3", "#### 2")), traces[1]]),
     ):
-        assert not found.has([changed, second])
-        assert found.find([changed, second], Spent()) is None
+        spent = Spent()
+        assert found.find([changed, second], spent) is None
+        assert spent.rollouts == 0
     for other in (MonteCarlo(8), FirstError(4)):
-        assert not any(map(FinishedLabels(store, other).has, UNITS))
+        assert not any(is_found(FinishedLabels(store, other), unit) for unit in UNITS)
+
+
+def test_what_another_writer_finishes_meanwhile_is_found(open_store):
+    planner, store, other = MonteCarlo(4), open_store(), open_store()
+    waiting = FinishedLabels(other, planner)
+    assert not is_found(waiting, UNITS[1])
+    labeled, _ = label(store, planner, FinishedLabels(store, planner))
+    assert waiting.find(UNITS[1], Spent()) == labeled[1]
 
 
 def test_a_killed_writer_loses_its_last_unit_alone(open_store, tmp_path):
     planner, store = MonteCarlo(4), open_store()
     label(store, planner, FinishedLabels(store, planner))
-    path = tmp_path / "labels-0.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-1])
-    found = FinishedLabels(store, planner)
-    assert [found.has(unit) for unit in UNITS] == [True, False]
+    index = tmp_path / "labels" / "rollouts-0.index"
+    whole = index.read_bytes()
+    index.write_bytes(whole[:-1])
+    found = FinishedLabels(open_store(), planner)
+    assert [is_found(found, unit) for unit in UNITS] == [True, False]
     label(store, planner, found, UNITS[1:])
-    assert path.read_bytes() == whole
+    assert index.read_bytes() == whole
 
 
 def test_what_could_not_be_checked_is_not_kept(open_store):
@@ -88,4 +101,4 @@ def test_what_could_not_be_checked_is_not_kept(open_store):
     taken = list(store.read(["set/c"]))
     later = FinishedLabels(store, MonteCarlo(8))
     later.add(UNITS[1], labeled[0], [replace(taken[0], outcome="timeout"), *taken[1:]])
-    assert not FinishedLabels(store, MonteCarlo(8)).has(UNITS[1])
+    assert not is_found(FinishedLabels(store, MonteCarlo(8)), UNITS[1])

@@ -1,4 +1,9 @@
-"""Numbers of known tokens, by hand."""
+"""Numbers of known tokens, by hand and against a tree without runs."""
+
+import itertools
+import random
+
+import pytest
 
 from prm.models.token_tree import TokenTree
 
@@ -29,3 +34,47 @@ def test_numbers_may_be_given():
     tree = TokenTree()
     tree.put([7, 8, 1], [4, 2, 9])
     assert tree.find([7, 8, 1]) == [4, 2, 9]
+
+
+class OneByOne:
+    """The same, token by token."""
+
+    def __init__(self):
+        self.numbers = {}
+
+    def find(self, ids):
+        known = itertools.takewhile(lambda end: tuple(ids[:end]) in self.numbers, range(1, len(ids) + 1))
+        return [self.numbers[tuple(ids[:end])] for end in known]
+
+    def put(self, ids, numbers):
+        self.numbers |= {tuple(ids[: i + 1]): number for i, number in enumerate(numbers)}
+
+    def add(self, ids):
+        known, size = self.find(ids), len(self.numbers)
+        self.put(ids, [*known, *range(size, size + len(ids) - len(known))])
+        return self.find(ids)
+
+    def keep(self, kept):
+        renamed = {number: i for i, number in enumerate(kept)}
+        self.numbers = {ids: renamed[number] for ids, number in self.numbers.items() if number in renamed}
+        return renamed
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_are_known_as_their_tokens_are(seed):
+    rng, tree, plain = random.Random(seed), TokenTree(), OneByOne()
+    for _ in range(60):
+        ids = [rng.randrange(2) for _ in range(rng.randrange(9))]
+        assert tree.find(ids) == plain.find(ids)
+        assert tree.add(ids) == plain.add(ids)
+        assert len(tree) == len(plain.numbers)
+        if rng.random() < 0.2:  # a token is read again, under a new number
+            again = [number if rng.random() < 0.8 else 1000 + rng.randrange(10**9) for number in plain.find(ids)]
+            tree.put(ids, again)
+            plain.put(ids, again)
+        if rng.random() < 0.2:  # whole beginnings
+            some = {
+                end for ids in rng.sample(sorted(plain.numbers), len(plain.numbers) // 2) for end in plain.find(ids)
+            }
+            assert tree.keep(sorted(some)) == plain.keep(sorted(some))
+            assert len(tree) == len(plain.numbers)

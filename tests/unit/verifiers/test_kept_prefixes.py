@@ -227,3 +227,14 @@ def test_spreads_are_those_of_the_beta_whose_mean_is_the_score_kept_or_read_agai
     assert before.steps == pytest.approx(after.steps)
     counts = score * (1 - score) / a**2 - 1
     assert score * (1 - score) / b**2 - 1 == pytest.approx(3 * counts, rel=1e-3)
+
+
+def test_traces_of_equal_tokens_may_be_divided_into_other_steps(make, merging_tokenizer):
+    """A step that holds a separator was read before as one; then a trace has two steps there, beside one that has not."""
+    prompt, one, two = "What is 1 + 1?", ("a + 1\nb + 2",), ("a + 1", "b + 2")
+    encode = CONFIG.codec.encode
+    assert encode(merging_tokenizer, prompt, one).input_ids == encode(merging_tokenizer, prompt, two).input_ids
+    kept, again = make(), make(keep_bytes=0)
+    kept.score_batch([prompt], [one])
+    asked = [prompt] * 2, [two, (*one, "c")]
+    assert largest(kept.score_batch(*asked), again.score_batch(*asked)) < 1e-5
