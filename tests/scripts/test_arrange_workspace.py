@@ -1,5 +1,5 @@
-"""The W&B workspace that would be sent, without a network: its objects are stand-ins, or those of wandb-workspaces where it is
-installed. That its panels show what is logged: here for evaluations, in test_tracking.py for training."""
+"""The W&B workspace that would be sent, without a network: of stand-ins, or of wandb-workspaces' objects where it is there.
+That its panels show what is logged is tested here for evaluations, and in test_tracking.py for training."""
 
 import json
 import runpy
