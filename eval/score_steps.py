@@ -11,6 +11,7 @@ Reads   --benchmark      processbench, prmbench, mr_gsm8k, rows (ours or TRL's),
                          (prm.conversions.judged_traces says in which forms)
 Writes  <output_dir>/    predictions.jsonl (prm.storage.step_scores): scores of every step, by the benchmark's own ids
                          summary.json, meta.json, config.yaml; eval/write_report.py --steps shows the tables on its page
+                         steps.html: the tables, and every trace with its labels and scores, in one file
 
     python eval/score_steps.py --benchmark arithmetic --verifier outputs/quickstart/prm --output_dir outputs/quickstart/steps
 """
@@ -33,11 +34,13 @@ from prm.conversions.judged_traces import READERS, read_judged, read_predictions
 from prm.datasets.arithmetic import SETS
 from prm.datasets.step_truth import judged_students, step_truth
 from prm.evaluation.mr_gsm8k import mr_gsm8k_summary
+from prm.evaluation.page import page
 from prm.evaluation.prmbench import prmbench_summary
 from prm.evaluation.processbench import called_wrong, processbench_summary
 from prm.evaluation.step_quality import finite, step_quality, step_rows
 from prm.evaluation.step_tables import step_run_sections
 from prm.evaluation.tables import as_text
+from prm.evaluation.trace_browser import judged_to_show
 from prm.files import json_line, sole_writer, write_whole
 from prm.storage.journal import Journal
 from prm.storage.jsonl import write_jsonl
@@ -133,6 +136,7 @@ def main(args: Arguments) -> None:
         "steps": finite(step_quality(rows)) if rows else None,
     }
     write_whole(output_dir / "summary.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_whole(output_dir / "steps.html", html_page(summary, traces, predictions))
     seconds = time.monotonic() - started
     inputs = [*args.data, *args.predictions]
     write_provenance(output_dir, "eval/score_steps.py", args, inputs, seconds=seconds, **facts)
@@ -210,6 +214,20 @@ def truth_of(args: Arguments) -> str:
     if args.benchmark in SETS or args.truth == "exact":
         return "exact step truth"
     return f"the labels of {args.benchmark}" if args.benchmark in READERS else "the labels of the rows"
+
+
+def html_page(summary: dict[str, Any], traces: Sequence[JudgedTrace], predictions: Sequence[Prediction]) -> str:
+    """Tables, and traces to look into: where verifier and label disagree most."""
+    verifier = summary["verifier"]
+    names = {
+        "methods": {},
+        "verifiers": {verifier: verifier},
+        "leading": None,
+        "total": len({its.problem for its in traces}),
+    }
+    inspector = {"problems": judged_to_show(traces, predictions, verifier), "names": names}
+    title = f"Step scores: {verifier} on {summary['benchmark']}, {summary['traces']} traces"
+    return page(title, [f"Labels: {summary['truth']}."], step_run_sections(summary), {}, [], inspector)
 
 
 def report(args: Arguments, summary: dict[str, Any], facts: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@
 - `summary`: everything that a search run shows, as one dictionary, with the parts `groups` (by level and column),
   `diagnostics` (of verifiers and candidates, warnings) and `labels` (what methods are called).
 - `reading`, `tables`, `sections` and `plots`: text, tables, sections and pictures of a summary; `trace_browser`: the traces
-  and trees that are worth a look; `page`: all of it as one HTML file.
+  and trees that are worth a look; `page`: all of it as one HTML file; `tracked`: what W&B is told of it.
 - `equal_cost`: a method against as many independent samples, or votes, as it cost.
 - `controls`: shuffled scores, where more samples hurt, right answers with a wrong process.
 - `difficulty`: how hard a problem is, by its outcomes or by a few samples, in bins.

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prm.evaluation.tables import Table, as_html
+from prm.evaluation.tables import Table, as_html, marked
 from prm.evaluation.trace_browser import as_json
 
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -40,8 +40,8 @@ def page(
         links: other pages in folders beside this one: where they are -> what they are called.
     """
     parts = [
-        *(f"<p class=warning>Warning: {html.escape(text)}</p>" for text in warnings),
-        *(f"<p>{html.escape(text)}</p>" for text in lead),
+        *(f"<p class=warning>Warning: {marked(text)}</p>" for text in warnings),
+        *(f"<p>{marked(text)}</p>" for text in lead),
         *(f'<p><a href="{html.escape(to)}">{html.escape(text)}</a></p>' for to, text in links.items()),
     ]
     fields = {
@@ -49,7 +49,7 @@ def page(
         "lead": "\n".join(parts),
         "sections": "\n".join(_section(*its, pictures.get(its[0], ())) for its in sections),
         "closing": "\n".join(
-            f"<h2>{html.escape(heading)}</h2>\n<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>"
+            f"<h2>{html.escape(heading)}</h2>\n<ul>{''.join(f'<li>{marked(line)}</li>' for line in lines)}</ul>"
             for heading, lines in closing
         ),
         "traces": as_json(inspector["problems"]),
@@ -64,7 +64,7 @@ def _section(heading: str, table: Table, note: str, pictures: Sequence[tuple[Pat
     if len(table) > 1:
         parts.append(_scrolled(heading, as_html(table)))
     if note:
-        parts.append(f"<p class=note>{html.escape(note)}</p>")
+        parts.append(f"<p class=note>{marked(note)}</p>")
     for path, words in pictures:
         data = base64.b64encode(path.read_bytes()).decode()
         image = f'<img class="picture" alt="{html.escape(words)}" src="data:image/png;base64,{data}">'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 from prm.evaluation.equal_cost import COSTS
@@ -202,9 +203,18 @@ def as_markdown(table: Table) -> str:
     return "\n".join([lines[0], "|---" + "|---:" * (len(table[0]) - 1) + "|", *lines[1:]])
 
 
+def marked(text: str) -> str:
+    """As HTML, with what stands between backticks as code.
+
+    >>> marked("`n=4` < 5")
+    '<code>n=4</code> &lt; 5'
+    """
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))
+
+
 def as_html(table: Table) -> str:
     def line(row: list[str], tag: str) -> str:
-        cells = (html.escape(cell).replace("\n", "<br>") for cell in row)
+        cells = (marked(cell).replace("\n", "<br>") for cell in row)
         return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])

@@ -20,14 +20,14 @@ not all fit says how many were `left_out`, and then has no trees.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from itertools import accumulate, zip_longest
 from typing import Any
 
 from prm.evaluation.search_runs import Run
 from prm.storage.search_rows import ProblemResults
-from prm.storage.step_scores import StepTruth
+from prm.storage.step_scores import JudgedTrace, Prediction, StepTruth
 from prm.types import SampledStep, SearchResult
 
 BYTES = 17_000_000
@@ -70,6 +70,48 @@ def traces_to_show(
             size += size_of_it
             shown.append((i, entry))
     return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
+
+
+def judged_to_show(
+    traces: Sequence[JudgedTrace], predictions: Sequence[Prediction], verifier: str
+) -> list[dict[str, Any]]:
+    """Judged traces and what one verifier said of their steps, by problem, in their order and as far as there is room."""
+    entries: dict[str, dict[str, Any]] = {}
+    for trace, said in zip(traces, predictions, strict=True):
+        entry = entries.setdefault(
+            trace.problem,
+            {
+                "id": trace.problem,
+                "prompt": _short(trace.prompt),
+                "gold": None,
+                "level": None,
+                "kept": {"subset": trace.subset},
+                "picks": {},
+                "candidates": [],
+                "trees": {},
+            },
+        )
+        candidate = {
+            "id": trace.id,
+            "steps": [_short(step) for step in trace.steps],
+            "answer": None,
+            "correct": trace.correct,
+            "status": said.status,
+            "votes": 0,
+            "truth": list(trace.labels),
+            "scores": {} if said.trace is None else {verifier: round(said.trace, 4)},
+            "step_scores": {} if said.scores is None else {verifier: [round(score, 3) for score in said.scores]},
+            "apart": {},
+        }
+        if said.scores is not None and (far := apart(candidate, verifier)) is not None:
+            candidate["apart"] = {verifier: far}
+        entry["candidates"].append(candidate)
+    shown, size = [], 0
+    for entry in map(_numbered, entries.values()):
+        if (size_of_it := _size(entry)) <= BYTES - size:
+            shown.append(entry)
+            size += size_of_it
+    return shown
 
 
 def as_json(value: Any) -> str:
@@ -123,17 +165,19 @@ def tree_to_show(result: SearchResult) -> dict[str, list[Any]]:
     }
 
 
-def apart(candidate: dict[str, Any], verifier: str, of_outcomes: Collection[str]) -> float:
-    """How far a verifier is from the truth: at its worst step where steps are judged, else with its score of the trace.
+def apart(candidate: dict[str, Any], verifier: str, of_outcomes: Collection[str] = ()) -> float | None:
+    """How far a verifier is from the truth: at its worst step where steps are judged, else with its score of the trace. None
+    where neither is known.
 
     >>> candidate = {"correct": True, "scores": {"v": 0.75}, "step_scores": {"v": [0.25, 0.75]}, "truth": [True, None]}
-    >>> apart(candidate, "v", []), apart(candidate, "v", ["v"])
+    >>> apart(candidate, "v"), apart(candidate, "v", of_outcomes=["v"])
     (0.75, 0.25)
     """
     truth = [] if verifier in of_outcomes else candidate.get("truth", [])
     judged = [(s, t) for s, t in zip(candidate["step_scores"][verifier], truth, strict=False) if t is not None]
-    pairs = judged or [(candidate["scores"][verifier], candidate["correct"])]
-    return round(max(abs(score - right) for score, right in pairs), 3)
+    pairs = judged or [(candidate["scores"].get(verifier), candidate["correct"])]
+    distances = [abs(score - right) for score, right in pairs if score is not None and right is not None]
+    return round(max(distances), 3) if distances else None
 
 
 def _problem(row: ProblemResults, step_truth: StepTruth | None, of_outcomes: Collection[str]) -> dict[str, Any]:

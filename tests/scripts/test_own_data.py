@@ -113,7 +113,7 @@ def test_own_ids_and_topics_reach_every_file(walk):
     report = (folder / "report/report.md").read_text(encoding="utf-8")
     assert "## Accuracy by topic" in report
     assert "| products | 1 |" in report
-    assert '"id": "p5"' in (folder / "report/report.html").read_text(encoding="utf-8")
+    assert '"id":"p5"' in (folder / "report/report.html").read_text(encoding="utf-8")
 
 
 def test_the_scores_are_one_per_step(walk):

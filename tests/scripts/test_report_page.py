@@ -82,7 +82,8 @@ def test_clicks_through_the_inspector(page):
     page.click("#list button:nth-child(2)")
     assert page.run("document.getElementById('prompt').textContent") != first
     assert page.run("document.querySelector('[aria-current=true]').dataset.id") == "arithmetic/test/1"
-    assert len(cards(page)) == 5
+    assert len(cards(page)) == 4
+    assert any("✓ right2 alike" in card for card in cards(page))  # candidates 0 and 1
     # Steps of two verifiers, the gold labels beside them: all but the last step of candidate 2 are right.
     wrong = "[...document.querySelectorAll('.candidate')].find((card) => card.textContent.includes('answer 0'))"
     assert page.run(f"[...{wrong}.querySelectorAll('th')].map((cell) => cell.textContent)") == [
@@ -173,3 +174,22 @@ def test_it_is_as_wide_as_the_screen_and_dark_where_that_is_asked_for(page, widt
     assert page.run("document.documentElement.scrollWidth") == width
     brightness = page.run("Number(getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0])")
     assert (brightness < 64) == dark
+
+
+def test_the_page_of_step_scores_opens(chromium, root, tmp_path):
+    """Of judged traces, which have labels and no methods."""
+    (tmp_path / "halves.py").write_text(
+        "from prm.types import Scores\n\n\nclass Halves:\n    name, kind, num_parameters = 'halves', 'prm', 0\n\n"
+        "    def score_batch(self, prompts, steps_N):\n"
+        "        return [Scores((0.75,) * len(steps), 0.75) for steps in steps_N]\n"
+    )
+    script = runpy.run_path(str(root / "eval/score_steps.py"))
+    values = {"benchmark": "arithmetic", "verifier": f"{tmp_path}/halves.py:Halves", "limit": 16}
+    script["main"](script["Arguments"](output_dir=str(tmp_path / "out"), **values))
+    chromium.problems.clear()
+    chromium.open(tmp_path / "out/steps.html")
+    assert chromium.run("document.getElementById('count').textContent").startswith("16 traces of 2 problems")
+    chromium.choose("order", "where verifier and label disagree most")
+    assert "label and Halves 0.75 apart" in cards(chromium)[0]  # 0.75 for a wrong step
+    assert chromium.run("document.getElementById('trees').hidden")
+    assert chromium.problems == []

@@ -226,6 +226,17 @@ def test_offline_wandb_run_is_complete_and_asks_no_one(trained):
     assert json.loads(evaluation.metadata)["auc"] == metrics["eval_auc"]
 
 
+def test_the_training_view_of_a_workspace_shows_what_is_logged(trained):
+    views = runpy.run_path(str(ROOT / "eval/arrange_workspace.py"))
+    logged = {name for record in trained[2] if record.HasField("history") for name in items(record.history.item)}
+    panels = [shown for its in views["TRAINING"].values() for _, _, shown in its]
+    asked = [name for shown in panels for name in [*shown.get("y", []), *shown.get("media_keys", [])]]
+    asked += [shown["table_name"] for shown in panels if "table_name" in shown]
+    asked += [name.removeprefix("summary:") for name in views["VIEWS"]["Training"]["columns"]]
+    assert len(asked) > 10
+    assert {*asked, views["STEP"]} <= logged
+
+
 def write_search(folder, checkpoint):
     """A search run of two problems, each with a right and a wrong candidate."""
     rows = []
@@ -278,6 +289,7 @@ def test_a_report_joins_the_line_from_data_to_checkpoint(trained, offline, tmp_p
     curve = [(row["samples"], row["accuracy/prm_best_of_n"]) for row in history if "samples" in row]
     assert curve == [(1, 0.5), (2, 1)]
     (tables,) = [row for row in history if "traces" in row]
+    assert {"methods", "gains", "by_level", "flops"} <= tables.keys()
     traces = json.loads((left / "files" / tables["traces"]["path"]).read_text())
     rows = [dict(zip(traces["columns"], row, strict=True)) for row in traces["data"]]
     assert [(row["problem"], row["answer"], row["chosen by"]) for row in rows] == [

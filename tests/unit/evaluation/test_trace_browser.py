@@ -13,7 +13,8 @@ from prm.datasets import arithmetic
 from prm.datasets.step_truth import step_truth
 from prm.evaluation.page import page
 from prm.evaluation.search_runs import read_runs
-from prm.evaluation.trace_browser import BYTES, as_json, traces_to_show, tree_to_show
+from prm.evaluation.trace_browser import BYTES, as_json, judged_to_show, traces_to_show, tree_to_show
+from prm.storage.step_scores import JudgedTrace, Prediction
 from prm.types import Cost, Problem, SampledStep, Scores, SearchResult, Trace
 
 
@@ -123,6 +124,30 @@ def test_a_tree_of_every_strategy_adds_up(name):
     assert all(shown["states"][i] != "pruned" or i not in parents for i in range(len(shown["steps"]))) or (
         name == "lookahead_search"
     )
+
+
+def test_judged_traces_are_shown_by_problem():
+    steps = ("a", "b", "c")
+    traces = [
+        JudgedTrace("t0", "math", "p", "?", steps, (True, False, None), correct=False),
+        JudgedTrace("t1", "math", "p", "?", steps, (True, True, True), correct=True),
+        JudgedTrace("t2", "gsm8k", "q", "??", ("a",), (None,)),
+    ]
+    predictions = [
+        Prediction("t0", (0.9, 0.2), trace=0.2),  # stopped at the first step that it calls wrong
+        Prediction("t1", None, status="too_long"),
+        Prediction("t2", (0.9,)),
+    ]
+    p, q = judged_to_show(traces, predictions, "v")
+    assert (p["id"], p["kept"], p["texts"], q["prompt"]) == ("p", {"subset": "math"}, ["a", "b", "c"], "??")
+    first, second = p["candidates"]
+    assert (first["truth"], first["step_scores"], first["apart"]) == (
+        [True, False, None],
+        {"v": [0.9, 0.2]},
+        {"v": 0.2},
+    )
+    assert (second["status"], second["scores"], second["apart"]) == ("too_long", {}, {})
+    assert q["candidates"][0]["apart"] == {}  # nobody has judged anything of it
 
 
 def ten_thousand_traces():

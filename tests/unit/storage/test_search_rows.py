@@ -105,6 +105,7 @@ def test_a_missing_key_is_named(path, message):
         ("tokens", [4, 8], r"r:1: y: the columns of the tree have \[3, 3, 3, 2\] entries"),
         ("parents", [None, None, 2], "r:1: y: step 2 of the tree comes after step 2; parents come first"),
         ("parents", [None, -1, 0], "r:1: y: step 1 of the tree comes after step -1"),
+        ("ahead", [True], r"r:1: y: the columns of the tree have \[3, 3, 3, 3, 1\] entries"),
     ],
 )
 def test_a_broken_tree_is_refused(column, values, message):
@@ -112,6 +113,16 @@ def test_a_broken_tree_is_refused(column, values, message):
     row["results"][1]["tree"][column] = values
     with pytest.raises(ValueError, match=message):
         row_to_results("r:1", row)
+
+
+def test_what_was_only_looked_ahead_to_is_a_column_where_there_is_any():
+    """Rows of searches that do not look ahead are as they were before there was such a column."""
+    plain = results()
+    ahead = [replace(plain[1], tree=(*TREE[:2], replace(TREE[2], ahead=True)))]
+    row = json.loads(json.dumps(results_to_row(PROBLEM, ahead, group)))
+    assert row["results"][0]["tree"]["ahead"] == [False, False, True]
+    assert row_to_results("", row).results[0].tree == ahead[0].tree
+    assert "ahead" not in results_to_row(PROBLEM, plain, group)["results"][1]["tree"]
 
 
 def test_columns_of_the_problem_are_kept():
