@@ -55,7 +55,7 @@ class Arguments(GeneratorArguments):
     samples: int = field(default=2, metadata={"help": "traces of each", "least": 1})
     least_steps: int = field(default=2, metadata={"help": "guard: fewer steps earn nothing", "least": 1})
     most_steps: int | None = field(default=None, metadata={"help": "guard: more steps earn nothing", "least": 1})
-    seed: int = field(default=0, metadata={"help": "of the samples"})
+    seed: int = field(default=0, metadata={"help": "of the samples", "least": 0})
 
 
 def main(args: Arguments) -> None:

@@ -32,6 +32,8 @@ VARIANTS = {
     "both": ("--reward both", 3),
     "PRM, learning rate 1e-4": ("--reward prm --learning_rate 1e-4", 1),
     "answer check, learning rate 1e-4": ("--reward answer --learning_rate 1e-4", 1),
+    "both, learning rate 1e-4": ("--reward both --learning_rate 1e-4", 1),
+    "PRM, learning rate 1e-4, beta 0.1": ("--reward prm --learning_rate 1e-4 --beta 0.1", 1),
     "PRM, min-form": ("--reward prm --credit min_form --per_step true", 1),
     "PRM, progress": ("--reward prm --credit progress --per_step true", 1),
 }

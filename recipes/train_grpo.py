@@ -209,7 +209,8 @@ def write_card_of(folder: Path, script: ScriptArguments, settings: str, problems
     sections = [
         f"# {folder.name}",
         f"A generator of step-by-step solutions: `{script.model}` after GRPO on {problems} problems of `{script.data}`,"
-        f" rewarded by `{script.reward}`. Its prompts are made by the template `{script.prompt}`.",
+        f" rewarded by `{script.reward}` (verifier: `{script.verifier}`). Its prompts are made by the template"
+        f" `{script.prompt}`.",
         "## Held-out problems\n\n" + "\n".join(measured),
         training_section(folder),
     ]

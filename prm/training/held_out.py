@@ -69,7 +69,7 @@ class HeldOut(TrainerCallback):
             self._add(args, state, model, ["validation"])
 
     def on_train_end(self, args, state, control, model=None, **kwargs) -> None:
-        if measured(state.log_history)[-1]["step"] < state.global_step:
+        if all(row["step"] < state.global_step for row in measured(state.log_history)):
             self._add(args, state, model, ["validation", "test"])
 
     def _add(self, args, state, model, splits: Sequence[str]) -> None:

@@ -10,7 +10,9 @@ whole.
     min_form   0.0  0.2  0.0             0.2  0.2  0.0        after the worst step nothing more is earned
     progress   0.9 -0.8  0.1             0.2 -0.7  0.1        the second step lost it
 
-Left out: groups that are spread over several processes, and other ways to scale than by group.
+TRL provides for such subclasses: it takes advantages of shape (completions, tokens) as they are. The two methods that are
+overridden are private, those of TRL 1.16. Left out: groups that are spread over processes, and scales other than that of the
+group.
 """
 
 from __future__ import annotations

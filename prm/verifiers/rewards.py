@@ -4,9 +4,9 @@ r"""Rewards for reinforcement learning: any verifier as a reward function, the e
 few lines around it; `verifier_reward` and `answer_reward` are those lines for TRL's GRPO (`reward_funcs=[...]`), which adds
 up several rewards itself (`reward_weights`).
 
-    score_texts(verifier, ["Start with 47, add 38, subtract 12."], ["47 + 38 = 85\n85 - 12 = 63\n#### 63"])
-    -> [StepRewards(steps=("47 + 38 = 85", "85 - 12 = 63", "#### 63"), scores=(0.93, 0.08, 0.05),
-                    rewards=(0.0, 0.0, 0.05), total=0.05, fault=None)]
+    score_texts(verifier, ["Start with 47, add 38, subtract 12."], ["47 + 38 = 75\n75 - 12 = 63\n#### 63"])
+    -> [StepRewards(steps=("47 + 38 = 75", "75 - 12 = 63", "#### 63"), scores=(0.083, 0.166, 0.114),
+                    rewards=(0.0, 0.0, 0.114), total=0.114, fault=None)]
 
 A policy finds whatever a reward leaves open (recipes/reward_hacking.md measures it). So a completion with a *fault* earns 0,
 the least there is, whatever the verifier says of its steps:

@@ -27,6 +27,7 @@ DOCUMENTS = (
     "data/prompting.md",
     "recipes/README.md",
     "recipes/migrating_from_trl.md",
+    "recipes/reward_hacking.md",
     "eval/README.md",
     "eval/strategies.md",
 )
@@ -142,6 +143,7 @@ SMALLER = {
     "recipes/configs/orm_revisions_arithmetic.yaml": "--eval_data outputs/revisions/chains.jsonl",
     "eval/score_steps.py": "--limit 40",
     "eval/report_verifier.py": "--limit 16",
+    "eval/probe_rewards.py": "--limit 12",
     "eval/bench_generators.py": "--limit 1 --rollouts 2 --rounds 1 --max_new_tokens 30",
     "eval/bench_scoring.py": "--model tiny --candidates 8 --rounds 1",
     "eval/bench_search.py": "--model tiny --steps 4 --rounds 1",
@@ -150,6 +152,7 @@ SMALLER = {
     "recipes/train_prm.py": "--max_steps 2 --use_cpu",
     "recipes/train_orm.py": "--max_steps 2 --use_cpu",
     "recipes/train_implicit.py": "--max_steps 2 --use_cpu",
+    "recipes/train_grpo.py": "--max_steps 1 --held_out 2 --samples 1 --use_cpu",
     "recipes/accelerate/ddp.yaml": "--num_processes 2",
 }
 """Script, config or output -> flags that are added after the others, which they override."""
@@ -165,6 +168,7 @@ NOT_RUN = {
     "python eval/bench_training.py": "test_bench_and_study.py runs it on a tiny model",
     "python eval/bench_step_cost.py": "test_bench_and_study.py runs it on a tiny model",
     "python eval/bench_gpu.py": "needs a GPU; test_bench_and_study.py runs it on a CPU with a tiny model",
+    "python eval/study_grpo.py": "15 trainings; test_train_grpo.py makes its tables",
     "python eval/study_gsm8k.py": "test_study_gsm8k.py runs it at a tiny size",
     "python eval/study_labeling.py": "test_bench_labeling.py runs it without the trainings",
     "python eval/study_training.py": "test_bench_and_study.py runs it with one of its 30 variants",

@@ -25,7 +25,7 @@ class Careful:
         return [Scores(scores, max(scores)) for scores in scores_N]
 '''
 TINY = {
-    **{"config": "recipes/configs/grpo_arithmetic.yaml", "limit": 8, "held_out": 4, "samples": 1, "measure_every": 1},
+    **{"config": "recipes/configs/grpo_arithmetic.yaml", "limit": 8, "held_out": 2, "samples": 1, "measure_every": 1},
     **{"per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 2, "save_steps": 1, "save_total_limit": 2},
     **{
         "max_completion_length": 60,
@@ -61,7 +61,7 @@ def test_it_is_measured_and_goes_on_after_a_kill(scripts, verifier, tmp_path):
         (2, "validation"),
         (2, "test"),
     ]
-    assert all(row["problems"] == 4 and 0 <= row["pass@1"] <= 1 and 0.2 <= row["reward"] <= 0.9 for row in rows)
+    assert all(row["problems"] == 2 and 0 <= row["pass@1"] <= 1 and 0.2 <= row["reward"] <= 0.9 for row in rows)
     assert {"rewards/prm/mean", "rewards/answer/mean", "prm/unfinished"} <= set(re.findall(r"'([^']+)': ", done.stdout))
     assert yaml.safe_load((folder / "config.yaml").read_text())["reward"] == "both"
     assert "step 2: test pass@1" in (folder / "README.md").read_text()
@@ -79,12 +79,6 @@ def test_it_is_measured_and_goes_on_after_a_kill(scripts, verifier, tmp_path):
     assert rows_of(folder) == rows
     again = load_file(folder / "model.safetensors")
     assert all((again[name] == value).all() for name, value in weights.items())
-
-    # Other rewards are another run.
-    flags |= {"reward": "prm", "reward_weights": "1", "resume_from_checkpoint": "true"}
-    done = scripts.run("recipes/train_grpo.py", **flags)
-    assert done.code == 1
-    assert "was trained on examples of hash" in done.last_line
 
 
 @pytest.mark.parametrize(
