@@ -16,7 +16,8 @@ from prm.types import LabeledTrace, Trace
 TINY = {
     **{"hidden_size": 32, "intermediate_size": 64, "num_layers": 1, "num_heads": 2, "learning_rate": 1e-2},
     **{"max_length": 96, "bf16": "false", "gradient_checkpointing": "false", "use_cpu": "true", "disable_tqdm": "true"},
-    **{"save_strategy": "no", "report_to": "none", "seed": 3, "per_device_train_batch_size": 32},
+    **{"save_strategy": "no", "report_to": "none", "seed": 3, "per_device_train_batch_size": 16},
+    **{"lr_scheduler_type": "constant"},
 }
 
 
@@ -56,7 +57,7 @@ def critic(scripts, labeled, tmp_path_factory):
     rows = [json.loads(line) for line in labeled.read_text().splitlines()]
     texts = [(ARITHMETIC.question(row["prompt"], row["completions"]), row) for row in rows]
     examples = [{"prompt": text, "completion": critique(row["prompt"], row["completions"])} for text, row in texts]
-    write_jsonl(folder / "examples.jsonl", examples * 8)
+    write_jsonl(folder / "examples.jsonl", examples[:8] * 24)
     printed = ok(
         scripts.run(
             "recipes/train_generator.py",
