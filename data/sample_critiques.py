@@ -34,7 +34,7 @@ from prm.types import Dtype
 from prm.verifiers import load_verifier
 
 if TYPE_CHECKING:
-    from prm.verifiers.generative import Critiques, GenerativeVerifier
+    from prm.verifiers.generative import GenerativeVerifier, Votes
 
 
 @dataclass
@@ -94,7 +94,10 @@ def main(args: Arguments) -> None:
                     [row.problem.prompt for row in some], [row.labeled.trace.steps for row in some]
                 )
                 made = zip(some, targets[start:], found, strict=False)
-                journal.append(start, [judged(verifier, row, labels, its, args.keep) for row, labels, its in made])
+                read, written = tokens_of(found)
+                counted = [judged(verifier, row, labels, its, args.keep) for row, labels, its in made]
+                counted[0]["counts"] |= {"read_tokens": read, "written_tokens": written}
+                journal.append(start, counted)
                 bar.update(len(some))
         write(args, list(journal.rows()), started)
 
@@ -110,35 +113,37 @@ def labels_of(row: LabeledRow, args: Arguments) -> tuple[bool | None, ...]:
 
 
 def judged(
-    verifier: GenerativeVerifier, row: LabeledRow, labels: Sequence[bool | None], its: Critiques, keep: int
+    verifier: GenerativeVerifier, row: LabeledRow, labels: Sequence[bool | None], votes: Votes, keep: int
 ) -> dict[str, Any]:
     """What is kept of the critiques of a trace, and what is counted of them."""
-    form, agreeing = verifier.critic.form, []
-    for text in its.texts:
-        verdicts = [good for _, good in form.read(text, len(labels)) or ()]
-        if all(label in (None, good) for label, good in zip(labels, verdicts, strict=True)):
-            agreeing.append(text)
-    kept = [
-        {
-            "prompt": its.question.prompt,
-            "completion": text,
-            "split": split_of(row.problem.prompt),
-            "problem_id": row.problem.id,
-            "trace": row.labeled.trace.id,
-        }
-        for text in list(dict.fromkeys(agreeing))[:keep]
+    form, steps = verifier.critic.form, row.labeled.trace.steps
+    readable = [
+        [its.critique for its in turns if its.critique] for turns in votes if all(its.critique for its in turns)
     ]
+    agreeing = []
+    for critiques in readable:
+        verdicts = [good for text in critiques for _, good in form.read(text, 1 if form.per_step else len(steps)) or ()]
+        if all(label in (None, good) for label, good in zip(labels, verdicts, strict=True)):
+            agreeing.append(tuple(critiques))
+    about = {"split": split_of(row.problem.prompt), "problem_id": row.problem.id, "trace": row.labeled.trace.id}
+    kept = []
+    for critiques in list(dict.fromkeys(agreeing))[:keep]:
+        if form.per_step:
+            prompt, turns = form.turns(row.problem.prompt, steps, critiques)
+            kept.append({"prompt": prompt, "turns": turns, **about})
+        else:
+            kept.append({"prompt": form.question(row.problem.prompt, steps), "completion": critiques[0], **about})
     return {
         "kept": kept,
         "wrong": False in labels,
-        "counts": {
-            "critiques": its.asked,
-            "readable": len(its.texts),
-            "agreeing": len(agreeing),
-            "read_tokens": its.read,
-            "written_tokens": sum(its.written),
-        },
+        "counts": {"critiques": len(votes), "readable": len(readable), "agreeing": len(agreeing)},
     }
+
+
+def tokens_of(votes_N: Sequence[Votes]) -> tuple[int, int]:
+    """Read and written for these traces, which share turns."""
+    turns = {id(its): its for votes in votes_N for turns in votes for its in turns}.values()
+    return sum(its.read for its in turns), sum(sum(its.written) for its in turns)
 
 
 def write(args: Arguments, traces: Sequence[dict[str, Any]], started: float) -> None:
@@ -155,11 +160,12 @@ def write(args: Arguments, traces: Sequence[dict[str, Any]], started: float) -> 
     seconds = time.monotonic() - started
     write_provenance(args.output, "data/sample_critiques.py", args, [args.labeled], seconds=seconds, **facts)
     write_jsonl(args.output, kept)  # comes last: it counts as complete once this file exists
+    spent = f"{counts['read_tokens']:,} tokens read, {counts['written_tokens']:,} written, {seconds:.0f} s"
     print(
         f"{args.output}: {len(kept)} critiques kept, {with_mistake} of them of traces with a bad step; of"
-        f" {counts['critiques']} about {len(traces)} traces {counts['readable']} can be read and {counts['agreeing']} agree"
+        f" {counts['critiques']} about {len(traces)} traces {counts['readable']} can be read and {counts['agreeing']} agree;"
+        f" {spent}"
     )
-    print(f"{counts['read_tokens']:,} tokens read, {counts['written_tokens']:,} written, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

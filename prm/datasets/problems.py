@@ -116,17 +116,22 @@ def load_problems(
     return list(problems.values())[:limit]
 
 
-def load_examples(source: str, split: str = "train") -> tuple[list[dict[str, str]], int]:
+def load_examples(source: str, split: str = "train") -> tuple[list[dict[str, Any]], int]:
     """Solved problems for fine-tuning: rows {"prompt", "completion"} of one split, without GSM8K's calculator marks.
 
-    Rows with `completions` are traces. Those that are known to end right are examples.
+    Rows with `completions` are traces. Those that are known to end right are examples. Rows with `turns`, pairs of a text
+    that is given and one that is to be learned, stay as they are (data/sample_critiques.py).
 
     Returns:
         The examples, and the number of traces that are none.
     """
-    examples, left_out = [], 0
+    examples: list[dict[str, Any]] = []
+    left_out = 0
     for where, row in _rows(source, split):
         prompt = _column(where, row, PROMPT_COLUMNS)
+        if "turns" in row:
+            examples.append({"prompt": prompt, "turns": _turns(where, row["turns"])})
+            continue
         if "completions" not in row:
             completion = _CALCULATOR.sub("", _column(where, row, ("completion", "solution", "answer")))
         else:
@@ -137,6 +142,13 @@ def load_examples(source: str, split: str = "train") -> tuple[list[dict[str, str
             completion = separator_of(trace.step_rule or "line").join(trace.steps)
         examples.append({"prompt": prompt, "completion": completion})
     return examples, left_out
+
+
+def _turns(where: str, turns: Any) -> list[list[str]]:
+    pairs = turns if isinstance(turns, list) else []
+    if not pairs or not all(isinstance(pair, list) and [*map(type, pair)] == [str, str] for pair in pairs):
+        raise ValueError(f"{where}: `turns` is {turns!r:.80}; it must be a list of [text that is given, text to learn]")
+    return pairs
 
 
 def prompt_of(where: str, row: dict[str, Any]) -> str:

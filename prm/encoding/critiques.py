@@ -8,15 +8,22 @@ critique that has not exactly one verdict per step says nothing.
     Step 2: 75 - 12 is 63, which follows from step 1. \boxed{correct}.      -> True
 
 The words of the usual form are those of ThinkPRM (Khalifa et al., arXiv:2504.16828), so that its models and its critiques
-(`prm.conversions.critiques`) can be used. The form of the embedded sets stays within their few tokens: the line that should
-stand there, and `#### 1` or `#### 0` below it (`prm.datasets.arithmetic_critiques`).
+(`prm.conversions.critiques`) can be used.
 
-    Start with 47, add 38, subtract 12.     47 + 38, carry 1 = 85
-    47 + 38 = 75                            #### 0                          -> False
-    75 - 12 = 63                            85 - 12 = 73
-                                            #### 0                          -> False: nothing is right after a wrong step
+A form `per_step` asks about one step after the other, each after the critiques of those before it (GenPRM, Zhao et al.,
+arXiv:2504.00891): then a critique stands beside what it speaks of, and the score of a step does not depend on later ones.
+The form of the embedded sets is one, and stays within their few tokens: the line that should stand there, and `#### 1` or
+`#### 0` below it (`prm.datasets.arithmetic_critiques`). In ⟦ ⟧ is what the verifier writes:
 
-Left out: a conversation with a turn for each step, and critiques that run programs (both GenPRM, arXiv:2504.00891).
+    Start with 47, add 38, subtract 12.
+    47 + 38 = 75
+    ⟦47 + 38, carry 1 = 85
+    #### 0⟧                        -> False
+    75 - 12 = 63
+    ⟦85 - 12 = 73
+    #### 0⟧                        -> False: nothing is right after a wrong step
+
+Left out: critiques that run programs (GenPRM), and a form `per_step` in a chat.
 """
 
 from __future__ import annotations
@@ -60,25 +67,45 @@ class CritiqueForm:
     good: str = "correct"
     bad: str = "incorrect"
     """The two words, which begin with different letters."""
+    per_step: bool = False
+    """Ask about one step at a time. Such a critique ends with its end token, or with a line that states an answer."""
 
     def __post_init__(self) -> None:
         if "$problem" not in self.text or "$solution" not in self.text:
             raise ValueError(f"text of a critique's form {self.text[:60]!r} needs $problem and $solution")
+        if self.per_step and not self.text.endswith("\n$solution"):
+            raise ValueError(f"text of a form per_step {self.text[-60:]!r} must end with a line of its own, $solution")
         if not self.marker or not self.good or not self.bad or self.good[0] == self.bad[0]:
             raise ValueError(
                 f"marker {self.marker!r}, good {self.good!r}, bad {self.bad!r}: none may be empty, and the two words"
                 " must begin with different letters"
             )
 
-    def question(self, prompt: str, steps: Sequence[str]) -> str:
+    def question(self, prompt: str, steps: Sequence[str], critiques: Sequence[str] = ()) -> str:
         """What the verifier is asked about these steps.
+
+        Args:
+            critiques: `per_step`, of the first steps; the step after them is asked about.
 
         >>> CritiqueForm("$problem\\n$solution").question("1 + 1?", ["1 + 1 = 2", "Step 2: so 2"])
         '1 + 1?\\nStep 1: 1 + 1 = 2\\nStep 2: so 2'
         """
         numbers = ["" if not self.numbered or _NUMBER.match(its) else f"Step {i}: " for i, its in enumerate(steps, 1)]
-        solution = "\n".join(number + step for number, step in zip(numbers, steps, strict=True))
-        return Template(self.text).safe_substitute(problem=prompt, solution=solution)
+        lines = [number + step for number, step in zip(numbers, steps, strict=True)]
+        if self.per_step:
+            lines = [f"{line}\n{its}".rstrip() for line, its in zip(lines, [*critiques, ""], strict=False)]
+        return Template(self.text).safe_substitute(problem=prompt, solution="\n".join(lines))
+
+    def turns(self, prompt: str, steps: Sequence[str], critiques: Sequence[str]) -> tuple[str, list[tuple[str, str]]]:
+        """Of a form `per_step` what a model learns from: the text before the first step, and of each step (what is given,
+        what is to be written after it). One after the other they are its questions and their answers."""
+        before = Template(self.text.removesuffix("\n$solution")).safe_substitute(problem=prompt)
+        asked = [self.question(prompt, steps, critiques[:i]) for i in range(len(critiques))]
+        pairs = []
+        for i, (question, critique) in enumerate(zip(asked, critiques, strict=True)):
+            given = question.removeprefix(f"{asked[i - 1]}\n{critiques[i - 1].rstrip()}\n" if i else f"{before}\n")
+            pairs.append((f"{given}\n", f"{critique.rstrip()}\n"))
+        return before, pairs
 
     def read(self, critique: str, num_steps: int) -> list[tuple[int, bool]] | None:
         """Of each step, the character at which the word of its verdict begins, and whether it is the good one; None if there
@@ -107,5 +134,5 @@ class CritiqueForm:
         return differing
 
 
-ARITHMETIC = CritiqueForm("$problem\n$solution\n", numbered=False, marker="#### ", good="1", bad="0")
+ARITHMETIC = CritiqueForm("$problem\n$solution", numbered=False, marker="#### ", good="1", bad="0", per_step=True)
 """The form of the embedded sets."""

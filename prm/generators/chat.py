@@ -44,6 +44,7 @@ from prm.generators.endpoint import (
     finish_reason,
     whole_characters,
 )
+from prm.models.kept_tokens import KeptTokens
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Answer:
     """As the server counts them, hidden reasoning included."""
     odds: tuple[tuple[int, int, float], ...] = ()
     """Of each token that begins one of the critic's two words (`Continuation.odds`)."""
+    keeps: bool = False
+    """Whether the critic keeps what it has read for questions that go on from this one, and then reads only what is new."""
 
 
 Commit = Callable[[Sequence[Answer]], None]
@@ -247,6 +250,8 @@ class GeneratorCritic:
         self.generator = generator
         self.batch_size = batch_size
         self.words = words
+        self.kept: KeptTokens | None = None
+        """What earlier questions have left for those that go on from them; None = nothing is to be kept."""
         self.name = generator.name
         self.ledger: Counter[str] = Counter()
 
@@ -265,7 +270,11 @@ class GeneratorCritic:
         for start in range(0, len(encoded), self.batch_size):
             batch = encoded[start : start + self.batch_size]
             texts = generate_what_fits(
-                self.generator, [ids for _, ids in batch], [question.seed for question, _ in batch], **watched
+                self.generator,
+                [ids for _, ids in batch],
+                [question.seed for question, _ in batch],
+                kept=self.kept,
+                **watched,
             )
             commit(
                 [
@@ -278,6 +287,7 @@ class GeneratorCritic:
                         prompt_tokens=len(ids),
                         generated_tokens=len(text.token_ids),
                         odds=text.odds,
+                        keeps=text.keeps,
                     )
                     for (question, ids), text in zip(batch, texts, strict=True)
                 ]

@@ -204,7 +204,7 @@ FAMILIES: dict[str, Family] = {
             ARITHMETIC,
             temperature=1.0,
             top_p=1.0,
-            max_new_tokens=128,
+            max_new_tokens=24,
             batch_size=256,
         ),
     ),

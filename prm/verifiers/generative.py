@@ -6,20 +6,22 @@ given all that the critique says before it. With one critique this is what vLLM'
 tokens. A server that tells no probabilities can be asked several times; then the score is the share of verdicts that say
 good (`Critic.logprobs`). The score of a trace is the aggregate of those of its steps.
 
-    the question                            the critique                  p(good) at the verdicts
-    Start with 47, add 38, subtract 12.     47 + 38, carry 1 = 85
-    47 + 38 = 75                            #### 0                        0.02
-    75 - 12 = 63                            75 - 12 = 63
+    asked                                   written                       p(good) at the verdicts
+    Start with 47, add 38, subtract 12.
+    47 + 38 = 75                            47 + 38, carry 1 = 85
+                                            #### 0                        0.02
+    75 - 12 = 63                            85 - 12 = 73
                                             #### 0                        0.01
 
 Who writes is a critic as of a judge (`prm.generators.chat`): the Hugging Face engine in this process, or a server. What is
-asked and how a verdict reads is data (`prm.encoding.critiques`, `prm.verifiers.families`). A critique that is cut, or does
-not have one verdict per step, is counted (`ledger`) and another one is asked for; a trace with too few readable ones has no
-score. Critiques follow from trace and seed alone, so a trace has the same scores in any batch.
+asked, once for the whole trace or step by step, and how a verdict reads is data (`prm.encoding.critiques`,
+`prm.verifiers.families`). A critique that is cut, or has not one verdict per step that it was asked about, is counted
+(`ledger`), and another one is asked for; a trace without enough readable ones has no score. What is written follows from
+text and seed alone, so a trace has the same scores in any batch.
 
-It is charged for what it reads and for every token that it writes, unreadable critiques included. The k critiques of a trace
-read it once. A search step by step has every step judged anew with each step after it. Left out: going on from the critique
-of a prefix, which would save that, and a tree of traces that share what was read.
+It is charged for what it reads and for every token that it writes, unreadable critiques included. The votes on a trace read
+it once; traces with the same text, or, step by step, the same beginning, share their critiques. Where the engine keeps what
+it reads, the next step costs the tokens after it. Left out: keeping critiques from request to request of a search.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -40,25 +42,34 @@ from prm.generators import derive_seed
 from prm.generators.chat import Answer, ChatCritic, GeneratorCritic, Question
 from prm.generators.endpoint import Endpoint
 from prm.generators.hf import HfGenerator
-from prm.types import Aggregation, Dtype, Scores
+from prm.models.kept_tokens import KeptTokens
+from prm.types import Aggregation, Dtype, Scores, StepRule
 from prm.verifiers.families import Critic, Family
 from prm.verifiers.scoring import SERVED
 
 
 @dataclass
-class Critiques:
-    """Of one trace, as they come in."""
+class Turn:
+    """One question and what came of it. Traces that begin alike share it."""
 
     question: Question
-    num_steps: int
-    votes: list[tuple[float, ...]] = field(default_factory=list)
-    """Of each readable critique, the chance of a good one at every step."""
-    texts: list[str] = field(default_factory=list)
-    """The readable critiques."""
+    vote: int
+    num_verdicts: int
+    before: int
+    """Tokens of the question before it, which this one goes on from."""
+    critique: str | None = None
+    """The readable one."""
+    chances: tuple[float, ...] = ()
+    """Of a good verdict, at each step that was asked about."""
     asked: int = 0
+    prompt_tokens: int = 0
     read: int = 0
     written: list[int] = field(default_factory=list)
     too_long: bool = False
+
+
+Votes = list[list[Turn]]
+"""Of one trace: of each vote its turns, as far as they could be read."""
 
 
 class GenerativeVerifier:
@@ -113,8 +124,11 @@ class GenerativeVerifier:
             words = (form.good, form.bad) if critic.logprobs else None
             chat = ChatCritic(Endpoint(served["place"]), served["folder"], words=words, **sampling)
             return cls(chat, critic, family.aggregation)
+        rule: StepRule = (
+            "line" if form.per_step else "whole"
+        )  # a line that states an answer is the end of a step's critique
         generator = HfGenerator.from_pretrained(
-            path, device=device, dtype=dtype, template=family.codec.prompt, step_rule="whole", **sampling
+            path, device=device, dtype=dtype, template=family.codec.prompt, step_rule=rule, **sampling
         )
         ids = form.word_ids(generator.tokenizer) if critic.logprobs else None
         return cls(GeneratorCritic(generator, critic.batch_size, ids), critic, family.aggregation)
@@ -134,11 +148,8 @@ class GenerativeVerifier:
 
     def score_batch(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
         """None for a trace that is too long, or has too few readable critiques."""
-        critiques, known = self.critiques(prompts, steps_N), set()
-        found = []
-        for its in critiques:
-            found.append(self._scores(its, first=its.question.key not in known))
-            known.add(its.question.key)
+        paid: set[int] = set()
+        found = [self._scores(votes, paid) for votes in self.critiques(prompts, steps_N)]
         if missing := found.count(None):
             self.ledger["traces without a score"] += missing
             warnings.warn(
@@ -148,74 +159,97 @@ class GenerativeVerifier:
             )
         return found
 
-    def critiques(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Critiques]:
-        """The critiques of each trace; traces with the same text share theirs.
+    def critiques(self, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Votes]:
+        """What is written about each trace.
 
         Raises:
             ValueError: not a single critique could be read; shows the first one.
         """
-        cases: dict[str, Critiques] = {}
-        keys = []
-        for prompt, steps in zip(prompts, steps_N, strict=True):
-            text = self.critic.form.question(prompt, steps)
-            key = hashlib.sha256(text.encode()).hexdigest()[:16]
-            cases.setdefault(key, Critiques(Question(prompt[:60], key, 0, 0, text), len(steps)))
-            keys.append(key)
-        votes, most = self.critic.votes, self.critic.votes + self.critic.retries
-        unreadable: list[str] = []
-        while open_cases := [
-            its for its in cases.values() if len(its.votes) < votes and its.asked < most and not its.too_long
-        ]:
-            questions = [
-                replace(
-                    its.question, index=index, seed=derive_seed(self.critic.seed, "critique", its.question.key, index)
+        form = self.critic.form
+        if isinstance(self.writer, GeneratorCritic) and form.per_step:
+            self.writer.kept = KeptTokens()
+        turns: dict[tuple[str, int], Turn] = {}
+        votes_N: list[Votes] = [[[] for _ in range(self.critic.votes)] for _ in prompts]
+        rounds = max(map(len, steps_N), default=0) if form.per_step else 1
+        for number in range(rounds):
+            new = []
+            for prompt, steps, votes in zip(prompts, steps_N, votes_N, strict=True):
+                if form.per_step and number >= len(steps):
+                    continue
+                for vote, before in enumerate(votes):
+                    critiques = [turn.critique for turn in before if turn.critique is not None]
+                    if len(critiques) < len(before):  # it could not go on
+                        continue
+                    shown = steps[: number + 1] if form.per_step else steps
+                    text = form.question(prompt, shown, critiques)
+                    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+                    if (key, vote) not in turns:
+                        question = Question(prompt[:60], key, 0, 0, text)
+                        read = before[-1].prompt_tokens if before else 0
+                        turns[key, vote] = Turn(question, vote, 1 if form.per_step else len(steps), read)
+                        new.append(turns[key, vote])
+                    before.append(turns[key, vote])
+            unreadable = self._ask(new)
+            if number == 0 and unreadable and not any(its.critique for its in new):
+                raise ValueError(
+                    f"{self.name}: none of {len(unreadable)} critiques can be read ({dict(self.ledger)}). The first one:"
+                    f" {unreadable[0][-300:]!r}; a verdict reads {form.marker + form.good!r}"
                 )
-                for its in open_cases
-                for index in range(its.asked, min(its.asked + votes - len(its.votes), most))
+        return votes_N
+
+    def _ask(self, turns: Sequence[Turn]) -> list[str]:
+        """Ask these questions, and those again whose answers cannot be read. Returns the texts of these answers."""
+        unreadable: list[str] = []
+        while waiting := [
+            its for its in turns if its.critique is None and its.asked <= self.critic.retries and not its.too_long
+        ]:
+            by_address = {(its.question.key, its.vote + its.asked * self.critic.votes): its for its in waiting}
+            questions = [
+                replace(its.question, index=index, seed=derive_seed(self.critic.seed, "critique", key, index))
+                for (key, index), its in by_address.items()
             ]
             answers: list[Answer] = []
             self.writer.ask(questions, answers.extend)
-            by_case: defaultdict[str, list[Answer]] = defaultdict(list)
-            for answer in sorted(answers, key=lambda its: its.index):  # whatever the order in which they came in
-                by_case[answer.key].append(answer)
-            for key, its_answers in by_case.items():
-                unreadable += self._take(cases[key], its_answers)
-        if cases and not any(its.votes for its in cases.values()) and unreadable:
-            raise ValueError(
-                f"{self.name}: none of {len(unreadable)} critiques can be read ({dict(self.ledger)}). The first one:"
-                f" {unreadable[0][-300:]!r}; a verdict reads {self.critic.form.marker + self.critic.form.good!r}"
-            )
-        return [cases[key] for key in keys]
-
-    def _take(self, its: Critiques, answers: Sequence[Answer]) -> list[str]:
-        """Count the answers of a round, and note the votes of those that can be read. Returns the texts of the others."""
-        its.asked += len(answers)
-        if not answers[0].finished and not answers[0].generated_tokens:
-            its.too_long = True
-            return []
-        its.read += answers[0].prompt_tokens
-        its.written += [answer.generated_tokens for answer in answers]
-        self.ledger["critiques"] += len(answers)
-        unreadable = []
-        for answer in answers:
-            chances = _chances(self.critic, answer, its.num_steps)
-            if isinstance(chances, str):
-                self.ledger[f"unreadable: {chances}"] += 1
-                unreadable.append(answer.text)
-            else:
-                its.votes.append(chances)
-                its.texts.append(answer.text)
+            read: set[str] = set()
+            # In the order of their numbers, whatever the one in which they came.
+            for answer in sorted(answers, key=lambda its: (its.key, its.index)):
+                unreadable += self._take(by_address[answer.key, answer.index], answer, answer.key in read)
+                read.add(answer.key)
         return unreadable
 
-    def _scores(self, its: Critiques, first: bool) -> Scores | None:
-        """The mean of its votes. What another trace with this text has paid is cached here."""
-        if len(its.votes) < self.critic.votes:
+    def _take(self, turn: Turn, answer: Answer, shared: bool) -> list[str]:
+        """Count an answer, and note its verdicts. Returns its text if it cannot be read.
+
+        Args:
+            shared: whether another vote has read the same question in this round.
+        """
+        if not answer.finished and not answer.generated_tokens:
+            turn.too_long = True
+            return []
+        # Of what is kept the last token is read again, for what it says of the next.
+        kept = (turn.prompt_tokens - 1 if turn.asked else turn.before) if answer.keeps else 0
+        turn.asked, turn.prompt_tokens = turn.asked + 1, answer.prompt_tokens
+        turn.read += 0 if shared else answer.prompt_tokens - kept
+        turn.written.append(answer.generated_tokens)
+        self.ledger["critiques"] += 1
+        chances = _chances(self.critic, answer, turn.num_verdicts)
+        if isinstance(chances, str):
+            self.ledger[f"unreadable: {chances}"] += 1
+            return [answer.text]
+        turn.critique, turn.chances = answer.text, chances
+        return []
+
+    def _scores(self, votes: Votes, paid: set[int]) -> Scores | None:
+        """The mean of the votes. What another trace of the batch has paid (`paid`: by identity) is cached here."""
+        if any(turn.critique is None for turns in votes for turn in turns):
             return None
-        steps = tuple(fmean(chances) for chances in zip(*its.votes, strict=True))
-        trace = aggregate(steps, self.aggregation)
-        if not first:
-            return Scores(steps, trace, cached=its.read)
-        return Scores(steps, trace, read=its.read, written=tuple(its.written))
+        chances = [[its for turn in turns for its in turn.chances] for turns in votes]
+        steps = tuple(fmean(its) for its in zip(*chances, strict=True))
+        new = [turn for turns in votes for turn in turns if id(turn) not in paid]
+        read, whole = sum(turn.read for turn in new), sum(turn.read for turns in votes for turn in turns)
+        paid |= {id(turn) for turn in new}
+        written = tuple(length for turn in new for length in turn.written)
+        return Scores(steps, aggregate(steps, self.aggregation), read=read, cached=whole - read, written=written)
 
 
 def _chances(critic: Critic, answer: Answer, num_steps: int) -> tuple[float, ...] | str:

@@ -19,6 +19,7 @@ import yaml
 from documents import FOLDERS, ROOT, documents, lines_in
 
 from prm.datasets import arithmetic
+from prm.datasets.arithmetic_critiques import critique_examples
 
 DOCUMENTS = (
     "README.md",
@@ -59,6 +60,10 @@ def solved(seed):
 def benchmark(seed):
     for problem in arithmetic.load("test", 5, seed):
         yield {"problem": problem.prompt, "answer": problem.answer}
+
+
+def critiques(seed):
+    return critique_examples(40, seed)
 
 
 def math_shepherd(seed):
@@ -119,8 +124,10 @@ FILES = {
     "gsm8k.jsonl": solved(8),
     "problems.jsonl": benchmark(9),
     "Qwen/ProcessBench/test.jsonl": processbench(10),
+    "outputs/critic/kept.jsonl": critiques(11),
 }
-"""Data sets of the hub and files of the reader, in their published forms, where the commands look for them."""
+"""Data sets of the hub and files of the reader, in their published forms, where the commands look for them; and what a
+command makes that is not run here."""
 
 MODELS = {
     "HuggingFaceTB/SmolLM2-135M-Instruct": None,
@@ -169,6 +176,9 @@ NOT_RUN = {
     "python eval/bench_step_cost.py": "test_bench_and_study.py runs it on a tiny model",
     "python eval/bench_gpu.py": "needs a GPU; test_bench_and_study.py runs it on a CPU with a tiny model",
     "python eval/study_grpo.py": "15 trainings; test_train_grpo.py makes its tables",
+    "python data/sample_critiques.py": "needs a model that has learned to write; test_generative.py has one",
+    "python eval/run_search.py --config eval/configs/arithmetic_critic.yaml": "as that",
+    "python eval/score_steps.py --benchmark arithmetic --verifier arithmetic_critic": "as that",
     "python eval/study_gsm8k.py": "test_study_gsm8k.py runs it at a tiny size",
     "python eval/study_labeling.py": "test_bench_labeling.py runs it without the trainings",
     "python eval/study_training.py": "test_bench_and_study.py runs it with one of its 30 variants",

@@ -71,9 +71,9 @@ def test_the_score_is_the_mean_over_votes_and_bad_critiques_are_asked_again():
     assert scores.steps == pytest.approx((0.75, (0.75 + 0.25) / 2))
     assert scores.trace == min(scores.steps)
     assert verifier.ledger == {"critiques": 4, "unreadable: cut": 1, "unreadable: not one verdict per step": 1}
-    assert sorted(index for index, _ in verifier.writer.asked) == [0, 1, 2, 3]
+    assert sorted(index for index, _ in verifier.writer.asked) == [0, 1, 2, 4]
     assert len({seed for _, seed in verifier.writer.asked}) == 4
-    # Two rounds of reading, none of which is free, and all that was written.
+    # Three rounds of reading, none of which is free, and all that was written.
     assert (scores.read, scores.cached, scores.written) == (60, 0, (5, 5, 5, 5))
 
 
@@ -84,7 +84,7 @@ def test_without_probabilities_it_is_the_share_of_votes():
 
 
 def test_what_cannot_be_read_has_no_score():
-    verifier = scripted(YES, None, None, votes=2, retries=1)
+    verifier = scripted(YES, None, YES, None, votes=2, retries=1)
     with pytest.warns(UserWarning, match="1 of 1 traces have no score"):
         assert verifier.score_batch([PROMPT], [STEPS]) == [None]
     with pytest.warns(UserWarning, match="1 of 1"), pytest.raises(ValueError, match="has no score"):
@@ -148,42 +148,76 @@ def writer(tiny_llama):
 
 
 def test_scores_and_costs_of_a_model_are_those_of_a_hand_computation(writer, monkeypatch):
+    """Two votes on two steps: what was asked, written and read is put together again from the calls of the engine."""
     generator, calls = writer.generator, []
 
     def generate(prefixes, *arguments, **options):
-        calls.append((prefixes, HfGenerator.generate(generator, prefixes, *arguments, **options)))
+        calls.append((list(map(tuple, prefixes)), HfGenerator.generate(generator, prefixes, *arguments, **options)))
         return calls[-1][1]
 
     monkeypatch.setattr(generator, "generate", generate)
     critic = Critic(ARITHMETIC, votes=2, retries=100, temperature=1.0, top_p=1.0, max_new_tokens=8)
-    (scores,) = GenerativeVerifier(writer, critic).score_batch([PROMPT], [STEPS[:1]])
+    (scores,) = GenerativeVerifier(writer, critic).score_batch([PROMPT], [STEPS])
 
-    written = [its for _, continuations in calls for its in continuations]
-    readable = [its for its in written if its.stop == "eos" and len(re.findall(r"#### [01](?!\w)", its.text)) == 1]
-    assert len(readable) == 2 < len(written)  # else nothing was asked again
-    chances = []
-    for its in readable:
-        place = next(
-            i
-            for i, token in enumerate(its.token_ids)
-            if generator.tokenizer.decode(its.token_ids[: i + 1])[-6:-1] == "#### "
-        )
-        inputs = torch.tensor([[*calls[0][0][0], *its.token_ids[:place]]])
-        with torch.inference_mode():
-            logits = generator.model(input_ids=inputs).logits[0, -1].double()
-        good, bad = logits.softmax(-1)[list(ARITHMETIC.word_ids(generator.tokenizer))].tolist()
-        chances.append(good / (good + bad))
-    assert scores.steps == pytest.approx([fmean(chances)], abs=1e-5)
-    assert 0.05 < min(chances) < max(chances) < 0.95
+    good, bad = ARITHMETIC.word_ids(generator.tokenizer)
+    first = tuple(generator.encode(f"{PROMPT}\n{STEPS[0]}"))
+    chances, seen, read, written = [[], []], set(), 0, []
+    for prefixes, continuations in calls:
+        # Of each text what no earlier call has read; of one that is asked for again the last token.
+        for prefix in dict.fromkeys(prefixes):
+            known = max((len(its) for its in seen if prefix[: len(its)] == its), default=0)
+            read += len(prefix) - min(known, len(prefix) - 1)
+        seen |= set(prefixes)
+        for prefix, its in zip(prefixes, continuations, strict=True):
+            written.append(len(its.token_ids))
+            if its.stop == "length" or len(re.findall(r"#### [01](?!\w)", its.text)) != 1:
+                continue
+            texts = [generator.tokenizer.decode(its.token_ids[: i + 1]) for i in range(len(its.token_ids))]
+            place = next(i for i, text in enumerate(texts) if re.search("#### [01]$", text))
+            inputs = torch.tensor([[*prefix, *its.token_ids[:place]]])
+            with torch.inference_mode():
+                both = generator.model(input_ids=inputs).logits[0, -1].double()[[good, bad]].softmax(-1)
+            chances[prefix != first].append(both[0].item())
+            if prefix == first:
+                following = generator.tokenizer(f"{its.text.rstrip()}\n{STEPS[1]}\n")["input_ids"]
+                assert (*first, *following) in {other for others, _ in calls for other in others}
+    assert [len(its) for its in chances] == [2, 2]
+    assert len(written) > 4  # else nothing was asked again
+    assert scores.steps == pytest.approx([fmean(its) for its in chances], abs=1e-5)
+    assert 0.05 < min(map(min, chances)) < max(map(max, chances)) < 0.95
 
-    # All that was written, and the trace once for every call.
-    read, tokens = sum(len(prefixes[0]) for prefixes, _ in calls), [len(its.token_ids) for its in written]
-    assert (scores.read, scores.written) == (read, tuple(tokens))
-    shape = ModelShape(1000, 10)
-    cost = scoring_cost([STEPS[:1]], [scores], 1000, shape=shape)
-    assert (cost.verifier_tokens, cost.written_verifier_tokens) == (read + sum(tokens), sum(tokens))
-    assert cost.flops == 2 * 1000 * (read + sum(tokens))
-    assert cost.flops_by_shape == shape.flops(0, read) + sum(shape.flops(read, read + its) for its in tokens)
+    assert (scores.read, scores.cached, sorted(scores.written)) == (read, 0, sorted(written))
+    shape, tokens = ModelShape(1000, 10), sum(written)
+    cost = scoring_cost([STEPS], [scores], 1000, shape=shape)
+    assert (cost.verifier_tokens, cost.written_verifier_tokens) == (read + tokens, tokens)
+    assert cost.flops == 2 * 1000 * (read + tokens)
+    assert cost.flops_by_shape == shape.flops(0, read) + sum(shape.flops(read, read + its) for its in written)
+
+
+def test_step_by_step_traces_that_begin_alike_share_their_critiques(writer):
+    critic = Critic(ARITHMETIC, retries=100, temperature=1.0, top_p=1.0, max_new_tokens=8)
+    one, other, again = GenerativeVerifier(writer, critic).score_batch(
+        [PROMPT] * 3, [STEPS, (STEPS[0], "#### 85"), STEPS[:1]]
+    )
+    assert one.steps[0] == other.steps[0] == again.steps[0]
+    assert one.steps[1] != other.steps[1]
+    assert one.cached == 0 < other.cached
+    assert (again.read, again.written) == (0, ())
+    (alone,) = GenerativeVerifier(writer, critic).score_batch([PROMPT], [(STEPS[0], "#### 85")])
+    assert (alone.steps, alone.read) == (other.steps, other.read + other.cached)
+    assert alone.written[-len(other.written) :] == other.written != alone.written
+
+
+def test_what_is_learned_is_what_is_asked():
+    """One after the other, the turns of a row are the questions and their answers."""
+    said = ["47 + 38, carry 1 = 85\n#### 0\n", "85\n#### 0"]
+    prompt, turns = ARITHMETIC.turns(PROMPT, STEPS, said)
+    text = prompt + "\n"
+    for i, (given, learned) in enumerate(turns):
+        text += given
+        assert text == ARITHMETIC.question(PROMPT, STEPS, said[:i]) + "\n"
+        text += learned
+    assert text.endswith("#### 75\n85\n#### 0\n")
 
 
 # ---- servers
