@@ -4,6 +4,7 @@
 # make test-fast    those that need a minute: no scripts, and none marked slow
 # make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes
 # make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
+# make reference    the docstrings of prm/ as pages: outputs/reference/index.html; a minute
 # make check        ruff and mypy
 # make lock         requirements.lock: every package that the tests run with, by its hashes; after a change of the two files below
 #
@@ -19,7 +20,7 @@ TORCH := $(PIP) -c constraints.txt "torch==2.13.0"
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
 
-.PHONY: quickstart study test test-fast test-vllm soak check lock
+.PHONY: quickstart study test test-fast test-vllm soak reference check lock
 .NOTPARALLEL:
 
 quickstart: .venv/installed
@@ -52,6 +53,19 @@ SEED := 0
 
 soak: .venv/installed-dev
 	$(BIN)/python tests/soak.py --minutes $(MINUTES) --seed $(SEED)
+
+# pdoc imports what it describes, so it runs in .venv, but is installed beside it: nothing else needs it, and the lock stays.
+# A folder brings its modules along, unless it states its public names; then they are named.
+CLOSED = $(dir $(shell grep -l "^__all__" prm/*/__init__.py))
+ROOMS = $(patsubst %/__init__.py,%,$(wildcard prm/*/__init__.py))
+REFERENCE = $(ROOMS) $(filter-out %/__init__,$(basename $(wildcard prm/*.py $(addsuffix *.py,$(CLOSED)))))
+
+reference: .venv/installed .pdoc/installed
+	PYTHONPATH=.pdoc $(BIN)/python -m pdoc --docformat google --no-show-source --output-directory outputs/reference $(subst /,.,$(REFERENCE))
+
+.pdoc/installed: | $(BIN)/pip
+	$(PIP) --target .pdoc "pdoc==16.0.0"
+	touch $@
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -133,7 +133,10 @@ class Arguments:
     no_error: list[str] = field(
         default_factory=list, metadata={"help": "columns: values where no step is wrong, such as -1 or null"}
     )
-    gold_column: str | None = field(default=None, metadata={"help": "columns: the gold final answer"})
+    gold_column: str | None = field(
+        default=None,
+        metadata={"help": "columns: the gold final answer; with no labels, answers are checked against it"},
+    )
     id_column: str | None = field(default=None, metadata={"help": "columns: the id of a trace; it is kept"})
     keep: list[str] = field(
         default_factory=list, metadata={"help": "columns, trl: others to keep with each trace, such as topics"}
@@ -172,7 +175,7 @@ def _report(args: Arguments, rows: int, counts: dict[str, Counter[str]], repeats
     labels = counts["labels"]["good"] + counts["labels"]["bad"]
     print(f"{args.output}: {rows} rows read, {written} traces written")
     print(f"status: {_listed(counts['statuses'])}")
-    labeled = "outcomes" if args.outcome_column else "steps"
+    labeled = "outcomes" if counts["labels"] and args.source == "columns" and not args.semantics else "steps"
     good = counts["labels"]["good"] / max(1, labels)
     print(f"{labeled} of ok traces: {_listed(counts['labels'])}; {good:.1%} of labels good")
     if labels and good >= ONE_SIDED:

@@ -7,6 +7,7 @@ own help; tests/scripts/test_readme_commands.py runs the commands of the READMEs
 
 from __future__ import annotations
 
+import doctest
 import itertools
 import json
 import re
@@ -118,6 +119,17 @@ def test_the_readme_explains_every_folder_of_the_library():
     rooms = runpy.run_path(str(ROOT / "tests/test_layers.py"))["ROOMS"]
     assert {name: int(level) for level, name in rows} == {name: level for name, level in rooms.items() if level > 0}
     assert {path.parent.name for path in (ROOT / "prm").glob("*/__init__.py")} == {name for _, name in rows}
+
+
+PAGES = [path for path in documents() if path.suffix == ".md" and "```pycon" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[path.name for path in PAGES])
+def test_the_examples_of_a_page_print_what_it_says(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    failed, tried = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
+    assert tried > 0
+    assert failed == 0
 
 
 def test_python_blocks_compile():

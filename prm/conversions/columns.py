@@ -22,6 +22,8 @@ Decisions:
 - A blank step in a list cuts the trace (`empty_step`), because numbers after it may count it or not. If no error comes after
   it, it is left out instead.
 - Where the solution is said to be wrong and no step is, or the other way round, the row has the status `contradiction`.
+- Where there are gold answers and nothing else, the answer that a trace states is checked (`prm.answers`), and its outcome
+  is known; `no_answer`, `timeout` and `error` are statuses.
 - Of an outcome (the whole trace is right or wrong), every step has the label, and the trace is `correct` or not: an ORM
   learns from such rows, a PRM refuses them.
 - Problems are named after the table and their text. The columns of `keep`, and that of the ids, stay with the trace as
@@ -38,6 +40,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from prm.answers import check, extract
 from prm.conversions.rows import Refused, Row, labeled_row, question
 from prm.conversions.table_settings import NULL, Columns, word_of
 from prm.storage.sources import cell_text
@@ -55,6 +58,8 @@ class Reading(NamedTuple):
     labels: tuple[bool | None, ...]
     values: tuple[float | None, ...] | None = None
     status: str = "ok"
+    answer: str | None = None
+    """As found in the steps, where it was looked for."""
 
 
 def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
@@ -70,9 +75,10 @@ def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
         labels,
         values=reading.values,
         semantics=columns.semantics or "outcome",
-        method=columns.method,
+        method="answer check" if columns.unmarked else columns.method,
         gold=cell_text(_cell(where, row, columns.gold_column)) if columns.gold_column else "",
-        correct=labels[0] if columns.outcome_column and labels else None,
+        answer=reading.answer,
+        correct=labels[0] if (columns.outcome_column or columns.unmarked) and labels else None,
         status=reading.status,
         kept={name: cell_text(_cell(where, row, name)) or None for name in names},
     )
@@ -123,6 +129,8 @@ def read(where: str, row: Row, columns: Columns) -> Reading:
     if columns.outcome_column:
         cell = _cell(where, row, columns.outcome_column)
         return Reading(prompt, steps, tuple(_meanings(where, columns.outcome_column, [cell], columns)) * len(steps))
+    if columns.unmarked:
+        return _checked(where, row, columns, prompt, steps)
     values = _values(where, row, columns) if columns.values_column else None
     if columns.labels_column:
         labels = _labels(where, row, columns)
@@ -141,11 +149,23 @@ def read(where: str, row: Row, columns: Columns) -> Reading:
 def describe(where: str, row: Row, columns: Columns) -> str:
     """A row as it is read, for the eyes of its owner."""
     names = {True: "good", False: "bad", None: "no label"}
-    prompt, steps, labels, _, status = read(where, row, columns)
+    prompt, steps, labels, _, status, _ = read(where, row, columns)
     lines = [
         f"  step {i} {names[label]:8}  {step}" for i, (step, label) in enumerate(zip(steps, labels, strict=True), 1)
     ]
     return "\n".join([f"{where}  {prompt}{'' if status == 'ok' else f'  ({status})'}", *lines])
+
+
+def _checked(where: str, row: Row, columns: Columns, prompt: str, steps: list[str]) -> Reading:
+    """The outcome, by the answer that the steps state. What could not be decided has no label but a status."""
+    gold = cell_text(_cell(where, row, columns.gold_column))
+    if not gold.strip():
+        raise Refused("no_gold", f"{where}: column {columns.gold_column!r} is empty; a trace is checked against it")
+    answer = extract("\n".join(steps)).answer
+    outcome = check(gold=gold, pred=answer)
+    if outcome in ("correct", "wrong"):
+        return Reading(prompt, steps, (outcome == "correct",) * len(steps), answer=answer)
+    return Reading(prompt, steps, (None,) * len(steps), status=outcome if steps else "no_steps", answer=answer)
 
 
 def _judged(where: str, row: Row, columns: Columns, prompt: str, steps: list[str]) -> Reading:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from prm.conversions.rows import Row
 
-REFUSED = ("no_question", "no_first_step", "bad_label", "broken_row")
+REFUSED = ("no_question", "no_gold", "no_first_step", "bad_label", "broken_row")
 """Statuses of rows that could not be read."""
 
 CHECKED_EVERY = 1000

@@ -66,6 +66,7 @@ class Columns:
     solution_column: str | None = None
     """Whether the whole solution is right, beside the numbers of wrong steps; rows where they contradict have no labels."""
     gold_column: str | None = None
+    """The gold final answer. Without labels and outcomes, the answer of each trace is checked against it."""
     id_column: str | None = None
     keep: Sequence[str] = ()
     name: str = "columns"
@@ -83,9 +84,9 @@ class Columns:
         wrong = {
             "--prompt_column is missing": not self.prompt_column,
             "--semantics is missing: `correctness` = a good step is right, `value` = after a good step, the trace can still"
-            " end right": not self.semantics and not self.outcome_column,
-            "--semantics is about labels of steps; leave it out with --outcome_column": (
-                self.semantics and self.outcome_column
+            " end right": not self.semantics and not self.outcome_column and not self.unmarked,
+            "--semantics is about labels of steps; leave it out with --outcome_column, and with --gold_column alone": (
+                self.semantics and (self.outcome_column or self.unmarked)
             ),
             "give one of --steps_column (all steps in one cell) and --step_column (a row per step)": (
                 bool(self.steps_column) == bool(self.step_column)
@@ -97,8 +98,8 @@ class Columns:
             "--separator and --numbered_steps divide the same text; leave one out": self.separator
             and self.numbered_steps,
             "give one of --labels_column (a label per step), --values_column (a soft one), --first_error_column (a number),"
-            " --errors_column (several) and --outcome_column (right or wrong, of a whole trace)": sum(map(bool, kinds))
-            != 1,
+            " --errors_column (several) and --outcome_column (right or wrong, of a whole trace), or --gold_column, against"
+            " which the answers are checked": sum(map(bool, kinds)) != 1 and not self.unmarked,
             "--values_column alone needs --semantics value: nobody says from which value on a step is right": (
                 self.values_column and not self.labels_column and self.semantics == "correctness"
             ),
@@ -128,6 +129,12 @@ class Columns:
             raise ValueError(f"{', '.join(twice)} is twice among --good, --bad and --unlabeled")
 
     @property
+    def unmarked(self) -> bool:
+        """Whether gold answers are all that is known, so that those of the traces are checked against them."""
+        labels = self.labels_column or self.values_column or self.first_error_column or self.errors_column
+        return bool(self.gold_column) and not labels and not self.outcome_column
+
+    @property
     def needed(self) -> tuple[str, ...]:
         """The columns that every row has."""
         named = (
@@ -137,6 +144,7 @@ class Columns:
             self.first_error_column,
             self.errors_column,
             self.outcome_column,
+            self.gold_column if self.unmarked else None,
         )
         return tuple(name for name in named if name)
 

@@ -178,7 +178,7 @@ def _worst_style(styles: Mapping[str, Any]) -> str:
     if not crossed:
         return "–"
     worst = max(crossed, key=lambda name: crossed[name])
-    return f"{worst}: {percent(crossed[worst])} cross"
+    return f"{worst}: {percent(crossed[worst])} cross" if crossed[worst] else "none crosses"
 
 
 def reliability_table(bins: Sequence[Mapping[str, Any]], counted: str) -> Table:

@@ -64,10 +64,13 @@ def test_every_file_that_the_page_names_is_there(walk):
         "data/convert_dataset.py",
         "data/convert_dataset.py",
         "data/convert_dataset.py",
+        "data/convert_dataset.py",
+        "data/label_steps.py",
         "data/sample_traces.py",
         "data/label_steps.py",
         "data/build_dataset.py",
         "recipes/train_prm.py",
+        "eval/report_verifier.py",
         "eval/run_search.py",
         "eval/write_report.py",
         "score.py",
@@ -92,8 +95,18 @@ def test_labels_and_kept_columns_reach_the_data_set(walk):
     card = (folder / "set/README.md").read_text()
     assert "They mean `correctness`: a label says whether the step itself is right" in card
     assert (train[0]["num_tokens"], train[0]["seed"]) == (None, None)
-    assert "warning" not in printed[5][1]
+    (built,) = (text for script, text in printed if script == "data/build_dataset.py")
+    assert "warning" not in built
     assert [row["correct"] for row in rows_of(folder / "outcomes.jsonl")] == [True, False]
+
+
+def test_own_solutions_are_checked_and_labeled(walk):
+    _, folder, _ = walk
+    solutions, marked = rows_of(folder / "solutions.jsonl"), rows_of(folder / "marked.jsonl")
+    assert [row["correct"] for row in solutions] == [True, False, True]
+    assert [row["counts"][-1] for row in marked] == [[1, 1], [0, 1], [1, 1]]
+    assert {(row["semantics"], row["method"]) for row in solutions} == {("outcome", "answer check")}
+    assert {row["semantics"] for row in marked} == {"value"}
 
 
 def test_own_ids_and_topics_reach_every_file(walk):

@@ -29,6 +29,8 @@ DOCUMENTS = (
     "recipes/README.md",
     "recipes/migrating_from_trl.md",
     "recipes/reward_hacking.md",
+    "recipes/migrating_from_openrlhf.md",
+    "recipes/migrating_from_axolotl.md",
     "eval/README.md",
     "eval/strategies.md",
 )
@@ -77,6 +79,11 @@ def math_shepherd(seed):
         }
 
 
+def openrlhf(seed):
+    for row, (_, _, labels) in zip(math_shepherd(seed), attempts(seed), strict=True):
+        yield {"input": row["input"], "value": ["+" if good else "-" for good in labels]}
+
+
 def prm800k(seed):
     for problem, steps, labels in attempts(seed):
         shown = [
@@ -108,6 +115,8 @@ def trl(seed):
 IN_A_FOLDER = {
     "peiyi9979/Math-Shepherd": "peiyi9979/Math-Shepherd/train.jsonl",
     "HuggingFaceH4/MATH-500": "HuggingFaceH4/MATH-500/test.jsonl",
+    "trl-lib/math_shepherd": "trl-lib/math_shepherd/train.jsonl",
+    "zhuzilin/Math-Shepherd": "zhuzilin/Math-Shepherd/train.jsonl",
     "openai/gsm8k": "openai/gsm8k/main/test.jsonl",
     "Qwen/ProcessBench": "Qwen/ProcessBench/test.jsonl",
 }
@@ -125,6 +134,7 @@ FILES = {
     "problems.jsonl": benchmark(9),
     "Qwen/ProcessBench/test.jsonl": processbench(10),
     "outputs/critic/kept.jsonl": critiques(11),
+    "zhuzilin/Math-Shepherd/train.jsonl": openrlhf(11),
 }
 """Data sets of the hub and files of the reader, in their published forms, where the commands look for them; and what a
 command makes that is not run here."""

@@ -261,6 +261,7 @@ def test_soft_labels_options_marks_and_numbers_of_steps():
         (FIRST | {"no_error": []}, "--first_error_column needs --no_error"),
         (FIRST | {"good": [1]}, "--good, --bad and --unlabeled belong to --labels_column"),
         (OUTCOME | {"semantics": "value"}, "--semantics is about labels of steps; leave it out with --outcome_column"),
+        (TABLE | {"gold_column": "gold"}, "--semantics is about labels of steps; leave it out with --outcome_column"),
         (OUTCOME | {"labels_column": "marks"}, "give one of --labels_column"),
         (OUTCOME | {"good": []}, "--labels_column and --outcome_column need --good and --bad"),
         (MARKS | {"values_column": "v", "errors_column": "e"}, "give one of --labels_column"),
@@ -280,6 +281,25 @@ def test_settings_that_contradict_each_other(settings, message):
 def test_an_outcome_is_the_label_of_every_step(cell, right):
     made = read(row(passed=cell), **OUTCOME)
     assert (made["correct"], made["labels"], made["semantics"], made["status"]) == (right, [right] * 2, "outcome", "ok")
+
+
+@pytest.mark.parametrize(
+    ("steps", "gold", "status", "correct"),
+    [
+        (["1 + 1 = 2", "#### 2"], 2, "ok", True),
+        (["1 + 1 = 3", "#### 3"], "2", "ok", False),
+        (["Who", "knows"], "2", "no_answer", None),
+    ],
+)
+def test_gold_answers_alone_are_checked_against(steps, gold, status, correct):
+    made = read(row(steps=steps, gold=gold), prompt_column="question", steps_column="steps", gold_column="gold")
+    assert (made["status"], made["correct"], made["labels"]) == (status, correct, [correct] * 2)
+    assert (made["semantics"], made["method"]) == ("outcome", "answer check")
+
+
+def test_a_solution_without_marks_needs_its_gold_answer():
+    with pytest.raises(ValueError, match=r"labels\.csv:2: column 'gold' is empty; a trace is checked against it"):
+        read(row(gold=" "), prompt_column="question", steps_column="steps", gold_column="gold")
 
 
 def test_a_trace_without_an_outcome_is_not_trained_on():

@@ -3,6 +3,7 @@ with the family, written out here on stock models; and what is refused."""
 
 import json
 import math
+import re
 import shutil
 
 import pytest
@@ -375,6 +376,22 @@ def test_a_family_of_ones_own(make, tmp_path):
     expected = logits.softmax(-1)[:, :, 0][ids == tokenizer.encode("ки")[-1]].tolist()
     assert verifier.score(PROMPT, STEPS) == pytest.approx(expected, abs=1e-5)
     assert verifier.score_trace(PROMPT, STEPS) == pytest.approx(sum(expected) / 3, abs=1e-5)
+
+
+def test_a_checkpoint_of_openrlhf_is_read_as_its_page_says(make, tmp_path, root):
+    """Its dataset tokenized the text without special tokens; its loss took the logits at the placeholder."""
+    folder, _ = make("math_shepherd")
+    (family,) = re.findall(r"```yaml\n(.*?)```", (root / "recipes/migrating_from_openrlhf.md").read_text(), re.DOTALL)
+    (tmp_path / "openrlhf.yaml").write_text(family)
+    verifier = load_verifier(f"{tmp_path}/openrlhf.yaml:{folder}")
+    tokenizer, model = verifier.tokenizer, AutoModelForCausalLM.from_pretrained(folder).eval()
+    text = f"{PROMPT} Step 1: {STEPS[0]} ки\n{STEPS[1]} ки\nStep 3: {STEPS[2]} ки"
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    assert ids[0, 0] != tokenizer.bos_token_id
+    with torch.inference_mode():
+        logits = model(ids).logits[:, :, [tokenizer.encode(sign)[-1] for sign in "+-"]]
+    expected = logits.softmax(-1)[:, :, 0][ids == tokenizer.encode("ки")[-1]].tolist()
+    assert verifier.score(PROMPT, STEPS) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(
