@@ -131,6 +131,7 @@ def _step_rule_of(name: str) -> StepRule | None:
     """As the checkpoint says it; None where nothing does, as for a class of one's own."""
     if served := SERVED.fullmatch(name):
         return Scoring.load(served["folder"]).step_rule
-    if found := split_name(name):
-        return found[0].step_rule
-    return None if ".py:" in name else VerifierConfig.load(name).step_rule
+    if ".py:" in name:
+        return None
+    found = split_name(name)
+    return found[0].step_rule if found else VerifierConfig.load(name).step_rule
