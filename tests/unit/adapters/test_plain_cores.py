@@ -34,7 +34,9 @@ def test_inspect_ai_chooses_among_epochs():
     assert inspect_ai.chosen("best_of_n", epochs) == 0
     assert inspect_ai.chosen("weighted_vote", epochs) == 1
     assert inspect_ai.chosen("best_of_n", epochs[3:]) == 0, "none can be chosen"
-    with pytest.raises(ValueError, match="reduces the scores of step_scores; this score has the metadata {'grade': 1}"):
+    with pytest.raises(
+        ValueError, match=r"reduces the scores of step_scores; this score has the metadata {'grade': 1}"
+    ):
         inspect_ai.chosen("best_of_n", [("3", {"grade": 1})])
 
 
@@ -97,7 +99,7 @@ def test_verl_finds_the_last_token_of_every_step(tokenizer, request):
 def test_openrlhf_cuts_the_response_out_of_the_query():
     assert openrlhf.response("<u>Add 1.<a>2<end><pad>", "<u>Add 1.<a>", "<end>") == "2"
     assert openrlhf.response("Add 1. 2", "Add 1.", "<end>") == " 2", "cut at the token limit"
-    with pytest.raises(ValueError, match="does not begin with its prompt 'Add 1.'"):
+    with pytest.raises(ValueError, match=r"does not begin with its prompt 'Add 1\.'"):
         openrlhf.response("dd 1. 2", "Add 1.", "<end>")
 
 
