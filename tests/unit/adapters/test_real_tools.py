@@ -76,7 +76,8 @@ def run(here, sections, capsys):
 def right(here):
     """Fraction of the problems in which this choice is right."""
     judge = load_text_verifier(VERIFIER)
-    rows = [json.loads(line) for line in Path("outputs/quickstart/search/results.jsonl").open(encoding="utf-8")]
+    lines = Path("outputs/quickstart/search/results.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
 
     def right(how: str) -> float:
         found = []
