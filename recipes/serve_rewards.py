@@ -28,6 +28,10 @@ class Arguments:
     step_rule: StepRule | None = field(
         default=None, metadata={"help": "how responses are divided, if the verifier does not say"}
     )
+    credit: Literal["aggregate", "min_form", "progress"] = field(
+        default="aggregate",
+        metadata={"help": "how step scores become a reward: as the verifier does it, its worst step, its last"},
+    )
     port: int = field(default=5000, metadata={"help": "0 takes a free one", "least": 0})
     host: str = field(default="127.0.0.1", metadata={"help": "address to listen at; 0.0.0.0 for other machines"})
 
@@ -37,7 +41,7 @@ def main(args: Arguments) -> None:
     from prm.adapters.texts import load_text_verifier
 
     judge = load_text_verifier(args.verifier, args.step_rule)
-    server = reward_server(judge, args.end, args.problem, args.port, args.host)
+    server = reward_server(judge, args.end, args.problem, {"credit": args.credit}, args.port, args.host)
     print(f"rewards at http://{args.host}:{server.server_address[1]}/get_reward", flush=True)
     server.serve_forever()
 

@@ -122,7 +122,7 @@ def test_verl(stand_in, reader, merging_tokenizer):
     verl._step_reward_manager.cache_clear()
     manager = verl.StepRewardManager
     model = SimpleNamespace(enable=True, enable_resource_pool=False)
-    kwargs = {"verifier": reader, "step_rule": "line", "aggregation": "min"}
+    kwargs = {"verifier": reader, "step_rule": "line", "credit": "progress"}
 
     class Kwargs(dict):
         __getattr__ = dict.__getitem__
@@ -139,7 +139,7 @@ def test_verl(stand_in, reader, merging_tokenizer):
     (right, length), (blank, _) = item(RIGHT), item("")
     judge = manager(config, merging_tokenizer, lambda *its: verl.compute_score(*its, **kwargs))
     placed = [asyncio.run(judge.run_single([its]))["reward_score"] for its in (right, blank)]
-    assert [reward for _, reward in placed[0]] == pytest.approx([0.9, -0.1, 0.0])
+    assert [its for _, its in placed[0]] == pytest.approx([0.9, -0.1, 0.0])
     assert placed[0][-1][0] == length - 1
     assert placed[1] == []
     data = SimpleNamespace(batch={"responses": torch.stack([right.batch["responses"], blank.batch["responses"]])})
@@ -158,7 +158,7 @@ def test_verl(stand_in, reader, merging_tokenizer):
 def test_openrlhf(reader):
     rewards = openrlhf.reward_function(reader, "<end>", "prompts", "line")([f"Add 1.{RIGHT}<end>"], ["Add 1."], [None])
     assert rewards["rewards"].tolist() == rewards["scores"].tolist() == pytest.approx([0.8])
-    assert rewards["extra_logs"]["unread"].tolist() == [0.0]
+    assert rewards["extra_logs"]["unreadable"].tolist() == [0.0]
 
 
 def test_nemo_rl(stand_in, reader):

@@ -71,16 +71,27 @@ def test_verl_rewards_a_solution(reader):
         its = {"verifier": reader, "step_rule": "line", **kwargs}
         return verl.compute_score("set", text, "3", {"question": "Add 1 to 2."}, **its)
 
-    assert score("1 + 2 = 3 [0.9]\nso [0.5]\nThe answer is 3.") == {
+    assert score("1 + 2 = 3 [0.75]\nso [0.5]\nThe answer is 3.", credit="progress") == {
         "score": 0.5,
         "acc": 1.0,
-        "unread": 0.0,
-        "step_scores": "0.9 0.5 0.5",
+        "faulty": 0.0,
+        "fault": "",
+        "step_scores": "0.75 0.5 0.5",
+        "step_rewards": "0.75 -0.25 0.0",
     }
     assert score(WRONG, aggregation="min")["score"] == 0.1
-    assert score("") == {"score": 0.0, "acc": 0.0, "unread": 1.0, "step_scores": "0.0"}
+    assert score("") == {
+        "score": 0.0,
+        "acc": 0.0,
+        "faulty": 1.0,
+        "fault": "empty",
+        "step_scores": "",
+        "step_rewards": "",
+    }
     with pytest.raises(ValueError, match="extra_info has question and no 'problem'"):
         score(RIGHT, problem="problem")
+    with pytest.raises(TypeError, match="agregation"):
+        score(RIGHT, agregation="min")
 
 
 @pytest.mark.parametrize("tokenizer", ["plain_tokenizer", "merging_tokenizer", "trimming_tokenizer"])
@@ -97,14 +108,14 @@ def test_verl_finds_the_last_token_of_every_step(tokenizer, request):
 
 
 def test_openrlhf_cuts_the_response_out_of_the_query():
-    assert openrlhf.response("<u>Add 1.<a>2<end><pad>", "<u>Add 1.<a>", "<end>") == "2"
-    assert openrlhf.response("Add 1. 2", "Add 1.", "<end>") == " 2", "cut at the token limit"
+    assert openrlhf.response("<u>Add 1.<a>2<end><pad>", "<u>Add 1.<a>", "<end>") == ("2", True)
+    assert openrlhf.response("Add 1. 2", "Add 1.", "<end>") == (" 2", False), "cut"
     with pytest.raises(ValueError, match=r"does not begin with its prompt 'Add 1\.'"):
         openrlhf.response("dd 1. 2", "Add 1.", "<end>")
 
 
 def test_openrlhf_reward_server(judge):
-    server = openrlhf.reward_server(judge, "<end>", "labels", port=0)
+    server = openrlhf.reward_server(judge, "<end>", "labels", {"credit": "min_form", "temperature": 1e-6}, port=0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/get_reward"
 
@@ -112,8 +123,10 @@ def test_openrlhf_reward_server(judge):
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(sent).encode())) as reply:
             return json.load(reply)
 
-    sent = {"query": [f"<u>{RIGHT}<end>", "<u><end>"], "prompts": ["<u>"] * 2, "labels": ["Add 1 to 1."] * 2}
-    assert post(sent) == {"rewards": [0.8, 0.0], "scores": [0.8, 0.0], "extra_logs": {"unread": [0.0, 1.0]}}
+    sent = {"query": [f"<u>{RIGHT}<end>", f"<u>{RIGHT}"], "prompts": ["<u>"] * 2, "labels": ["Add 1 to 1."] * 2}
+    found = post(sent)
+    assert found["rewards"] == found["scores"] == pytest.approx([0.8, 0.0])
+    assert {fault: values for fault, values in found["extra_logs"].items() if any(values)} == {"unfinished": [0.0, 1.0]}
     with pytest.raises(urllib.error.HTTPError, match="400") as error:
         post({"query": ["x"], "prompts": ["<u>"], "labels": [""]})
     assert "does not begin with its prompt" in json.load(error.value)["error"]
@@ -129,10 +142,7 @@ def test_nemo_rl_reads_the_problem_from_the_metadata(judge):
         [{"role": "user", "content": "<template>"}, {"role": "assistant", "content": ""}],
     ]
     metadata = [{"problem": "Add 1 to 1."}, {"problem": "Add 2."}]
-    assert nemo_rl.rewarded(judge, logs, metadata) == (
-        [0.8, 0.0],
-        ["score 0.800", "no score: blank or too long"],
-        ["2", None],
-    )
+    found = nemo_rl.rewarded(judge, logs, metadata, {"aggregation": "product"})
+    assert found == ([pytest.approx(0.9 * 0.8 * 0.8), 0.0], ["reward 0.576", "no reward: empty"], ["2", None])
     with pytest.raises(ValueError, match="metadata has ground_truth and no 'problem'"):
-        nemo_rl.rewarded(judge, logs[:1], [{"ground_truth": "2"}])
+        nemo_rl.rewarded(judge, logs[:1], [{"ground_truth": "2"}], {})

@@ -139,7 +139,7 @@ def test_verl(here, plain_tokenizer):
     from verl import DataProto
     from verl.trainer.ppo.reward import load_reward_manager, resolve_reward_manager_cls
 
-    kwargs = {"verifier": VERIFIER, "aggregation": "min"}
+    kwargs = {"verifier": VERIFIER, "credit": "progress"}
     function = {"path": "pkg://prm.adapters.verl", "name": "compute_score", "reward_kwargs": kwargs}
     manager = {"source": "register", "name": "naive", "module": {"path": "pkg://prm.adapters.verl", "name": None}}
     model = {"enable": True, "enable_resource_pool": False}
@@ -164,10 +164,10 @@ def test_verl(here, plain_tokenizer):
     (steps,) = load_text_verifier(VERIFIER).step_scores(["Start with 47."], [SOLUTION])
     (whole,) = rewards()
     assert whole.nonzero().tolist() == [[ids.shape[1] - 1]]
-    assert whole.sum().item() == pytest.approx(min(steps))
+    assert whole.sum().item() == pytest.approx(steps[-1])
     config.reward.reward_manager = {**manager, "source": "importlib", "name": "StepRewardManager"}
     (each,) = rewards()
-    assert each.sum().item() == pytest.approx(min(steps))
+    assert each.sum().item() == pytest.approx(steps[-1])
     first = int(each.nonzero()[0])
     assert plain_tokenizer.decode(ids[0, : first + 1]).rstrip() == SOLUTION.splitlines()[0]
 
@@ -179,7 +179,7 @@ def test_openrlhf(here, sections, tmp_path, plain_tokenizer):
     from prm.adapters.openrlhf import reward_server
 
     judge = load_text_verifier(VERIFIER)
-    server = reward_server(judge, "<eos>", "labels", port=0)
+    server = reward_server(judge, "<eos>", "labels", {}, port=0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     (tmp_path / "reward.py").write_text(sections["OpenRLHF"], encoding="utf-8")
 
@@ -196,7 +196,7 @@ def test_openrlhf(here, sections, tmp_path, plain_tokenizer):
         prompt, problem = "Q: Start with 47.\nA: ", "Start with 47."
         return asyncio.run(executor.execute(prompt, problem, params, 200, plain_tokenizer, Engine()))["reward"]
 
-    expected = judge.rewards(["Start with 47."], [SOLUTION])
+    expected = judge.trace_scores(["Start with 47."], [SOLUTION])
     assert reward(str(tmp_path / "reward.py")).tolist() == pytest.approx(expected)
     assert reward(f"http://127.0.0.1:{server.server_address[1]}/get_reward") == pytest.approx(expected)
     server.shutdown()
@@ -210,6 +210,6 @@ def test_nemo_rl(here):
     environment = nemo_rl.VerifierEnvironment.__ray_metadata__.modified_class({"verifier": VERIFIER})
     log = [{"role": "user", "content": "Q: Start with 47."}, {"role": "assistant", "content": SOLUTION}]
     returned = environment.step([log], [{"problem": "Start with 47.", "ground_truth": "63"}])
-    expected = load_text_verifier(VERIFIER).rewards(["Start with 47."], [SOLUTION])
+    expected = load_text_verifier(VERIFIER).trace_scores(["Start with 47."], [SOLUTION])
     assert returned.rewards.tolist() == pytest.approx(expected)
     assert returned.answers == ["63"]

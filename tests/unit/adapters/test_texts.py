@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prm.adapters.texts import TextVerifier, load_text_verifier, step_rewards
+from prm.adapters.texts import TextVerifier, load_text_verifier
 from prm.types import Scores
 
 TOO_LONG = "\n".join(["1 [0.9]"] * 5)
@@ -17,9 +17,19 @@ def test_scores_are_those_of_the_steps(judge):
     assert judge.score([], []) == []
 
 
-def test_what_has_no_score_is_the_lowest_reward(judge):
-    assert judge.rewards(["Add 1."] * 3, ["1 [0.8]\nso [0.25]", "", TOO_LONG]) == [0.25, 0.0, 0.0]
-    assert judge.step_scores(["Add 1."] * 3, ["1 [0.8]\nso [0.25]", "", TOO_LONG]) == [[0.8, 0.25], [0.0], [0.0]]
+def test_what_has_no_score_has_the_lowest(judge):
+    texts = ["1 [0.8]\nso [0.25]", "", TOO_LONG]
+    assert judge.trace_scores(["Add 1."] * 3, texts) == [0.25, 0.0, 0.0]
+    assert judge.step_scores(["Add 1."] * 3, texts) == [[0.8, 0.25], [0.0], [0.0]]
+
+
+def test_rewards_know_the_step_rule_and_the_settings(judge):
+    texts = ["[0.8]\n[0.25]\n#### 1\n[0.9]", "[0.8]\n#### 1", "", "[0.8]"]
+    earned = judge.rewards(["Add 1."] * 4, texts, [True, False, True, True], {"credit": "progress"})
+    assert [its.fault for its in earned] == [None, "unfinished", "empty", "no_answer"]
+    assert earned[0].rewards == (0.8, 0.25 - 0.8, 0.0), "nothing is earned after the answer"
+    with pytest.raises(TypeError, match="least_step"):
+        judge.rewards([], [], rule={"least_step": 2})
 
 
 def test_choices(judge):
@@ -62,10 +72,4 @@ def test_threads_take_turns():
 
     judge = TextVerifier(Slow(), "line")
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(lambda text: judge.rewards([text], [text]), "abcdefgh")) == [[0.5]] * 8
-
-
-def test_step_rewards_add_up_to_the_trace_score():
-    assert step_rewards([0.5, 0.25, 0.75], "product") == [0.5, -0.375, -0.03125]
-    assert step_rewards([0.5, 0.25, 0.75], "mean") == [0.5, -0.125, 0.125]
-    assert sum(step_rewards([0.5] * 9, "last")) == 0.5, "more steps are not more reward"
+        assert list(threads.map(lambda text: judge.trace_scores([text], [text]), "abcdefgh")) == [[0.5]] * 8
