@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from threading import Lock
-from types import MappingProxyType
 from typing import Any
 
 from prm.encoding.steps import separator_of, split_steps
@@ -75,7 +74,7 @@ class TextVerifier:
         prompts: Sequence[str],
         texts: Sequence[str],
         finished: Sequence[bool] | None = None,
-        rule: Mapping[str, Any] = MappingProxyType({}),
+        rule: Mapping[str, Any] | None = None,
     ) -> list[StepRewards]:
         """What each text earns in reinforcement learning.
 
@@ -84,7 +83,7 @@ class TextVerifier:
             rule: settings of `RewardRule` but the step rule.
         """
         with self._turn:
-            settings = RewardRule(**rule, step_rule=self.step_rule)
+            settings = RewardRule(**(rule or {}), step_rule=self.step_rule)
             return score_texts(self.verifier, prompts, texts, settings, finished)
 
     def candidate(self, text: str, finished: bool = True) -> Trace:
