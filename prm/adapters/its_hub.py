@@ -34,7 +34,7 @@ def process_reward_model(verifier: str, step_rule: StepRule | None = None) -> An
         def score(self, prompt_or_messages: Any, responses: str | list[str]) -> Any:
             messages = ChatMessages.from_prompt_or_messages(prompt_or_messages).to_chat_messages()
             texts = [responses] if isinstance(responses, str) else responses
-            scores = judge.rewards([last_user(messages)] * len(texts), texts)
+            scores = judge.trace_scores([last_user(messages)] * len(texts), texts)
             return scores[0] if isinstance(responses, str) else scores
 
         async def ascore(self, prompt_or_messages: Any, responses: str | list[str]) -> Any:
@@ -59,7 +59,7 @@ def outcome_reward_model(verifier: str, step_rule: StepRule | None = None) -> An
             conversations = [messages] if one else messages
             prompts = [last_user(conversation) for conversation in conversations]
             texts = [conversation[-1].extract_text_content() for conversation in conversations]
-            scores = judge.rewards(prompts, texts)
+            scores = judge.trace_scores(prompts, texts)
             return scores[0] if one else scores
 
         async def ascore(self, messages: Any, orchestrator: Any = None, **kwargs: Any) -> Any:

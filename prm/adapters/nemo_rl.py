@@ -3,7 +3,7 @@ r"""NeMo-RL: an environment of one turn that rewards a solution by a verifier.
     register_env("prm", "prm.adapters.nemo_rl.VerifierEnvironment")          # in the script that starts the run
     ACTOR_ENVIRONMENT_REGISTRY["prm.adapters.nemo_rl.VerifierEnvironment"] = PY_EXECUTABLES.SYSTEM
 
-    env: {prm: {verifier: outputs/quickstart/prm}}                           # in its config; step_rule if need be
+    env: {prm: {verifier: outputs/quickstart/prm}}                           # in its config; step_rule, rule if need be
 
     step([[{"role": "user", "content": "<template>..."}, {"role": "assistant", "content": "47 - 12 = 35\n..."}]],
          [{"problem": "Start with 47, ...", "ground_truth": "63"}])
@@ -19,11 +19,14 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from prm.adapters.texts import TextVerifier, load_text_verifier, reward
+from prm.adapters.texts import TextVerifier, load_text_verifier
 
 
 def rewarded(
-    judge: TextVerifier, logs: Sequence[Sequence[Mapping[str, Any]]], metadata: Sequence[Mapping[str, Any]]
+    judge: TextVerifier,
+    logs: Sequence[Sequence[Mapping[str, Any]]],
+    metadata: Sequence[Mapping[str, Any]],
+    rule: Mapping[str, Any],
 ) -> tuple[list[float], list[str], list[str | None]]:
     """Reward, what the environment says, and the answer, of every conversation.
 
@@ -35,9 +38,9 @@ def rewarded(
             f"metadata has {', '.join(without[0])} and no 'problem'; the data processor must put it into extra_env_info"
         )
     texts = ["".join(str(message["content"]) for message in log if message["role"] == "assistant") for log in logs]
-    scores = judge.score([row["problem"] for row in metadata], texts)
-    said = ["no score: blank or too long" if its is None else f"score {its.trace:.3f}" for its in scores]
-    return [reward(its) for its in scores], said, [judge.candidate(text).answer for text in texts]
+    earned = judge.rewards([row["problem"] for row in metadata], texts, rule=rule)
+    said = [f"no reward: {its.fault}" if its.fault else f"reward {its.total:.3f}" for its in earned]
+    return [its.total for its in earned], said, [judge.candidate(text).answer for text in texts]
 
 
 def __getattr__(name: str) -> Any:
@@ -56,9 +59,10 @@ def _environment() -> Any:
     class VerifierEnvironment(EnvironmentInterface):
         def __init__(self, cfg: Mapping[str, Any]) -> None:
             self.judge = load_text_verifier(cfg["verifier"], cfg.get("step_rule"))
+            self.rule = cfg.get("rule", {})
 
         def step(self, message_log_batch: Any, metadata: Any, return_extracted_answer: bool = True) -> Any:
-            rewards, said, answers = rewarded(self.judge, message_log_batch, metadata)
+            rewards, said, answers = rewarded(self.judge, message_log_batch, metadata, self.rule)
             return EnvironmentReturn(
                 observations=[{"role": "environment", "content": f"Environment: {text}"} for text in said],
                 metadata=metadata,

@@ -6,7 +6,7 @@ r"""OpenRLHF: a reward function in a file of one's own, and the answers of a rem
 
     # or a server, for --reward.remote_url http://localhost:5000/get_reward (recipes/serve_rewards.py starts one)
     POST {"query": ["...<|im_end|>"], "prompts": ["..."], "labels": ["Start with 47, ..."]}
-    ->   {"rewards": [0.93], "scores": [0.93], "extra_logs": {"unread": [0.0]}}
+    ->   {"rewards": [0.93], "scores": [0.93], "extra_logs": {"unfinished": [0.0], "no_answer": [0.0], ...}}
 
 OpenRLHF sends one sample per call, from threads: a query is the prompt with the response after it, special tokens
 included. The prompt has a chat template around the problem, if one is applied (`--data.apply_chat_template`); then the
@@ -16,31 +16,34 @@ label column must hold the text of the problem.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
-from prm.adapters.texts import TextVerifier, load_text_verifier, reward
+from prm.adapters.texts import TextVerifier, load_text_verifier
 from prm.types import StepRule
+from prm.verifiers.rewards import FAULTS
 
 Column = Literal["prompts", "labels"]
 
 
 def reward_function(
-    verifier: str, end: str, problem: Column, step_rule: StepRule | None = None
+    verifier: str, end: str, problem: Column, step_rule: StepRule | None = None, **rule: Any
 ) -> Callable[[list[str], list[str], list[str]], dict[str, Any]]:
     """`reward_func(queries, prompts, labels)`, as OpenRLHF imports it from a file.
 
     Args:
         verifier, step_rule: as in `load_text_verifier`.
-        end: the text of the generator's end token; a response ends before it.
+        end: the text of the generator's end token; a response ends before it, and one without it was cut.
         problem: where the text of the problem is.
+        rule: settings of `prm.verifiers.rewards.RewardRule`.
     """
 
     def reward_func(queries: list[str], prompts: list[str], labels: list[str]) -> dict[str, Any]:
         import torch
 
-        found = score_queries(load_text_verifier(verifier, step_rule), end, problem, queries, prompts, labels)
+        judge = load_text_verifier(verifier, step_rule)
+        found = score_queries(judge, end, problem, rule, queries, prompts, labels)
         return {
             "rewards": torch.tensor(found["rewards"]),
             "scores": torch.tensor(found["scores"]),
@@ -54,33 +57,37 @@ def score_queries(
     judge: TextVerifier,
     end: str,
     problem: Column,
+    rule: Mapping[str, Any],
     queries: Sequence[str],
     prompts: Sequence[str],
     labels: Sequence[str],
 ) -> dict[str, Any]:
-    """What a reward server answers: a reward per query, and how many had no score.
+    """What a reward server answers: a reward per query, and which fault it has.
 
     Raises:
         ValueError: a query does not begin with its prompt.
     """
-    texts = [response(query, prompt, end) for query, prompt in zip(queries, prompts, strict=True)]
-    scores = judge.score({"prompts": prompts, "labels": labels}[problem], texts)
-    rewards = [reward(its) for its in scores]
-    return {"rewards": rewards, "scores": rewards, "extra_logs": {"unread": [float(its is None) for its in scores]}}
+    responses = [response(query, prompt, end) for query, prompt in zip(queries, prompts, strict=True)]
+    problems = {"prompts": prompts, "labels": labels}[problem]
+    earned = judge.rewards(problems, [text for text, _ in responses], [ended for _, ended in responses], rule)
+    rewards = [its.total for its in earned]
+    faults = {fault: [float(its.fault == fault) for its in earned] for fault in FAULTS}
+    return {"rewards": rewards, "scores": rewards, "extra_logs": faults}
 
 
-def response(query: str, prompt: str, end: str) -> str:
-    """What the generator wrote after the prompt, without its end token."""
+def response(query: str, prompt: str, end: str) -> tuple[str, bool]:
+    """What the generator wrote after the prompt, and whether it ended with its end token."""
     if not query.startswith(prompt):
         raise ValueError(
             f"the query {query[:80]!r} does not begin with its prompt {prompt[:80]!r}: it was cut, or the tokenizer does not"
             " give back what it read"
         )
-    return query[len(prompt) :].partition(end)[0]
+    text, found, _ = query[len(prompt) :].partition(end)
+    return text, bool(found)
 
 
 def reward_server(
-    judge: TextVerifier, end: str, problem: Column, port: int, host: str = "127.0.0.1"
+    judge: TextVerifier, end: str, problem: Column, rule: Mapping[str, Any], port: int, host: str = "127.0.0.1"
 ) -> ThreadingHTTPServer:
     """A server that answers as OpenRLHF expects it of a remote reward model, at any path; `serve_forever` starts it.
 
@@ -92,7 +99,10 @@ def reward_server(
             body = self.rfile.read(int(self.headers["Content-Length"]))
             try:
                 sent = json.loads(body)
-                status, found = 200, score_queries(judge, end, problem, sent["query"], sent["prompts"], sent["labels"])
+                status, found = (
+                    200,
+                    score_queries(judge, end, problem, rule, sent["query"], sent["prompts"], sent["labels"]),
+                )
             except (ValueError, KeyError, TypeError) as error:
                 status, found = 400, {"error": f"{type(error).__name__}: {error}"}
                 self.log_error("%s", found["error"])

@@ -7,30 +7,31 @@ r"""A verifier that scores whole texts: what every adapter rests on.
 Other tools have prompts and texts, many or one at a time, in threads of their own. A verifier reads steps, in batches, and
 is no place for two threads. So a text is divided here, by the step rule that the verifier learned, and threads take turns.
 
-What a verifier cannot read, a blank text or one longer than its limit, has no score: it is never chosen, and as a reward
-it is the lowest, which the tool's own log counts. A text without an answer is not chosen either, as in our searches.
+What a verifier cannot read, a blank text or one longer than its limit, has no score: it is never chosen, and where a tool
+wants a number it is the lowest. A text without an answer is not chosen either, as in our searches. Rewards for reinforcement
+learning are those of `prm.verifiers.rewards`, where a text with any fault earns nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import pairwise
 from threading import Lock
+from typing import Any
 
-from prm.aggregation import aggregate
 from prm.encoding.steps import separator_of, split_steps
 from prm.sampling.traces import find_answer
 from prm.search.requests import best
 from prm.search.weighted_vote import weighted_winner
-from prm.types import Aggregation, Scores, StepRule, Trace
-from prm.verifiers import Verifier, find_verifier
+from prm.types import Scores, StepRule, Trace
+from prm.verifiers import Verifier, find_verifier, is_served
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.families import split_name
-from prm.verifiers.scoring import SERVED, Scoring
+from prm.verifiers.rewards import RewardRule, StepRewards, score_texts
+from prm.verifiers.scoring import Scoring
 
 UNREAD = 0.0
-"""The reward of a text that has no score: the lowest one there is."""
+"""In the place of the score of a text that has none: the lowest there is."""
 
 CHOICES: dict[str, Callable[[Sequence[Trace], Sequence[Scores | None]], int | None]] = {
     "best_of_n": best,
@@ -60,13 +61,30 @@ class TextVerifier:
         scores = dict(zip(some, found, strict=True))
         return [scores.get(i) for i in range(len(texts))]
 
-    def rewards(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
+    def trace_scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
         """One score per text, `UNREAD` for one without."""
-        return [reward(scores) for scores in self.score(prompts, texts)]
+        return [scores.trace if scores else UNREAD for scores in self.score(prompts, texts)]
 
     def step_scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[list[float]]:
         """One score per step of each text; a text without scores counts as one bad step."""
         return [list(scores.steps) if scores else [UNREAD] for scores in self.score(prompts, texts)]
+
+    def rewards(
+        self,
+        prompts: Sequence[str],
+        texts: Sequence[str],
+        finished: Sequence[bool] | None = None,
+        rule: Mapping[str, Any] | None = None,
+    ) -> list[StepRewards]:
+        """What each text earns in reinforcement learning.
+
+        Args:
+            finished: whether each text ended by itself; None where nobody knows.
+            rule: settings of `RewardRule` but the step rule.
+        """
+        with self._turn:
+            settings = RewardRule(**(rule or {}), step_rule=self.step_rule)
+            return score_texts(self.verifier, prompts, texts, settings, finished)
 
     def candidate(self, text: str, finished: bool = True) -> Trace:
         """The text as a trace that may be chosen, with the answer that it states."""
@@ -110,27 +128,11 @@ def _load(name: str, step_rule: StepRule | None) -> TextVerifier:
     return TextVerifier(find_verifier(name), rule)
 
 
-def reward(scores: Scores | None) -> float:
-    """Of a whole text: its trace score, or the lowest if it has none."""
-    return UNREAD if scores is None else scores.trace
-
-
-def step_rewards(scores: Sequence[float], how: Aggregation) -> list[float]:
-    """What each step adds to the trace score: the sum is that score, however many steps there are.
-
-    Rewards that are the scores themselves would pay for every further step (Ng et al. 1999 on shaping by differences).
-
-    >>> step_rewards([0.5, 0.25, 0.75], "last"), step_rewards([0.5, 0.25, 0.75], "min")
-    ([0.5, -0.25, 0.5], [0.5, -0.25, 0.0])
-    """
-    totals = [0.0, *(aggregate(scores[:end], how) for end in range(1, len(scores) + 1))]
-    return [after - before for before, after in pairwise(totals)]
-
-
 def _step_rule_of(name: str) -> StepRule | None:
     """As the checkpoint says it; None where nothing does, as for a class of one's own."""
-    if served := SERVED.fullmatch(name):
-        return Scoring.load(served["folder"]).step_rule
-    if found := split_name(name):
-        return found[0].step_rule
-    return None if ".py:" in name else VerifierConfig.load(name).step_rule
+    if is_served(name):
+        return Scoring.load(name.rpartition("@")[0]).step_rule
+    if ".py:" in name:
+        return None
+    found = split_name(name)
+    return found[0].step_rule if found else VerifierConfig.load(name).step_rule

@@ -7,10 +7,11 @@ r"""verl: a custom reward function, and a reward manager that rewards every step
 verl calls it with one solution, from several threads of several workers, each of which loads the verifier:
 
     compute_score("arithmetic", "47 - 12 = 35\n...", "63", {"question": "Start with 47, ..."}, verifier=...)
-    -> {"score": 0.93, "acc": 1.0, "unread": 0.0, "step_scores": "0.97 0.94 0.93"}
+    -> {"score": 0.93, "acc": 1.0, "faulty": 0.0, "fault": "",
+        "step_scores": "0.97 0.94 0.93", "step_rewards": "0.0 0.0 0.93"}
 
-Everything but the score goes into verl's log (`acc` is what it reports of validation); step scores are one string, because
-verl makes an array of each entry, and lists of several lengths are none.
+Everything but the score goes into verl's log (`acc` is what it reports of validation); scores of steps are one string,
+because verl makes an array of each entry, and lists of several lengths are none.
 
 Rewards per step reach the trainer in its colocated mode only (`reward_model.enable`, no resource pool of its own), through
 `assemble_rm_scores`; what is computed while it samples, which is the usual way, has one number per solution.
@@ -18,7 +19,7 @@ Rewards per step reach the trainer in its colocated mode only (`reward_model.ena
     reward.reward_manager.source=importlib
     reward.reward_manager.module.path=pkg://prm.adapters.verl
     reward.reward_manager.name=StepRewardManager
-    +reward.custom_reward_function.reward_kwargs.aggregation=min
+    +reward.custom_reward_function.reward_kwargs.credit=progress
 """
 
 from __future__ import annotations
@@ -30,9 +31,8 @@ from itertools import accumulate
 from typing import Any
 
 from prm import answers
-from prm.adapters.texts import UNREAD, load_text_verifier, reward, step_rewards
-from prm.aggregation import aggregate
-from prm.types import Aggregation, StepRule
+from prm.adapters.texts import load_text_verifier
+from prm.types import StepRule
 
 
 def compute_score(
@@ -44,17 +44,17 @@ def compute_score(
     verifier: str,
     step_rule: StepRule | None = None,
     problem: str = "question",
-    aggregation: Aggregation | None = None,
     reward_router_address: str | None = None,
     reward_model_tokenizer: Any = None,
+    **rule: Any,
 ) -> dict[str, float | str]:
     """The reward of one solution.
 
     Args:
         extra_info: its entry `problem` is the text of the problem, as verl's own preparation of GSM8K writes it.
         verifier, step_rule: as in `load_text_verifier`.
-        aggregation: how the scores of the steps become the reward; None: as the verifier does it.
         reward_router_address, reward_model_tokenizer: of a reward model that verl serves; not used.
+        rule: settings of `prm.verifiers.rewards.RewardRule`.
 
     Raises:
         ValueError: there is no such entry.
@@ -64,13 +64,14 @@ def compute_score(
             f"extra_info has {', '.join(extra_info)} and no {problem!r}; `problem` names the entry with its text"
         )
     judge = load_text_verifier(verifier, step_rule)
-    (scores,) = judge.score([extra_info[problem]], [solution_str])
-    steps = scores.steps if scores else (UNREAD,)
+    (earned,) = judge.rewards([extra_info[problem]], [solution_str], rule=rule)
     return {
-        "score": aggregate(steps, aggregation) if aggregation else reward(scores),
+        "score": earned.total,
         "acc": float(answers.check(gold=ground_truth, pred=judge.candidate(solution_str).answer) == "correct"),
-        "unread": float(scores is None),
-        "step_scores": " ".join(map(repr, steps)),
+        "faulty": float(earned.fault is not None),
+        "fault": earned.fault or "",
+        "step_scores": " ".join(map(repr, earned.scores)),
+        "step_rewards": " ".join(map(repr, earned.rewards)),
     }
 
 
@@ -120,9 +121,7 @@ def _step_reward_manager() -> Any:
 
         async def run_single(self, data: Any) -> dict[str, Any]:
             result = await super().run_single(data)
-            info = result["reward_extra_info"]
-            if info["unread"]:
-                return {**result, "reward_score": []}
+            rewards = [float(its) for its in result["reward_extra_info"]["step_rewards"].split()]
             item = data[-1]
             ids = item.batch["responses"]
             ids = ids[: item.batch["attention_mask"][-len(ids) :].sum()]
@@ -130,9 +129,9 @@ def _step_reward_manager() -> Any:
             def decode(n: int) -> str:
                 return self.tokenizer.decode(ids[:n], skip_special_tokens=True)
 
-            judge = load_text_verifier(self.its.verifier, self.its.get("step_rule"))
-            ends = places_of_ends(judge.split(decode(len(ids))), decode, len(ids))
-            rewards = step_rewards([float(score) for score in info["step_scores"].split()], self.its.aggregation)
+            # What is written after the answer earns nothing, so there may be more steps than rewards.
+            steps = load_text_verifier(self.its.verifier, self.its.get("step_rule")).split(decode(len(ids)))
+            ends = places_of_ends(steps[: len(rewards)], decode, len(ids))
             return {**result, "reward_score": list(zip(ends, rewards, strict=True))}
 
         @classmethod

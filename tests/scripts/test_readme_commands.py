@@ -31,6 +31,7 @@ DOCUMENTS = (
     "recipes/reward_hacking.md",
     "recipes/migrating_from_openrlhf.md",
     "recipes/migrating_from_axolotl.md",
+    "recipes/adapters.md",
     "eval/README.md",
     "eval/strategies.md",
 )
@@ -180,6 +181,7 @@ NOT_RUN = {
     "pip install ": "installs packages",
     "PRM_KILLS=20 python -m pytest ": "tests",
     "vllm serve ": "needs vLLM; see JUDGE",
+    "python recipes/serve_rewards.py": "answers until it is stopped; tests/unit/adapters asks such a server",
     "python recipes/quickstart.py": "six minutes; its stages are among these commands, test_quickstart.py has the rest",
     "python eval/bench_labeling.py": "test_bench_labeling.py runs it with smaller tables",
     "python eval/bench_training.py": "test_bench_and_study.py runs it on a tiny model",
