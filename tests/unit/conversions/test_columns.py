@@ -342,6 +342,8 @@ def test_rows_of_steps_that_cannot_be_grouped(rows, message):
 def test_a_row_is_described_as_it_is_read():
     described = describe("t.csv:2", row(marks="0 null"), Columns(**MARKS))
     assert described == ("t.csv:2  What is 2 + 2 + 1?\n  step 1 bad       2 + 2 = 4\n  step 2 no label  4 + 1 = 6")
+    described = describe("t.csv:2", row(marks="1 0"), Columns(**MARKS))
+    assert described == ("t.csv:2  What is 2 + 2 + 1?\n  step 1 good      2 + 2 = 4\n  step 2 bad       4 + 1 = 6")
 
 
 def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():

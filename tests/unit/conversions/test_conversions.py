@@ -412,6 +412,7 @@ def test_flat_prm800k_labels_are_those_of_the_ratings(golden):
         ("ok", ["2 + 2 = 5.", "# Answer\n\n5"], [False, True]),
     ]
     assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
+    assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
 
 
 def test_a_row_per_step_with_its_rollouts(golden):
@@ -438,6 +439,7 @@ def test_versaprm_chains_and_other_candidates(golden):
     ]
     rows = golden("versaprm", neutral="unlabeled", branches="repeat")
     assert [row["labels"] for row in rows] == [[True, None], [True, False], [False], [False]]
+    assert {(row["gold"], row["kept"]["domain"]) for row in rows} == {("4", "math")}
 
 
 def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):

@@ -517,6 +517,22 @@ def test_the_trace_browser_holds_so_many_bytes(tmp_path, monkeypatch):
         assert most <= len(traces_to_show(run)) < 12
 
 
+def test_the_trace_browser_fills_its_bytes_to_the_last(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, twelve_problems())])
+    whole = traces_to_show(run)
+    monkeypatch.setattr("prm.evaluation.reading.BYTES", sum(len(json.dumps(problem)) for problem in whole))
+    monkeypatch.setattr("prm.evaluation.reading.SHARE", 1)
+    assert traces_to_show(run) == whole
+    monkeypatch.setattr("prm.evaluation.reading.BYTES", sum(len(json.dumps(problem)) for problem in whole) - 1)
+    assert traces_to_show(run) != whole
+
+
+def test_the_trace_browser_cuts_long_texts(tmp_path, monkeypatch):
+    monkeypatch.setattr("prm.evaluation.reading.LONGEST", 6)
+    (first, *_) = traces_to_show(read_runs([write_run(tmp_path, rows())]))
+    assert first["candidates"][0]["steps"] == ["</scri… and 15 more characters", "#### 0"]
+
+
 def test_the_trace_browser_shows_scores_in_few_digits(tmp_path):
     some = rows()
     for result in some[0]["results"][2:4]:  # the two that score by the PRM

@@ -220,6 +220,24 @@ def test_a_new_head_is_of_fp32_whatever_the_body(tmp_path, tiny_llama):
         assert {parameter.dtype for parameter in model.score.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"num_hidden_layers": 5000}, r"tiny\.gguf: num_hidden_layers is 5,000, more than its weights have"),
+        (
+            {"intermediate_size": 1 << 24},
+            r"tiny\.gguf: its config describes a model of [\d,]+ numbers, its weights hold",
+        ),
+    ],
+)
+def test_a_header_of_a_gguf_file_that_describes_a_much_larger_model_is_refused(
+    header, message, tmp_path, tiny_qwen2, plain_tokenizer
+):
+    write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, **header)
+    with pytest.raises(ValueError, match=message):
+        load_model_and_tokenizer(str(tmp_path), "tiny.gguf")
+
+
 def test_layers_that_the_header_of_a_gguf_file_leaves_out_are_refused(tmp_path, tiny_qwen2, plain_tokenizer):
     write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, num_hidden_layers=1)
     with pytest.raises(ValueError, match=r"tiny\.gguf holds blk\.1\..*, for which its header has no place"):

@@ -439,6 +439,13 @@ def test_an_implicit_prm_is_the_ratio_of_two_models(pair, tmp_path):
     assert load_verifier(f"{file}:{policy}", device="meta").policy.device.type == "meta"
     found = verifier.score_batch([PROMPT] * 3, TRACES)
     assert [list(its.steps) for its in found] == [pytest.approx(hand(steps), abs=1e-5) for steps in TRACES]
+    encoded_N = [verifier.codec.encode(tokenizer, PROMPT, steps).input_ids for steps in TRACES]
+    assert [its.read + its.cached for its in found] == [len(ids) for ids in encoded_N]
+    assert sum(its.read for its in found) == len({ids[:n] for ids in encoded_N for n in range(1, len(ids) + 1)})
+    longest = max(map(len, encoded_N))
+    for room, whole in ((longest, True), (longest - 1, False)):
+        verifier.codec = verifier.codec.at_most(room)
+        assert all(verifier.score_batch([PROMPT] * 3, TRACES)) == whole
     assert found[0].trace == found[0].steps[-1]
     assert max(found[0].steps) - min(found[0].steps) > 0.01
     assert verifier.score(PROMPT, STEPS) == pytest.approx(found[0].steps, abs=1e-6)
