@@ -67,8 +67,8 @@ def test_exact_values(text, point, expected):
 @pytest.mark.parametrize(
     "text",
     ["2 3", "x2", "x/yz", "y^T", "A^{-1} '", "60'", "1010_2", r"\int x dx", "5 and 6", "apples", "(1, 2)", "3)", "|x", "x+",
-     "", r"2\frac{0}{3}", r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", r"\frac{dy}{dx}", "5!!", r"\sin(x, y)",
-     "1.2.3", r"\cos^{-1}", "3 OR 4", "If", r"\theta_{1", "(" * 99 + "1" + ")" * 99],
+     "", r"2\frac{0}{3}", r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", r"\frac{dy}{dx}", "5!!",
+     r"\sin(x, y)", "1.2.3", r"\cos^{-1}", "3 OR 4", "If", r"\theta_{1", "(" * 99 + "1" + ")" * 99],
 )  # fmt: skip
 def test_what_has_no_sure_reading_is_no_formula(text):
     assert parse(text) is None
