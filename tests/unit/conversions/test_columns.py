@@ -8,6 +8,7 @@ import pytest
 
 from prm.conversions import convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps
+from prm.conversions.table_settings import published_formats
 from prm.storage.rows import row_to_labeled
 
 TABLE = {"semantics": "correctness", "prompt_column": "question", "steps_column": "steps"}
@@ -356,3 +357,16 @@ def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
     of_others = foreign[0] | {"problem_id": "p", "index": 4}
     ids = [made["id"] for made in convert([("x", of_others)] * 2, "trl", semantics="value")]
     assert ids == [f"prompt/{hashlib.sha256(b'Q').hexdigest()[:12]}#{i}" for i in (0, 1)]
+
+
+def test_the_columns_that_every_row_has_and_those_that_copies_may_lack():
+    assert Columns(**MARKS).needed == ("question", "steps", "marks")
+    assert Columns(**STEPS).needed == ("question", "step", "marks")
+    assert Columns(**OUTCOME).needed == ("question", "steps", "passed")
+    both = Columns(**MARKS | {"values_column": "values", "id_column": "id", "keep": ["steps", "why"]})
+    assert both.needed == ("question", "steps", "marks")
+    formats = published_formats()
+    assert {name: table.name for name, table in formats.items()} == {name: name for name in formats}
+    assert formats["bigbench_mistake"].optional == ("target", "answer")
+    assert formats["med_prm"].optional == ("options", "prm_soft_label", "correct_answer", "orm_label")
+    assert formats["fover"].optional == ()

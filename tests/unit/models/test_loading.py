@@ -9,11 +9,13 @@ import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 from gguf_file import write_gguf
 from safetensors.torch import save_file
+from transformers import CLIPConfig, LlamaConfig
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.models.fingerprints import read_weights
 from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4
+from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
@@ -242,3 +244,18 @@ def test_layers_that_the_header_of_a_gguf_file_leaves_out_are_refused(tmp_path, 
     write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, num_hidden_layers=1)
     with pytest.raises(ValueError, match=r"tiny\.gguf holds blk\.1\..*, for which its header has no place"):
         load_model_and_tokenizer(str(tmp_path), "tiny.gguf")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("linear", "LlamaForTokenClassification"),
+        ("lm_tokens", "LlamaForTokenClassification"),
+        ("mlp", "LlamaForProcessRewardModel"),
+    ],
+)
+def test_a_class_has_the_name_that_checkpoints_record(head, name):
+    kind = classifier_class(LlamaConfig(), head)
+    assert (kind.__name__, kind.head) == (name, head)
+    with pytest.raises(ValueError, match="'clip' models have no token-classification class"):
+        classifier_class(CLIPConfig(), head)

@@ -46,6 +46,7 @@ def test_predictions_are_joined_by_id_and_must_fit():
     for scores, status in (
         ((0.9, 0.1), "ok"),
         ((0.5,), "ok"),
+        ((), "wrong_length"),
         ((0.9,), "wrong_length"),
         ((0.9, 0.9, 0.1), "wrong_length"),
     ):

@@ -67,7 +67,13 @@ def test_measured_once_at_the_start(tmp_path, tiny_llama, monkeypatch, capsys):
     measured, backward = [], []
     model.get_input_embeddings().weight.register_hook(lambda gradient: backward.append(len(measured)))
     true = row_size.measure
-    monkeypatch.setattr(row_size, "measure", lambda *arguments: measured.append(true(*arguments)) or measured[-1])
+
+    def measure(*arguments):
+        measured.append(true(*arguments))
+        assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
+        return measured[-1]
+
+    monkeypatch.setattr(row_size, "measure", measure)
     trainer.train()
     room = 100_000_000 - 8 * sum(p.numel() for p in model.parameters())
     assert measured == [int((0.85 * room - 5_000_000) / 10_000)]
