@@ -359,10 +359,7 @@ def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
     assert ids == [f"prompt/{hashlib.sha256(b'Q').hexdigest()[:12]}#{i}" for i in (0, 1)]
 
 
-def test_the_columns_that_every_row_has_and_those_that_copies_may_lack():
-    assert Columns(**MARKS).needed == ("question", "steps", "marks")
-    assert Columns(**STEPS).needed == ("question", "step", "marks")
-    assert Columns(**OUTCOME).needed == ("question", "steps", "passed")
+def test_the_columns_that_copies_of_a_published_set_may_lack():
     both = Columns(**MARKS | {"values_column": "values", "id_column": "id", "keep": ["steps", "why"]})
     assert both.needed == ("question", "steps", "marks")
     formats = published_formats()
@@ -370,3 +367,11 @@ def test_the_columns_that_every_row_has_and_those_that_copies_may_lack():
     assert formats["bigbench_mistake"].optional == ("target", "answer")
     assert formats["med_prm"].optional == ("options", "prm_soft_label", "correct_answer", "orm_label")
     assert formats["fover"].optional == ()
+
+
+@pytest.mark.parametrize("value", [1.5, -0.25, True, "much", [0.5]])
+def test_a_soft_label_lies_between_0_and_1(value):
+    settings = TABLE | {"values_column": "chances", "semantics": "value"}
+    with pytest.raises(ValueError, match=r"value 2 of column 'chances' is .*; a soft label lies in 0\.\.1"):
+        read(row(chances=[0.5, value]), **settings)
+    assert read(row(chances=[0, 1]), **settings)["values"] == [0.0, 1.0]
