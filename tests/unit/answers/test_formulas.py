@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
-from prm.answers.formulas import Formula, call, number, power, product, quotient
+from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import MAX_NESTING, parse
 from prm.answers.points import points
@@ -271,3 +271,9 @@ def test_what_is_nested_too_deep_is_no_formula(open, close, most):
     assert depths
     assert depths == list(range(depths[0], most + 5))
     assert abs(depths[0] - most) <= 1
+
+
+def test_calls_are_found_by_their_names():
+    formula = parse(r"\sin x + \ln(\cos y)")
+    assert calls(formula, frozenset({"sin", "cos"})) == [parse(r"\sin x"), parse(r"\cos y")]
+    assert calls(parse(r"\ln x"), frozenset({"sin", "cos"})) == []

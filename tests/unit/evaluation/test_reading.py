@@ -68,3 +68,13 @@ def test_the_first_sentence_sets_the_leading_method_against_one_sample_and_a_per
     its["curves"] = {}
     assert "With 4 samples, " in reading(its)
     assert "a perfect choice would solve 75.0%." in reading(its)
+
+
+def test_without_a_verifier_the_first_sentence_is_about_a_perfect_choice():
+    its = summary(0) | {"verifiers": {}, "curves": {}, "n_problems": 9}
+    at = {"label": "x", "strategy": "x", "verifier": None, "low": None, "high": None}
+    its["methods"] |= {"single": at | {"accuracy": 0.25}, "pass_at_n": at | {"label": "PASS@N", "accuracy": 0.75}}
+    assert reading(its) == (
+        "One sample solves 25.0% of the 9 problems. With 4 samples, PASS@N solves 75.0%, where a perfect choice would"
+        " solve 75.0%. 9 problems are too few to compare methods: a difference may be chance."
+    )
