@@ -411,13 +411,15 @@ def test_openrlhf_signs_and_soft_labels(golden):
     assert (made["labels"], made["values"], made["correct"]) == ([True, None], None, None)
 
 
-def test_flat_prm800k_labels_are_those_of_the_ratings(golden):
+def test_flat_prm800k_labels_are_those_of_the_ratings(golden, foreign):
     assert brief(golden("prm800k_flat")) == [
         ("ok", ["2 + 2 = 4.", "# Answer\n\n4"], [True, None]),
         ("ok", ["2 + 2 = 5.", "# Answer\n\n5"], [False, True]),
     ]
     assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
     assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
+    with pytest.raises(ValueError, match="1 ratings but 2 steps that end in ки, then ''"):
+        one("prm800k_flat", foreign("prm800k_flat")[1] | {"raw_labels": [1]})
 
 
 def test_a_row_per_step_with_its_rollouts(golden):

@@ -212,6 +212,26 @@ def test_accuracy_by_a_column_of_the_problems(tmp_path):
         summarize(run, "subject")
 
 
+def test_scored_benchmarks_are_sections_of_the_report(summary):
+    its = {"traces": 4, "wrong": 3, "mcc": 0.5, "step_accuracy": 0.5, "mr_score_without_reasons": 0.25, "not_scored": 0}
+    its |= {"low": None, "high": None}
+    scored = {"benchmark": "mr_gsm8k", "official": {"types": {}, "all": its}, "verifier": "prm", "steps": None}
+    before = [heading for heading, *_ in sections(summary)]
+    found = [heading for heading, *_ in sections(summary | {"step_runs": [scored, scored | {"verifier": "orm"}]})]
+    assert found[: len(before) - 2] == before[:-2]
+    assert [heading for heading in found if heading not in before] == ["MR-GSM8K (prm)", "MR-GSM8K (orm)"]
+
+
+def test_the_trace_browser_says_what_each_method_chose(tmp_path):
+    some = rows()
+    some[1]["results"][4]["chosen"] = None
+    run = read_runs([write_run(tmp_path, some)])
+    for row, shown in zip(run.rows, traces_to_show(run), strict=True):
+        chosen = {its.method: None if its.chosen is None else its.candidates[its.chosen] for its in row.results}
+        expected = {name: None if trace is None else row.candidates.index(trace) for name, trace in chosen.items()}
+        assert shown["picks"] == expected
+
+
 def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
     meta = META | {"unfinished_problems": 3}
     assert summarize(read_runs([write_run(tmp_path, rows(), meta)]))["warnings"][0] == (

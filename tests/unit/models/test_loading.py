@@ -259,3 +259,12 @@ def test_a_class_has_the_name_that_checkpoints_record(head, name):
     assert (kind.__name__, kind.head) == (name, head)
     with pytest.raises(ValueError, match="'clip' models have no token-classification class"):
         classifier_class(CLIPConfig(), head)
+
+
+@pytest.mark.parametrize(("gpu", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_weights_of_4_bits_compute_in_what_the_device_is_fast_in(gpu, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    config = nf4()
+    assert (config.bnb_4bit_compute_dtype, config.load_in_4bit, config.bnb_4bit_quant_type) == (dtype, True, "nf4")
+    assert config.bnb_4bit_use_double_quant
+    assert config.llm_int8_skip_modules == ["score"]
