@@ -1,5 +1,6 @@
 """Training of an implicit PRM: the loss against autograd by hand however the batch is split, and the folder it leaves."""
 
+import json
 import math
 import random
 from types import SimpleNamespace
@@ -99,7 +100,7 @@ def test_the_step_is_the_same_however_the_batch_is_split_and_equals_autograd_by_
             assert torch.allclose(parameter, expected[name], atol=1e-5), (size, name)
 
 
-def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings, tmp_path):
+def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings, tmp_path, capsys):
     tokenizer = AutoTokenizer.from_pretrained(base)
     made = "# Made by this command\nlicense: mit\nbeta: 0.3\n"
     metrics = fit_implicit(base, settings(learning_rate=0.05), TEXT, BETA, tokenizer, *sets, made)
@@ -108,6 +109,11 @@ def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings
     card = (tmp_path / "out" / "README.md").read_text()
     assert all(part in card for part in ("8 traces", "`trace_auc` ", "| `beta` | 0.3 |", "License: mit"))
     assert list(yaml.safe_load((tmp_path / "out" / "family.yaml").read_text()))[:2] == ["like", "reference"]
+    assert (tmp_path / "out" / "config.yaml").read_text() == made
+    assert json.loads((tmp_path / "out" / "eval_results.json").read_text()) == metrics
+    said = capsys.readouterr().out
+    assert f"saved {folder}; loaded again, scores agree to " in said
+    assert f"eval_trace_auc                           {metrics['eval_trace_auc']:.4f}\n" in said
     verifier = find_verifier(folder)
     assert (verifier.kind, verifier.beta, verifier.codec) == ("prm", BETA, TEXT)
     row = sets[1].rows[0]
