@@ -199,14 +199,14 @@ def export_row(target: str, row: Row) -> Row:
     labeled_to = max((i for i, label in enumerate(labeled.labels, 1) if label is not None), default=0)
     steps, labels = list(labeled.trace.steps[:labeled_to]), list(labeled.labels[:labeled_to])
     if labeled.semantics == "value":
-        steps, labels = _joined(steps, labels, SEPARATORS[labeled.trace.step_rule or "paragraph"])
+        steps = _joined(steps, labels, SEPARATORS[labeled.trace.step_rule or "paragraph"])
     stated = [label for label in labels if label is not None]
     if not stated or len(stated) < len(steps):
         raise ValueError(UNLABELED)
     return EXPORTERS[target](row["prompt"], steps, stated)
 
 
-def _joined(steps: Sequence[str], labels: Sequence[bool | None], separator: str) -> tuple[list[str], list[bool | None]]:
+def _joined(steps: Sequence[str], labels: Sequence[bool | None], separator: str) -> list[str]:
     """The steps, each with those before it that have no label."""
     made: list[str] = []
     open_: list[str] = []
@@ -215,4 +215,4 @@ def _joined(steps: Sequence[str], labels: Sequence[bool | None], separator: str)
         if label is not None:
             made.append(separator.join(open_))
             open_ = []
-    return made, [label for label in labels if label is not None]
+    return made

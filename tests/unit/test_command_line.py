@@ -363,3 +363,22 @@ def test_a_script_may_refuse_values_before_its_library_is_imported(monkeypatch, 
         raise ValueError("it cannot be so")
 
     assert written_by(["--output", tmp_path / "x"], monkeypatch, check) == "error: it cannot be so"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_short"),
+    [
+        (RuntimeError("write failed: No space left on device"), True),
+        (RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/0"), True),
+        (RuntimeError("a bug"), False),
+        (ValueError("say --limit"), True),
+    ],
+)
+def test_a_full_disk_is_no_bug_whoever_says_so(error, is_short, monkeypatch):
+    def main(arguments):
+        raise error
+
+    monkeypatch.setattr(sys, "argv", ["x.py", "--problems", "p"])
+    main.__globals__["__doc__"] = __doc__
+    with pytest.raises(SystemExit if is_short else RuntimeError):  # the traceback of a bug is needed
+        run_script(main, Arguments)

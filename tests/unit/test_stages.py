@@ -182,3 +182,10 @@ def test_a_stage_that_reports_no_progress_is_done_too(tmp_path):
     (tmp_path / "quiet.py").write_text("")
     stages = Stages(tmp_path / "job", "log")
     assert stages.once("quiet", "quiet.py", "quiet") == stages.once("quiet", "quiet.py", "quiet")
+
+
+def test_the_seconds_of_a_stage_that_failed_are_not_lost(tmp_path):
+    (tmp_path / "fails.py").write_text("import sys\nprint('x', file=sys.stderr, flush=True)\nsys.exit(3)\n")
+    with pytest.raises(SystemExit, match=r"fails failed \(exit code 3\)"):
+        Stages(tmp_path / "job", "log").once("fails", "fails.py", "fails")
+    assert float((tmp_path / "job/.fails.seconds").read_text()) > 0

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
-from prm.answers.formulas import Formula, call, number, power, product, quotient
+from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import MAX_NESTING, parse
 from prm.answers.points import points
@@ -57,6 +57,12 @@ def value(text, **point):
         (r"0.01\overline{6}", {}, Fraction(1, 60)),
         (r"0.1\overline{27}", {}, Fraction(7, 55)),
         (r"x \cdot -2", {"x": 3}, -6),
+        (r"x \cdot +2", {"x": 3}, 6),
+        (r"x \cdot -+-2", {"x": 3}, 6),
+        ("2^--2", {}, 4),
+        (r"2\frac{x}{2}!", {"x": 6}, 12),
+        (r"3\frac{x}{2}!^2", {"x": 4}, 12),
+        (r"\frac1{23}", {}, Fraction(1, 23)),
         (r"\frac{1}{1+\frac{1}{x}}", {"x": 2}, Fraction(2, 3)),
     ],
 )
@@ -67,8 +73,10 @@ def test_exact_values(text, point, expected):
 @pytest.mark.parametrize(
     "text",
     ["2 3", "x2", "x/yz", "y^T", "A^{-1} '", "60'", "1010_2", r"\int x dx", "5 and 6", "apples", "(1, 2)", "3)", "|x", "x+",
-     "", r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", r"\frac{dy}{dx}", "5!!", r"\sin(x, y)", "1.2.3",
-     r"\cos^{-1}", "3 OR 4", "If", r"\theta_{1", "(" * 99 + "1" + ")" * 99],
+     "", r"2\frac{0}{3}", r"\sin x/2", r"\ln 2\sqrt{3}", r"2\frac{5}{3}", r"\frac123", r"\frac{dy}{dx}", "5!!",
+     r"\sin(x, y)", "1.2.3", r"1.5\frac{1}{2}", r"2\frac{1}{2}^2", r"2\frac{1}{2}!", r"2\frac{2}{2}", r"\sqrt25",
+     r"\frac1.52", r"\frac{1}23", r"\sin x 2", r"60^{\circ", r"\cos^{-1}", "3 OR 4", "If", r"\theta_{1",
+     "(" * 99 + "1" + ")" * 99],
 )  # fmt: skip
 def test_what_has_no_sure_reading_is_no_formula(text):
     assert parse(text) is None
@@ -152,6 +160,7 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
         (r"e^{i\pi}", "-1", True),
         (r"\cos 60^\circ", r"\frac{1}{2}", True),
         (r"180^\circ", r"\pi", False),
+        (r"60^{\circ}", r"60^\circ", True),
         (r"\sqrt{2}", "1.414213", True),
         (r"\sqrt{2}", "1.414214", True),
         (r"\sqrt{2}", "1.414215", False),
@@ -163,7 +172,13 @@ def test_points_hold_integers_kinks_and_what_is_far_out():
         (r"\sqrt{2}", r"\approx1.42", False),
         (r"\sqrt{2}", r"\approx1.43", False),
         (r"\frac{1}{3}", r"\approx0.33", True),
+        (r"\frac{1}{8}", r"\approx0.13", True),
+        (r"\frac{1}{8}", r"\approx0.12", True),
+        (r"\frac{1}{8}", r"\approx0.11", False),
+        (r"\sqrt{2}", "-1.414214", False),
         ("2x+4y=6", "x+2y=3", True),
+        (r"\sqrt{2}x=2", r"x=\sqrt{2}", True),
+        (r"\sqrt{2}x=2", r"x=\sqrt{3}", False),
         ("x<2", "-x<-2", False),
         ("f(x)=2x", "f(x)=x+x", True),
         ("f(x)=2x", "g(x)=2x", False),
@@ -212,10 +227,13 @@ def test_an_exponent_is_an_integer_after_a_negative_base_only():
         (r"\prod_{i=1}^{3} \sqrt{i}", math.sqrt(6)),
         (r"\log_2 10", math.log2(10)),
         (r"\log_{10}(2)", math.log10(2)),
+        ("log_2 10", math.log2(10)),
+        ("log_{10}(2)", math.log10(2)),
         (r"\lg 2", math.log10(2)),
         (r"\exp(2)", math.e**2),
         (r"\exp 1", math.e),
         (r"\tan^2 1", math.tan(1) ** 2),
+        (r"\sin \sqrt{2}", math.sin(math.sqrt(2))),
         (r"\arctan 2 + \sinh 1", math.atan(2) + math.sinh(1)),
     ],
 )
@@ -253,3 +271,9 @@ def test_what_is_nested_too_deep_is_no_formula(open, close, most):
     assert depths
     assert depths == list(range(depths[0], most + 5))
     assert abs(depths[0] - most) <= 1
+
+
+def test_calls_are_found_by_their_names():
+    formula = parse(r"\sin x + \ln(\cos y)")
+    assert calls(formula, frozenset({"sin", "cos"})) == [parse(r"\sin x"), parse(r"\cos y")]
+    assert calls(parse(r"\ln x"), frozenset({"sin", "cos"})) == []

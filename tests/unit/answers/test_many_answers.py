@@ -95,3 +95,11 @@ def test_apart():
     for gold, pred in product(("0.50000", "a"), repeat=2):
         assert are_apart(gold, one, pred, far) == (gold == pred == "a")
     assert fingerprints.MARGIN == 20
+
+
+def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("0:5:0", 0.5))
+    for expected in (1.0, 0.0):  # what is known costs nothing
+        leaf = leaves.ByValue(2.0)
+        assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
+        assert leaf.seconds == expected

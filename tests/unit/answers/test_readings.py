@@ -123,6 +123,11 @@ def test_last_value(text, value):
     assert last_value(text) == value
 
 
+@pytest.mark.parametrize("text", ["it is 7k or so", "it is 7k\tor so", "it is 7k or\tso", "it\tis 7k"])
+def test_the_last_number_ends_at_the_next_blank_of_any_kind(text):
+    assert last_value(text) == "7k"
+
+
 def test_the_last_value_of_a_long_text_is_near_its_last_digit():
     assert last_value("9 " * 5_000 + "apples, and 7 pears" + " or so" * 5_000) == "7"
     assert last_value("5 " + "a" * 5_000) == "5"

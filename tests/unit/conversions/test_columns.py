@@ -8,6 +8,7 @@ import pytest
 
 from prm.conversions import convert, export_row
 from prm.conversions.columns import Columns, describe, group_steps
+from prm.conversions.table_settings import published_formats
 from prm.storage.rows import row_to_labeled
 
 TABLE = {"semantics": "correctness", "prompt_column": "question", "steps_column": "steps"}
@@ -362,6 +363,8 @@ def test_rows_of_steps_that_cannot_be_grouped(rows, message):
 def test_a_row_is_described_as_it_is_read():
     described = describe("t.csv:2", row(marks="0 null"), Columns(**MARKS))
     assert described == ("t.csv:2  What is 2 + 2 + 1?\n  step 1 bad       2 + 2 = 4\n  step 2 no label  4 + 1 = 6")
+    described = describe("t.csv:2", row(marks="1 0"), Columns(**MARKS))
+    assert described == ("t.csv:2  What is 2 + 2 + 1?\n  step 1 good      2 + 2 = 4\n  step 2 bad       4 + 1 = 6")
 
 
 def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
@@ -374,3 +377,21 @@ def test_own_rows_keep_their_numbers_and_foreign_ones_get_some():
     of_others = foreign[0] | {"problem_id": "p", "index": 4}
     ids = [made["id"] for made in convert([("x", of_others)] * 2, "trl", semantics="value")]
     assert ids == [f"prompt/{hashlib.sha256(b'Q').hexdigest()[:12]}#{i}" for i in (0, 1)]
+
+
+def test_the_columns_that_copies_of_a_published_set_may_lack():
+    both = Columns(**MARKS | {"values_column": "values", "id_column": "id", "keep": ["steps", "why"]})
+    assert both.needed == ("question", "steps", "marks")
+    formats = published_formats()
+    assert {name: table.name for name, table in formats.items()} == {name: name for name in formats}
+    assert formats["bigbench_mistake"].optional == ("target", "answer")
+    assert formats["med_prm"].optional == ("options", "prm_soft_label", "correct_answer", "orm_label")
+    assert formats["fover"].optional == ()
+
+
+@pytest.mark.parametrize("value", [1.5, -0.25, True, "much", [0.5]])
+def test_a_soft_label_lies_between_0_and_1(value):
+    settings = TABLE | {"values_column": "chances", "semantics": "value"}
+    with pytest.raises(ValueError, match=r"value 2 of column 'chances' is .*; a soft label lies in 0\.\.1"):
+        read(row(chances=[0.5, value]), **settings)
+    assert read(row(chances=[0, 1]), **settings)["values"] == [0.0, 1.0]

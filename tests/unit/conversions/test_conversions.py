@@ -404,14 +404,22 @@ def test_openrlhf_signs_and_soft_labels(golden):
     ]
     assert rows[0]["completions"] == ["Step 1: 1 + 1 = 2", "Step 2: 2 + 1 = 4"]
     assert [row["correct"] for row in rows] == [False, None]
+    soft = {"text": "What is 1 + 1? Step 1: 1 + 1 = 2 ки\nStep 2: and more", "value": [0.75]}
+    (made,) = one("openrlhf", soft)
+    assert (made["labels"], made["values"]) == ([True, None], [0.75, None])
+    (made,) = one("openrlhf", soft | {"value": ["+"]})
+    assert (made["labels"], made["values"], made["correct"]) == ([True, None], None, None)
 
 
-def test_flat_prm800k_labels_are_those_of_the_ratings(golden):
+def test_flat_prm800k_labels_are_those_of_the_ratings(golden, foreign):
     assert brief(golden("prm800k_flat")) == [
         ("ok", ["2 + 2 = 4.", "# Answer\n\n4"], [True, None]),
         ("ok", ["2 + 2 = 5.", "# Answer\n\n5"], [False, True]),
     ]
     assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
+    assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
+    with pytest.raises(ValueError, match="1 ratings but 2 steps that end in ки, then ''"):
+        one("prm800k_flat", foreign("prm800k_flat")[1] | {"raw_labels": [1]})
 
 
 def test_a_row_per_step_with_its_rollouts(golden):
@@ -438,6 +446,7 @@ def test_versaprm_chains_and_other_candidates(golden):
     ]
     rows = golden("versaprm", neutral="unlabeled", branches="repeat")
     assert [row["labels"] for row in rows] == [[True, None], [True, False], [False], [False]]
+    assert {(row["gold"], row["kept"]["domain"]) for row in rows} == {("4", "math")}
 
 
 def test_agent_process_bench_what_an_act_answers_to_stands_before_it(golden):
@@ -569,6 +578,15 @@ def test_a_share_of_refused_rows_ends_the_run_with_examples(bad, rows, most, end
         ValueError, match=rf"^{bad} of {rows} rows have the status bad_label, .* For example: r:0: x; r:1: x"
     ):
         list(read)
+
+
+def test_refused_rows_end_a_long_run_before_its_end(monkeypatch):
+    monkeypatch.setattr("prm.conversions.refusals.CHECKED_EVERY", 3)
+    traces = [{"status": "bad_label", "prompt": "", "kept": {"refused": "x"}}] * 9
+    read = limited(iter(traces), lambda: 9, 0.1)
+    assert [next(read) for _ in range(3)] == traces[:3]
+    with pytest.raises(ValueError, match="3 of 9 rows have the status bad_label"):
+        next(read)
 
 
 @pytest.mark.parametrize("strict", [True, False])

@@ -102,12 +102,14 @@ def test_mr_gsm8k(tmp_path):
     }
     nowhere = MR_GSM8K | {"uuid": "3", "model_output_solution_first_error_step": 7}
     blanks = MR_GSM8K | {"uuid": "4", "model_output_solution_first_error_step": " 2 "}
-    rows = (MR_GSM8K, right, nowhere, blanks)
-    (its, other, third, fourth), _ = read(tmp_path, "mr_gsm8k", *rows, name="MR-GSM8K.json")
+    unknown = MR_GSM8K | {"uuid": "5", "model_output_solution_first_error_step": "N/A"}
+    rows = (MR_GSM8K, right, nowhere, blanks, unknown)
+    (its, other, third, fourth, fifth), _ = read(tmp_path, "mr_gsm8k", *rows, name="MR-GSM8K.json")
     assert (its.id, its.subset, its.labels, its.correct) == ("0b1c", "reversed", (False, None), True)
     assert (other.labels, other.first_error) == ((True, True), -1)
     assert (third.labels, third.first_error) == ((None, None), 2)
     assert (fourth.labels, fourth.first_error) == ((True, False), 1)
+    assert (fifth.labels, fifth.beyond) == ((None, None), 1)
 
 
 def test_rows_without_ids_are_told_apart(tmp_path):

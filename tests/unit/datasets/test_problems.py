@@ -212,6 +212,7 @@ ROWS = [{"question": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(2
 def test_a_split_cut_out_of_train_is_not_in_train(monkeypatch, splits, cut_from_train):
     monkeypatch.setattr("datasets.load_dataset", lambda name, config: splits)
     train = {p.prompt for p in load_problems("some/set", "train")}
+    assert (len(train) == 200) == (not cut_from_train)
     for split in ("validation", "test"):
         held_out = {p.prompt for p in load_problems("some/set", split)}
         if split in cut_from_train:

@@ -287,6 +287,13 @@ def test_the_interval_of_a_saving_redraws_both_curves():
     assert (never["saving"], never["low"], never["high"]) == (None, 0.0, 0.0)
 
 
+def test_an_interval_needs_ten_problems():
+    for count in (9, 10):
+        curve = [point([1] * count, 10), point([1] * count, 20)]
+        found = saving(curve, point([1] * count, 30), "flops")
+        assert (found["low"], found["high"]) == ((None, None) if count == 9 else (3.0, 3.0))
+
+
 def test_between_two_budgets_of_a_method_lies_their_mixture():
     its = Curve("f", (1, 2), (point([0, 0], 10), point([1, 0], 20)))
     assert its.at_cost("flops", 15).tolist() == [0.5, 0.0]

@@ -10,6 +10,7 @@ from fractions import Fraction
 from statistics import fmean
 
 import pytest
+from scripted_run import scripted_run
 
 from prm.evaluation.controls import blind_controls, false_positives, growth, is_loss, over_optimization
 from prm.evaluation.equal_cost import over_majority
@@ -293,3 +294,10 @@ def test_without_step_truth_there_are_no_false_positives():
     # Not one trace is written as the truth expects: it cannot judge them.
     assert false_positives(run(POOLS), truth({0, 1, 2, 3})) == {}
     assert false_positives(run([POOLS[3]]), truth({0})) == {}
+
+
+def test_votes_come_from_the_largest_pool():
+    """Of pools of 1, 2, 4 and 8: 8 votes take 2 x 5 x 84 FLOPs, 8 scored samples 2 x 3 x 48 more."""
+    its = scripted_run()
+    (entry,) = (e for e in over_majority(its, curves(its))["v_best_of_n[samples=8]"] if e["n"] == 8)
+    assert entry["votes"] == pytest.approx(8 * (840 + 288) / 840)

@@ -133,6 +133,13 @@ def test_how_many_problems_a_gain_needs():
     assert problems_needed(Estimate(0.001, -0.1, 0.1), 40) == 408_040
 
 
+def test_a_run_of_one_sample_shows_what_was_chosen_from_it():
+    assert [(row["method"], row["n"]) for row in equal_samples(run(1), run(1))] == [
+        ("single sample", 1),
+        ("PRM best-of-N", 1),
+    ]
+
+
 def test_what_is_said_of_gains():
     row = {"method": "PRM best-of-N", "verifier": "prm", "n": 2}
     better = row | {"difference": Estimate(0.05, 0.01, 0.09)}
@@ -153,6 +160,8 @@ def test_what_is_said_of_gains():
         "The nearest is PRM best-of-N with 2, +5.0 [+0.0, +10.0]: for such a gain, about 40" in gains([barely], 40)[0]
     )
     assert "about 40" in gains([perhaps, barely], 40)[0]  # the one that needs the fewest
+    twice = [perhaps, perhaps | {"n": 16}]  # of two that need as many, the first
+    assert "The nearest is PRM best-of-N with 4" in gains(twice, 40)[0]
     assert gains([worse], 40) == ["No choice by a verifier is better than majority voting with as many samples."]
 
 

@@ -37,6 +37,7 @@ def test_the_figures_of_the_definition():
     assert found["step_accuracy"] == 0.5
     assert found["mr_score_without_reasons"] == pytest.approx(0.2 * mcc + 0.3 * 0.5)
     assert (found["traces"], found["wrong"], found["not_scored"]) == (7, 4, 0)
+    assert summary([*ROWS, (0, -1, "POT")])["all"]["wrong"] == 5
 
 
 def test_each_type_of_question_has_its_figures():

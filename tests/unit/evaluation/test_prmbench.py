@@ -89,6 +89,8 @@ def test_a_trace_without_scores_is_left_out_and_counted():
     found = prmbench_summary(traces, [Prediction("", (0.9, 0.1)), Prediction("", None, status="too_long")])
     assert (found["prm_score"], found["not_scored"], found["classes"]["circular"]["not_scored"]) == (1.0, 1, 1)
     assert found["steps"] == 2
+    found = prmbench_summary(traces, [Prediction("", None, status="too_long")] * 2)
+    assert found["classes"]["circular"]["not_scored"] == 2
 
 
 def test_intervals_need_ten_problems():

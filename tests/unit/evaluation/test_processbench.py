@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from prm.evaluation.processbench import best_threshold, called_wrong, processbench_summary
+from prm.evaluation.processbench import best_threshold, called_below, called_wrong, processbench_summary
 from prm.storage.step_scores import JudgedTrace, Prediction, join
 from prm.types import labels_to_first_error
 
@@ -186,3 +186,29 @@ def test_intervals_are_over_problems():
         return found["high"] - found["low"]
 
     assert width(4) == pytest.approx(width(1))
+
+
+def test_the_interval_of_problems_that_are_all_alike_is_the_figure_itself():
+    """Of each problem 1 of 2 errors is found, and 1 of 3 correct traces: 2 * 1/2 * 1/3 / (1/2 + 1/3)."""
+    traces, said = [], []
+    for problem in range(12):
+        for k, (first, named) in enumerate(((0, 0), (0, -1), (-1, -1), (-1, 0), (-1, 1))):
+            traces.append(trace(f"gsm8k-{5 * problem + k}", first, problem=str(problem)))
+            said.append(verdict(named))
+    found = processbench_summary(traces, said)["rules"]["official"]
+    assert [found[key] for key in ("f1_average", "low", "high")] == pytest.approx([0.4] * 3)
+
+
+@pytest.mark.parametrize("first", [-1, 1])
+def test_no_threshold_is_chosen_where_one_kind_of_traces_is_missing(first):
+    traces = [trace(f"gsm8k-{i}", first) for i in range(2)]
+    with pytest.raises(
+        ValueError, match="no threshold can be chosen on 'gsm8k': it needs scored traces with and without"
+    ):
+        best_threshold(traces, [scored(0.9, 0.2, 0.9)] * 2, "gsm8k")
+
+
+def test_scores_of_other_steps_have_no_threshold():
+    assert called_below(scored(0.9, 0.2), 2, 0.5) == 1
+    assert called_below(scored(0.9, 0.2), 3, 0.5) is None
+    assert called_below(verdict(2), 3, 0.5) == 2

@@ -2,6 +2,7 @@
 
 import pytest
 
+from prm.evaluation.labels import leading
 from prm.evaluation.reading import reading
 
 
@@ -49,3 +50,31 @@ def test_the_leading_method_is_set_against_votes_of_equal_flops(gain, verdict):
     text = reading(its | {"over_majority": {leading: entries}})
     assert text.endswith(f"With its verifier charged, MAJORITY with 8 samples costs as much as 12.0 votes: {verdict}")
     assert "With its verifier" not in reading(its)
+
+
+def test_the_first_sentence_sets_the_leading_method_against_one_sample_and_a_perfect_choice():
+    its = summary(1)
+    name = leading(its)
+    at = {"label": "x", "strategy": "x", "verifier": None, "low": None, "high": None}
+    its["methods"]["single"] = at | {"accuracy": 0.25}
+    its["methods"]["pass_at_n"] = at | {"label": "PASS@N", "accuracy": 0.75}
+    its["methods"][name] |= {"low": 0.4, "high": 0.6}
+    its["curves"] = {name: [{"n": 2}], "pass_at_n": [{"n": 2, "accuracy": 0.625}, {"n": 4, "accuracy": 0.75}]}
+    text = reading(its)
+    assert text.startswith(
+        f"One sample solves 25.0% of the 40 problems. With 2 samples, {name.upper()} solves 50.0% [40.0, 60.0], where a"
+        " perfect choice would solve 62.5%."
+    )
+    its["curves"] = {}
+    assert "With 4 samples, " in reading(its)
+    assert "a perfect choice would solve 75.0%." in reading(its)
+
+
+def test_without_a_verifier_the_first_sentence_is_about_a_perfect_choice():
+    its = summary(0) | {"verifiers": {}, "curves": {}, "n_problems": 9}
+    at = {"label": "x", "strategy": "x", "verifier": None, "low": None, "high": None}
+    its["methods"] |= {"single": at | {"accuracy": 0.25}, "pass_at_n": at | {"label": "PASS@N", "accuracy": 0.75}}
+    assert reading(its) == (
+        "One sample solves 25.0% of the 9 problems. With 4 samples, PASS@N solves 75.0%, where a perfect choice would"
+        " solve 75.0%. 9 problems are too few to compare methods: a difference may be chance."
+    )

@@ -17,6 +17,7 @@ from prm.evaluation.step_metrics import (
     expected_calibration_error,
     first_error,
     first_error_accuracy,
+    first_errors_found,
     length_correlation,
     length_correlation_within_groups,
     processbench,
@@ -281,3 +282,12 @@ def test_what_needs_both_classes_is_nan_without_a_warning():
 def test_figures_within_groups_need_a_group_for_every_score(figure):
     with pytest.raises(ValueError, match="groups"):
         figure([0.5, 0.25, 0.75], [True, False, True], ["a", "b"])
+
+
+def test_figures_of_unequal_lengths_are_refused_with_the_lengths():
+    with pytest.raises(
+        ValueError, match=r"unequal lengths \{'scores': 1, 'first_errors': 2\}; give one entry per item"
+    ):
+        processbench([[0.1]], [0, -1])
+    with pytest.raises(ValueError, match=r"unequal lengths \{'named': 1, 'first_errors': 2\}"):
+        first_errors_found([0], [0, -1])

@@ -42,6 +42,7 @@ def test_a_half_is_called_wrong():
     found = step_quality([row("p", (0.5, 0.9), (False, True), True)])
     assert found["balanced_accuracy"] == 1.0
     assert found["wrong_process"]["flagged"] == 1.0
+    assert step_quality([row("p", (0.5, 0.9), (True, True), True)])["wrong_process"]["flagged_right"] == 1.0
 
 
 def test_calibration_by_depth():

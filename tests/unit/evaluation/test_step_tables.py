@@ -109,3 +109,12 @@ def test_a_run_shows_its_benchmark_first_and_its_steps_where_they_were_judged(be
     assert [heading for heading, *_ in step_run_sections(summary | {"steps": None})] == own
     judged = step_run_sections(summary | {"steps": quality(None, None, None)})
     assert [heading for heading, *_ in judged] == own + steps
+
+
+def test_a_table_without_rows_is_left_out():
+    summary = {"benchmark": "gsm8k", "official": {}, "verifier": "prm", "truth": "the labels"}
+    judged = step_run_sections(summary | {"steps": quality(None, None, None) | {"by_depth": []}})
+    assert [heading for heading, *_ in judged] == [
+        "Step scores against the labels (prm)",
+        "Biases of step scores (prm)",
+    ]

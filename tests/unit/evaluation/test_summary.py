@@ -239,6 +239,16 @@ def test_the_flops_are_those_of_reading_writing_and_judging(summary):
     assert table[3][1:] == ["1.00e+03\n6.7%", "8.00e+03\n53.3%", "6.00e+03\n40.0%", "1.50e+04"]
 
 
+def test_scored_benchmarks_are_sections_of_the_report(summary):
+    its = {"traces": 4, "wrong": 3, "mcc": 0.5, "step_accuracy": 0.5, "mr_score_without_reasons": 0.25, "not_scored": 0}
+    its |= {"low": None, "high": None}
+    scored = {"benchmark": "mr_gsm8k", "official": {"types": {}, "all": its}, "verifier": "prm", "steps": None}
+    before = [heading for heading, *_ in sections(summary)]
+    found = [heading for heading, *_ in sections(summary | {"step_runs": [scored, scored | {"verifier": "orm"}]})]
+    assert found[: len(before) - 2] == before[:-2]
+    assert [heading for heading in found if heading not in before] == ["MR-GSM8K (prm)", "MR-GSM8K (orm)"]
+
+
 def test_a_run_that_a_limit_stopped_is_said_to_be_a_part(tmp_path):
     meta = META | {"unfinished_problems": 3}
     assert summarize(read_runs([write_run(tmp_path, rows(), meta)]))["warnings"][0] == (

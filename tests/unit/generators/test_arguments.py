@@ -11,7 +11,7 @@ from prm.generators import arguments, load_generator
 from prm.generators.arguments import GeneratorArguments
 
 
-def test_a_mistyped_generator_is_refused_before_anything_is_loaded_or_compared():
+def test_a_mistyped_generator_is_refused_before_anything_is_loaded_or_compared(monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"arithmetik does not exist, did you mean arithmetic\?"):
         GeneratorArguments(generator="arithmetik")
     for generator in ("arithmetic", "someone/model"):
@@ -19,6 +19,9 @@ def test_a_mistyped_generator_is_refused_before_anything_is_loaded_or_compared()
     GeneratorArguments(generator="http://127.0.0.1:8000/v1", engine="openai")
     with pytest.raises(ValueError, match="arithmetik"):
         GeneratorArguments(generator="arithmetik", engine="openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1 234")
+    with pytest.raises(ValueError, match="OPENAI_API_KEY holds a blank"):
+        GeneratorArguments(generator="http://127.0.0.1:8000/v1", engine="openai")
     for engine in ("hf", "openai"):  # labeling takes it from the record of the traces
         assert GeneratorArguments(generator=None, engine=engine).generator is None
 

@@ -80,6 +80,14 @@ def test_every_setting_reaches_the_request(engine, generator):
     }
 
 
+def test_what_cannot_be_asked_is_refused_before_the_engine_is(engine, generator):
+    with pytest.raises(ValueError, match="2 prefixes but 1 seeds"):
+        generator.generate([[5], [6]], [1])
+    with pytest.raises(ValueError, match="context"):
+        generator.generate([[5] * 64], [1])
+    assert engine.requests == {}
+
+
 def test_a_text_ends_by_our_rule_and_the_engine_is_told(engine, generator, plain_tokenizer):
     counts = []
     found = generator.generate([[5], [6, 7], [8] * 61], [0, 1, 2], ended=counts.append)

@@ -321,3 +321,10 @@ def test_a_quoted_answer_ends_a_trace_but_no_critique(plain_tokenizer):
         return [text.stop(token, "end", step) for token in ids][-1]
 
     assert [stop(rule) for rule in ("line", "whole")] == ["answer", None]
+
+
+@pytest.mark.parametrize(
+    "bold", ["**First wrong paragraph: 2**", "** First wrong paragraph: 2 **", " First wrong paragraph: 2 "]
+)
+def test_bold_type_and_blanks_around_a_verdict_are_allowed(bold):
+    assert read_verdict(f"Fine so far.\n{bold}\n", 3) == 1

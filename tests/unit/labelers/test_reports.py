@@ -70,6 +70,12 @@ def test_agreement_counts_what_both_have_labeled():
         "value_rmse": pytest.approx(((0.3**2 + 0.4**2) / 4) ** 0.5),
     }
     assert agreement(ours[2:], ours[2:])["value_rmse"] is None
+    gap = [labeled(0, [True, True], (0.5, 0.9))], [labeled(0, [True, True], (0.5, None))]
+    assert agreement(*gap)["value_rmse"] == agreement(*gap[::-1])["value_rmse"] == 0.0
+    half = [labeled(0, [True, None], (0.5, 0.0))], [labeled(0, [True, True], (0.5, 0.5))]  # a value without a label
+    assert agreement(*half)["value_rmse"] == agreement(*half[::-1])["value_rmse"] == 0.0
+    one_sided = agreement([labeled(2, [True], (0.5,))], [labeled(2, [True])])  # only one of them has values
+    assert one_sided["value_rmse"] is None
 
 
 def test_traces_that_cannot_be_compared_are_refused():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from prm.models import folders
 from prm.models.folders import (
     Stored,
     check_config,
@@ -143,3 +144,11 @@ def test_a_config_is_looked_at_before_anything_is_built_of_it(load, tmp_path):
     save_file({"layers.0.w": torch.ones(1)}, tmp_path / "model.safetensors")
     with pytest.raises(ValueError, match="num_hidden_layers is 1,000,000, more than its weights have"):
         load(str(config(tmp_path, model_type="llama", num_hidden_layers=10**6)))
+
+
+def test_of_the_hub_only_the_wanted_files_are_loaded(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(folders, "snapshot_download", lambda *its, **settings: asked.append((its, settings)) or "here")
+    assert folders.local_folder(str(tmp_path), "*.json") == tmp_path
+    assert folders.local_folder("org/name", "*.json", "model*.safetensors") == Path("here")
+    assert asked == [(("org/name",), {"allow_patterns": ["*.json", "model*.safetensors"]})]

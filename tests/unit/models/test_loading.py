@@ -9,11 +9,13 @@ import torch
 from bitsandbytes.nn import Linear4bit, Params4bit
 from gguf_file import write_gguf
 from safetensors.torch import save_file
+from transformers import CLIPConfig, LlamaConfig
 
 from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.models.fingerprints import read_weights
 from prm.models.loading import from_base, load_model_and_tokenizer, never_pack, nf4
+from prm.models.step_classifier import classifier_class
 from prm.training.trainer import add_lora
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.loading import load_classifier
@@ -220,7 +222,49 @@ def test_a_new_head_is_of_fp32_whatever_the_body(tmp_path, tiny_llama):
         assert {parameter.dtype for parameter in model.score.parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"num_hidden_layers": 5000}, r"tiny\.gguf: num_hidden_layers is 5,000, more than its weights have"),
+        (
+            {"intermediate_size": 1 << 24},
+            r"tiny\.gguf: its config describes a model of [\d,]+ numbers, its weights hold",
+        ),
+    ],
+)
+def test_a_header_of_a_gguf_file_that_describes_a_much_larger_model_is_refused(
+    header, message, tmp_path, tiny_qwen2, plain_tokenizer
+):
+    write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, **header)
+    with pytest.raises(ValueError, match=message):
+        load_model_and_tokenizer(str(tmp_path), "tiny.gguf")
+
+
 def test_layers_that_the_header_of_a_gguf_file_leaves_out_are_refused(tmp_path, tiny_qwen2, plain_tokenizer):
     write_gguf(tmp_path / "tiny.gguf", tiny_qwen2(len(plain_tokenizer)), plain_tokenizer, num_hidden_layers=1)
     with pytest.raises(ValueError, match=r"tiny\.gguf holds blk\.1\..*, for which its header has no place"):
         load_model_and_tokenizer(str(tmp_path), "tiny.gguf")
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        ("linear", "LlamaForTokenClassification"),
+        ("lm_tokens", "LlamaForTokenClassification"),
+        ("mlp", "LlamaForProcessRewardModel"),
+    ],
+)
+def test_a_class_has_the_name_that_checkpoints_record(head, name):
+    kind = classifier_class(LlamaConfig(), head)
+    assert (kind.__name__, kind.head) == (name, head)
+    with pytest.raises(ValueError, match="'clip' models have no token-classification class"):
+        classifier_class(CLIPConfig(), head)
+
+
+@pytest.mark.parametrize(("gpu", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_weights_of_4_bits_compute_in_what_the_device_is_fast_in(gpu, dtype, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    config = nf4()
+    assert (config.bnb_4bit_compute_dtype, config.load_in_4bit, config.bnb_4bit_quant_type) == (dtype, True, "nf4")
+    assert config.bnb_4bit_use_double_quant
+    assert config.llm_int8_skip_modules == ["score"]

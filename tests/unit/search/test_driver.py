@@ -1,6 +1,7 @@
 """The driver: what it charges against a count over what was really asked, what it remembers, what it refuses."""
 
 import random
+import time
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from prm.search.driver import search
 from prm.search.methods import Method, check_method, default_methods, parse_method
 from prm.search.policy import Choice, Policy
 from prm.search.requests import Expand, Found, Sample, Score, best, score_readable
+from prm.search.task import Task
 from prm.storage.answered_requests import AnsweredRequests
 from prm.types import Budget, Continuation, Cost, Problem, Scores
 from prm.verifiers.checkpoint import VerifierConfig
@@ -848,3 +850,24 @@ def test_remembered_answers_that_were_not_checked_are_checked_for_the_problems_o
     assert result.candidates == expected[0].candidates
     still = {drawn.trace.problem_id for drawn in answered.drawn.values() if drawn.trace.status == "timeout"}
     assert still == {problem.id for problem in PROBLEMS[1:]}
+
+
+def test_scores_after_other_attempts_are_other_scores():
+    """A journal finds an answer by its key."""
+    one, other, third = (replace(open_trace(PROBLEMS[0]), steps=(step,)) for step in "abc")
+    traces, history = [one], (None, [[other]], [[third]])
+    tasks = [Task(PROBLEMS[0], method("rebase"), Budget(4), iter(()), Score(traces, attempts=its)) for its in history]
+    assert len({task.score_key(Random()) for task in tasks}) == 3
+
+
+def test_the_seconds_of_a_batch_are_shared_among_its_problems():
+    generator, started = student(), time.monotonic()
+    generate = generator.generate
+
+    def slow(*args, **settings):
+        time.sleep(0.01)
+        return generate(*args, **settings)
+
+    generator.generate = slow
+    found = search(method("best_of_n"), PROBLEMS, generator, Random(), Budget(4), 0)
+    assert 0.01 <= sum(result.cost.seconds for result in found) <= time.monotonic() - started

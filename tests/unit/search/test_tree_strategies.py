@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from scripted_tree import Likes, P, World, ended, run, texts
@@ -17,6 +18,7 @@ from scripted_tree import Likes, P, World, ended, run, texts
 from prm.generators import derive_seed
 from prm.generators.scripted import GREEDY, ScriptedGenerator
 from prm.search import STRATEGIES
+from prm.search.particle_filtering import odds
 from prm.search.requests import Score
 from prm.search.tree import Node, conclude
 from prm.types import Budget, Problem, Scores, Trace
@@ -641,3 +643,9 @@ def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_i
     for name, defaults in expected.items():
         parameters = inspect.signature(STRATEGIES[name]).parameters.values()
         assert {p.name: p.default for p in parameters if p.default is not p.empty} == defaults
+
+
+@pytest.mark.parametrize(("score", "expected"), [(None, 0.0), (0.5, 1.0), (0.75, 3.0), (0.2, 0.25)])
+def test_a_particle_is_worth_its_odds_and_nothing_without_a_score(score, expected):
+    node = SimpleNamespace(scores=None if score is None else Scores((score,), score), score=score)
+    assert odds(node) == pytest.approx(expected)

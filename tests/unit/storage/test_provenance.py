@@ -40,6 +40,8 @@ def test_a_file_gets_meta_and_config_beside_it(tmp_path):
     assert meta["git"] is None or re.fullmatch(r"[0-9a-f]{7,}\+?|.*-g[0-9a-f]{7,}\+?", meta["git"])
     config = yaml.safe_load((tmp_path / "labeled.config.yaml").read_text())
     assert config == {"traces": "in.jsonl", "rollouts": 8, "limit": None}
+    assert list(config) == ["traces", "rollouts", "limit"]  # as in the class
+    assert '\n  "script": "data/label_steps.py",\n' in (tmp_path / "labeled.meta.json").read_text()
 
 
 def test_a_folder_gets_them_inside(tmp_path):

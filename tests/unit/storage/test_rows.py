@@ -91,6 +91,7 @@ def test_labels_that_are_no_booleans_are_refused(write, label):
         ({"labels": [True]}, "2 steps but 1 labels"),
         ({"values": [0.5, 0.5, 0.5]}, "2 steps but 3 values"),
         ({"counts": [[1, 8]]}, "2 steps but 1 counts"),
+        ({"counts": [[1, 8], [-1, 8]]}, "count 2 is [-1, 8]; it is a pair of whole numbers"),
         ({"values": [0.5, 1.5]}, "value 2 is 1.5; a soft label lies in 0..1"),
         ({"values": [float("nan"), 0.5]}, "value 1 is nan"),
         ({"values": ["0.5", 0.5]}, "value 1 is '0.5'"),

@@ -154,6 +154,7 @@ def test_csv_with_other_dividers(tmp_path, name, divider):
             r"a\.csv:3: 3 cells, but the first line names 2 columns; a cell that holds ',' must be in",
         ),
         (b'a,b\n1,"2\n3,4\n', r"a\.csv:2: unexpected end of data; check the quotes of this row"),
+        (b'a,"b\n1,2\n', r"a\.csv:1: unexpected end of data; check the quotes of this row"),
         (b"a,a\n1,2\n", r"a\.csv:1: the first line must name every column once, it is \['a', 'a'\]"),
         (b"", r"a\.csv:1: the first line must name every column once, it is \[\]"),
         (b"a\n\xe9\n", r"a\.csv:2: not UTF-8 text \(byte 0xe9: .*\); save the file as UTF-8"),

@@ -43,7 +43,13 @@ def test_a_verifier_that_gives_something_else_is_refused(scores, message):
 
 def test_predictions_are_joined_by_id_and_must_fit():
     """One score less is enough where it is that of a step called wrong."""
-    for scores, status in (((0.9, 0.1), "ok"), ((0.5,), "ok"), ((0.9,), "wrong_length"), ((0.9,) * 3, "wrong_length")):
+    for scores, status in (
+        ((0.9, 0.1), "ok"),
+        ((0.5,), "ok"),
+        ((), "wrong_length"),
+        ((0.9,), "wrong_length"),
+        ((0.9, 0.9, 0.1), "wrong_length"),
+    ):
         (said,) = join([TRACE], {"gsm8k-0": Prediction("gsm8k-0", scores)})
         assert said.status == status
     assert [its.status for its in join([TRACE], {})] == ["missing"]

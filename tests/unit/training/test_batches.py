@@ -1,5 +1,9 @@
 """Examples -> one packed row with literal positions; the order in which examples come."""
 
+from dataclasses import replace
+
+import torch
+
 from prm.training.batches import ProblemSampler, RowCollator, StepCollator
 from prm.training.examples import PairExample, TraceExample
 
@@ -34,6 +38,15 @@ def test_a_pair_has_one_target_and_its_right_trace_first():
     assert batch["step_index"].tolist() == [1, 2, 1, 3]
     assert batch["step_trace"].tolist() == [0, 1, 2, 3]
     assert batch["labels"].tolist() == [1.0, 1.0]
+    assert batch["rollouts"].tolist() == [1, 1]
+
+
+def test_steps_without_rollouts_count_as_one_each():
+    counted = replace(example((1, 2, 3), (1, 2), (1.0, 0.5)), rollouts=(4, 8))
+    batch = StepCollator()([counted, example((1, 4), (1,), (0.0,))])
+    assert batch["rollouts"].tolist() == [4, 8, 1]
+    hard = replace(example((1, 4), (1,), (0.0,)), targets=(1,))
+    assert StepCollator()([hard])["labels"].dtype == torch.float32
 
 
 def test_the_traces_of_a_step_are_cut_into_rows_by_their_tokens():

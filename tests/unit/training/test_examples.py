@@ -122,6 +122,10 @@ def test_traces_that_are_too_long_stop_training_with_their_number_or_are_left_ou
     )
     with pytest.raises(ValueError, match=message):
         examples_of(rows, "hard", codec=codec)
+    with pytest.raises(ValueError, match=r"the longest \(rows\.jsonl:5\) has 23 tokens"):
+        examples_of(
+            [row("Start with 1, add 1.", ("#### 2",), (True,)), *rows[::-1]], "hard", codec=StepCodec(max_length=5)
+        )
     longer = [*rows[:1] * 99, row("Start with 1, add 1.", ("1 + 1 = 2",) * 9, (True,) * 9)]
     with pytest.raises(ValueError, match=r"100 of 100 traces .* 23 would hold 99%"):
         examples_of(longer, "hard", codec=codec)

@@ -1,7 +1,9 @@
 """Training of an implicit PRM: the loss against autograd by hand however the batch is split, and the folder it leaves."""
 
+import json
 import math
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from prm.datasets import arithmetic
 from prm.encoding.layouts import Layout
 from prm.encoding.prompts import PromptTemplate
 from prm.storage.rows import LabeledRow
+from prm.training import implicit
 from prm.training.examples import orm_examples
 from prm.training.implicit import ImplicitTrainer, fit_implicit, ratio_examples
 from prm.types import LabeledTrace, Trace
@@ -97,7 +100,7 @@ def test_the_step_is_the_same_however_the_batch_is_split_and_equals_autograd_by_
             assert torch.allclose(parameter, expected[name], atol=1e-5), (size, name)
 
 
-def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings, tmp_path):
+def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings, tmp_path, capsys):
     tokenizer = AutoTokenizer.from_pretrained(base)
     made = "# Made by this command\nlicense: mit\nbeta: 0.3\n"
     metrics = fit_implicit(base, settings(learning_rate=0.05), TEXT, BETA, tokenizer, *sets, made)
@@ -105,6 +108,12 @@ def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings
     folder = str(tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert all(part in card for part in ("8 traces", "`trace_auc` ", "| `beta` | 0.3 |", "License: mit"))
+    assert list(yaml.safe_load((tmp_path / "out" / "family.yaml").read_text()))[:2] == ["like", "reference"]
+    assert (tmp_path / "out" / "config.yaml").read_text() == made
+    assert json.loads((tmp_path / "out" / "eval_results.json").read_text()) == metrics
+    said = capsys.readouterr().out
+    assert f"saved {folder}; loaded again, scores agree to " in said
+    assert f"eval_trace_auc                           {metrics['eval_trace_auc']:.4f}\n" in said
     verifier = find_verifier(folder)
     assert (verifier.kind, verifier.beta, verifier.codec) == ("prm", BETA, TEXT)
     row = sets[1].rows[0]
@@ -126,3 +135,30 @@ def test_the_folder_loads_by_itself_and_knows_its_reference(base, sets, settings
     with pytest.raises((OSError, ValueError), match="gone"):
         load_verifier(folder)
     assert load_verifier(folder, base_model=base).score(row.problem.prompt, row.labeled.trace.steps) == scores
+
+
+@pytest.mark.parametrize("plan", ["fsdp", "deepspeed"])
+def test_plans_that_cut_the_model_up_and_other_examples_are_refused(plan, base, sets, settings, tmp_path, monkeypatch):
+    tokenizer, (train, validation) = AutoTokenizer.from_pretrained(base), sets
+    small = tmp_path / "bf16"
+    load(base).bfloat16().save_pretrained(small)
+    given = []
+
+    def stand_in(model, *rest):
+        given.append(model.dtype)
+        return SimpleNamespace(is_fsdp_enabled=plan == "fsdp", is_deepspeed_enabled=plan == "deepspeed")
+
+    monkeypatch.setattr(implicit, "ImplicitTrainer", stand_in)
+
+    def fit(beta):
+        fit_implicit(str(small), settings(), TEXT, beta, tokenizer, train, validation, "")
+
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match="in one process or with DDP; leave FSDP and DeepSpeed out"):
+        fit(BETA)
+    assert given == [torch.float32]  # whatever the base is stored in
+    monkeypatch.setattr(implicit, "find_checkpoint", lambda *its: str(tmp_path / "out" / "checkpoint-1"))
+    with pytest.raises(ValueError, match="leave FSDP"):
+        fit(BETA)
+    with pytest.raises(ValueError, match="was trained on examples of hash"):
+        fit(2 * BETA)

@@ -89,6 +89,7 @@ def test_a_finished_model_is_not_replaced_by_mistake(folder, tmp_path):
     with pytest.raises(ValueError, match="finished model"):
         check_output_dir(str(new), "auto", overwrite=False)  # there is no checkpoint, so it would start over
     check_output_dir(str(new), None, overwrite=True)
+    check_output_dir(str(new), "true", overwrite=False)  # that there is no checkpoint is said by `find_checkpoint`
     for resume in ("auto", "true", True, str(folder / "checkpoint-5")):
         check_output_dir(str(folder), resume, overwrite=False)
 

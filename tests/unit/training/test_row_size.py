@@ -64,13 +64,21 @@ def test_measured_once_at_the_start(tmp_path, tiny_llama, monkeypatch, capsys):
     config = VerifierConfig("prm", StepCodec(max_length=512), "value", "last", str(tmp_path), "")
     trainer = VerifierTrainer(model, arguments, config, tokenizer, examples, tokens_per_row=1)
     trainer.rows.tokens_per_row = None  # what it is on a GPU
-    measured = []
+    measured, backward = [], []
+    model.get_input_embeddings().weight.register_hook(lambda gradient: backward.append(len(measured)))
     true = row_size.measure
-    monkeypatch.setattr(row_size, "measure", lambda *arguments: measured.append(true(*arguments)) or measured[-1])
+
+    def measure(*arguments):
+        measured.append(true(*arguments))
+        assert not any(p.grad is not None and p.grad.any() for p in model.parameters())
+        return measured[-1]
+
+    monkeypatch.setattr(row_size, "measure", measure)
     trainer.train()
     room = 100_000_000 - 8 * sum(p.numel() for p in model.parameters())
     assert measured == [int((0.85 * room - 5_000_000) / 10_000)]
     assert trainer.rows.tokens_per_row == measured[0]
+    assert backward.count(0) == 3  # the backward passes are measured, too
     assert f"{measured[0]:,} tokens each" in capsys.readouterr().out
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())  # the measured rows taught nothing
     assert isinstance(trainer.rows, RowCollator)

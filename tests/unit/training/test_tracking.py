@@ -41,6 +41,14 @@ def test_the_diagonal_of_the_diagram_is_where_scores_and_targets_are_equal(monke
     )
     draw_reliability(reliability([0.1, 0.1, 0.9], [0.0, 0.5, 1.0]))
     diagonal, means = drawn[0].lines
+    assert (drawn[0].get_xlabel(), drawn[0].get_ylabel(), drawn[0].get_title()) == ("score", "target", "Reliability")
+    assert drawn[0].get_xlim() == drawn[0].get_ylim() == (0, 1)
+    assert (diagonal.get_color(), diagonal.get_linestyle(), diagonal.get_linewidth()) == ("0.5", "--", 1)
+    assert means.get_marker() == "o"
+    assert drawn[0].patches[0].get_facecolor()[:3] == (0.85,) * 3
+    (legend,) = (drawn[0].get_legend(),)
+    assert [text.get_text() for text in legend.get_texts()] == ["mean target", "share of steps"]
+    assert not legend.get_frame_on()
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     assert means.get_xydata().round(6).tolist() == [[0.1, 0.25], [0.9, 1.0]]
     bars = [(bar.get_x(), bar.get_width(), round(bar.get_height(), 6)) for bar in drawn[0].patches]

@@ -297,6 +297,12 @@ def test_tensors_that_nothing_reads_are_refused(make, tmp_path):
     save_file(load_file(file) | {"score.weight": torch.ones(3, 32)}, file, {"format": "pt"})
     with pytest.raises(ValueError, match=r"its head has weights of shape \(3, 32\) and 3 biases"):
         load_verifier(f"text_classifier:{folder}")
+    # Nor is one of a model with other inputs.
+    folder = shutil.copytree(make("pqm")[0], tmp_path / "narrow")
+    file = folder / "model.safetensors"
+    save_file(load_file(file) | {"v_head.summary.weight": torch.ones(1, 16)}, file, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"its head has weights of shape \(2, 16\) and 2 biases"):
+        load_verifier(f"pqm:{folder}")
 
 
 @pytest.mark.parametrize("part", ["weight", "bias"])
@@ -456,6 +462,14 @@ def test_an_implicit_prm_is_the_ratio_of_two_models(pair, tmp_path):
     assert load_verifier(f"{file}:{policy}", device="meta").policy.device.type == "meta"
     found = verifier.score_batch([PROMPT] * 3, TRACES)
     assert [list(its.steps) for its in found] == [pytest.approx(hand(steps), abs=1e-5) for steps in TRACES]
+    encoded_N = [verifier.codec.encode(tokenizer, PROMPT, steps).input_ids for steps in TRACES]
+    assert [its.read + its.cached for its in found] == [len(ids) for ids in encoded_N]
+    assert sum(its.read for its in found) == len({ids[:n] for ids in encoded_N for n in range(1, len(ids) + 1)})
+    longest, codec = max(map(len, encoded_N)), verifier.codec
+    for room, whole in ((longest, True), (longest - 1, False)):
+        verifier.codec = codec.at_most(room)
+        assert all(verifier.score_batch([PROMPT] * 3, TRACES)) == whole
+    verifier.codec = codec
     assert found[0].trace == found[0].steps[-1]
     assert max(found[0].steps) - min(found[0].steps) > 0.01
     assert verifier.score(PROMPT, STEPS) == pytest.approx(found[0].steps, abs=1e-6)

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,9 +11,9 @@ import torch
 
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
-from prm.generators.endpoint import MalformedAnswer
+from prm.generators.endpoint import EndpointError, MalformedAnswer
 from prm.verifiers import is_served, kind_of, pooling, served
-from prm.verifiers.scoring import Example, Scoring
+from prm.verifiers.scoring import Example, Scoring, launch_line, vllm_options
 from prm.verifiers.served import ServedVerifier, load_served
 
 PROMPT, STEPS = "Let x be 4.", ("x is 4.", "2x is 8.")
@@ -215,3 +216,66 @@ def test_a_served_verifier_is_named_by_its_folder_and_its_place(name, is_one):
     missing = r"scoring\.json is missing" if is_one else r"prm_config\.json|does not exist|no checkpoint|no folder"
     with pytest.raises(FileNotFoundError, match=missing):
         kind_of(name)
+
+
+def test_vllm_is_told_what_follows_from_the_layout(scoring):
+    its = {"runner": "pooling", "dtype": "float32", "max_model_len": 60}
+    whole = {"pooler_config": {"task": "token_classify", "pooling_type": "ALL"}}
+    assert vllm_options(scoring) == its | whole
+    assert vllm_options(scoring, "bfloat16") == its | whole | {"dtype": "bfloat16"}
+    assert vllm_options(replace(scoring, form="sequence_classification")) == its
+    tokens = replace(scoring, form="math_shepherd", label_tokens=("-", "+"))
+    overrides = {"classifier_from_token": ["-", "+"], "method": "no_post_processing"}
+    assert vllm_options(tokens) == its | whole | {"convert": "classify", "hf_overrides": overrides}
+    marked = replace(scoring, codec=replace(scoring.codec, marker="<step>"), step_end_ids=(7, 9))
+    pooler = {"task": "token_classify", "pooling_type": "STEP", "step_tag_id": 9}
+    assert vllm_options(marked) == its | {"pooler_config": pooler}
+    line = launch_line("out/prm", vllm_options(scoring))
+    assert line.startswith("vllm serve out/prm --runner pooling --dtype float32 --max-model-len 60 --pooler-config '{")
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        ({"anything": 60}, "anything"),
+        ({"anything": None}, "anything"),
+        ({"other": 60, "/models/prm": 61}, "/models/prm"),
+        ({"other": 60, "another": 60}, "serves other, another, and none is called prm; start it with"),
+        ({}, "serves nothing, and none is called prm"),
+        ({"prm": 59}, "reads 59 tokens and the verifier 60; start it with --max-model-len 60"),
+    ],
+)
+def test_a_server_is_asked_for_the_model_of_this_name(models, expected, scoring, monkeypatch):
+    asked = []
+
+    class Server:
+        def __init__(self, url, patience):
+            assert (url, patience) == ("http://host", 5.0)
+            self.url = url
+
+        @asynccontextmanager
+        async def client(self, connections):
+            yield None
+
+        async def ask(self, client, path, body, read):
+            if path == "v1/models":
+                return read({"data": [{"id": name, "max_model_len": length} for name, length in models.items()]})
+            asked.append((path, body))
+            return read({"data": [{"data": token_rows([body["input"]])[0]}]})
+
+        def unfit(self, message):
+            return EndpointError(message)
+
+    monkeypatch.setattr(pooling, "Endpoint", Server)
+    if expected not in models:
+        with pytest.raises(EndpointError, match=expected):
+            pooling.server_rows("http://host/v1/", scoring, "out/prm", 5.0)
+        return
+    read, _ = pooling.server_rows("http://host/v1/", scoring, "out/prm", 5.0)
+    assert read([(5, 6, 4), (7,)]) == token_rows([(5, 6, 4), (7,)])
+    assert asked[0] == (
+        "pooling", {"model": expected, "task": "token_classify", "use_activation": False, "input": [5, 6, 4]}
+    )  # fmt: skip
+    monkeypatch.setitem(globals(), "logit", lambda ids: math.nan)
+    with pytest.raises(EndpointError, match=r"http://host gave logits \[0.0, nan\]"):
+        read([(5,)])
