@@ -53,6 +53,33 @@ def test_so_many_bytes_are_held(tmp_path, monkeypatch):
         assert most <= len(traces_to_show(run)) < 12
 
 
+def test_the_bytes_are_filled_to_the_last(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, twelve_problems())])
+    whole = traces_to_show(run)
+    size = sum(len(as_json(problem).encode()) for problem in whole)
+    monkeypatch.setattr("prm.evaluation.trace_browser.SHARE", 1)
+    monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", size)
+    assert traces_to_show(run) == whole
+    monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", size - 1)
+    assert traces_to_show(run) != whole
+
+
+def test_long_texts_are_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr("prm.evaluation.trace_browser.LONGEST", 6)
+    first, *_ = traces_to_show(read_runs([write_run(tmp_path, rows())]))
+    assert texts(first, first["candidates"][0]) == ["</scri… and 15 more characters", "#### 0"]
+
+
+def test_what_each_method_chose(tmp_path):
+    some = rows()
+    some[1]["results"][4]["chosen"] = None
+    run = read_runs([write_run(tmp_path, some)])
+    for row, shown in zip(run.rows, traces_to_show(run), strict=True):
+        chosen = {its.method: None if its.chosen is None else its.candidates[its.chosen] for its in row.results}
+        expected = {name: None if trace is None else row.candidates.index(trace) for name, trace in chosen.items()}
+        assert shown["picks"] == expected
+
+
 def test_scores_have_few_digits(tmp_path):
     some = rows()
     for result in some[0]["results"][2:4]:  # the two that score by the PRM
