@@ -3,6 +3,7 @@ size is in eval/README.md and recipes/README.md; times are not asserted."""
 
 import json
 import random
+import re
 import sys
 
 import pytest
@@ -242,6 +243,9 @@ def test_study_of_compute(load, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study, "OUTPUT", tmp_path / "study")
     monkeypatch.setattr(study, "STAGES", {"nothing": "--version"})
     monkeypatch.setattr(study, "CHAINS", {"rebase prm": 2, "weighted_vote prm": 8})
+    report = tmp_path / "study/arithmetic/report/report.html"
+    report.parent.mkdir(parents=True)
+    report.touch()
     study.main(study.Arguments())
     summary = json.loads((tmp_path / "study/summary.json").read_text())
     kind = summary["arithmetic"]
@@ -260,4 +264,5 @@ def test_study_of_compute(load, tmp_path, monkeypatch, capsys):
     page = (tmp_path / "study/study.html").read_text()
     assert page.count("data:image/png;base64,") == len(pictures)
     assert "<h2>Kind set: 30 test problems</h2>" in page
+    assert re.findall('<a href="(.*?)"', page) == ["arithmetic/report/report.html"]
     assert '"traces">[]</script>' in page

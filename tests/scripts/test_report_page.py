@@ -148,6 +148,7 @@ def test_clicks_through_the_tree(page):
     ):
         page.press(key)
         assert page.run(focused).startswith(place), key
+        assert page.run("getComputedStyle(document.activeElement.firstChild).outlineStyle") == "solid", key
     assert page.run(visible) == 5  # the answer is below c
 
 
