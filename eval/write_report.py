@@ -41,6 +41,7 @@ from prm.evaluation.tracked import curves_over_samples, numbers_to_sort_by, trac
 from prm.files import read_object, write_whole
 from prm.storage.paths import need_folder
 from prm.verifiers import LIKELIHOOD
+from prm.verifiers.scoring import SERVED
 
 
 @dataclass
@@ -71,7 +72,8 @@ def main(args: Arguments) -> None:
 
     plt.switch_backend("Agg")  # needs no display
     paths = {name: verifier["path"] for name, verifier in run.meta["verifiers"].items()}
-    checkpoints = {name: Path(path) for name, path in paths.items() if ".py:" not in path and path != LIKELIHOOD}
+    folders = {name: checkpoint_folder(path) for name, path in paths.items()}
+    checkpoints = {name: folder for name, folder in folders.items() if folder is not None}
     if args.report_to and (gone := [str(path) for path in checkpoints.values() if not path.is_dir()]):
         raise ValueError(
             f"no folder {', '.join(gone)} here, the W&B run is to use it; start where the search was started"
@@ -112,6 +114,16 @@ def read_step_run(folder: Path) -> dict[str, Any]:
     if not {"benchmark", "verifier", "truth", "official", "steps"} <= found.keys():
         raise ValueError(f"{path} is no summary of eval/score_steps.py; --steps wants its output_dir")
     return found
+
+
+def checkpoint_folder(verifier: str) -> Path | None:
+    """Where the checkpoint of a verifier is; None of one that was not trained here: the generator's likelihood, `file.py:name`,
+    or `family:hub name`."""
+    served = SERVED.fullmatch(verifier)
+    folder = served["folder"] if served else verifier
+    if folder == LIKELIHOOD or (":" in folder and not Path(folder).is_dir()):
+        return None
+    return Path(folder)
 
 
 def markdown_page(summary: dict[str, Any], meta: dict[str, Any]) -> str:

@@ -202,3 +202,18 @@ def test_the_script_ends_with_one_line_for_a_broken_or_missing_file(tmp_path):
     assert (broken.returncode, missing.returncode) == (1, 1)
     assert re.fullmatch(r"error: .*results\.jsonl:5: not a JSON object on one line .*\n", broken.stderr)
     assert missing.stderr == f"error: {tmp_path}/nowhere does not exist; check the path\n"
+
+
+@pytest.mark.parametrize(
+    ("verifier", "folder"),
+    [
+        ("outputs/prm", Path("outputs/prm")),
+        ("outputs/prm@http://here:8000", Path("outputs/prm")),
+        ("outputs/prm@vllm", Path("outputs/prm")),
+        ("qwen2.5-math-prm:Qwen/Qwen2.5-Math-PRM-7B", None),
+        ("eval/oracle.py:oracle", None),
+        ("likelihood", None),
+    ],
+)
+def test_checkpoints_that_a_run_uses(load, verifier, folder):
+    assert load("write_report").checkpoint_folder(verifier) == folder
