@@ -117,8 +117,8 @@ def read_step_run(folder: Path) -> dict[str, Any]:
 
 
 def checkpoint_folder(verifier: str) -> Path | None:
-    """Where the checkpoint of a verifier is; None of one that was not trained here: the generator's likelihood, `file.py:name`,
-    or `family:hub name`."""
+    """Where the checkpoint of a verifier is; None of one that was not trained here: the generator's likelihood,
+    `file.py:name`, or `family:hub name`."""
     served = SERVED.fullmatch(verifier)
     folder = served["folder"] if served else verifier
     if folder == LIKELIHOOD or (":" in folder and not Path(folder).is_dir()):
