@@ -32,6 +32,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -210,6 +211,7 @@ def wall_ratio(folder: Path) -> float:
                 f"data/label_steps.py {SETTINGS} --traces {folder}/traces.jsonl {options} --store {scratch}/{name}"
             )
             run(f"{command} --output {scratch}/{name}.jsonl")
+            shutil.rmtree(Path(scratch, name, "labels"))  # they are made again, of the rollouts
             run(f"{command} --output {scratch}/{name}-again.jsonl")
             first, again = (
                 json.loads(Path(scratch, f"{name}{which}.meta.json").read_text())["seconds"] for which in ("", "-again")
@@ -234,6 +236,7 @@ def time_processes(folder: Path) -> dict[str, float]:
             print(
                 f"writers: {writers}, {steps / seconds[writers]:.1f} labels/s, {per_label:.0f} ms of a core per label"
             )
+        shutil.rmtree(Path(scratch, "1.jsonl.rollouts", "labels"))  # they are made again, of the rollouts
         fixed = run(f"{command} --store {scratch}/1.jsonl.rollouts --output {scratch}/again.jsonl")
     print(f"imports, and labels from a full store: {fixed:.1f} s of {seconds[1]:.1f} s and {seconds[cores]:.1f} s")
     return {
