@@ -9,7 +9,7 @@ Reads   labeled.jsonl    LabeledTrace rows (data/label_steps.py, data/convert_da
 Writes  <output>         rows {"prompt": the question about a trace, "completion": a critique, "split": of the problem, ...}
 
     python data/sample_critiques.py --labeled outputs/quickstart/labeled.jsonl \
-        --critic arithmetic_critic:outputs/critic/start --output outputs/critic/kept.jsonl
+        --critic arithmetic_critic:outputs/critic/start --samples 2 --output outputs/critic/kept.jsonl
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from prm.storage.jsonl import file_hash, write_jsonl
 from prm.storage.provenance import is_complete, write_provenance
 from prm.storage.rows import LabeledRow, read_labeled
 from prm.types import Dtype
-from prm.verifiers import load_verifier
+from prm.verifiers.families import split_name
 
 if TYPE_CHECKING:
     from prm.verifiers.generative import GenerativeVerifier, Votes
@@ -45,6 +45,7 @@ class Arguments:
     )
     output: str = field(metadata={"help": "file to write"})
     samples: int = field(default=4, metadata={"help": "critiques of each trace", "least": 1})
+    temperature: float = field(default=1.0, metadata={"help": "sampling temperature of the critic", "above": 0})
     keep: int = field(
         default=1, metadata={"help": "most critiques of a trace that are kept, each text once", "least": 1}
     )
@@ -71,13 +72,13 @@ def main(args: Arguments) -> None:
     if is_complete(args.output, args, [args.labeled]):
         print(f"{args.output} is complete already")
         return
-    verifier = load_verifier(args.critic, dtype=args.dtype)
-    if not isinstance(verifier, GenerativeVerifier):
+    if (found := split_name(args.critic)) is None or found[0].critic is None:
         raise ValueError(
             f"--critic {args.critic} writes no critiques; name a generative verifier, as in generative:FOLDER"
         )
-    critic = replace(verifier.critic, votes=args.samples, retries=0, seed=args.seed)
-    verifier = GenerativeVerifier(verifier.writer, critic, verifier.aggregation)
+    family, place = found
+    critic = replace(found[0].critic, votes=args.samples, retries=0, temperature=args.temperature, seed=args.seed)
+    verifier = GenerativeVerifier.from_pretrained(place, replace(family, critic=critic), dtype=args.dtype)
 
     header = {"critic": verifier.name, "labels": [args.labels, args.threshold], "keep": args.keep, "chunk": args.chunk}
     header |= {"labeled": file_hash(args.labeled), "limit": args.limit}

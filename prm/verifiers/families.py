@@ -200,13 +200,8 @@ FAMILIES: dict[str, Family] = {
     "arithmetic_critic": Family(
         "generative",
         Layout(PromptTemplate(), "\n", None, _LONGEST),
-        critic=Critic(
-            ARITHMETIC,
-            temperature=1.0,
-            top_p=1.0,
-            max_new_tokens=24,
-            batch_size=256,
-        ),
+        aggregation="product",
+        critic=Critic(ARITHMETIC, retries=0, temperature=0.0, top_p=1.0, max_new_tokens=24, batch_size=256),
     ),
 }
 

@@ -116,7 +116,7 @@ def test_a_critic_searches_and_scores_steps(scripts, critic, tmp_path):
     rows = [{"id": its.id, "prompt": its.prompt, "answer": its.answer} for its in of_two_operations("test", 3)]
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
     four = tmp_path / "four.yaml"
-    four.write_text("like: arithmetic_critic\ncritic: {votes: 4, retries: 40}\n")
+    four.write_text("like: arithmetic_critic\ncritic: {votes: 4, retries: 40, temperature: 1.0}\n")
     flags = {"generator": "arithmetic", "problems": tmp_path / "problems.jsonl", "samples": 4, "max_new_tokens": 80}
     flags |= {"verifiers": [f"critic={critic}", f"critic4={four}:{critic.partition(':')[2]}"]}
     flags |= {"methods": ["majority", "best_of_n critic", "best_of_n critic4", "weighted_vote critic"]}

@@ -190,7 +190,7 @@ NOT_RUN = {
     "python eval/study_grpo.py": "15 trainings; test_train_grpo.py makes its tables",
     "python data/sample_critiques.py": "needs a model that has learned to write; test_generative.py has one",
     "python eval/run_search.py --config eval/configs/arithmetic_critic.yaml": "as that",
-    "python eval/score_steps.py --benchmark arithmetic --verifier arithmetic_critic": "as that",
+    "python eval/write_report.py --run outputs/critic/search": "of that search",
     "python eval/study_gsm8k.py": "test_study_gsm8k.py runs it at a tiny size",
     "python eval/study_labeling.py": "test_bench_labeling.py runs it without the trainings",
     "python eval/study_training.py": "test_bench_and_study.py runs it with one of its 30 variants",

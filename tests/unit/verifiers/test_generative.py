@@ -296,10 +296,12 @@ def test_names_and_settings(tmp_path):
     verifier = find_verifier(name)
     assert (verifier.writer.endpoint.url, verifier.num_parameters, verifier.model) == ("http://127.0.0.1:9/v1", 0, None)
     mine = tmp_path / "mine.yaml"
-    mine.write_text("like: arithmetic_critic\ncritic: {votes: 4, batch_size: 8}\naggregation: last\n")
+    mine.write_text("like: arithmetic_critic\ncritic: {votes: 4, temperature: 1.0, batch_size: 8}\naggregation: last\n")
     of_four = find_family(str(mine))
     usual = FAMILIES["arithmetic_critic"]
-    assert of_four == replace(usual, aggregation="last", critic=replace(usual.critic, votes=4, batch_size=8))
+    assert of_four == replace(
+        usual, aggregation="last", critic=replace(usual.critic, votes=4, temperature=1.0, batch_size=8)
+    )
     voters = replace(FAMILIES["generative"].critic, votes=4)
     names = {
         GenerativeVerifier(verifier.writer, its).name
@@ -308,8 +310,8 @@ def test_names_and_settings(tmp_path):
     assert len(names) == 2  # how many are written at once changes nothing
     for text, message in (
         ("critic: {votes: 0}", "votes 0"),
-        ("critic: {temperature: 0}", "every critique is the same"),
-        ("critic: {logprobs: false}", "needs several votes"),
+        ("critic: {retries: 1}", "every critique is the same"),
+        ("critic: {logprobs: false, temperature: 1.0}", "needs several votes"),
         ("critic: {form: {good: '0'}}", "different letters"),
         ("critic: {vote: 2}", "critic.vote is no key"),
     ):
