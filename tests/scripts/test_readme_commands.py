@@ -166,7 +166,7 @@ NOT_RUN = {
     "python eval/bench_labeling.py": "test_bench_labeling.py runs it with smaller tables",
     "python eval/bench_training.py": "test_bench_and_study.py runs it on a tiny model; no test has minutes for its picture",
     "python eval/bench_gpu.py": "needs a GPU; test_bench_and_study.py runs it on a CPU with a tiny model",
-    "python eval/study_grpo.py": "15 trainings; test_train_grpo.py makes its tables",
+    "python eval/study_grpo.py": "21 trainings; test_train_grpo.py makes its tables",
     "python eval/study_gsm8k.py": "test_study_gsm8k.py runs it at a tiny size",
     "python eval/study_labeling.py": "test_bench_labeling.py runs it without the trainings",
     "python eval/study_training.py": "test_bench_and_study.py runs it with one of its 30 variants",
