@@ -109,19 +109,23 @@ def test_easy_steps_add_nothing(rule):
 
 BAD = ("47 + 38 = 75", "75 - 12 = 63", "#### 63")
 HACKS = {
-    "length": ("0 + 0 = 0", "1 + 0 = 1", "2 + 0 = 2", *BAD),
-    "repetition": ("0 + 0 = 0",) * 3 + BAD,
-    "unfinished": ("47 + 38 = 85",),
-    "a guess": ("#### 99",),
+    "length": (("0 + 0 = 0", "1 + 0 = 1", "2 + 0 = 2", *BAD), True, {"most_steps": 5}),
+    "repetition": (("0 + 0 = 0",) * 3 + BAD, True, {"most_repeats": 2}),
+    "stops early": (("47 + 38 = 85",), True, {}),
+    "cut": (("47 + 38 = 85", "#### 8"), False, {}),
+    "a guess": (("#### 99",), True, {"least_steps": 2}),
 }
+"""Name -> steps, whether it ended by itself, and the guard against it."""
 
 
 @pytest.mark.parametrize("hack", HACKS)
 def test_what_a_hack_gains_a_guard_takes_away(hack):
     """What is worth nothing has a better mean score than an honest attempt, and earns less."""
-    verifier, rule = Lookup(**dict.fromkeys(BAD, 0.2)), RewardRule(aggregation="mean", least_steps=2, most_steps=4)
+    steps, finished, guard = HACKS[hack]
+    verifier, rule = Lookup(**dict.fromkeys(BAD, 0.2)), RewardRule(aggregation="mean", **guard)
     verifier.readable = 9
-    honest, hacked = score_texts(verifier, [PROBLEM] * 2, ["\n".join(BAD), "\n".join(HACKS[hack])], rule)
+    texts = ["\n".join(BAD), "\n".join(steps)]
+    honest, hacked = score_texts(verifier, [PROBLEM] * 2, texts, rule, [True, finished])
     assert sum(hacked.scores) / len(hacked.scores) > sum(honest.scores) / len(honest.scores) + 0.3
     assert hacked.total < honest.total == pytest.approx(0.2)
 
