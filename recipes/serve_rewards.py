@@ -1,12 +1,12 @@
 r"""Answer OpenRLHF's requests for rewards with a verifier, over HTTP, until it is stopped.
 
+A training takes it as --reward.remote_url http://localhost:5000/get_reward. A request and its answer are shown in
+`prm/adapters/openrlhf.py`; recipes/adapters.md says what the columns must hold.
+
 Reads   <verifier>/      a PRM or ORM, or what else `find_verifier` names
 Writes  nothing
 
     python recipes/serve_rewards.py --verifier outputs/quickstart/prm --end "<eos>" --problem labels --port 5000
-    # and in the training: --reward.remote_url http://localhost:5000/get_reward
-
-A request and its answer are shown in `prm/adapters/openrlhf.py`; recipes/adapters.md says what the columns must hold.
 """
 
 from __future__ import annotations

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING, Any
 
 from prm.encoding.codec import show_positions
 from prm.files import write_whole
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.origin import origins, read_settings, training_section, write_card
 from prm.verifiers.score_meaning import score_meaning
+
+if TYPE_CHECKING:  # help of a script that links reports must not wait for it
+    from transformers import PreTrainedTokenizerBase
 
 EXAMPLE = "Start with 47, add 38.", ("47 + 38 = 85", "#### 85")
 
