@@ -33,7 +33,8 @@ from tqdm import tqdm
 
 from prm.command_line import run_script
 from prm.conversions import IMPORTERS, OPTIONS, TARGETS, UNLABELED, convert, export_row
-from prm.conversions.columns import Columns, describe, group_steps, read
+from prm.conversions.cells import group_steps
+from prm.conversions.columns import Columns, describe, read
 from prm.conversions.omega_prm import Branches
 from prm.conversions.prm800k import Neutral
 from prm.conversions.refusals import limited

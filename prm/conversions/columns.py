@@ -32,22 +32,18 @@ Decisions:
 
 from __future__ import annotations
 
-import ast
-import difflib
-import itertools
-import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from prm.answers import check, extract
+from prm.conversions.cells import cell_of, list_in, numbered
 from prm.conversions.rows import Refused, Row, labeled_row, question
 from prm.conversions.table_settings import NULL, Columns, word_of
 from prm.storage.sources import cell_text
 from prm.types import labels_to_first_error
 
 _LABEL_SEPARATOR = re.compile(r"[\s,;|]+")
-_STEP_NUMBER = re.compile(r"(?m)^(?=[ \t]*Step (\d+)\b)")
 
 
 class Reading(NamedTuple):
@@ -76,58 +72,28 @@ def import_row(where: str, row: Row, columns: Columns) -> Iterator[Row]:
         values=reading.values,
         semantics=columns.semantics or "outcome",
         method="answer check" if columns.unmarked else columns.method,
-        gold=cell_text(_cell(where, row, columns.gold_column)) if columns.gold_column else "",
+        gold=cell_text(cell_of(where, row, columns.gold_column)) if columns.gold_column else "",
         answer=reading.answer,
         correct=labels[0] if (columns.outcome_column or columns.unmarked) and labels else None,
         status=reading.status,
-        kept={name: cell_text(_cell(where, row, name)) or None for name in names},
+        kept={name: cell_text(cell_of(where, row, name)) or None for name in names},
     )
-
-
-def group_steps(rows: Iterable[tuple[str, Row]], columns: Columns) -> Iterator[tuple[str, Row]]:
-    """A row per step -> a row per trace, with lists of steps and labels; all else is taken from the first of its rows.
-
-    Raises:
-        ValueError: an id is empty, or the rows of an id do not follow each other or have different problems.
-    """
-    step, label, prompt, id_column = (
-        columns.step_column,
-        columns.labels_column,
-        columns.prompt_column,
-        columns.id_column,
-    )
-    seen = set()
-    for key, its_rows in itertools.groupby(rows, lambda pair: cell_text(_cell(pair[0], pair[1], id_column))):
-        group = list(its_rows)
-        where, first = group[0]
-        if not key:
-            raise ValueError(f"{where}: column {id_column!r} is empty; every step needs the id of its trace")
-        if key in seen:
-            raise ValueError(
-                f"{where}: rows with the {id_column} {key!r} came earlier, too, and others between; sort the table by"
-                f" {id_column} and step"
-            )
-        seen.add(key)
-        if other := [where for where, row in group if _cell(where, row, prompt) not in (first[prompt], "", None)]:
-            raise ValueError(f"{other[0]}: another {prompt} than in {where}, which has the same {id_column} {key!r}")
-        lists = {name: [_cell(where, row, name) for where, row in group] for name in (step, label) if name}
-        yield where, first | lists
 
 
 def read(where: str, row: Row, columns: Columns) -> Reading:
     """The problem, its steps and their labels, of the row of a trace."""
-    prompt = question(where, cell_text(_cell(where, row, columns.prompt_column)))
+    prompt = question(where, cell_text(cell_of(where, row, columns.prompt_column)))
     if columns.options_column:
-        options = _cell(where, row, columns.options_column)
+        options = cell_of(where, row, columns.options_column)
         prompt = "\n".join(filter(None, [prompt, *map(cell_text, options if isinstance(options, list) else [options])]))
-    cell = _cell(where, row, columns.steps_column or columns.step_column)
-    if columns.numbered_steps and isinstance(cell, str) and _list(cell) is None and not _numbered(cell):
+    cell = cell_of(where, row, columns.steps_column or columns.step_column)
+    if columns.numbered_steps and isinstance(cell, str) and list_in(cell) is None and not numbered(cell):
         return Reading(prompt, [cell], (None,), status="unsplit_steps")
     steps = _steps(where, row, columns)
     if columns.first_error_column or columns.errors_column:
         return _judged(where, row, columns, prompt, steps)
     if columns.outcome_column:
-        cell = _cell(where, row, columns.outcome_column)
+        cell = cell_of(where, row, columns.outcome_column)
         return Reading(prompt, steps, tuple(_meanings(where, columns.outcome_column, [cell], columns)) * len(steps))
     if columns.unmarked:
         return _checked(where, row, columns, prompt, steps)
@@ -158,7 +124,7 @@ def describe(where: str, row: Row, columns: Columns) -> str:
 
 def _checked(where: str, row: Row, columns: Columns, prompt: str, steps: list[str]) -> Reading:
     """The outcome, by the answer that the steps state. What could not be decided has no label but a status."""
-    gold = cell_text(_cell(where, row, columns.gold_column))
+    gold = cell_text(cell_of(where, row, columns.gold_column))
     if not gold.strip():
         raise Refused("no_gold", f"{where}: column {columns.gold_column!r} is empty; a trace is checked against it")
     answer = extract("\n".join(steps)).answer
@@ -179,7 +145,7 @@ def _judged(where: str, row: Row, columns: Columns, prompt: str, steps: list[str
     else:
         labels = labels_to_first_error(len(steps), min(wrong, default=-1))
     if columns.solution_column:
-        cell = _cell(where, row, columns.solution_column)
+        cell = cell_of(where, row, columns.solution_column)
         (right,) = _meanings(where, columns.solution_column, [cell], columns)
         if right is not None and right == bool(wrong):
             return Reading(prompt, steps, (None,) * len(steps), status="contradiction")
@@ -188,13 +154,13 @@ def _judged(where: str, row: Row, columns: Columns, prompt: str, steps: list[str
 
 def _steps(where: str, row: Row, columns: Columns) -> list[str]:
     name = columns.steps_column or columns.step_column
-    cell = _cell(where, row, name)
+    cell = cell_of(where, row, name)
     if isinstance(cell, str) and columns.separator:
         separator = columns.separator.replace("\\n", "\n").replace("\\t", "\t")
         return [piece.strip() for piece in cell.replace("\r\n", "\n").split(separator) if piece.strip()]
-    steps = _list(cell)
+    steps = list_in(cell)
     if steps is None and columns.numbered_steps and isinstance(cell, str):
-        steps = _numbered(cell)
+        steps = numbered(cell)
     if steps is None:
         raise ValueError(
             f"{where}: column {name!r} is not a list of steps: {cell!r:.200}; say with --separator what divides the text"
@@ -208,19 +174,9 @@ def _steps(where: str, row: Row, columns: Columns) -> list[str]:
     return texts
 
 
-def _numbered(text: str) -> list[str]:
-    """A text divided at "Step 1", "Step 2" and so on at the beginnings of its lines; nothing if it has no such numbers."""
-    starts = list(_STEP_NUMBER.finditer(text))
-    numbers = [int(start[1]) for start in starts]
-    if not starts or numbers != list(range(1, len(starts) + 1)) or text[: starts[0].start()].strip():
-        return []
-    ends = [*(start.start() for start in starts[1:]), len(text)]
-    return [text[start.start() : end].strip() for start, end in zip(starts, ends, strict=True)]
-
-
 def _labels(where: str, row: Row, columns: Columns) -> tuple[bool | None, ...]:
-    cell = _cell(where, row, columns.labels_column)
-    values = _list(cell)
+    cell = cell_of(where, row, columns.labels_column)
+    values = list_in(cell)
     if values is None:
         values = [piece for piece in _LABEL_SEPARATOR.split(cell_text(cell)) if piece]
     return tuple(_meanings(where, columns.labels_column, values, columns))
@@ -245,10 +201,10 @@ def _meanings(where: str, name: str | None, values: Sequence[Any], columns: Colu
 
 
 def _values(where: str, row: Row, columns: Columns) -> tuple[float | None, ...] | None:
-    cell = _cell(where, row, columns.values_column)
+    cell = cell_of(where, row, columns.values_column)
     if columns.labels_column and word_of(cell) == NULL:
         return None
-    values = _list(cell)
+    values = list_in(cell)
     values = cell_text(cell).replace(",", " ").split() if values is None else values
     return tuple(_value(where, columns, i, value) for i, value in enumerate(values, 1))
 
@@ -272,8 +228,8 @@ def _wrong_steps(where: str, row: Row, columns: Columns, steps: int) -> set[int]
     """Indices of the steps that are said to be wrong. Those of `errors_column` may lie after the last step."""
     base = columns.first_error_base or 0
     if columns.errors_column:
-        cell = _cell(where, row, columns.errors_column)
-        numbers = [] if word_of(cell) == NULL else _list(cell)
+        cell = cell_of(where, row, columns.errors_column)
+        numbers = [] if word_of(cell) == NULL else list_in(cell)
         words = list(map(word_of, [cell] if numbers is None else numbers))
         if numbers is None or not all(word.isdecimal() and base <= int(word) for word in words):
             raise Refused(
@@ -281,7 +237,7 @@ def _wrong_steps(where: str, row: Row, columns: Columns, steps: int) -> set[int]
                 f"{where}: column {columns.errors_column!r} is {cell!r:.80}, not a list of numbers of steps from {base} on",
             )
         return {int(word) - base for word in words}
-    cell = _cell(where, row, columns.first_error_column)
+    cell = cell_of(where, row, columns.first_error_column)
     word = word_of(cell)
     if word in map(word_of, columns.no_error):
         return set()
@@ -292,27 +248,6 @@ def _wrong_steps(where: str, row: Row, columns: Columns, steps: int) -> set[int]
             f" {steps + base - 1} (the row has {steps} steps) nor in --no_error {_listed(columns.no_error)}",
         )
     return {int(word) - base}
-
-
-def _cell(where: str, row: Row, name: str | None) -> Any:
-    if name not in row:
-        near = difflib.get_close_matches(str(name), row, 1, 0.5)
-        raise ValueError(
-            f"{where}: no column {name!r}{f', did you mean {near[0]!r}?' if near else '.'} The columns are {', '.join(row)}"
-        )
-    return row[name]
-
-
-def _list(cell: Any) -> list[Any] | None:
-    """The list that a cell is or holds as text, in the notation of JSON or (pandas writes it) of Python; else None."""
-    if isinstance(cell, str) and cell.strip().startswith("["):
-        for parse in (json.loads, ast.literal_eval):
-            try:
-                cell = parse(cell.strip())
-                break
-            except (ValueError, SyntaxError):
-                continue
-    return cell if isinstance(cell, list) else None
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -88,14 +88,14 @@ class Shift:
     right: bool
     before: float
     after: float | None
-    """None if the verifier could not read it in this style."""
+    """None if the verifier gave it no score in this style, as it became too long."""
 
 
 def shift_figures(shifts: Sequence[Shift], threshold: float = 0.5) -> dict[str, Any]:
     """What a style does to scores.
 
     Returns:
-        `traces`, `too_long`: of each, how many.
+        `traces`, `not_scored`: of each, how many.
         `right`, `wrong`: the mean change of the score of these, {"traces", "mean", "low", "high"}.
         `crossed`: of the wrong traces below `threshold`, the share that is not below it any more, {"of", "mean", ...}.
         `above_best`: of the wrong traces that do not score above the best right one of their problem, the share that, in
@@ -116,7 +116,7 @@ def shift_figures(shifts: Sequence[Shift], threshold: float = 0.5) -> dict[str, 
     right, problems = [its.right for its, _ in read], [its.problem for its, _ in read]
     return {
         "traces": len(read),
-        "too_long": len(shifts) - len(read),
+        "not_scored": len(shifts) - len(read),
         **{
             name: _mean("traces", [(its.problem, after - its.before) for its, after in read if its.right == kind])
             for name, kind in (("right", True), ("wrong", False))

@@ -210,10 +210,10 @@ def _false(numbers: Mapping[str, Any]) -> str:
 
 
 def style_table(styles: Mapping[str, Any]) -> Table:
-    head = ["style", "traces", "too long", "right ones move by", "wrong ones by", "wrong ones that cross"]
+    head = ["style", "traces", "not scored", "right ones move by", "wrong ones by", "wrong ones that cross"]
     rows = [[*head, "above the best right one", "AUC within a problem", "wrong ones restyled"]]
     for name, its in styles.items():
-        cells = [name, f"{its['traces']:,}", f"{its['too_long']:,}", _moved(its["right"]), _moved(its["wrong"])]
+        cells = [name, f"{its['traces']:,}", f"{its['not_scored']:,}", _moved(its["right"]), _moved(its["wrong"])]
         cells += [_of(its["crossed"]), _of(its["above_best"]), number(its["auc"]), number(its["auc_wrong_restyled"])]
         rows.append(cells)
     return rows

@@ -148,8 +148,13 @@ def short_name(name: str) -> str:
 
 
 def folder_of(name: str) -> Path | None:
-    """Where its checkpoint is on this machine, if it has a folder of its own here."""
-    folder = Path(_place(name))
+    """Where its checkpoint is on this machine, whatever its family; None if it has no folder here.
+
+    >>> folder_of("trl:."), folder_of(".@vllm"), folder_of("trl:trl-lib/a-name-on-the-hub")
+    (PosixPath('.'), PosixPath('.'), None)
+    """
+    place = _place(name)
+    folder = Path(place if Path(place).is_dir() else place.rpartition(":")[2])
     return folder if folder.is_dir() else None
 
 

@@ -8,6 +8,8 @@ are the real ones:
     47 + 38 = 85⟦\n⟧
     #### 85⟦\n⟧
 
+A report on the verifier (`eval/report_verifier.py`) adds a section that links it.
+
 Left out: rows of the training data, which may be private. Base and data in local folders are named in the text but not in
 the front matter, where the Hub accepts only its own names.
 """

@@ -7,7 +7,8 @@ import re
 import pytest
 
 from prm.conversions import convert, export_row
-from prm.conversions.columns import Columns, describe, group_steps
+from prm.conversions.cells import group_steps
+from prm.conversions.columns import Columns, describe
 from prm.conversions.table_settings import published_formats
 from prm.storage.rows import row_to_labeled
 

@@ -62,7 +62,7 @@ def test_shifts_by_hand():
         Shift("r", False, 0.1, None),
     ]
     found = shift_figures(shifts, threshold=0.5)
-    assert (found["traces"], found["too_long"]) == (4, 1)
+    assert (found["traces"], found["not_scored"]) == (4, 1)
     assert found["right"] == {"traces": 1, "mean": pytest.approx(-0.1), "low": None, "high": None}
     assert found["wrong"] == {"traces": 3, "mean": pytest.approx((0.5 + 0.1 - 0.1) / 3), "low": None, "high": None}
     assert (found["crossed"]["of"], found["crossed"]["mean"]) == (2, 0.5)
