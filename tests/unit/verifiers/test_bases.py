@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -161,3 +162,17 @@ def test_an_adapter_whose_layers_are_no_names_is_refused(targets, project):
     checkpoint.save("outputs/lora")  # with the checksum of the file that was edited
     with pytest.raises(ValueError, match=r"target_modules is .*, it must be a list of names of layers"):
         scores()
+
+
+def test_an_adapter_whose_numbers_mean_nothing_is_refused_by_the_key(project):
+    file = Path("outputs/lora/adapter_config.json")
+    whole, checkpoint = json.loads(file.read_text()), VerifierConfig.load("outputs/lora")
+    for key, values, message in (
+        ("r", (None, "4", 5), "r is .*, its tensors have rank 4"),
+        ("lora_alpha", (None, "16", 0, -1, math.inf, math.nan), "lora_alpha is .*, it must be a number above 0"),
+    ):
+        for value in values:
+            file.write_text(json.dumps(whole | {key: value}))
+            checkpoint.save("outputs/lora")
+            with pytest.raises(ValueError, match=message):
+                scores()

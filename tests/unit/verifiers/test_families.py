@@ -100,7 +100,7 @@ def make(tokenizers, tiny_llama, tiny_qwen2, tmp_path_factory):
     def openr():
         tokenizer = tokenizers["plain"]
         base = new(tiny_llama(len(tokenizer), seed=1), tokenizer)
-        lora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+        lora = LoraConfig(task_type="CAUSAL_LM", r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"])
         adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora)
         for parameter in adapted.parameters():
             if parameter.requires_grad:

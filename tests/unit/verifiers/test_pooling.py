@@ -57,6 +57,15 @@ def test_a_trace_is_scored_where_its_steps_end(form, scoring, plain_tokenizer):
         verifier.score_batch([PROMPT], [STEPS, STEPS])
 
 
+@pytest.mark.parametrize("form", ["token_classification", "sequence_classification"])
+@pytest.mark.parametrize("objective", ["cross_entropy", "beta_binomial"])
+def test_only_two_logits_that_learned_a_spread_tell_one(form, objective, scoring, plain_tokenizer):
+    read = token_rows if form == "token_classification" else twin_rows
+    verifier = ServedVerifier(replace(scoring, form=form, objective=objective), plain_tokenizer, read)
+    (scores,) = verifier.score_batch([PROMPT], [STEPS])
+    assert len(scores.spreads) == (2 if (form, objective) == ("token_classification", "beta_binomial") else 0)
+
+
 def test_a_difference_up_to_the_tolerance_of_its_numbers_is_borne(scoring, plain_tokenizer):
     (example,) = scoring.examples
     for dtype, tolerance in (("float32", 1e-3), ("bfloat16", 0.05)):
