@@ -148,11 +148,8 @@ def main(script: ScriptArguments, training: GRPOConfig) -> None:
     )
     output_dir = str(training.output_dir)
     checkpoint = find_checkpoint(training.resume_from_checkpoint, output_dir)
-    check_examples(
-        checkpoint,
-        output_dir,
-        hashlib.sha256(repr((rows, rule, script.reward, script.per_step)).encode()).hexdigest()[:16],
-    )
+    learned_from = (rows, rule, script.reward, script.per_step, verifier and verifier.name)
+    check_examples(checkpoint, output_dir, hashlib.sha256(repr(learned_from).encode()).hexdigest()[:16])
     trainer.train(resume_from_checkpoint=checkpoint)
 
     model = trainer.accelerator.unwrap_model(trainer.model)
