@@ -103,3 +103,12 @@ def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
         leaf = leaves.ByValue(2.0)
         assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
         assert leaf.seconds == expected
+
+
+def test_a_value_that_takes_too_long_is_not_asked_for_again(monkeypatch, asked):
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: asked.append(its) or ("timeout", 0.5))
+    for calls in (1, 1):
+        leaf = leaves.ByValue(2.0)
+        assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
+        assert leaf.hung
+        assert len(asked) == calls

@@ -420,6 +420,8 @@ def test_flat_prm800k_labels_are_those_of_the_ratings(golden, foreign):
     assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
     with pytest.raises(ValueError, match="1 ratings but 2 steps that end in ки, then ''"):
         one("prm800k_flat", foreign("prm800k_flat")[1] | {"raw_labels": [1]})
+    with pytest.raises(ValueError, match="1 ratings but 1 steps that end in ки, then ' b'"):
+        one("prm800k_flat", foreign("prm800k_flat")[1] | {"answer": "a ки b", "raw_labels": [1]})
 
 
 def test_a_row_per_step_with_its_rollouts(golden):
@@ -517,6 +519,15 @@ def test_critiques_label_steps_and_become_examples_for_a_generative_verifier(gol
             "versaprm",
             {"chain_of_thoughts": [{"steps": ["a"], "labels": [1], "augs": [{"aug_idx": 1, "aug_step": "b"}]}]},
             "aug_idx is 1, and there are 1 steps",
+        ),
+        (
+            "versaprm",
+            {
+                "chain_of_thoughts": [
+                    {"steps": ["a", "b"], "labels": [1, 1], "augs": [{"aug_idx": True, "aug_step": "c"}]}
+                ]
+            },
+            "aug_idx",
         ),
         ("prmbench", {"error_steps": 2}, "column 'error_steps' is 2, not a list of numbers of steps from 1 on"),
         ("prmbench", {"error_steps": [0]}, "is [0], not a list of numbers"),

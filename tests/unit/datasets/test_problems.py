@@ -245,6 +245,9 @@ def test_a_question_with_two_gold_answers_is_warned_of_with_both_rows(write):
         f"{path}: 1 row has the question of an earlier row with another gold answer ({path}:3 says '5', {path}:1 says '4'):"
         " one is wrong; correct or remove it"
     ]
+    path = write(GOOD, other, GOOD | {"answer": "6"})
+    with pytest.warns(UserWarning, match=r"2 rows have the question of an earlier row .*:2 says '5', .*:1 says '4'\)"):
+        load_problems(path, "all")
 
 
 @pytest.mark.parametrize(("rule", "between"), [(None, "\n"), ("line", "\n"), ("paragraph", "\n\n")])

@@ -301,3 +301,8 @@ def test_votes_come_from_the_largest_pool():
     its = scripted_run()
     (entry,) = (e for e in over_majority(its, curves(its))["v_best_of_n[samples=8]"] if e["n"] == 8)
     assert entry["votes"] == pytest.approx(8 * (840 + 288) / 840)
+
+
+def test_two_samples_are_a_curve():
+    its = run([pool[:2] for pool in POOLS], search=1e5)
+    assert [point["n"] for point in over_optimization(its)["prm_best_of_n"]["points"]] == [1, 2]

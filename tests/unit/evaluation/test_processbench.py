@@ -212,3 +212,4 @@ def test_scores_of_other_steps_have_no_threshold():
     assert called_below(scored(0.9, 0.2), 2, 0.5) == 1
     assert called_below(scored(0.9, 0.2), 3, 0.5) is None
     assert called_below(verdict(2), 3, 0.5) == 2
+    assert called_below(scored(0.5), 1, 0.5) == -1

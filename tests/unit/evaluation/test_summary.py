@@ -106,6 +106,10 @@ def test_each_budget_names_the_best_method_and_the_next(summary):
     assert summary["budgets"][1]["difference"] == {"mean": 0.0, "low": None, "high": None}
 
 
+def test_every_method_with_a_curve_has_its_growth(summary):
+    assert list(summary["growth"]) == [name for name in summary["curves"] if name != "pass_at_n"]
+
+
 def test_where_more_samples_hurt_is_warned_of(tmp_path):
     """Problem 3: the one wrong sample of four has the highest score."""
     some = [rows()[3] | {"problem_id": str(i)} for i in range(12)]

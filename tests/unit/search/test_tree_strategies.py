@@ -649,3 +649,11 @@ def test_the_name_of_a_method_leaves_its_defaults_out_so_they_are_part_of_what_i
 def test_a_particle_is_worth_its_odds_and_nothing_without_a_score(score, expected):
     node = SimpleNamespace(scores=None if score is None else Scores((score,), score), score=score)
     assert odds(node) == pytest.approx(expected)
+
+
+def test_a_node_is_open_where_a_step_may_follow_and_the_verifier_could_read_it():
+    whole = Trace(P.id, ("4",), "4", True)
+    begun = replace(whole, answer=None, correct=None, finished=False, status="open")
+    found = {(its.status, scored): Node(its, Scores((0.5,), 0.5) if scored else None).open
+             for its in (whole, begun) for scored in (True, False)}  # fmt: skip
+    assert [key for key, is_open in found.items() if is_open] == [("open", True)]

@@ -154,7 +154,9 @@ def test_nothing_is_reported_as_newly_initialized(project):
     assert said == ["a witness"]
 
 
-@pytest.mark.parametrize("targets", ["q_proj", ["q_proj", 1], ["q_proj", "(([a-z_.0-9]+)+)+$!"], ["q_proj", ""]])
+@pytest.mark.parametrize(
+    "targets", ["q_proj", "qproj", ["q_proj", 1], ["q_proj", "(([a-z_.0-9]+)+)+$!"], ["q_proj", ""]]
+)
 def test_an_adapter_whose_layers_are_no_names_is_refused(targets, project):
     file = Path("outputs/lora/adapter_config.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"target_modules": targets}))

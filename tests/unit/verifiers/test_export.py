@@ -227,6 +227,7 @@ def test_what_is_written_beside_the_weights(tmp_path, trimming_tokenizer):
     )
     assert "It returns logits at every step end. " in card
     assert (folder / "SOURCE.md").read_text() == "how it was trained"
+    assert "[SOURCE.md](SOURCE.md) describes its training." in card
     stated["examples"][0]["scores"] = "none"
     (folder / FILE).write_text(json.dumps(stated))
     with pytest.raises(ValueError, match=r"scoring\.json: examples"):

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from prm.verifiers import find_verifier, kind_of, load_verifier
-from prm.verifiers.families import FAMILIES
+from prm.verifiers.families import FAMILIES, split_name
 
 PROMPT = "Start with 47, add 38, subtract 12."
 STEPS = ("47 + 38 = 85.", "Step 2: 85 - 12 = 63", "The answer is 63.")
@@ -417,6 +417,11 @@ def test_a_family_file_that_says_something_wrong(text, message, tmp_path):
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_verifier(f"{file}:somewhere")
+
+
+def test_a_path_may_hold_colons():
+    assert split_name("qwen_prm:there:here") == (FAMILIES["qwen_prm"], "there:here")
+    assert split_name("there") is None
 
 
 def test_names_that_are_no_family(make):

@@ -106,6 +106,8 @@ def test_scores_of_the_twin_are_remembered_and_the_oldest_forgotten(scoring, pla
     assert len(asked) == 2
     verifier.score_batch([PROMPT], [("x is 5.",)])
     assert len(asked) == 3
+    verifier.score_batch([PROMPT], [STEPS])  # there is room for three
+    assert len(asked) == 3
     verifier.score_batch([PROMPT], [("x is 6.",)])  # the first step of the example has to go
     assert len(asked) == 4
     verifier.score_batch([PROMPT], [STEPS[:1]])
