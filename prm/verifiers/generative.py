@@ -20,8 +20,9 @@ asked, once for the whole trace or step by step, and how a verdict reads is data
 text and seed alone, so a trace has the same scores in any batch.
 
 It is charged for what it reads and for every token that it writes, unreadable critiques included; what was written about a
-trace that has no score in the end is counted in the ledger alone. The votes on a trace read it once; traces with the same text, or, step by step, the same beginning, share their critiques. Where the engine keeps what
-it reads, the next step costs the tokens after it. Left out: keeping critiques from request to request of a search.
+trace that has no score in the end is counted in the ledger alone. The votes on a trace read it once; traces with the same
+text, or, step by step, the same beginning, share their critiques. Where the engine keeps what it reads, the next step costs
+the tokens after it. Left out: keeping critiques from request to request of a search.
 """
 
 from __future__ import annotations
