@@ -19,9 +19,10 @@ asked, once for the whole trace or step by step, and how a verdict reads is data
 (`ledger`), and another one is asked for; a trace without enough readable ones has no score. What is written follows from
 text and seed alone, so a trace has the same scores in any batch.
 
-It is charged for what it reads and for every token that it writes, unreadable critiques included. The votes on a trace read
-it once; traces with the same text, or, step by step, the same beginning, share their critiques. Where the engine keeps what
-it reads, the next step costs the tokens after it. Left out: keeping critiques from request to request of a search.
+It is charged for what it reads and for every token that it writes, unreadable critiques included; what was written about a
+trace that has no score in the end is counted in the ledger alone. The votes on a trace read it once; traces with the same
+text, or, step by step, the same beginning, share their critiques. Where the engine keeps what it reads, the next step costs
+the tokens after it. Left out: keeping critiques from request to request of a search.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class GenerativeVerifier:
         settings = repr((replace(critic, batch_size=1), aggregation)).encode()
         self.name = f"generative-{writer.name}-{hashlib.sha256(settings).hexdigest()[:8]}"
         self.ledger: Counter[str] = Counter()
-        """Critiques, unreadable ones by cause, and traces without a score."""
+        """Critiques and their tokens, unreadable ones by cause, and traces without a score."""
 
     @classmethod
     def from_pretrained(
@@ -232,6 +233,7 @@ class GenerativeVerifier:
         turn.read += 0 if shared else answer.prompt_tokens - kept
         turn.written.append(answer.generated_tokens)
         self.ledger["critiques"] += 1
+        self.ledger["tokens written"] += answer.generated_tokens
         chances = _chances(self.critic, answer, turn.num_verdicts)
         if isinstance(chances, str):
             self.ledger[f"unreadable: {chances}"] += 1

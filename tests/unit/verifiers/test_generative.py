@@ -70,7 +70,12 @@ def test_the_score_is_the_mean_over_votes_and_bad_critiques_are_asked_again():
     (scores,) = verifier.score_batch([PROMPT], [STEPS])
     assert scores.steps == pytest.approx((0.75, (0.75 + 0.25) / 2))
     assert scores.trace == min(scores.steps)
-    assert verifier.ledger == {"critiques": 4, "unreadable: cut": 1, "unreadable: not one verdict per step": 1}
+    assert verifier.ledger == {
+        "critiques": 4,
+        "tokens written": 20,
+        "unreadable: cut": 1,
+        "unreadable: not one verdict per step": 1,
+    }
     assert sorted(index for index, _ in verifier.writer.asked) == [0, 1, 2, 4]
     assert len({seed for _, seed in verifier.writer.asked}) == 4
     # Three rounds of reading, none of which is free, and all that was written.
