@@ -66,7 +66,7 @@ def critic(scripts, labeled, tmp_path_factory):
             row["prompt"], row["completions"], critiques(row["prompt"], row["completions"])
         )
         examples.append({"prompt": prompt, "turns": turns})
-    write_jsonl(folder / "examples.jsonl", examples[:8] * 24)
+    write_jsonl(folder / "examples.jsonl", examples * 8)
     printed = ok(
         scripts.run(
             "recipes/train_generator.py",
@@ -118,7 +118,7 @@ def test_a_critic_searches_and_scores_steps(scripts, critic, tmp_path):
     (tmp_path / "problems.jsonl").write_text("".join(json.dumps(row | {"split": "test"}) + "\n" for row in rows))
     one_vote, four = tmp_path / "one.yaml", tmp_path / "four.yaml"
     for path, votes in ((one_vote, 1), (four, 4)):
-        path.write_text(f"like: arithmetic_critic\ncritic: {{votes: {votes}, retries: 40, temperature: 1.0}}\n")
+        path.write_text(f"like: arithmetic_critic\ncritic: {{votes: {votes}, retries: 200, temperature: 1.0}}\n")
     model = critic.partition(":")[2]
     flags = {"generator": "arithmetic", "problems": tmp_path / "problems.jsonl", "samples": 4, "max_new_tokens": 80}
     flags |= {"verifiers": [f"critic={one_vote}:{model}", f"critic4={four}:{model}"]}
