@@ -110,5 +110,5 @@ def test_a_search_with_a_served_verifier_chooses_as_with_the_one_here(scripts, t
         for one, other in zip(here["results"], there["results"], strict=True):
             assert one["chosen"] == other["chosen"]
             counts = [name for name in one["cost"] if name.endswith(("tokens", "calls"))]
-            assert len(counts) == 7
+            assert len(counts) == 8
             assert [one["cost"][name] for name in counts] == [other["cost"][name] for name in counts]

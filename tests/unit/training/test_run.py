@@ -8,10 +8,13 @@ from transformers import EarlyStoppingCallback
 
 from prm.encoding.codec import StepCodec
 from prm.training import run
-from prm.training.run import CHECKED_ROWS, fit
+from prm.training.run import fit
 from prm.verifiers.checkpoint import VerifierConfig
 
 CONFIG = VerifierConfig("prm", StepCodec(), "value", "last", "base", "hash")
+MADE = SimpleNamespace(
+    config=CONFIG, train="examples", validation="held out", report="3 traces", prompts="prompts", steps_N="steps"
+)
 
 
 @pytest.fixture
@@ -43,18 +46,15 @@ def fitted(monkeypatch, capsys):
         monkeypatch.setattr(
             run, "WandbTracking", lambda *its: SimpleNamespace(its=its, finish=lambda: done.append(("finish",)))
         )
-        for name in ("preflight", "set_seed"):
+        for name in ("set_seed", "remove"):
             monkeypatch.setattr(run, name, lambda *its, name=name: done.append((name, its, {})))
-        monkeypatch.setattr(run, "training_source", lambda data: f"file {data}")
         monkeypatch.setattr(run, "hash_of_base", lambda path: f"weights of {path}")
         monkeypatch.setattr(run, "load_model", lambda arguments: "model")
         monkeypatch.setattr(run, "settings_text", lambda *its: "settings")
         monkeypatch.setattr(run, "find_checkpoint", lambda *its: ("checkpoint", its))
-        monkeypatch.setattr(run, "_readable", lambda rows, config, tokenizer: (len(rows), config.base_weights))
         arguments = SimpleNamespace(
             **{
                 "model": "base",
-                "data": "d",
                 "lora_r": 0,
                 "loss": lambda: "loss",
                 "tokens_per_row": 7,
@@ -63,12 +63,10 @@ def fitted(monkeypatch, capsys):
             | flags
         )
         training = SimpleNamespace(
-            seed=5, output_dir="out", report_to=report_to, resume_from_checkpoint="auto", push_to_hub=push
-        )
-        rows = [SimpleNamespace(labeled=SimpleNamespace(method=method)) for method in ("human", "judge", "human")]
-        train = SimpleNamespace(rows=rows, examples="examples", report="3 traces")
-        validation = SimpleNamespace(rows=rows * 9, examples="held out")
-        fit(arguments, training, CONFIG, "tokenizer", train, validation, train_examples)
+            seed=5, output_dir="out", report_to=report_to, resume_from_checkpoint="auto", push_to_hub=push,
+            local_process_index=0 if first else 1,
+        )  # fmt: skip
+        fit(arguments, training, MADE, "tokenizer", train_examples)
         return done, capsys.readouterr().out
 
     return call
@@ -81,19 +79,19 @@ def named(done, name):
 def test_a_run_checks_trains_saves_evaluates_and_proves_what_it_saved(fitted):
     done, said = fitted()
     assert [name for name, *_ in done] == [
-        "preflight", "set_seed", "made", "train", "save_model", "save_state", "evaluate", "check_saved", "save_metrics",
-        "create_model_card",
+        "set_seed", "made", "train", "save_model", "save_state", "evaluate", "check_saved", "save_metrics",
+        "create_model_card", "remove",
     ]  # fmt: skip
-    assert done[0][1][0] == "file d"
-    assert done[1][1] == (5,)
-    config = replace(CONFIG, base_weights=None, training_data="3 traces; labeled by human, judge")
+    assert done[0][1] == (5,)
+    assert done[-1][1] == (MADE,)
+    config = replace(CONFIG, base_weights=None)
     (_, given, more), *_ = named(done, "made")
     assert given[0] == "model"
     assert given[2:] == (config, "tokenizer", "examples", "held out")
     assert more == {"objective": "loss", "settings": "settings", "tokens_per_row": 7}
     assert named(done, "train")[0][2] == {"resume_from_checkpoint": ("checkpoint", ("auto", "out", config))}
     assert named(done, "save_model")[0][2] == {"_internal_call": True}
-    assert named(done, "check_saved")[0][1] == (CHECKED_ROWS, None)
+    assert named(done, "check_saved")[0][1] == ("prompts", "steps")
     assert named(done, "save_metrics")[0][1] == ("eval", {"eval_loss": 0.25, "rows": 3})
     assert "saved out; loaded again, scores agree to 2e-07" in said
     assert said.endswith("eval_loss                                0.2500\n")
@@ -111,7 +109,8 @@ def test_flags_add_what_they_name_and_nothing_else(fitted):
     assert isinstance(stopping, EarlyStoppingCallback)
     assert stopping.early_stopping_patience == 3
     assert named(done, "made")[0][1][4] == "pairs"
-    assert [name for name, *_ in done[-3:]] == ["create_model_card", "finish", "push_to_hub"]
+    assert [name for name, *_ in done[-4:]] == ["create_model_card", "finish", "remove", "push_to_hub"]
     done, said = fitted(first=False, report_to=["tensorboard"])
     assert not named(done, "add_callback")
+    assert not named(done, "remove")  # another process of the machine does it
     assert "saved out" not in said
