@@ -10,6 +10,7 @@ The configs in `recipes/accelerate/` pass; `recipes/README.md` says what each of
 from __future__ import annotations
 
 import gc
+import time
 
 import torch.distributed
 from accelerate import Accelerator
@@ -92,4 +93,7 @@ def close_process_group() -> None:
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+        # A thread that has just ended a collective takes Python's lock to free its tensors. The end of the group waits for that
+        # thread with the lock in its hands, forever; so the thread goes first.
+        time.sleep(0.1)
         gc.collect()  # a trainer is part of reference cycles

@@ -78,7 +78,7 @@ def pictures():
 def looks():
     """Lines of text, some for each panel of each picture."""
     for name, (draw, *args) in pictures().items():
-        asked, saved = [], []
+        asked, saved, before = [], [], plt.get_fignums()
 
         def legend(its, *args, method, asked=asked, **settings):
             asked.append({key: value for key, value in settings.items() if key != "handles"})
@@ -92,7 +92,7 @@ def looks():
         ):
             draw(*args, Path("p.png"))
         (figure,) = saved
-        assert not plt.get_fignums(), "an open picture takes memory until the end"
+        assert plt.get_fignums() == before, "an open picture takes memory until the end"
         width, height = figure.get_size_inches()
         yield f"{name}: {width:.2f} x {height:.2f} inches, {figure.dpi} dpi, {type(figure.get_layout_engine()).__name__}"
         yield from (f"  heading {shown(text)} x={text.get_position()[0]}" for text in figure.texts)
