@@ -93,7 +93,7 @@ def close_process_group() -> None:
     """
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-        # A thread that has just ended a collective takes Python's lock to free its tensors. The end of the group waits for that
-        # thread with the lock in its hands, forever; so the thread goes first.
+        # A thread that has just ended a collective takes Python's lock to free its tensors. The end of the group would wait
+        # for that thread with the lock in its hands, forever; so the thread goes first.
         time.sleep(0.1)
         gc.collect()  # a trainer is part of reference cycles
