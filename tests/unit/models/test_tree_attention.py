@@ -131,6 +131,7 @@ def test_gradient_checkpointing_changes_nothing(bases):
     assert torch.equal(*gradients)
 
 
+@pytest.mark.slow
 def test_compiled_layers_read_the_positions_of_each_row(bases):
     """The last MLP is computed at the steps only, by hooks that change with every row: compiled code must not keep those of
     the first. Traced without a compiler, which is what could go wrong."""

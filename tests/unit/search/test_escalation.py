@@ -38,6 +38,7 @@ def reference(world, by, n, first, enough):
         samples *= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "n", "first", "enough"), CASES)
 def test_it_is_its_reference(by, n, first, enough):
     last = set()

@@ -174,6 +174,7 @@ def outcomes(tokenizer):
     return {"pairs": pairs, "tokens": orm_examples(rows[4:12], CODEC, tokenizer, "all").examples}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "data"),
     [

@@ -80,6 +80,7 @@ def nodes(tokenizer, calls, wanted=None):
     return {(prompt, ids[:end]) for prompt, ids in ids_N for end in range(1, len(ids) + 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["llama", "qwen2"])
 @pytest.mark.parametrize("lora_r", [0, 4])
 @pytest.mark.parametrize("head", ["linear", "mlp", "lm_tokens"])
