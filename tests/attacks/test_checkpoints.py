@@ -150,6 +150,7 @@ def test_what_the_files_lack_is_not_made_up_in_memory(copy_of):
         folder.generator()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lie", "message"),
     [

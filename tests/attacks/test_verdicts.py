@@ -63,6 +63,7 @@ def test_what_takes_too_much_processor_time_is_a_timeout_and_the_worker_lives_on
     assert processes()[1].pid != child.pid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["child", "worker", "both"])
 def test_a_stopped_worker_is_replaced_and_not_waited_for(pool, monkeypatch, who):
     monkeypatch.setattr(workers, "NEXT_SECONDS", 0.5)

@@ -215,6 +215,7 @@ def test_a_generator_that_keeps_its_tokens_is_charged_for_new_ones(name, budget)
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TREES)
 def test_what_a_generator_keeps_changes_no_cost_whatever_was_asked_before(name, tmp_path):
     """Alone, in company, after other methods, and after a kill, which empties its memory."""
@@ -251,6 +252,7 @@ def tokens(results):
     return [(result.cost.verifier_tokens, result.cost.cached_tokens, result.cost.flops) for result in results]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["beam_search", "lookahead_search", "mcts"])
 def test_what_a_verifier_keeps_changes_no_cost_whatever_the_company_and_the_memory(name, tiny_llama, plain_tokenizer):
     """A token takes 256 bytes, a prompt with a few steps 5,000."""

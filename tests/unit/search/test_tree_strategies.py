@@ -392,6 +392,7 @@ def test_mcts_costs_m_steps_a_turn():
     assert (result.cost.generator_calls, result.chosen) == (8 * 5, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "settings"), SETTINGS)
 @pytest.mark.parametrize("tokens", [1, 9, 50, 150, 10_000])
 def test_no_budget_is_exceeded(name, settings, tokens):
