@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import random
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from prm.command_line import run_script
 from prm.datasets import arithmetic
 from prm.evaluation.workloads import save_llama
 from prm.training.examples import TraceExample
-from prm.training.workloads import MODEL_INPUTS, gsm8k_problem, pad
+from prm.training.workloads import MODEL_INPUTS, gsm8k_problem, pad, seconds_of
 
 if TYPE_CHECKING:  # each function imports what it uses: help and a typo must not wait for torch
     import torch
@@ -101,12 +100,6 @@ def main(args: Arguments) -> None:
     args.picture.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.picture, dpi=150)
     print(json.dumps(points))
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

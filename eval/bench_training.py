@@ -33,7 +33,7 @@ import json
 import random
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -44,7 +44,7 @@ from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
 from prm.evaluation.workloads import SHAPES, llama, save_llama
 from prm.training.examples import TraceExample
-from prm.training.workloads import MODEL_INPUTS, gsm8k_problem, labels_of, pad, tree_problem
+from prm.training.workloads import MODEL_INPUTS, gsm8k_problem, labels_of, pad, seconds_of, tree_problem
 from prm.verifiers.checkpoint import VerifierConfig
 
 if TYPE_CHECKING:  # each function imports what it uses: help and a typo must not wait for torch
@@ -351,12 +351,6 @@ def matrix_product(device: str, size: int = 2048) -> float:
         return matrix_product_flops(torch.device(device), torch.bfloat16)
     a, b = torch.randn(size, size), torch.randn(size, size)
     return 2 * size**3 / min(seconds_of(lambda: a @ b) for _ in range(20))
-
-
-def seconds_of(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

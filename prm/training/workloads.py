@@ -11,7 +11,8 @@ Lengths are those of GSM8K (`prm.evaluation.workloads`); the labels alternate. A
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from prm.evaluation.workloads import PROMPT_TOKENS, STEPS, TRACE_TOKENS, draw
@@ -96,3 +97,9 @@ def labels_of(example: TraceExample) -> list[int]:
     for end, target in zip(example.step_ends, example.targets, strict=True):
         labels[end] = int(target)
     return labels
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
