@@ -173,7 +173,7 @@ class Pool:
             self._slots.put(worker)
 
     def close(self) -> None:
-        """Kill the idle workers; a later `ask` starts new ones. A busy one ends after its pair, or with the parent."""
+        """Kill the idle workers; a later `ask` starts new ones. A busy one goes on, and ends with this process."""
         for _ in range(self._slots.qsize()):
             worker = self._slots.get()
             if worker is not None:

@@ -26,7 +26,6 @@ PROBLEM = Problem("p/0", "What is 1 + 1?", "2", "p")
 @pytest.fixture
 def pool(monkeypatch):
     """A pool of one worker that has answered once."""
-    workers.POOL.close()  # of the tests before; `processes` looks for one worker
     monkeypatch.setattr(workers, "WORKERS", 1)
     its = workers.Pool()
     monkeypatch.setattr(workers, "POOL", its)
@@ -37,30 +36,30 @@ def pool(monkeypatch):
     its.close()
 
 
-def processes() -> tuple[psutil.Process, psutil.Process]:
-    """The worker of the pool, and its child that computes."""
-    (worker,) = [its for its in psutil.Process().children() if "prm.answers.workers" in " ".join(its.cmdline())]
+def processes(pool: workers.Pool) -> tuple[psutil.Process, psutil.Process]:
+    """The worker of the pool, and its child that computes. Workers of other pools may run beside it."""
+    (worker,) = [psutil.Process(its._process.pid) for its in pool._slots.queue]
     (child,) = worker.children()
     return worker, child
 
 
 def test_a_pause_longer_than_the_deadline_changes_no_verdict(pool, monkeypatch):
-    _, child = processes()
+    _, child = processes(pool)
     monkeypatch.setattr(workers, "LOOK_SECONDS", 0.7)
     child.suspend()
     threading.Timer(1.0, child.resume).start()
     started = time.monotonic()
     assert pool.ask(*ROOTS, 0.5) == "correct"
     assert time.monotonic() - started >= 0.9
-    assert processes()[1].pid == child.pid
+    assert processes(pool)[1].pid == child.pid
 
 
 def test_what_takes_too_much_processor_time_is_a_timeout_and_the_worker_lives_on(pool):
-    worker, child = processes()
+    worker, child = processes(pool)
     assert pool.timed(*HANGS, 0.3) == ("timeout", 0.3)
     assert pool.ask(*ROOTS, 60) == "correct"
-    assert processes()[0].pid == worker.pid
-    assert processes()[1].pid != child.pid
+    assert processes(pool)[0].pid == worker.pid
+    assert processes(pool)[1].pid != child.pid
 
 
 @pytest.mark.slow
@@ -68,7 +67,7 @@ def test_what_takes_too_much_processor_time_is_a_timeout_and_the_worker_lives_on
 def test_a_stopped_worker_is_replaced_and_not_waited_for(pool, monkeypatch, who):
     monkeypatch.setattr(workers, "NEXT_SECONDS", 0.5)
     monkeypatch.setattr(workers, "LOOK_SECONDS", 0.2)
-    worker, child = processes()
+    worker, child = processes(pool)
     for name, process in (("worker", worker), ("child", child)):
         if who in (name, "both"):
             process.suspend()
