@@ -19,6 +19,8 @@ TORCH := $(PIP) -c constraints.txt "torch==2.13.0"
 
 # Two processes with two threads each fight for two cores.
 export OMP_NUM_THREADS = 1
+# Without bytecode on disk every process of the tests would compile the project, and pytest rewrite its 200 files, again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: quickstart study test test-fast test-vllm soak reference check lock
 .NOTPARALLEL:

@@ -12,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 MACHINE = {"os", "sys", "np"}
@@ -82,6 +84,7 @@ def defaults():
                 yield f"{module}{name} {text}"
 
 
+@pytest.mark.slow
 def test_no_default_and_no_constant_has_moved():
     assert list(defaults()) == (ROOT / "tests/golden/defaults.txt").read_text(encoding="utf-8").splitlines()
 

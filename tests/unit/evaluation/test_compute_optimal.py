@@ -341,6 +341,7 @@ def test_a_table_shows_a_rival_and_a_budget_once():
     assert [its["at"] for its in best] == ["largest", "best"]  # as they were
 
 
+@pytest.mark.slow
 def test_an_adaptive_method_is_set_against_fixed_ones_and_is_no_rival_itself(menu):
     """The trees of the run under the name of an adaptive one, and right everywhere."""
     assert fixed_methods(menu).keys() == curves_of(menu).keys()

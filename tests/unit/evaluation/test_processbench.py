@@ -79,6 +79,7 @@ def test_the_figures_of_the_definition():
     assert gsm8k["low"] is None, "seven problems have no interval"
 
 
+@pytest.mark.slow
 def test_the_average_and_the_row_weighted_one_are_those_in_print():
     """TRL's 1.5B model: F1 of 36.6, 49.6, 36.1 and 37.0, and 40.4 for all, which is weighted by the 400 and three times
     1,000 rows; the official average is 39.8. Half of the rows are erroneous here, and as many named right as give these."""

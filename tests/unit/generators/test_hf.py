@@ -253,6 +253,7 @@ def test_a_merged_separator_ends_a_step(plain_tokenizer, merging_tokenizer):
     assert plain == ("a.\n\n", "step", ["a", ".", "Ċ", "Ċ"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["line", "paragraph"])
 @pytest.mark.parametrize("fixture", ["plain_tokenizer", "merging_tokenizer"])
 def test_a_step_ends_at_the_first_token_that_completes_it(request, fixture, rule):
@@ -344,6 +345,7 @@ def test_a_batch_that_is_filled_up_samples_the_same(request, kind, plain_tokeniz
     assert np.mean(decoded[True][:half]) > 0.8 * 32 > np.mean(decoded[False])
 
 
+@pytest.mark.slow
 def test_a_batch_of_the_embedded_generator_that_is_filled_up(embedded, embedded_prefixes):
     asked, seeds = embedded_prefixes * 4, [derive_seed(2, i) for i in range(32)]
     generator = HfGenerator(embedded.model, embedded.tokenizer, name="x", max_new_tokens=80, batch_size=8)

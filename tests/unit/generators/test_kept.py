@@ -55,6 +55,7 @@ def prefilled(generator):
     return counts, generator.model.register_forward_pre_hook(count, with_kwargs=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(SEARCHES))
 def test_a_search_finds_the_same_and_reads_what_it_is_charged(name, embedded, monkeypatch):
     problems = load_problems("arithmetic", "test", 3)

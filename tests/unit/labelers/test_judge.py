@@ -234,6 +234,7 @@ def test_chat_critic_sends_what_it_is_asked(chat_server):
     assert answer == Answer(question.key, 0, question.seed, says(2), True, len(question.prompt.split()), 1)
 
 
+@pytest.mark.slow
 def test_a_failing_server_changes_no_answer(chat_server, faultless, monkeypatch):
     monkeypatch.setattr("prm.generators.endpoint.FIRST_WAIT", 0.01)
     faults = ["429", None, "500", None, "half", None, "garbage", None, "no usage", None]

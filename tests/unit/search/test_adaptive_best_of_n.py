@@ -235,6 +235,7 @@ def test_a_budget_in_tokens_is_never_exceeded(saved, tokens, vote):
         assert len(result.candidates) <= 8
 
 
+@pytest.mark.slow
 def test_what_coverage_says_is_what_the_strategy_does(saved):
     """The table that chooses a target is computed from a pool: the search does the same."""
     learned = calibrate(pools_of(rows(problems("learn", 100)), "v"), "noisy", "scripted")

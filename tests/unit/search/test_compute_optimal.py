@@ -103,6 +103,7 @@ def searched(chosen, methods=METHODS):
 # --- The strategy ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["lead", "score", "best", "agreement"])
 def test_it_does_in_each_bin_what_the_policy_says(saved, statistic):
     chosen = problems("p", 60)
@@ -266,6 +267,7 @@ def test_every_strategy_is_in_the_module_of_its_name():
     assert parameters_of("rebase") == {"temperature", "max_steps", "vote", "weigh"}
 
 
+@pytest.mark.slow
 def test_what_the_menu_says_is_what_the_strategy_does(saved):
     """A policy is chosen by a stored run; the search of the same problems finds the same and pays the same."""
     chosen = problems("p", 60)

@@ -123,6 +123,7 @@ def own_prefixes(calls, problem):
     return [(i, p, n) for i, call in enumerate(calls) for p, n in call if p[: len(start)] == start]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STRATEGIES))
 @pytest.mark.parametrize("budget", [Budget(8), Budget(8, generated_tokens=100)])
 def test_tokens_calls_and_flops_are_those_of_what_was_really_asked(

@@ -206,6 +206,7 @@ def test_every_objective_takes_the_same_step_however_the_batch_is_split(
         assert (loss, norm) == pytest.approx(results[0][1:], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_by_tokens_leave_the_traces_of_a_step_as_they_were_asked_for(make_trainer, examples):
     """Two epochs of eight traces, four a step, in rows that hold one, some or all of them."""
     rows = {}
@@ -300,6 +301,7 @@ def test_rows_are_those_of_both_files_or_a_tenth_of_the_problems_is_held_out(row
     assert "unlabeled   60 of 60 rows of failed.jsonl (no_steps 60)\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_lora_step_is_the_same_however_the_batch_is_split(make_trainer):
     results = []
     for size, accumulation in CUTS:
@@ -313,6 +315,7 @@ def test_lora_step_is_the_same_however_the_batch_is_split(make_trainer):
     assert max(largest_difference(results[0], result) for result in results[1:]) < 1e-5
 
 
+@pytest.mark.slow
 def test_stock_trainer_is_off_by_the_number_of_accumulation_steps(bases, examples, tmp_path):
     """Why the loss is ours (transformers#47688). If this fails, the stock Trainer was mended and ours may shrink."""
     example = examples["hard"][0]
@@ -375,6 +378,7 @@ def test_evaluation_does_not_depend_on_batches_and_equals_the_scores_of_the_veri
                 assert metrics[f"eval_{name}"] == pytest.approx(value, abs=1e-5), (name, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "lora_r", "changes"),
     [("llama", 0, {}), ("qwen2", 4, {}), ("llama", 0, {"bf16": True}), ("llama", 4, {"bf16": True})],
@@ -437,6 +441,7 @@ def test_checkpoint_that_differs_from_the_model_is_reported(make_trainer, rows, 
         trainer.check_saved(prompts, steps_N)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora_r", [0, 4])
 def test_resumed_run_ends_with_the_weights_of_one_that_was_never_stopped(lora_r, make_trainer, tmp_path):
     settings = {"lora_r": lora_r, "per_device_train_batch_size": 2, "max_steps": 6, "optim": "adamw_torch"}

@@ -181,6 +181,7 @@ def arguments(folder, **changes):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora_r", [0, 4])
 def test_push_to_hub_sends_checked_checkpoints_with_our_card(lora_r, hub, base, tmp_path):
     (tmp_path / "train.jsonl").touch()

@@ -149,6 +149,7 @@ def test_adapters_cover_every_linear_layer_of_the_body_and_train_the_head_in_ful
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["mlp", "lm_tokens"])
 @pytest.mark.parametrize("lora_r", [0, 4])
 def test_other_heads_survive_saving_and_merging(head, lora_r, bases, tmp_path):
@@ -214,6 +215,7 @@ def test_architecture_whose_head_has_another_name_is_refused(tmp_path):
         from_base(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", ["llama", "wide"])
 def test_4_bit_base_keeps_an_fp32_head_and_scores_as_it_was_trained(base, avx512_bf16, bases, tokenizer, tmp_path):
     lora = trained(add_lora(from_base(bases[base], torch.float32, quantization_config=nf4()), 4))
