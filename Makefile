@@ -2,7 +2,7 @@
 # make study        the figures of Snell et al. (2024) on the embedded sets; two hours at most, goes on where it stopped
 # make test         every test
 # make test-fast    those that need a minute: no scripts, and none marked slow
-# make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes
+# make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes, one offline
 # make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
 # make reference    the docstrings of prm/ as pages: outputs/reference/index.html; a minute
 # make check        ruff and mypy
@@ -40,9 +40,12 @@ test: .venv/installed-dev
 test-fast: .venv/installed-dev
 	$(PYTEST) -m "not slow"
 
+# Of those two files; the gate leaves out what starts a server.
+VLLM_TESTS := vllm or not vllm
+
 # vLLM's CPU build takes half of the memory of the machine for its cache, unless it is told how many GiB.
 test-vllm: .venv-vllm/installed
-	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest -q \
+	VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest -q -k "$(VLLM_TESTS)" \
 	    tests/unit/generators/test_conformance.py tests/unit/verifiers/test_served.py
 
 .venv-vllm/installed: tests/install_vllm.py pyproject.toml

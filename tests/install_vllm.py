@@ -24,9 +24,9 @@ BESIDE = (
 
 
 def pip(*words: str) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *words], check=True
-    )
+    # Compiled is what is imported, and then: all of these packages would take longer than to install them.
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-compile"]
+    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, *words], check=True)
 
 
 def main() -> None:
