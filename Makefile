@@ -2,7 +2,7 @@
 # make study        the figures of Snell et al. (2024) on the embedded sets; two hours at most, goes on where it stopped
 # make test         every test
 # make test-fast    those that need a minute: no scripts, and none marked slow
-# make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes, one offline
+# make test-vllm    generators and verifiers on a real vLLM, in an environment of its own (.venv-vllm); ten minutes
 # make soak         the chain disturbed at random for 15 minutes, compared with an undisturbed run; MINUTES=3 SEED=7
 # make reference    the docstrings of prm/ as pages: outputs/reference/index.html; a minute
 # make check        ruff and mypy
@@ -83,9 +83,10 @@ check: .venv/installed-dev
 	touch $@
 
 # What is tested comes by its hashes, and nothing is added; torch finds there all that it needs (a GPU build brings its own).
+# Compiled is what the tests import, when they do: all of it would take a minute longer.
 .venv/installed-dev: pyproject.toml constraints.txt requirements.lock | $(BIN)/pip
-	$(PIP) --no-deps --require-hashes -r requirements.lock
-	$(TORCH)
+	$(PIP) --no-compile --no-deps --require-hashes -r requirements.lock
+	$(TORCH) --no-compile
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch .venv/installed $@
 
