@@ -213,9 +213,13 @@ def marked(text: str) -> str:
 
 
 def as_html(table: Table) -> str:
+    """A column in which nothing begins with a number, an interval or a dash has the class `words`, for its alignment."""
+    numeric = [any(re.match(r"\d|[-+–\[]", cell) for cell in column) for column in zip(*table[1:], strict=True)]
+
     def line(row: list[str], tag: str) -> str:
         cells = (marked(cell).replace("\n", "<br>") for cell in row)
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+        starts = (f"<{tag}>" if numbers else f"<{tag} class=words>" for numbers in numeric)
+        return "<tr>" + "".join(f"{start}{cell}</{tag}>" for start, cell in zip(starts, cells, strict=True)) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])
     return f"<table><thead>{line(table[0], 'th')}</thead><tbody>{body}</tbody></table>"
