@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
@@ -83,7 +84,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def interval(numbers: dict[str, Any]) -> str:
+def interval(numbers: Mapping[str, Any]) -> str:
     """`[58.2, 67.9]` in percent; a dash for too few problems."""
     if numbers["low"] is None:
         return "–"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from prm.evaluation.equal_cost import COSTS
@@ -114,15 +115,16 @@ def control_table(summary: dict[str, Any]) -> Table:
         best = growth.get(name)
         cells += [str(best["best_n"])] if best else [""]
         cells += [points(best["change"], unit="")] if best and best["best_n"] < m["samples"] else [""]
-        rows.append(cells + ([_false(judged[name])] if name in judged else [""] * bool(judged)))
+        rows.append(cells + ([wrong_share(judged[name])] if name in judged else [""] * bool(judged)))
     return rows
 
 
-def _false(numbers: dict[str, Any]) -> str:
+def wrong_share(numbers: Mapping[str, Any]) -> str:
+    """`6.3% [4.5, 8.2] of 9,404`: of right answers, those with a wrong step (`prm.evaluation.controls.false_positives`)."""
     if numbers["share"] is None:
         return "– of 0"
     spread = "" if numbers["low"] is None else f" {interval(numbers)}"
-    return f"{percent(numbers['share'])} of {numbers['right']:,}{spread}"
+    return f"{percent(numbers['share'])}{spread} of {numbers['right']:,}"
 
 
 def equal_cost_table(summary: dict[str, Any]) -> Table:

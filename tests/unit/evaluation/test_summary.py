@@ -467,7 +467,7 @@ def test_the_controls_by_hand():
     assert control_table(summary) == [
         [*head, "right answer, wrong step"],
         ["single sample", "40.0%", "", "", "", "", "– of 0"],
-        ["A", "50.0%", "30.0%", "+20.0 [+10.0, +30.0]", "2", "-10.0 [-20.0, -5.0]", "25.0% of 1,200 [20.0, 30.0]"],
+        ["A", "50.0%", "30.0%", "+20.0 [+10.0, +30.0]", "2", "-10.0 [-20.0, -5.0]", "25.0% [20.0, 30.0] of 1,200"],
         ["B", "25.0%", "", "", "4", "", ""],  # the last number is the best: nothing falls from there
         ["C", "75.0%", "", "", "", "", "100.0% of 3"],
     ]
