@@ -36,7 +36,7 @@ from prm import answers
 from prm.aggregation import aggregate
 from prm.encoding.steps import separator_of, split_steps
 from prm.types import UNDECIDED, Aggregation, Scores, StepRule
-from prm.verifiers import Verifier
+from prm.verifiers import Verifier, score_written
 
 Credit = Literal["aggregate", "min_form", "progress"]
 Fault = Literal["empty", "unfinished", "no_answer", "repeated", "too_few_steps", "too_many_steps", "unreadable"]
@@ -122,13 +122,8 @@ def score_texts(
             f"{len(problems)} problems, {len(texts)} texts and {len(finished)} times `finished`; give one each per text"
         )
     steps_N = [_until_answer(split_steps(text, rule.step_rule)) for text in texts]
-    written = [i for i, steps in enumerate(steps_N) if steps]
-    scored = verifier.score_batch([problems[i] for i in written], [steps_N[i] for i in written]) if written else []
-    scores_N = dict(zip(written, scored, strict=True))
-    return [
-        _rewarded(steps, scores_N.get(i), ended, rule)
-        for i, (steps, ended) in enumerate(zip(steps_N, finished, strict=True))
-    ]
+    scores_N = score_written(verifier, problems, steps_N)
+    return [_rewarded(*its, rule) for its in zip(steps_N, scores_N, finished, strict=True)]
 
 
 def verifier_reward(
