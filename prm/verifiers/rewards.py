@@ -190,7 +190,7 @@ def answer_reward(
             )
         ended = _ended(completion_ids, end_ids) or [True] * len(completions)
         found = [
-            find_answer(text_of(completion), step_rule) if whole else None
+            stated_answer(text_of(completion), step_rule) if whole else None
             for completion, whole in zip(completions, ended, strict=True)
         ]
         outcomes = answers.check_many(golds=answer, preds=found)
@@ -200,8 +200,9 @@ def answer_reward(
     return reward
 
 
-def find_answer(text: str, step_rule: StepRule) -> str | None:
-    """The answer that a text states, which ends with the first step that surely states one; None if it states none."""
+def stated_answer(text: str, step_rule: StepRule) -> str | None:
+    """The answer that a text states, which ends with the first step that surely states one; None if it states none. A last
+    number is none, which `prm.sampling.traces.find_answer` takes for one: a policy would learn to write numbers."""
     return _stated(_until_answer(split_steps(text, step_rule)), step_rule)
 
 
