@@ -35,6 +35,17 @@ BAR = re.compile(r"[\r\n](?:([\w ]+): +)? *(\d+)%\|[^|\r\n]*\|[^\[\r\n]*\[[\d:]+
 ON_TERMINAL = sys.stdout.isatty() and not os.environ.get("CI")
 
 
+def run_quietly(command: str) -> None:
+    """Run a command to its end; what it prints is shown only if it fails.
+
+    Raises:
+        SystemExit: it failed; the message is the end of what it printed, and the command.
+    """
+    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
+
+
 class Stages:
     """The commands of one job, run from the current folder."""
 
