@@ -110,7 +110,7 @@ def main(args: Arguments) -> None:
     for name, split in (("labeled", "train"), ("tested", args.tested_split)):
         if (wanted := getattr(args, name) or 1) > there[split]:
             raise ValueError(f"--{name} {wanted}: {args.problems} has {there[split]} problems in its split {split}")
-    stages = Stages(args.output_dir, "study", width=48)
+    stages = Stages(args.output_dir, "study", width=48, root=ROOT)
     check_settings(args)
     print(f"What the stages print: {stages.log}\n", flush=True)
     commands = Commands(args)
@@ -159,7 +159,7 @@ def unfinished(meta: Path) -> int:
 
 
 class Commands:
-    """The command line of every stage."""
+    """The command line of every stage; scripts are named as in the project's folder."""
 
     def __init__(self, args: Arguments) -> None:
         self.args = args
@@ -223,7 +223,7 @@ def on_cpu() -> list[str]:
 
 
 def join(script: str, *words: object) -> str:
-    return shlex.join([str(ROOT / script), *map(str, words)])
+    return shlex.join([script, *map(str, words)])
 
 
 def check_settings(args: Arguments) -> None:

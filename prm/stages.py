@@ -47,14 +47,16 @@ def run_quietly(command: str) -> None:
 
 
 class Stages:
-    """The commands of one job, run from the current folder."""
+    """The commands of one job, run in the current folder."""
 
-    def __init__(self, folder: Path, name: str, width: int = 24) -> None:
+    def __init__(self, folder: Path, name: str, width: int = 24, root: Path = Path()) -> None:
         """
         Args:
             folder: of the job's outputs; holds the log and the marks.
             name: of the log, without `.log`.
             width: of the titles.
+            root: where the scripts of the commands are, if not in the current folder. Marks do not name it: a job goes on
+                where the project has moved.
 
         Raises:
             ValueError: the job runs already: its process, or a stage that outlived it.
@@ -63,6 +65,7 @@ class Stages:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self.width = width
+        self.root = root
         # The stages inherit the lock, so that after a kill of this process alone no second job runs beside its last stage.
         self._lock = (folder / ".lock").open("a")
         try:
@@ -139,7 +142,8 @@ class Stages:
         with self.log.open("ab", buffering=0) as log:
             log.write(f"\n$ python {command}\n".encode())
             begin = log.tell()
-            arguments = [sys.executable, *shlex.split(command)]
+            script, *words = shlex.split(command)
+            arguments = [sys.executable, str(self.root / script), *words]
             child = subprocess.Popen(
                 arguments, stdout=stdout or log, stderr=subprocess.PIPE, env=env, pass_fds=(self._lock.fileno(),)
             )
