@@ -54,6 +54,7 @@ from prm.stages import Stages
 from prm.storage.jsonl import file_hash, read_jsonl
 from prm.storage.paths import check_name
 from prm.storage.provenance import check_same_settings
+from prm.training.arguments import check_model
 from prm.types import Dtype
 
 ROOT = Path(__file__).parent.parent
@@ -101,8 +102,9 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     deadline = time.monotonic() + 3600 * args.hours
-    for name in filter(None, (args.generator, args.base, args.larger)):
+    for name in filter(None, (args.generator, args.larger)):
         check_name(name, EMBEDDED)
+    check_model(args.base)
     for prompt in (args.prompt, *args.baselines):
         prompt_template(prompt)
     limit = 2000 if args.problems in SETS else None  # these are endless
