@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from prm.command_line import run_script
+from prm.stages import run_quietly
 
 VARIANTS = {
     "PRM": ("--reward prm", 3),
@@ -64,7 +62,7 @@ def main(args: Arguments) -> None:
         started = time.monotonic()
         folder = args.output_dir / f"{variant.replace(',', '').replace(' ', '_')}-{seed}"
         if not (folder / "config.yaml").is_file():  # it is written after the model
-            run(
+            run_quietly(
                 "recipes/train_grpo.py --config recipes/configs/grpo_arithmetic.yaml --resume_from_checkpoint auto"
                 f" --verifier {args.verifier} --output_dir {folder} --seed {seed} {VARIANTS[variant][0]} {args.more}"
             )
@@ -114,12 +112,6 @@ def spread(values: Sequence[float], form: str) -> str:
     """
     mean = form.format(statistics.fmean(values))
     return mean if len(values) < 2 else f"{mean} ± {form.format(statistics.stdev(values))}"
-
-
-def run(command: str) -> None:
-    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
 
 
 if __name__ == "__main__":

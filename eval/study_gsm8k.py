@@ -54,6 +54,7 @@ from prm.stages import Stages
 from prm.storage.jsonl import file_hash, read_jsonl
 from prm.storage.paths import check_name
 from prm.storage.provenance import check_same_settings
+from prm.training.arguments import check_model
 from prm.types import Dtype
 
 ROOT = Path(__file__).parent.parent
@@ -101,8 +102,9 @@ class Arguments:
 
 def main(args: Arguments) -> None:
     deadline = time.monotonic() + 3600 * args.hours
-    for name in filter(None, (args.generator, args.base, args.larger)):
+    for name in filter(None, (args.generator, args.larger)):
         check_name(name, EMBEDDED)
+    check_model(args.base)
     for prompt in (args.prompt, *args.baselines):
         prompt_template(prompt)
     limit = 2000 if args.problems in SETS else None  # these are endless
@@ -110,7 +112,7 @@ def main(args: Arguments) -> None:
     for name, split in (("labeled", "train"), ("tested", args.tested_split)):
         if (wanted := getattr(args, name) or 1) > there[split]:
             raise ValueError(f"--{name} {wanted}: {args.problems} has {there[split]} problems in its split {split}")
-    stages = Stages(args.output_dir, "study", width=48)
+    stages = Stages(args.output_dir, "study", width=48, root=ROOT)
     check_settings(args)
     print(f"What the stages print: {stages.log}\n", flush=True)
     commands = Commands(args)
@@ -159,7 +161,7 @@ def unfinished(meta: Path) -> int:
 
 
 class Commands:
-    """The command line of every stage."""
+    """The command line of every stage; scripts are named as in the project's folder."""
 
     def __init__(self, args: Arguments) -> None:
         self.args = args
@@ -223,7 +225,7 @@ def on_cpu() -> list[str]:
 
 
 def join(script: str, *words: object) -> str:
-    return shlex.join([str(ROOT / script), *map(str, words)])
+    return shlex.join([script, *map(str, words)])
 
 
 def check_settings(args: Arguments) -> None:

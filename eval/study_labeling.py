@@ -19,16 +19,14 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import statistics
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prm.command_line import run_script
 from prm.evaluation.search_metrics import FEWEST, best_of_n, bootstrap, paired_difference
+from prm.stages import run_quietly
 from prm.storage.rows import read_traces
 from prm.verifiers import load_verifier
 
@@ -71,7 +69,7 @@ def main(args: Arguments) -> None:
 
     sets = {method: label(folder, method, args.tokens) for method in METHODS}
     candidates = folder / "candidates.jsonl"
-    run(
+    run_quietly(
         f"data/sample_traces.py {SETTINGS} --problems arithmetic --split test --limit {args.num_problems}"
         f" --samples {CANDIDATES} --output {candidates}"
     )
@@ -87,7 +85,7 @@ def main(args: Arguments) -> None:
                 continue
             data, tokens, traces = sets[method]
             checkpoint = folder / "checkpoint"
-            run(
+            run_quietly(
                 f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {data}"
                 f" --targets {targets} --seed {seed} --output_dir {checkpoint} --disable_tqdm true"
             )
@@ -119,11 +117,11 @@ def label(folder: Path, method: str, budget: int) -> tuple[Path, int, int]:
 def spend(folder: Path, method: str, problems: int, name: str) -> tuple[int, int]:
     """Label 4 traces of some problems, all rollouts in one store: the tokens that this method alone would cost, traces."""
     traces, output = folder / f"traces.{problems}.jsonl", folder / f"{method}.{name}.jsonl"
-    run(
+    run_quietly(
         f"data/sample_traces.py {SETTINGS} --problems arithmetic --split train --limit {problems} --samples 4"
         f" --store {folder}/rollouts --output {traces}"
     )
-    run(
+    run_quietly(
         f"data/label_steps.py {SETTINGS} --traces {traces} {METHODS[method]} --store {folder}/rollouts --output {output}"
     )
     sampled, labeled = (json.loads(path.with_suffix(".meta.json").read_text()) for path in (traces, output))
@@ -189,12 +187,6 @@ def plot(results: dict[str, dict], path: Path) -> None:
     axis.margins(x=0.3)
     axis.grid(axis="x", alpha=0.3)
     figure.savefig(path, dpi=150)
-
-
-def run(command: str) -> None:
-    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +31,7 @@ from pathlib import Path
 from prm.command_line import run_script
 from prm.evaluation.search_metrics import best_of_n
 from prm.evaluation.step_metrics import step_report
+from prm.stages import run_quietly
 from prm.storage.jsonl import file_hash
 from prm.storage.rows import read_labeled, read_traces
 from prm.verifiers import load_verifier
@@ -103,7 +101,7 @@ def main(args: Arguments) -> None:
     for number, (variant, seed) in enumerate(todo, 1):
         started = time.monotonic()
         folder = args.output_dir / "checkpoint"
-        run(
+        run_quietly(
             f"recipes/train_prm.py --overwrite_output_dir --config recipes/configs/prm_arithmetic.yaml --data {args.labels}"
             f" --output_dir {folder} {VARIANTS[variant]} --seed {seed} --disable_tqdm true"
         )
@@ -125,11 +123,11 @@ def main(args: Arguments) -> None:
 def label_validation(folder: Path, problems: int) -> Path:
     """Candidates of validation problems with Monte Carlo labels; both scripts skip finished work."""
     traces, labeled = folder / "candidates.jsonl", folder / "candidates_labeled.jsonl"
-    run(
+    run_quietly(
         "data/sample_traces.py --generator arithmetic --problems arithmetic --split validation"
         f" --limit {problems} --samples {CANDIDATES} --max_new_tokens 80 --output {traces}"
     )
-    run(
+    run_quietly(
         f"data/label_steps.py --generator arithmetic --traces {traces} --rollouts 8 --max_new_tokens 80 --seed 1"
         f" --output {labeled}"
     )
@@ -187,12 +185,6 @@ def make_table(runs: list[dict], variants: list[str]) -> str:
         cells = [f"{numbers[name]['mean']:.3f} ± {numbers[name]['sd']:.3f}" for name in METRICS]
         lines.append(f"| {variant} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-def run(command: str) -> None:
-    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
-    if result.returncode:
-        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
 
 
 if __name__ == "__main__":

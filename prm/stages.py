@@ -35,15 +35,28 @@ BAR = re.compile(r"[\r\n](?:([\w ]+): +)? *(\d+)%\|[^|\r\n]*\|[^\[\r\n]*\[[\d:]+
 ON_TERMINAL = sys.stdout.isatty() and not os.environ.get("CI")
 
 
-class Stages:
-    """The commands of one job, run from the current folder."""
+def run_quietly(command: str) -> None:
+    """Run a command to its end; what it prints is shown only if it fails.
 
-    def __init__(self, folder: Path, name: str, width: int = 24) -> None:
+    Raises:
+        SystemExit: it failed; the message is the end of what it printed, and the command.
+    """
+    result = subprocess.run([sys.executable, *shlex.split(command)], capture_output=True, text=True)
+    if result.returncode:
+        sys.exit(f"{result.stdout[-1000:]}\n{result.stderr[-3000:]}\nerror: exit code {result.returncode}: {command}")
+
+
+class Stages:
+    """The commands of one job, run in the current folder."""
+
+    def __init__(self, folder: Path, name: str, width: int = 24, root: Path = Path()) -> None:
         """
         Args:
             folder: of the job's outputs; holds the log and the marks.
             name: of the log, without `.log`.
             width: of the titles.
+            root: where the scripts of the commands are, if not in the current folder. Marks do not name it: a job goes on
+                where the project has moved.
 
         Raises:
             ValueError: the job runs already: its process, or a stage that outlived it.
@@ -52,6 +65,7 @@ class Stages:
         self.folder = folder
         self.log = folder / f"{name}.log"
         self.width = width
+        self.root = root
         # The stages inherit the lock, so that after a kill of this process alone no second job runs beside its last stage.
         self._lock = (folder / ".lock").open("a")
         try:
@@ -128,7 +142,8 @@ class Stages:
         with self.log.open("ab", buffering=0) as log:
             log.write(f"\n$ python {command}\n".encode())
             begin = log.tell()
-            arguments = [sys.executable, *shlex.split(command)]
+            script, *words = shlex.split(command)
+            arguments = [sys.executable, str(self.root / script), *words]
             child = subprocess.Popen(
                 arguments, stdout=stdout or log, stderr=subprocess.PIPE, env=env, pass_fds=(self._lock.fileno(),)
             )

@@ -30,7 +30,8 @@ KEYS = {"ArrowDown": 40, "ArrowUp": 38, "ArrowLeft": 37, "ArrowRight": 39, "Ente
 class Browser:
     def __init__(self, width: int = 1280, height: int = 900) -> None:
         assert CHROMIUM is not None, "chromium is not installed"
-        self.folder = tempfile.TemporaryDirectory(prefix="chromium-")
+        # Its children may write for a moment after it was killed.
+        self.folder = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         command_read, self.commands = os.pipe()
         self.answers, answer_write = os.pipe()
 

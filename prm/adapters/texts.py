@@ -24,7 +24,7 @@ from prm.sampling.traces import find_answer
 from prm.search.requests import best
 from prm.search.weighted_vote import weighted_winner
 from prm.types import Scores, StepRule, Trace
-from prm.verifiers import Verifier, find_verifier, is_served
+from prm.verifiers import Verifier, find_verifier, is_served, score_written
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.families import split_name
 from prm.verifiers.rewards import RewardRule, StepRewards, score_texts
@@ -54,12 +54,8 @@ class TextVerifier:
     def score(self, prompts: Sequence[str], texts: Sequence[str]) -> list[Scores | None]:
         """One `Scores` per text; None for one that is blank or longer than the verifier reads. Keep the texts of one prompt
         together: neighbors share what they have in common."""
-        steps_N = [self.split(text) for text in texts]
-        some = [i for i, steps in enumerate(steps_N) if steps]
         with self._turn:
-            found = self.verifier.score_batch([prompts[i] for i in some], [steps_N[i] for i in some]) if some else []
-        scores = dict(zip(some, found, strict=True))
-        return [scores.get(i) for i in range(len(texts))]
+            return score_written(self.verifier, prompts, [self.split(text) for text in texts])
 
     def trace_scores(self, prompts: Sequence[str], texts: Sequence[str]) -> list[float]:
         """One score per text, `UNREAD` for one without."""

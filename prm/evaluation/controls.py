@@ -22,7 +22,7 @@ from typing import Any
 
 from prm.evaluation.estimates import BLIND, CEILING, SINGLE, accuracy_at, curves, pools_of
 from prm.evaluation.search_metrics import bootstrap, bootstrap_ratio, paired_difference
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.storage.step_scores import StepTruth
 
 Curve = dict[int, list[float]]
@@ -111,8 +111,7 @@ def false_positives(run: Run, step_truth: StepTruth) -> dict[str, dict[str, Any]
         ]
         for i, result in enumerate(run.rows[0].results)
     }
-    pool = next((i for i, result in enumerate(run.rows[0].results) if result.independent), None)
-    if pool is not None:
+    if (pool := largest_pool(run)) is not None:
         chosen_PN = {SINGLE: [list(row.results[pool].candidates) for row in run.rows]} | chosen_PN
     found = {}
     for name, traces_PN in chosen_PN.items():

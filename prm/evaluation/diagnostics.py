@@ -10,8 +10,9 @@ from typing import Any
 
 from prm.evaluation.controls import is_loss
 from prm.evaluation.estimates import CEILING, pools
+from prm.evaluation.labels import largest
 from prm.evaluation.reading import points
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.evaluation.step_metrics import (
     auc,
     auc_within_groups,
@@ -26,9 +27,8 @@ _DIAGNOSTICS = ("trace_auc", "trace_auc_within_problem", "length_correlation_wit
 
 
 def diagnose(run: Run, verifier: str) -> dict[str, float | None]:
-    """Trace scores of the usable candidates of a pool against their outcomes and numbers of steps."""
-    results = enumerate(run.rows[0].results)
-    number = next((i for i, result in results if result.independent and result.verifier == verifier), None)
+    """Trace scores of the usable candidates of its largest pool against their outcomes and numbers of steps."""
+    number = largest_pool(run, verifier)
     scores, correct, lengths, problems = [], [], [], []
     for i, row in enumerate(run.rows if number is not None else ()):
         result = row.results[number]  # type: ignore[index]
@@ -105,8 +105,9 @@ def warnings(run: Run, summary: dict[str, Any]) -> list[str]:
             found.append(f"No problem has both right and wrong candidates: {name} had nothing to choose.")
         elif inside is not None and inside < 0.5:
             found.append(f"{name} ranks the candidates of one problem worse than chance (AUC {inside:.3f}).")
+    most = largest(summary["methods"])
     for name, growth in summary["growth"].items():
-        if is_loss(growth["change"]):
+        if name in most and is_loss(growth["change"]):
             m = summary["methods"][name]
             found.append(
                 f"More samples hurt {m['label']}: {points(growth['change'])} from N = {growth['best_n']} to"

@@ -31,7 +31,7 @@ from typing import Any
 from prm.costs import forward_flops
 from prm.evaluation.estimates import ESTIMATORS, Pool, accuracy_at, pools_of, votes_of
 from prm.evaluation.search_metrics import paired_difference
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.types import SearchResult, Trace
 
 COSTS = ("generated_tokens", "flops")
@@ -92,8 +92,7 @@ def over_majority(run: Run, curves_P: dict[str, dict[int, list[float]]]) -> dict
         pool has fewer votes than the FLOPs buy. Empty without a pool, and where the size of the generator is unknown.
     """
     first = run.rows[0].results
-    pools = [i for i, result in enumerate(first) if result.independent]
-    largest = max(pools, key=lambda i: len(first[i].candidates), default=None)
+    largest = largest_pool(run)
     parameters = run.meta["generator"]["num_parameters"]
     if largest is None or not parameters:
         return {}

@@ -2,7 +2,7 @@
 
 A method whose candidates are a pool of independent samples has a curve, by an exact estimator, if `ESTIMATORS` knows its
 strategy; any other method is one point, the share of problems that it solved at what it spent. Two entries are no methods
-that ran: `single` (one sample) and `pass_at_n` (a perfect choice), both estimated from the pool.
+that ran: `single` (one sample) and `pass_at_n` (a perfect choice), both estimated from the largest pool.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from prm.evaluation.search_metrics import best_of_n, majority_at_n, pass_at_n, weighted_vote_at_n
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.storage.search_rows import ProblemResults
 from prm.types import SearchResult
 
@@ -92,9 +92,9 @@ def budgets_up_to(n: int) -> list[int]:
 
 
 def pools(run: Run) -> list[Pool]:
-    """The pool of each problem; empty if no method chooses from independent samples."""
-    number = next((i for i, result in enumerate(run.rows[0].results) if result.independent), None)
-    return [] if number is None else pools_of(run, number)
+    """The largest pool of each problem, as a vote sees it; empty if no method chooses from independent samples."""
+    number = largest_pool(run)
+    return [] if number is None else votes_of(run, number)
 
 
 def pools_of(run: Run, number: int) -> list[Pool]:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any
 
 from prm.evaluation.difficulty import bin_of, quantile_edges
-from prm.evaluation.estimates import pools_of
+from prm.evaluation.estimates import pools
 from prm.evaluation.search_metrics import bootstrap
 from prm.evaluation.search_runs import Run
 
@@ -44,12 +44,9 @@ def by_difficulty(run: Run, at_n: dict[str, list[float]]) -> dict[str, Any]:
     Args:
         at_n: as that of `by_level`.
     """
-    results = run.rows[0].results
-    drawn = [i for i, result in enumerate(results) if result.independent]
-    if not drawn:
+    if not (pools_P := pools(run)):
         return {"by_difficulty": []}
-    pools = pools_of(run, max(drawn, key=lambda i: len(results[i].candidates)))
-    hard_P = [1 - sum(pool.correct) / len(pool.correct) for pool in pools]
+    hard_P = [1 - sum(pool.correct) / len(pool.correct) for pool in pools_P]
     edges = quantile_edges(hard_P, BINS)
     bins: list[list[int]] = [[] for _ in range(len(edges) + 1)]
     for i, hard in enumerate(hard_P):

@@ -11,7 +11,7 @@ all of them share, or the only one has, is left to the legend, except for a numb
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
@@ -74,10 +74,20 @@ def verifier_title(name: str | None) -> str:
     return name.upper() if name in ("prm", "orm") else name or ""
 
 
+def largest(methods: Mapping[str, Any]) -> set[str]:
+    """Of the methods of a summary that differ in their number of samples alone, the one with most."""
+    found: dict[str, str] = {}
+    for name in sorted(methods, key=lambda name: methods[name]["samples"]):
+        found[re.sub(r" samples=\d+", "", methods[name]["words"] or name)] = name
+    return set(found.values())
+
+
 def leading(summary: dict[str, Any]) -> str | None:
-    """The method that a report speaks of first: the first one of the run's first verifier; None without verifiers."""
-    verifier = next(iter(summary["verifiers"]), None)
-    return next((name for name, m in summary["methods"].items() if verifier and m["verifier"] == verifier), None)
+    """The method that a report speaks of first: the first one of the run's first verifier, with most samples where only
+    these differ; None without verifiers."""
+    verifier, methods = next(iter(summary["verifiers"]), None), summary["methods"]
+    most = largest(methods)
+    return next((name for name, m in methods.items() if verifier and m["verifier"] == verifier and name in most), None)
 
 
 def _base(result: SearchResult) -> str:

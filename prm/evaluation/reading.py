@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from prm.evaluation.estimates import CEILING, SINGLE
-from prm.evaluation.labels import leading
+from prm.evaluation.labels import largest, leading
 from prm.evaluation.search_metrics import FEWEST
 
 SEARCHES = 2
@@ -13,7 +14,8 @@ SEARCHES = 2
 
 
 def reading(summary: dict[str, Any]) -> str:
-    """The numbers in sentences. A difference whose interval includes 0, or has none, is never called a gain or a loss."""
+    """The numbers in sentences: of methods that differ in their number of samples alone, only the one with most has some. A
+    difference whose interval includes 0, or has none, is never called a gain or a loss."""
     methods, n = summary["methods"], summary["N"]
     sentences = []
     if SINGLE in methods:
@@ -35,10 +37,10 @@ def reading(summary: dict[str, Any]) -> str:
             ]
         )
     searches = {entry["method"] for entry in summary["equal_cost"]}
-    many = len(searches) > SEARCHES
+    many, most = len(searches) > SEARCHES, largest(methods)
     for name, difference in summary["differences"].items():
         first_name, second_name = name.split(" - ")
-        if many and first_name in searches:
+        if not {first_name, second_name} <= most or (many and first_name in searches):
             continue
         if second_name == SINGLE and any(m["strategy"] == "majority" for m in methods.values()):
             continue  # a vote is the harder rival
@@ -82,7 +84,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}%"
 
 
-def interval(numbers: dict[str, Any]) -> str:
+def interval(numbers: Mapping[str, Any]) -> str:
     """`[58.2, 67.9]` in percent; a dash for too few problems."""
     if numbers["low"] is None:
         return "–"

@@ -31,6 +31,18 @@ class Run:
     rows: tuple[ProblemResults, ...]
 
 
+def largest_pool(run: Run, verifier: str | None = None) -> int | None:
+    """The place among the results of each problem of the method that chooses from most independent samples, the first of
+    several; None if no method draws a pool.
+
+    Args:
+        verifier: of the methods that choose by this one.
+    """
+    results = run.rows[0].results
+    drawn = [i for i, its in enumerate(results) if its.independent and verifier in (None, its.verifier)]
+    return max(drawn, key=lambda i: len(results[i].candidates), default=None)
+
+
 def read_runs(folders: Sequence[Path]) -> Run:
     """Join run folders of one setup. Raises FileNotFoundError, or ValueError naming file and line of a bad row."""
     metas = [_read_meta(folder / "meta.json") for folder in folders]

@@ -23,14 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prm.evaluation.search_metrics import bootstrap_counts
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.evaluation.step_metrics import (
     auc,
     auc_within_groups,
@@ -104,17 +103,17 @@ def step_quality(rows: Sequence[StepRow]) -> dict[str, Any]:
 
 
 def pool_quality(run: Run, step_truth: StepTruth) -> dict[str, dict[str, Any]]:
-    """`step_quality` of each verifier that scored the pool of a search run, ready for JSON.
+    """`step_quality` of each verifier that scored a pool of a search run, the largest, ready for JSON.
 
     Empty where nothing can be judged: step truth is known for no problem, or no step of the run is right by it, as where a
     generator has a notation of its own.
     """
     found = {}
     for name in run.meta["verifiers"]:
-        pools = (i for i, result in enumerate(run.rows[0].results) if result.independent and result.verifier == name)
+        if (number := largest_pool(run, name)) is None:
+            continue
         rows = [
             StepRow(row.problem.id, trace.steps, scores.steps, scores.trace, labels, trace.correct)
-            for number in islice(pools, 1)
             for row in run.rows
             for trace, scores in zip(row.results[number].candidates, row.results[number].scores, strict=True)
             if scores is not None and (labels := step_truth(row.problem, trace.steps)) is not None

@@ -27,7 +27,7 @@ from prm.evaluation.estimates import CEILING, SINGLE, curves
 from prm.evaluation.groups import by_difficulty, by_group, by_level
 from prm.evaluation.labels import describe
 from prm.evaluation.search_metrics import bootstrap, paired_difference
-from prm.evaluation.search_runs import Run
+from prm.evaluation.search_runs import Run, largest_pool
 from prm.evaluation.step_quality import pool_quality
 from prm.storage.step_scores import StepTruth
 from prm.types import Cost
@@ -151,8 +151,9 @@ def _cost(run: Run, name: str) -> dict[str, float]:
         theirs = [its.flops - forward_flops(size, its.prompt_tokens + its.generated_tokens) for its in costs]
         spent["verifier_flops"] = fmean(theirs)
         return {"search_seconds" if key == "seconds" else key: value for key, value in spent.items()}
-    # One sample, and the pool without a verifier: the generator's part of any method that draws the pool.
-    shared = next(i for i, result in enumerate(run.rows[0].results) if result.independent)
+    # One sample, and the pool without a verifier: the generator's part of a method that draws the pool.
+    shared = largest_pool(run)
+    assert shared is not None  # or neither would be there
     generated, prompt = (
         fmean([getattr(row.results[shared].cost, key) for row in run.rows])
         for key in ("generated_tokens", "prompt_tokens")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from prm.evaluation.equal_cost import COSTS
@@ -114,15 +115,16 @@ def control_table(summary: dict[str, Any]) -> Table:
         best = growth.get(name)
         cells += [str(best["best_n"])] if best else [""]
         cells += [points(best["change"], unit="")] if best and best["best_n"] < m["samples"] else [""]
-        rows.append(cells + ([_false(judged[name])] if name in judged else [""] * bool(judged)))
+        rows.append(cells + ([wrong_share(judged[name])] if name in judged else [""] * bool(judged)))
     return rows
 
 
-def _false(numbers: dict[str, Any]) -> str:
+def wrong_share(numbers: Mapping[str, Any]) -> str:
+    """`6.3% [4.5, 8.2] of 9,404`: of right answers, those with a wrong step (`prm.evaluation.controls.false_positives`)."""
     if numbers["share"] is None:
         return "– of 0"
     spread = "" if numbers["low"] is None else f" {interval(numbers)}"
-    return f"{percent(numbers['share'])} of {numbers['right']:,}{spread}"
+    return f"{percent(numbers['share'])}{spread} of {numbers['right']:,}"
 
 
 def equal_cost_table(summary: dict[str, Any]) -> Table:
@@ -213,9 +215,13 @@ def marked(text: str) -> str:
 
 
 def as_html(table: Table) -> str:
+    """A column in which nothing begins with a number, an interval or a dash has the class `words`, for its alignment."""
+    numeric = [any(re.match(r"\d|[-+–\[]", cell) for cell in column) for column in zip(*table[1:], strict=True)]
+
     def line(row: list[str], tag: str) -> str:
         cells = (marked(cell).replace("\n", "<br>") for cell in row)
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+        starts = (f"<{tag}>" if numbers else f"<{tag} class=words>" for numbers in numeric)
+        return "<tr>" + "".join(f"{start}{cell}</{tag}>" for start, cell in zip(starts, cells, strict=True)) + "</tr>"
 
     body = "\n".join(line(row, "td") for row in table[1:])
     return f"<table><thead>{line(table[0], 'th')}</thead><tbody>{body}</tbody></table>"

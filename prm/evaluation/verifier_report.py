@@ -19,13 +19,13 @@ from typing import Any
 
 from prm.evaluation.controls import false_positives, over_optimization
 from prm.evaluation.estimates import SINGLE
-from prm.evaluation.reading import interval, percent, points
+from prm.evaluation.reading import percent, points
 from prm.evaluation.search_runs import Run
 from prm.evaluation.step_metrics import auc, auc_within_groups, expected_calibration_error, reliability
 from prm.evaluation.step_quality import StepRow, finite, interval_within, step_quality
 from prm.evaluation.step_tables import Section, number, quality_sections, share
 from prm.evaluation.style_attacks import Shift, shift_figures
-from prm.evaluation.tables import Table
+from prm.evaluation.tables import Table, wrong_share
 from prm.storage.step_scores import StepTruth
 
 
@@ -198,15 +198,8 @@ def growth_table(search: Mapping[str, Any]) -> Table:
         at = {its["n"]: percent(its["accuracy"]) for its in curves[name]["points"]} if name in curves else {}
         cells = [name, *(at.get(n, "") for n in numbers)]
         cells += [str(curves[name]["best_n"]), _change(curves[name])] if at else ["", ""]
-        rows.append(cells + ([_false(wrong[name]) if name in wrong else ""] if wrong else []))
+        rows.append(cells + ([wrong_share(wrong[name]) if name in wrong else ""] if wrong else []))
     return rows
-
-
-def _false(numbers: Mapping[str, Any]) -> str:
-    if numbers["share"] is None:
-        return "– of 0"
-    spread = "" if numbers["low"] is None else f" {interval(dict(numbers))}"
-    return f"{percent(numbers['share'])}{spread} of {numbers['right']:,}"
 
 
 def style_table(styles: Mapping[str, Any]) -> Table:

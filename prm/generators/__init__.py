@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from typing import Any, Literal, Protocol
 
 from prm.models.kept_tokens import KeptTokens
@@ -113,6 +115,11 @@ def derive_seed(run_seed: int, *address: str | int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def embedded_folder(name: str) -> str:
+    """Where the generator of this name (of `EMBEDDED`) is."""
+    return str(files("prm") / "assets" / f"{name}_generator")
+
+
 def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     """A generator from a Hugging Face folder or hub name, an embedded one (of `EMBEDDED`), or a server's URL.
 
@@ -124,9 +131,6 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
     Raises:
         ValueError: no such engine, or a sampling setting that would sample nonsense.
     """
-    import importlib
-    from importlib.resources import files
-
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not one of {', '.join(ENGINES)}")
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -140,7 +144,7 @@ def load_generator(path: str, engine: str = "hf", **settings) -> Generator:
         raise ValueError("engine openai takes no dtype, the server decides; leave it out")
     if path in EMBEDDED:
         settings = {"max_new_tokens": EMBEDDED[path], **settings}
-        path = str(files("prm") / "assets" / f"{path}_generator")
+        path = embedded_folder(path)
     elif engine != "openai":
         check_name(path, EMBEDDED)
     module, kind = ENGINES[engine]

@@ -148,6 +148,11 @@ def load_tokenizer(path: str, **options: Any) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(path, **SAFELY, **options)
 
 
+def usual_device(device: str | None) -> str:
+    """The device that was chosen, or else the GPU if there is one."""
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def in_dtype(model: Any, dtype: torch.dtype) -> Any:
     """The model, with its weights in this dtype. `model.to(dtype)` would also round the frequencies of the rotary
     embeddings, which are buffers, and with them every angle: in bf16 by up to 0.4%, one radian after 256 tokens."""

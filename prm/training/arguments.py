@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from prm.aggregation import DEFAULT_AGGREGATION
@@ -15,6 +16,7 @@ from prm.datasets import arithmetic
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import HELP, prompt_template
 from prm.encoding.steps import SEPARATORS
+from prm.generators import EMBEDDED, embedded_folder
 from prm.storage.paths import check_name
 from prm.storage.rows import LabeledRow
 from prm.storage.sources import HUB_NAMES
@@ -144,6 +146,17 @@ class VerifierArguments:
         )
 
 
+def check_model(name: str) -> None:
+    """Refuse a model to start from that is nowhere.
+
+    Raises:
+        FileNotFoundError: as `check_name`; of the name of an embedded generator it says where that is.
+    """
+    if name in EMBEDDED and not Path(name).exists():
+        raise FileNotFoundError(f"{name} is a generator's name, no folder; give --model {embedded_folder(name)}")
+    check_name(name)
+
+
 def check_given(given: Mapping[str, Any]) -> None:
     """Refuse a model or data that are nowhere, and the replacement of a finished model.
 
@@ -154,7 +167,7 @@ def check_given(given: Mapping[str, Any]) -> None:
         FileNotFoundError: there is nothing of that name. ValueError: as `check_output_dir` and `training_source`.
     """
     if given.get("model") is not None:  # a generator may be new
-        check_name(given["model"])
+        check_model(given["model"])
     data, eval_data = given["data"], given.get("eval_data")
     for source in (training_source(data), validation_source(data, eval_data) if eval_data else None):
         if source is not None:

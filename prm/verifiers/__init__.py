@@ -66,6 +66,14 @@ class Verifier(Protocol):
         ...
 
 
+def score_written(verifier: Verifier, prompts: Sequence[str], steps_N: Sequence[Sequence[str]]) -> list[Scores | None]:
+    """As `score_batch`, of traces some of which may have no step: these have no score, and the verifier is not asked."""
+    written = [i for i, steps in enumerate(steps_N) if steps]
+    found = verifier.score_batch([prompts[i] for i in written], [steps_N[i] for i in written]) if written else []
+    scores = dict(zip(written, found, strict=True))
+    return [scores.get(i) for i in range(len(steps_N))]
+
+
 LIKELIHOOD = "likelihood"
 """In the place of a checkpoint on a command line: the likelihood of the run's own generator."""
 

@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 from prm.aggregation import aggregate
 from prm.encoding.layouts import Layout
 from prm.models.fingerprints import fingerprint, hash_of_base, tokenizer_text
-from prm.models.loading import in_dtype, load_tokenizer, load_weights, never_pack
+from prm.models.loading import in_dtype, load_tokenizer, load_weights, never_pack, usual_device
 from prm.models.packing import plan_rows
 from prm.models.tree_attention import check_supported
 from prm.types import Aggregation, Dtype, Scores
@@ -86,7 +86,7 @@ class ImplicitVerifier:
                 f"{path}: an implicit PRM is the ratio of two models; give the one that training started from as"
                 " base_model=, or as `reference:` in a YAML file that is `like: implicit`"
             )
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = usual_device(device)
         tokenizer = load_tokenizer(path)
         if tokenizer_text(tokenizer) != tokenizer_text(load_tokenizer(reference)):
             raise ValueError(

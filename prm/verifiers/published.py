@@ -41,7 +41,7 @@ from prm.models.folders import (
     refuse_names,
     stored_tensors,
 )
-from prm.models.loading import in_dtype, load_config, load_tokenizer, load_weights, never_pack
+from prm.models.loading import in_dtype, load_config, load_tokenizer, load_weights, never_pack, usual_device
 from prm.models.step_classifier import HEAD, LABELS, Fp32Linear, classifier_class
 from prm.models.tree_attention import check_supported
 from prm.types import Dtype
@@ -76,7 +76,7 @@ def load_published(
         OSError: no such folder or name. ValueError: it lacks a tensor of the family or has others, is damaged, or its
             tokenizer is not that of the family.
     """
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = usual_device(device)
     tokenizer = load_tokenizer(path)
     folder = local_folder(path, "adapter_*", *MODEL_FILES)
     if (folder / "adapter_config.json").is_file():

@@ -36,7 +36,7 @@ from prm import answers
 from prm.aggregation import aggregate
 from prm.encoding.steps import separator_of, split_steps
 from prm.types import UNDECIDED, Aggregation, Scores, StepRule
-from prm.verifiers import Verifier
+from prm.verifiers import Verifier, score_written
 
 Credit = Literal["aggregate", "min_form", "progress"]
 Fault = Literal["empty", "unfinished", "no_answer", "repeated", "too_few_steps", "too_many_steps", "unreadable"]
@@ -122,13 +122,8 @@ def score_texts(
             f"{len(problems)} problems, {len(texts)} texts and {len(finished)} times `finished`; give one each per text"
         )
     steps_N = [_until_answer(split_steps(text, rule.step_rule)) for text in texts]
-    written = [i for i, steps in enumerate(steps_N) if steps]
-    scored = verifier.score_batch([problems[i] for i in written], [steps_N[i] for i in written]) if written else []
-    scores_N = dict(zip(written, scored, strict=True))
-    return [
-        _rewarded(steps, scores_N.get(i), ended, rule)
-        for i, (steps, ended) in enumerate(zip(steps_N, finished, strict=True))
-    ]
+    scores_N = score_written(verifier, problems, steps_N)
+    return [_rewarded(*its, rule) for its in zip(steps_N, scores_N, finished, strict=True)]
 
 
 def verifier_reward(
@@ -195,7 +190,7 @@ def answer_reward(
             )
         ended = _ended(completion_ids, end_ids) or [True] * len(completions)
         found = [
-            find_answer(text_of(completion), step_rule) if whole else None
+            stated_answer(text_of(completion), step_rule) if whole else None
             for completion, whole in zip(completions, ended, strict=True)
         ]
         outcomes = answers.check_many(golds=answer, preds=found)
@@ -205,8 +200,9 @@ def answer_reward(
     return reward
 
 
-def find_answer(text: str, step_rule: StepRule) -> str | None:
-    """The answer that a text states, which ends with the first step that surely states one; None if it states none."""
+def stated_answer(text: str, step_rule: StepRule) -> str | None:
+    """The answer that a text states, which ends with the first step that surely states one; None if it states none. A last
+    number is none, which `prm.sampling.traces.find_answer` takes for one: a policy would learn to write numbers."""
     return _stated(_until_answer(split_steps(text, step_rule)), step_rule)
 
 

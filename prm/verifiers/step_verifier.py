@@ -27,7 +27,7 @@ from prm.aggregation import aggregate
 from prm.encoding.codec import EncodedTrace, StepCodec
 from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
-from prm.models.loading import in_dtype, load_tokenizer
+from prm.models.loading import in_dtype, load_tokenizer, usual_device
 from prm.models.packing import pack, plan_rows
 from prm.models.prefix_cache import PrefixCache, StepScore
 from prm.models.step_classifier import spread
@@ -80,7 +80,7 @@ class StepVerifier:
         cls, path: str, device: str | None = None, base_model: str | None = None, dtype: Dtype | None = None
     ) -> StepVerifier:
         """As `load_verifier`, but for `dtype`: None = as the weights are stored, so that nothing is rounded."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = usual_device(device)
         config = VerifierConfig.load(path)
         model = load_classifier(path, base_model)
         if dtype and config.quantization is not None:

@@ -63,7 +63,7 @@ def test_the_ratio_at_equal_error_is_interpolated(load):
 def test_study(load, tmp_path, monkeypatch, capsys):
     """Everything but the training: what is labeled for a budget, and what is made of the choices of a verifier."""
     study = load("study_labeling")
-    run = study.run
+    run = study.run_quietly
     trained = []
 
     def without_training(command):
@@ -73,7 +73,7 @@ def test_study(load, tmp_path, monkeypatch, capsys):
         else:
             run(command)
 
-    monkeypatch.setattr(study, "run", without_training)
+    monkeypatch.setattr(study, "run_quietly", without_training)
     monkeypatch.setattr(study, "best_of_16", lambda checkpoint, candidates: [1.0, 0.0, len(trained) / 2] * 4)
     monkeypatch.setattr(study, "METHODS", {name: study.METHODS[name] for name in ("monte_carlo@8", "first_error")})
     monkeypatch.setattr(study, "VARIANTS", [("monte_carlo@8", "hard"), ("first_error", "hard")])

@@ -89,7 +89,8 @@ def test_what_cannot_work_is_refused_before_anything_heavy_is_imported(tmp_path)
         f"{train} {model} --data nowhere.jsonl": "nowhere.jsonl does not exist; give a path, or owner/name on the hub",
         f"{train} {model} --data tests/golden": "tests/golden holds no train.jsonl",
         f"{train} {model} --data {traces} --eval_data nowhere.csv": "nowhere.csv does not exist",
-        f"{train} arithmetic --data {traces}": "arithmetic does not exist; give a path",
+        f"{train} arithmetic --data {traces}": "arithmetic is a generator's name, no folder; give --model "
+        + str(ROOT / "prm/assets/arithmetic_generator"),
         f"{train} {model} --data {traces} --output_dir {tmp_path}/model": f"{tmp_path}/model holds a finished model",
         f"recipes/train_generator.py --output_dir {tmp_path}/model --data arithmetic --limit 3": "holds a finished",
         f"{search} arithmetc": "arithmetc does not exist, did you mean arithmetic?",

@@ -188,6 +188,7 @@ NOT_RUN = {
     "python eval/bench_step_cost.py": "test_bench_and_study.py runs it on a tiny model",
     "python eval/bench_gpu.py": "needs a GPU; test_bench_and_study.py runs it on a CPU with a tiny model",
     "python data/sample_critiques.py": "needs a model that has learned to write; test_generative.py has one",
+    "python eval/score_steps.py --benchmark rows --data outputs/critic/validation.jsonl": "as that",
     "python eval/run_search.py --config eval/configs/arithmetic_critic.yaml": "as that",
     "python eval/write_report.py --run outputs/critic/search": "of that search",
     "python eval/study_grpo.py": "21 trainings; test_train_grpo.py makes its tables",

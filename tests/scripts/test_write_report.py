@@ -164,7 +164,7 @@ def test_the_pages_have_the_groups(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "## Accuracy by topic\n\n| topic | problems | single sample |" in (tmp_path / "out/report.md").read_text()
     assert "<h2>Accuracy by topic</h2>" in (page := (tmp_path / "out/report.html").read_text())
-    assert "<td>&lt;b&gt;</td><td>4</td>" in page
+    assert "<td class=words>&lt;b&gt;</td><td>4</td>" in page
     assert "A value of fewer than 10 problems has no interval" in page
 
 

@@ -47,6 +47,17 @@ def test_other_settings_are_refused(tmp_path):
         stages.once("count", "count.py 2", "count")
 
 
+def test_a_stage_is_not_run_again_where_the_project_has_moved(tmp_path):
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "count.py").write_text((tmp_path / "count.py").read_text())
+        stages = Stages(tmp_path / "job", "log", root=tmp_path / place)
+        stages.once("count", "count.py 1", "count")
+        del stages  # and with it the lock
+    assert (tmp_path / "count").read_text() == "1\n"
+    assert "$ python count.py 1 \n" in (tmp_path / "job/log.log").read_text()
+
+
 JOB = """
 import sys
 from pathlib import Path

@@ -42,7 +42,10 @@ def summary(methods, levels=3, **more):
     curves = {name: points(0.25, 0.5) for name in methods if "!" not in name}
     at = {str(level): dict.fromkeys(methods, 0.5) for level in range(levels)}
     return {
-        "methods": {name: {"label": f"{name} " * 9, "verifier": None, **points(0.5)[0]} for name in methods},
+        "methods": {
+            name: {"label": f"{name} " * 9, "words": name, "verifier": None, "samples": 2, **points(0.5)[0]}
+            for name in methods
+        },
         "curves": curves, "verifiers": {}, "N": 2, "by_level": at, "problems_by_level": dict.fromkeys(at, 7),
         "by_level_intervals": {level: dict.fromkeys(methods, (0.1, 0.9)) for level in at}, **more,
     }  # fmt: skip

@@ -9,7 +9,7 @@ from prm.evaluation.reading import reading
 def summary(searches: int) -> dict:
     names = [f"search{i}" for i in range(searches)]
     methods = {
-        name: {"label": name.upper(), "strategy": name, "verifier": "prm", "accuracy": 0.5}
+        name: {"label": name.upper(), "words": name, "strategy": name, "verifier": "prm", "accuracy": 0.5, "samples": 4}
         for name in ("majority", *names)
     }
     gain = {"mean": 0.2, "low": 0.1, "high": 0.3}
@@ -55,7 +55,7 @@ def test_the_leading_method_is_set_against_votes_of_equal_flops(gain, verdict):
 def test_the_first_sentence_sets_the_leading_method_against_one_sample_and_a_perfect_choice():
     its = summary(1)
     name = leading(its)
-    at = {"label": "x", "strategy": "x", "verifier": None, "low": None, "high": None}
+    at = {"label": "x", "words": None, "strategy": "x", "verifier": None, "low": None, "high": None, "samples": 4}
     its["methods"]["single"] = at | {"accuracy": 0.25}
     its["methods"]["pass_at_n"] = at | {"label": "PASS@N", "accuracy": 0.75}
     its["methods"][name] |= {"low": 0.4, "high": 0.6}
@@ -72,9 +72,25 @@ def test_the_first_sentence_sets_the_leading_method_against_one_sample_and_a_per
 
 def test_without_a_verifier_the_first_sentence_is_about_a_perfect_choice():
     its = summary(0) | {"verifiers": {}, "curves": {}, "n_problems": 9}
-    at = {"label": "x", "strategy": "x", "verifier": None, "low": None, "high": None}
+    at = {"label": "x", "words": None, "strategy": "x", "verifier": None, "low": None, "high": None, "samples": 4}
     its["methods"] |= {"single": at | {"accuracy": 0.25}, "pass_at_n": at | {"label": "PASS@N", "accuracy": 0.75}}
     assert reading(its) == (
         "One sample solves 25.0% of the 9 problems. With 4 samples, PASS@N solves 75.0%, where a perfect choice would"
         " solve 75.0%. 9 problems are too few to compare methods: a difference may be chance."
     )
+
+
+def test_of_methods_that_differ_in_their_samples_alone_the_largest_has_sentences():
+    its = summary(1)
+    for name in list(its["methods"]):
+        its["methods"][f"{name}[samples=2]"] = its["methods"][name] | {
+            "label": f"SMALL {name}", "words": f"{name} samples=2", "samples": 2
+        }  # fmt: skip
+    gain = its["differences"]["search0 - majority"]
+    its["differences"] = {
+        f"{a} - {b}": gain
+        for a in ("search0", "search0[samples=2]")
+        for b in ("majority", "majority[samples=2]", "search0[samples=2]")
+        if a != b
+    }
+    assert reading(its) == "SEARCH0 beats MAJORITY by +20.0 points [+10.0, +30.0]."

@@ -221,7 +221,7 @@ def test_the_ceiling_of_a_level_is_a_wide_bar_around_the_others(drawn, monkeypat
     monkeypatch.setattr("prm.evaluation.plots.title", lambda summary: "title")
     names = ("single", "majority", "pass_at_n")
     summary = {
-        "methods": {name: {"label": name, "verifier": None} for name in names},
+        "methods": {name: {"label": name, "words": None, "verifier": None, "samples": 4} for name in names},
         "verifiers": {},
         "by_level": {
             "2": dict(zip(names, (0.25, 0.5, 1), strict=True)),

@@ -10,6 +10,7 @@ from scripted_run import trace as scripted_trace
 from search_run import META, rows, twelve_problems, write_run
 
 from prm.evaluation.diagnostics import diagnose, shares, warnings
+from prm.evaluation.labels import leading
 from prm.evaluation.reading import reading
 from prm.evaluation.search_runs import Run, read_runs
 from prm.evaluation.sections import LEVELS, sections
@@ -466,7 +467,7 @@ def test_the_controls_by_hand():
     assert control_table(summary) == [
         [*head, "right answer, wrong step"],
         ["single sample", "40.0%", "", "", "", "", "– of 0"],
-        ["A", "50.0%", "30.0%", "+20.0 [+10.0, +30.0]", "2", "-10.0 [-20.0, -5.0]", "25.0% of 1,200 [20.0, 30.0]"],
+        ["A", "50.0%", "30.0%", "+20.0 [+10.0, +30.0]", "2", "-10.0 [-20.0, -5.0]", "25.0% [20.0, 30.0] of 1,200"],
         ["B", "25.0%", "", "", "4", "", ""],  # the last number is the best: nothing falls from there
         ["C", "75.0%", "", "", "", "", "100.0% of 3"],
     ]
@@ -536,9 +537,36 @@ def test_a_table_as_text_markdown_and_html():
     assert as_text(table) == "name    n\n-----  --\na<b|c  10"
     assert as_markdown(table) == "| name | n |\n|---|---:|\n| a<b\\|c | 10 |"
     assert as_html(table) == (
-        "<table><thead><tr><th>name</th><th>n</th></tr></thead>"
-        "<tbody><tr><td>a&lt;b|c</td><td>10</td></tr></tbody></table>"
+        "<table><thead><tr><th class=words>name</th><th>n</th></tr></thead>"
+        "<tbody><tr><td class=words>a&lt;b|c</td><td>10</td></tr></tbody></table>"
     )
+
+
+def test_a_column_with_one_number_interval_or_dash_in_it_is_one_of_numbers():
+    cells = ["10", "-1.5", "+2", "[1, 2]", "–", "a1", ""]
+    table = [["head"] * len(cells), cells, ["not reached"] * len(cells)]
+    assert [" class=words" in cell for cell in as_html(table).split("<th")[2:]] == [False] * 5 + [True] * 2
+
+
+def test_a_run_with_several_numbers_of_samples_has_the_ceiling_and_the_figures_of_its_largest_pool(tmp_path):
+    """Four samples of problem 0 are 2 right and 2 wrong, its first two are both right."""
+    some = rows()
+    for row in some:
+        small = [
+            result | {key: result[key][:2] for key in ("candidates", "scores", "trace_scores")}
+            | {"method": f"{result['method']}[samples=2]", "chosen": 0}
+            for result in row["results"][:3]
+        ]  # fmt: skip
+        row["results"] = small + row["results"]
+    methods = {result["method"]: len(result["candidates"]) for result in some[0]["results"]}
+    run = read_runs([write_run(tmp_path, some, META | {"methods": methods | {"prm_beam_search": 4}})])
+    found, whole = summarize(run), summarize(read_runs([write_run(tmp_path / "whole", rows(), META)]))
+    for name in ("single", "pass_at_n"):
+        assert found["methods"][name] == whole["methods"][name]
+    assert found["methods"]["pass_at_n"]["accuracy"] == 0.75
+    assert found["curves"]["pass_at_n"] == whole["curves"]["pass_at_n"]
+    assert found["verifiers"] == whole["verifiers"]
+    assert leading(found) == leading(whole) == "prm_best_of_n"
 
 
 def test_a_verifier_is_diagnosed_on_the_pool_and_not_on_a_tree(tmp_path):

@@ -9,10 +9,10 @@ from prm.evaluation.tables import level_table
 
 SUMMARY = {
     "methods": {
-        "single": {"label": "single sample", "verifier": None},
-        "majority": {"label": "majority vote", "verifier": None},
-        "orm_best_of_n": {"label": "ORM best-of-N", "verifier": "orm"},
-        "prm_best_of_n": {"label": "PRM best-of-N", "verifier": "prm"},
+        "single": {"label": "single sample", "words": None, "verifier": None, "samples": 4},
+        "majority": {"label": "majority vote", "words": None, "verifier": None, "samples": 4},
+        "orm_best_of_n": {"label": "ORM best-of-N", "words": None, "verifier": "orm", "samples": 4},
+        "prm_best_of_n": {"label": "PRM best-of-N", "words": None, "verifier": "prm", "samples": 4},
     },
     "verifiers": {"prm": {}},
     "by_level": {

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from prm.types import Scores
-from prm.verifiers.rewards import RewardRule, answer_reward, find_answer, score_texts, verifier_reward
+from prm.verifiers.rewards import RewardRule, answer_reward, score_texts, stated_answer, verifier_reward
 
 PROBLEM = "Start with 47, add 38, subtract 12."
 GOOD = "47 + 38 = 85\n85 - 12 = 73\n#### 73"
@@ -94,7 +94,8 @@ def test_what_comes_after_the_answer_is_not_looked_at():
     texts = [GOOD, GOOD + "\n#### 99\n99 + 1 = 100", GOOD + "\n#### 73" * 9]
     assert len({(one.steps, one.total) for one in score_texts(verifier, [PROBLEM] * 3, texts)}) == 1
     assert {steps for _, steps in verifier.asked} == {tuple(GOOD.split("\n"))}
-    assert find_answer(texts[1], "line") == "73"
+    assert stated_answer(texts[1], "line") == "73"
+    assert stated_answer("85 - 12 = 73", "line") is None  # a last number
 
 
 @pytest.mark.parametrize("rule", [RewardRule(), RewardRule(aggregation="min"), RewardRule(aggregation="product")])
