@@ -97,10 +97,7 @@ def write(
         logits = [rows.read(last)] if running else []
         if new:
             fresh = samples[asked : asked + new]
-            # Prefill every distinct prefix once. Fork: then a row per sample, with a copy of its prefix's cache.
-            distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(sample.prefix for sample in fresh))}
-            read = read_prefixes(rows.model, list(distinct), kept)
-            logits.append(rows.add(read, [distinct[sample.prefix] for sample in fresh]))
+            logits.append(begin(fresh, rows, kept))
             present, asked = [*present, *fresh], asked + new
         tokens, odds = write_block(present, rows, torch.cat(logits) if len(logits) > 1 else logits[0], way)
         last = tokens[:, -1]
@@ -116,6 +113,14 @@ def write(
                 newly += sample.stop is not None
         ended(newly)
     rows.release(keep_bytes)
+
+
+def begin(fresh: Sequence[Sample], rows: GrowingRows | Slots, kept: KeptTokens | None) -> torch.Tensor:
+    """Give each of them a row; (samples, vocabulary) logits after their prefixes."""
+    # Prefill every distinct prefix once. Fork: then a row per sample, with a copy of its prefix's cache.
+    distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(sample.prefix for sample in fresh))}
+    read = read_prefixes(rows.model, list(distinct), kept)
+    return rows.add(read, [distinct[sample.prefix] for sample in fresh])
 
 
 def write_block(

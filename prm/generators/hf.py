@@ -2,10 +2,13 @@
 
 Why not `model.generate`: labeling needs many short continuations of few prefixes, with one seed per sample. Here every
 distinct prefix is prefilled once and its KV cache is copied to its samples; finished sequences leave the batch instead
-of being padded until the slowest one ends, and on a GPU others take their places, so that a batch stays full while any
-wait; and a sample depends only on its own seed, not on the rest of the batch (`prm.generators.draws`). The logits still
-depend on the shape of a batch, by float rounding; so a run that is repeated should form the same batches, as
-`prm.sampling.rollouts` does.
+of being padded until the slowest one ends; and a sample depends only on its own seed, not on the rest of the batch
+(`prm.generators.draws`). The logits still depend on the shape of a batch, by float rounding; so a run that is repeated
+should form the same batches, as `prm.sampling.rollouts` does.
+
+On a GPU others take the places of finished sequences, so that a batch stays full while any wait; the engine looks at its
+tokens only every `BLOCK` of them (`prm.generators.decoding`); and a token of all sequences is one launch, where the model
+allows it (`prm.models.slots`). None of it changes a sample, or what is counted.
 
 In a search, whose calls go on from each other, keys and values stay from call to call (`prm.models.kept_tokens`), and a new
 step costs its own tokens. Samples are those of reading everything again, up to that rounding.
@@ -68,6 +71,7 @@ class HfGenerator:
             dtype: that of the model, if it was chosen and is not the device's usual one; becomes part of the name.
             keep_bytes: most memory, on the model's device, for what a search keeps between calls; one batch may exceed it
                 for a moment. As that of `prm.verifiers.step_verifier`. 0 = keep nothing, and be charged for every prefix.
+                On a GPU also the most that a batch's places hold between calls.
         """
         template = template or PromptTemplate()
         self.model = model.eval()

@@ -45,7 +45,9 @@ Launch = Callable[[], object]
 
 def can_have_slots(config: PreTrainedConfig) -> bool:
     """Whether a model takes a mask of our own making and needs nothing else of a row than its tokens and positions."""
-    rotates = (config.get_text_config().to_dict().get("rope_parameters") or {}).get("rope_type") is not None
+    settings = config.get_text_config().to_dict()
+    # Others add something to the scores by the distance of two tokens, which they count in a mask of columns.
+    rotates = (settings.get("rope_parameters") or {}).get("rope_type") is not None and not settings.get("alibi")
     return rotates and forgetful(config) is None and config._attn_implementation == "sdpa"
 
 
