@@ -78,7 +78,7 @@ def capture(forward: Launch, device: torch.device, pool: Any) -> Launch:
             forward()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool, stream=stream):
+        with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
             forward()
     return graph.replay
 
