@@ -10,6 +10,10 @@ The work of labeling: every prefix of a few traces, 8 rollouts from each, so pro
 With `--shape 135m` the weights are random and the work is shaped like GSM8K: prompts and rollouts as long as its problems
 and solutions, each rollout ended at its drawn length; what the plain way writes after it counts for nothing.
 
+With `--parts true` our engine runs without what it has for a GPU, too: `each_token` looks at every token, `no_graph` starts
+every kernel from Python, `growing` has a table of keys and values that grows, and no sample takes the place of another.
+Their rollouts are ours, but for the rounding of batches of other shapes; those of `no_graph` to the last one, on a GPU.
+
 Rounds are taken in turn; before them, each way warms up with its first batch. Rates are rollouts per second: what is
 written after an answer is no gain. Needs the machine for itself.
 
@@ -29,7 +33,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
 from prm.command_line import run_script
 from prm.datasets import arithmetic
@@ -65,6 +70,7 @@ class Arguments:
     shape: str | None = field(
         default=None, metadata={"help": "random weights of this shape in place of --generator", "choices": list(SHAPES)}
     )
+    parts: bool = field(default=False, metadata={"help": "also without each of the parts that a GPU gains by"})
     base: Path | None = field(
         default=None, metadata={"help": "folder of the random weights, made if there is none; default: a temporary one"}
     )
@@ -103,12 +109,16 @@ def compare(args: Arguments, folder: Path) -> None:
         "ours": lambda some, turn: roll_out(ours, some, args.rollouts, turn, limits),
         "plain": lambda some, turn: torch.inference_mode()(roll_out_plain)(ours, some, args.rollouts, turn, limits),
     }
+    parts = without_parts(ours, settings) if args.parts else {}
+    for name, engine in parts.items():
+        ways[name] = lambda some, turn, engine=engine: roll_out(engine, some, args.rollouts, turn, limits)
     if importlib.util.find_spec("vllm"):
         options = {"gpu_memory_utilization": 0.3}
         vllm = load_generator(args.generator, engine="vllm", engine_options=options, **settings)
         ways["vllm"] = lambda some, turn: roll_out(vllm, some, args.rollouts, turn, limits)
 
     seconds, tokens = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0)
+    last: dict[str, Rollouts] = {}
     first = prefixes[: max(1, args.batch_size // args.rollouts)]
     for turn in range(args.rounds + 1):
         for name, sample in ways.items():
@@ -117,6 +127,7 @@ def compare(args: Arguments, folder: Path) -> None:
             if turn:
                 seconds[name] += time.perf_counter() - started
                 tokens[name] += sum(map(len, rollouts))
+                last[name] = rollouts
     count = len(prefixes) * args.rollouts * args.rounds
     rates = {name: count / seconds[name] for name in ways}
     lengths = [len(prefix) for prefix in prefixes]
@@ -126,17 +137,35 @@ def compare(args: Arguments, folder: Path) -> None:
     print(f"{args.rollouts} rollouts each, {args.rounds} rounds, {where}")
     for name in ways:
         print(
-            f"{name:6} {rates[name]:8.1f} rollouts/s  {tokens[name] / seconds[name]:8.0f} tokens/s"
+            f"{name:10} {rates[name]:8.1f} rollouts/s  {tokens[name] / seconds[name]:8.0f} tokens/s"
             f"  {tokens[name] / count:6.1f} tokens per rollout"
         )
+    same = {name: fmean(map(tuple.__eq__, last[name], last["ours"])) for name in parts}
+    for name, share in same.items():
+        print(f"{name}: {share:.1%} of its rollouts are those of ours")
     result = {
         "generator": named,
         "device": where,
         "tokens_per_second": {name: round(tokens[name] / seconds[name]) for name in ways},
+        "same_rollouts": same,
         "generate_speedup": round(rates["ours"] / rates["plain"], 2),
         "vllm_ratio": round(rates["vllm"] / rates["ours"], 2) if "vllm" in rates else None,
     }
     print(json.dumps(result))
+
+
+def without_parts(ours: HfGenerator, settings: dict[str, Any]) -> dict[str, HfGenerator]:
+    """The same model in engines that do without one part each."""
+    from prm.generators.hf import HfGenerator
+    from prm.models.growing_rows import GrowingRows
+    from prm.models.slots import Slots
+
+    each_token, no_graph, growing = (HfGenerator(ours.model, ours.tokenizer, name="x", **settings) for _ in range(3))
+    each_token.block = 1
+    no_graph.rows = Slots(ours.model, ours.context)
+    no_graph.rows.captures = False
+    growing.rows = GrowingRows(ours.model, ours.context)
+    return {"each_token": each_token, "no_graph": no_graph, "growing": growing}
 
 
 def trace_prefixes(generator: HfGenerator, problems: str, limit: int) -> list[list[int]]:

@@ -12,6 +12,7 @@ listed as left out, a row that is cut short as failed.
 (of a CPU). Baselines: of training, scoring and rollouts those of the three scripts (padded batches; TRL's trainer where
 `trl==1.13.0` is installed); of short rows, checkpointing, FSDP2 and compiled layers our usual way in the same shape, where
 that is a row of the same run. Gradients differ from the baseline's by so much of their norm, scores by so much at most.
+Rollouts add the tokens/s of our engine without one of its parts each (`bench_generators.py --parts true`).
 
 On a CPU (`--device cpu --shapes tiny`) the rows that need a GPU are left out, and times say nothing: that is how the tests
 keep this script from rotting.
@@ -73,7 +74,7 @@ ROWS = (
         "rollouts",
         ("135m",),
         "bench_generators",
-        "--limit 512 --rollouts 8 --batch_size 768 --max_new_tokens 343 --rounds 1",
+        "--limit 384 --rollouts 8 --batch_size 768 --max_new_tokens 343 --rounds 1 --parts true",
     ),
     Row("short rows", ("135m", "1.5b"), "bench_training", f"{OURS} --tokens_per_row 3000", beside="training"),
     Row("training on trees", ("135m",), "bench_training", f"{TRAINING} tree"),
@@ -201,8 +202,9 @@ def table_line(name: str, result: Mapping[str, Any], beside: Mapping[str, Any]) 
     gradients = differs if differs is not None else result.get("largest_difference")
     apart = "" if gradients is None else f"{gradients:.1g}"
     peaks = result.get("peak_gb_gsm8k", result.get("peak_gb_tree", {}))
-    memory = "  ".join(f"{side} {peak:.1f} GB" for side, peak in peaks.items())
-    return f"{name:24} {rates['ours']:13,.1f} {unit:6} {shown:>20} {ratio:>6}  {apart}  {memory}".rstrip()
+    more = [f"{side} {peak:.1f} GB" for side, peak in peaks.items()]
+    more += [f"{way} {rate:,.0f}" for way, rate in rates.items() if unit == "tokens/s" and way not in ("ours", "plain")]
+    return f"{name:24} {rates['ours']:13,.1f} {unit:6} {shown:>20} {ratio:>6}  {apart}  {'  '.join(more)}".rstrip()
 
 
 def rates_of(result: Mapping[str, Any]) -> tuple[Mapping[str, float], str]:

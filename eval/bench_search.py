@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest import mock
 
 from prm.command_line import run_script
@@ -157,7 +157,7 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
     token."""
     import torch
 
-    from prm.generators import hf
+    from prm.generators import decoding
     from prm.generators.draws import uniform
 
     # A token's seed and place give the number that it is drawn with, so this number says what is to be written.
@@ -169,12 +169,13 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
     }
     largest: list[float] = []
     computed = 0
-    sampler = hf.draw
+    sampler = decoding.draw
 
-    def scripted(logits: torch.Tensor, numbers: Any, temperature: float, top_p: float) -> torch.Tensor:
+    def scripted(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
         sampler(logits, numbers, temperature, top_p)  # the time of sampling is part of the time
-        largest.extend(value for value, u in zip(logits.amax(-1).tolist(), numbers, strict=True) if u in script)
-        return torch.tensor([script.get(u, 0) for u in numbers])  # what has ended may stay for some turns
+        drawn = numbers.tolist()
+        largest.extend(value for value, u in zip(logits.amax(-1).tolist(), drawn, strict=True) if u in script)
+        return torch.tensor([script.get(u, 0) for u in drawn])  # what has ended may stay for some turns
 
     def count(module: torch.nn.Module, inputs: tuple, named: dict) -> None:
         nonlocal computed
@@ -183,7 +184,7 @@ def write(generator: HfGenerator, writing: Writing, keep: bool) -> tuple[int, li
 
     hook = generator.model.register_forward_pre_hook(count, with_kwargs=True)
     kept = KeptTokens() if keep else None
-    with mock.patch.object(hf, "draw", scripted):
+    with mock.patch.object(decoding, "draw", scripted):
         for prefixes, seeds, texts in writing:
             found = generator.generate(prefixes, seeds, until="step", kept=kept)
             assert [list(one.token_ids) for one in found] == texts

@@ -1,7 +1,8 @@
 """One token per row from its logits and a random number that depends on the sample's seed and position alone.
 
 Not `torch.multinomial`: its numbers belong to a whole batch, so a sample would depend on its neighbors. Here the uniform
-number is a hash, and the token is the inverse of the cumulative distribution at that number.
+number is a hash, and the token is the inverse of the cumulative distribution at that number. So the numbers of some
+tokens are known before any is drawn, and a GPU gets them together.
 
 >>> [round(float(u), 4) for u in uniform([0, 0], [0, 1])]
 [0.8833, 0.4315]
@@ -25,8 +26,8 @@ def uniform(seeds: Sequence[int] | np.ndarray, positions: Sequence[int] | np.nda
     return (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def draw(logits: torch.Tensor, numbers: np.ndarray, temperature: float, top_p: float) -> torch.Tensor:
-    """(rows, vocabulary) logits and one uniform number per row -> (rows,) token ids."""
+def draw(logits: torch.Tensor, numbers: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
+    """(rows, vocabulary) logits and (rows,) uniform numbers in fp64, where the logits are -> (rows,) token ids."""
     if temperature == 0:
         return logits.argmax(-1)
     probabilities = torch.softmax(logits.float() / temperature, -1)
@@ -38,5 +39,5 @@ def draw(logits: torch.Tensor, numbers: np.ndarray, temperature: float, top_p: f
     # Inverse CDF, in fp64 because in fp32 a sum near 1 swallows rare tokens. The threshold is a share of the actual
     # sum, which the nucleus and rounding have made smaller than 1.
     cumulative = probabilities.double().cumsum(-1)
-    threshold = torch.from_numpy(numbers).to(cumulative.device)[:, None] * cumulative[:, -1:]
+    threshold = numbers[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)

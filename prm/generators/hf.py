@@ -2,10 +2,13 @@
 
 Why not `model.generate`: labeling needs many short continuations of few prefixes, with one seed per sample. Here every
 distinct prefix is prefilled once and its KV cache is copied to its samples; finished sequences leave the batch instead
-of being padded until the slowest one ends, and on a GPU others take their places, so that a batch stays full while any
-wait; and a sample depends only on its own seed, not on the rest of the batch (`prm.generators.draws`). The logits still
-depend on the shape of a batch, by float rounding; so a run that is repeated should form the same batches, as
-`prm.sampling.rollouts` does.
+of being padded until the slowest one ends; and a sample depends only on its own seed, not on the rest of the batch
+(`prm.generators.draws`). The logits still depend on the shape of a batch, by float rounding; so a run that is repeated
+should form the same batches, as `prm.sampling.rollouts` does.
+
+On a GPU others take the places of finished sequences, so that a batch stays full while any wait; the engine looks at its
+tokens only every `BLOCK` of them (`prm.generators.decoding`); and a token of all sequences is one launch, where the model
+allows it (`prm.models.slots`). None of it changes a sample, or what is counted.
 
 In a search, whose calls go on from each other, keys and values stay from call to call (`prm.models.kept_tokens`), and a new
 step costs its own tokens. Samples are those of reading everything again, up to that rounding.
@@ -15,30 +18,28 @@ Left out: speculative decoding, paged attention, tensor parallelism. Use vLLM fo
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from prm.encoding.prompts import PromptTemplate
 from prm.generators import Ended, ignore
-from prm.generators.draws import draw, uniform
-from prm.generators.token_text import OpenStep, TokenText, Until
+from prm.generators.decoding import Sample, Way, write
+from prm.generators.token_text import TokenText, Until
 from prm.models.fingerprints import fingerprint
+from prm.models.growing_rows import GrowingRows
 from prm.models.kept_tokens import KeptTokens
 from prm.models.loading import in_dtype, load_model_and_tokenizer
-from prm.models.roomy_layer import RoomyLayer, forgetful, join
-from prm.types import Continuation, Dtype, StepRule, StopReason
+from prm.models.roomy_layer import forgetful
+from prm.models.slots import Slots, can_have_slots
+from prm.types import Continuation, Dtype, StepRule
 
-REFILL = 8
-"""Others take places of a batch when one in so many is free. On a GPU, reading new prefixes takes about as long as a token
-of the whole batch: with fewer places at a time it would be paid more often, with more of them more stand empty."""
+BLOCK = 8
+"""Tokens that are written on a GPU before the engine looks at them. A sample that ends writes 4 too many on average."""
 
 
 class HfGenerator:
@@ -70,6 +71,7 @@ class HfGenerator:
             dtype: that of the model, if it was chosen and is not the device's usual one; becomes part of the name.
             keep_bytes: most memory, on the model's device, for what a search keeps between calls; one batch may exceed it
                 for a moment. As that of `prm.verifiers.step_verifier`. 0 = keep nothing, and be charged for every prefix.
+                On a GPU also the most that a batch's places hold between calls.
         """
         template = template or PromptTemplate()
         self.model = model.eval()
@@ -88,9 +90,10 @@ class HfGenerator:
             tokenizer, template=template, step_rule=self.step_rule, end_ids=model.generation_config.eos_token_id
         )
         self.context = model.config.max_position_embeddings
-        # Rows that were read apart can be joined if their layers keep all keys and values. On a CPU an empty row costs
-        # nothing, but one whose prefix is padded does: filled up, the embedded generators take 1.3 to 1.8 times as long.
-        self.refills = model.device.type != "cpu" and forgetful(model.config) is None
+        on_cpu = model.device.type == "cpu"
+        self.block = 1 if on_cpu else BLOCK
+        slots = not on_cpu and can_have_slots(model.config)
+        self.rows: GrowingRows | Slots = (Slots if slots else GrowingRows)(self.model, self.context)
 
     @classmethod
     def from_pretrained(
@@ -140,14 +143,21 @@ class HfGenerator:
             kept = None
         if kept is not None:
             kept.ask({tuple(prefix) for prefix in prefixes})
-        asked = [tuple(prefixes[i]) for i in order], [seeds[i] for i in order], [limits_N[i] for i in order]
-        sampled = dict(zip(order, self._decode(*asked, until, ended, greedy, kept, watched), strict=True))
-        continuations = []
-        for i, prefix in enumerate(prefixes):
-            ids, stop, odds = sampled[i]
-            text, its_odds = self._ids.text(ids), self._ids.places(ids, odds, watched or ())
-            continuations.append(Continuation(tuple(ids), text, stop, len(prefix), kept is not None, odds=its_odds))
-        return continuations
+        samples = [Sample(tuple(prefixes[i]), seeds[i], limits_N[i]) for i in range(len(prefixes))]
+        temperature = 0.0 if greedy else self.temperature
+        way = Way(self._ids, until, temperature, self.top_p, self.batch_size, self.block, watched)
+        write([samples[i] for i in order], self.rows, way, ended, kept, self.keep_bytes)
+        return [
+            Continuation(
+                tuple(sample.ids),
+                self._ids.text(sample.ids),
+                sample.stop,  # type: ignore[arg-type]  # every sample has ended
+                len(sample.prefix),
+                kept is not None,
+                odds=self._ids.places(sample.ids, sample.odds, watched or ()),
+            )
+            for sample in samples
+        ]
 
     def _can_keep(self) -> bool:
         """Whether keys and values of one call are of use in the next; warns if the model is not one of those."""
@@ -155,146 +165,3 @@ class HfGenerator:
             warnings.warn(f"every step of a search reads its prefix again, because the model {reason}", stacklevel=3)
             return False
         return self.keep_bytes > 0
-
-    @torch.inference_mode()
-    def _decode(
-        self,
-        prefixes: list[tuple[int, ...]],
-        seeds: list[int],
-        limits: list[int],
-        until: Until,
-        ended: Ended,
-        greedy: bool,
-        kept: KeptTokens | None,
-        watched: tuple[int, int] | None,
-    ) -> list[tuple[list[int], StopReason, list[float]]]:
-        """The sampled ids of each (prefix, seed), why they end, their odds; `batch_size` at once, in the order given."""
-        tokens: list[list[int]] = [[] for _ in prefixes]
-        steps = [OpenStep() for _ in prefixes]
-        odds: list[list[float]] = [[] for _ in prefixes]
-        stops: list[StopReason | None] = [None] * len(prefixes)
-        rows: list[int] = []  # row of the batch -> index of the sample
-        running: list[int] = []  # rows that have not ended
-        asked = 0  # samples that have, or had, a row
-        seeds_N, turns_N = np.array(seeds, dtype=np.uint64), np.zeros(len(seeds), dtype=np.uint64)
-        cache, logits, mask = DynamicCache(), torch.empty(0), torch.empty(0)  # of no rows
-        while running or asked < len(prefixes):
-            if new := self._admitted(prefixes, asked, len(running), kept is not None):
-                # Prefill every distinct prefix once. Fork: then a row per sample, with a copy of its prefix's cache.
-                fresh = range(asked, asked + new)
-                distinct = {prefix: i for i, prefix in enumerate(dict.fromkeys(prefixes[i] for i in fresh))}
-                fresh_cache, fresh_logits, fresh_mask, columns = self._prefill(list(distinct), kept)
-                forks = {i: distinct[prefixes[i]] for i in fresh}
-                fork = torch.tensor(list(forks.values()), device=fresh_mask.device)
-                fresh_cache.batch_select_indices(fork)
-                if running:
-                    keep = torch.tensor(running, device=fork.device)
-                    mask = join(cache, mask[keep], keep, fresh_cache, fresh_mask[fork])
-                    logits = torch.cat([logits[keep], fresh_logits[fork]])
-                else:
-                    cache, logits, mask, length = fresh_cache, fresh_logits[fork], fresh_mask[fork], fresh_mask.shape[1]
-                rows = [*(rows[k] for k in running), *fresh]
-                asked += new
-                waiting = len(rows)
-
-            # Decode one token per turn. `rows` shrinks as samples end; the lists of samples keep the order of the request.
-            if greedy:
-                sampled = logits.argmax(-1)
-            else:
-                numbers = uniform(seeds_N[rows], turns_N[rows])
-                turns_N[rows] += 1
-                sampled = draw(logits, numbers, self.temperature, self.top_p)
-            its_odds = [] if watched is None else (logits[:, watched[0]] - logits[:, watched[1]]).tolist()
-            for k, (i, token) in enumerate(zip(rows, sampled.tolist(), strict=True)):
-                if stops[i] is None:
-                    tokens[i].append(token)
-                    odds[i] += its_odds[k : k + 1]
-                    full: StopReason | None = "length" if len(tokens[i]) == limits[i] else None
-                    stops[i] = self._ids.stop(token, until, steps[i]) or full
-            running = [k for k, i in enumerate(rows) if stops[i] is None]
-            ended(waiting - len(running))
-            waiting = len(running)
-            # Removing rows copies the whole cache, so they leave in groups of at least 5%.
-            leaving = len(running) < 0.95 * len(rows)
-            if kept is not None and leaving:
-                # What may go on is kept, all but its last token, which was not read.
-                going = {k: i for k, i in enumerate(rows) if stops[i] == "step"}
-                kept.add(
-                    [(*prefixes[i], *tokens[i][:-1]) for i in going.values()],
-                    [(k, [*columns[forks[i]], *range(length, length + len(tokens[i]) - 1)]) for k, i in going.items()],
-                    cache.layers,
-                )
-            if not running:
-                if kept is not None:
-                    kept.make_room(self.keep_bytes)
-                continue
-            if leaving:
-                keep = torch.tensor(running, device=mask.device)
-                cache.batch_select_indices(keep)
-                rows, sampled, mask = [rows[k] for k in running], sampled[keep], mask[keep]
-                running = list(range(len(rows)))
-            # Positions count the real tokens; a row that ended but stayed could run beyond the last position.
-            mask = torch.cat([mask, mask.new_ones(len(mask), 1)], 1)
-            logits = self.model(
-                input_ids=sampled[:, None],
-                attention_mask=mask,
-                position_ids=(mask.sum(-1, keepdim=True) - 1).clamp(max=self.context - 1),
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-        return list(zip(tokens, stops, odds, strict=True))  # type: ignore[arg-type]  # every row has stopped
-
-    def _admitted(self, prefixes: list[tuple[int, ...]], asked: int, running: int, keeps: bool) -> int:
-        """How many of the samples from `asked` on get a row now: a whole batch where none runs, else what is free."""
-        left = len(prefixes) - asked
-        most = min(left, self.batch_size - running)
-        if not running or not most:
-            return most
-        # What a search keeps is known by its column in the batch, and columns move when batches are joined.
-        if not self.refills or keeps or most < min(left, math.ceil(self.batch_size / REFILL)):
-            return 0
-        # Samples of one prefix come together where they fit, so that it is read once.
-        whole = most
-        while whole and asked + whole < len(prefixes) and prefixes[asked + whole - 1] == prefixes[asked + whole]:
-            whole -= 1
-        return whole or most
-
-    def _prefill(
-        self, prefixes: list[tuple[int, ...]], kept: KeptTokens | None
-    ) -> tuple[DynamicCache, torch.Tensor, torch.Tensor, list[list[int]]]:
-        """Read the prefixes, without what is kept of them.
-
-        Returns:
-            The cache, with a row per prefix; (prefixes, vocabulary) logits of what comes next; (prefixes, columns of the
-            cache) mask, 1 at real tokens; of each prefix the columns of its tokens.
-        """
-        device = self.model.device
-        known = [kept.find(prefix) if kept is not None else [] for prefix in prefixes]
-        old = [len(numbers) for numbers in known]
-        new = [len(prefix) - n for prefix, n in zip(prefixes, old, strict=True)]
-        # First kept tokens and then new ones, both padded on the left, so that all prefixes end in the same column.
-        before, length = max(old), max(old) + max(new)
-        columns = [[*range(before - k, before), *range(length - n, length)] for k, n in zip(old, new, strict=True)]
-        mask = torch.zeros(len(prefixes), length, dtype=torch.long)
-        for row, mine in zip(mask, columns, strict=True):
-            row[mine] = 1
-        mask = mask.to(device)
-        ids = [[0] * (max(new) - n) + list(prefix[-n:]) for prefix, n in zip(prefixes, new, strict=True)]
-
-        # Layers that reserve room to grow; the usual ones copy the whole cache at every token.
-        cache = DynamicCache(config=self.model.config)
-        cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-        if kept is not None and before:
-            for layer, (keys, values) in zip(cache.layers, kept.gather(known), strict=True):
-                layer.update(keys, values)  # type: ignore[union-attr]
-        output = self.model(
-            input_ids=torch.tensor(ids, device=device),
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, before:],
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        if kept is not None:
-            kept.add(prefixes, list(enumerate(columns)), cache.layers)
-        return cache, output.logits[:, -1], mask, columns

@@ -139,6 +139,15 @@ class TokenText:
             step.text, step.line = rest, []
         return None
 
+    def stop_among(
+        self, tokens: Sequence[int], until: Until, step: OpenStep
+    ) -> tuple[Sequence[int], StopReason | None]:
+        """The next tokens up to the one that ends the continuation, and why it ends; all of them and None if none does."""
+        for number, token in enumerate(tokens, 1):
+            if reason := self.stop(token, until, step):
+                return tokens[:number], reason
+        return tokens, None
+
     def check(self, prefixes: Sequence[Sequence[int]], seeds: Sequence[int], until: Until, context: int | None) -> None:
         """
         Raises:

@@ -1,4 +1,4 @@
-"""RoomyLayer: keys and values of one layer of a model that generates, and what a batch of rows of them can do."""
+"""RoomyLayer: keys and values of one layer of a model that generates, on which rows and tokens can be picked."""
 
 from __future__ import annotations
 
@@ -41,42 +41,10 @@ class RoomyLayer(DynamicLayer):
         self._buffers = keys, values = keys.index_select(0, indices), values.index_select(0, indices)
         self.keys, self.values = keys[..., :used, :], values[..., :used, :]
 
-    def join(self, rows: torch.Tensor, first: int, other: RoomyLayer) -> None:
-        """Keep these rows, without the columns before `first`, and add all rows of `other` after them. Both end in the same
-        column; the shorter ones are filled up with zeros on the left, where the caller's mask hides them."""
-        keys = self._stack(self.keys[rows, :, first:], other.keys)  # type: ignore[index, arg-type]
-        values = self._stack(self.values[rows, :, first:], other.values)  # type: ignore[index, arg-type]
-        self._buffers, length = (keys, values), keys.shape[-2] - self.room
-        self.keys, self.values = keys[..., :length, :], values[..., :length, :]
-
-    def _stack(self, *parts: torch.Tensor) -> torch.Tensor:
-        """(rows, heads, columns, head size) each -> all rows, ending in the same column, with room after it."""
-        length, (_, heads, _, size) = max(part.shape[-2] for part in parts), parts[0].shape
-        stacked = parts[0].new_zeros(sum(map(len, parts)), heads, length + self.room, size)
-        for part, its in zip(parts, stacked.split([len(part) for part in parts]), strict=True):
-            its[:, :, length - part.shape[-2] : length] = part
-        return stacked
-
     def select_tokens(self, indices: torch.Tensor) -> None:
         """Forget all tokens but these."""
         self.keys, self.values = self.keys.index_select(-2, indices), self.values.index_select(-2, indices)  # type: ignore
         self._buffers = self.keys, self.values
-
-
-def join(
-    cache: DynamicCache, mask: torch.Tensor, rows: torch.Tensor, other: DynamicCache, other_mask: torch.Tensor
-) -> torch.Tensor:
-    """Put all rows of the other cache after these rows of the first; the mask of the joined rows.
-
-    Args:
-        mask: (rows, columns), of the rows that stay. Columns that none of them uses are left out.
-    """
-    first = int(mask.any(0).long().argmax())
-    for layer, added in zip(cache.layers, other.layers, strict=True):
-        layer.join(rows, first, added)  # type: ignore[union-attr]
-    parts = (mask[:, first:], other_mask)
-    length = max(part.shape[1] for part in parts)
-    return torch.cat([torch.nn.functional.pad(part, (length - part.shape[1], 0)) for part in parts])
 
 
 def forgetful(config: PreTrainedConfig) -> str | None:

@@ -110,6 +110,10 @@ def test_gpu(load, scripts, monkeypatch, tmp_path, capsys):
     assert rows["training tiny"]["difference_fp32"]["logits"] < 1e-5
     assert rows["scoring tiny"]["largest_difference"] < 1e-5
     assert all(set(bench.rates_of(row)[0]) >= {"ours"} for row in measured.values())
+    assert rows["rollouts tiny"]["same_rollouts"] == {"each_token": 1.0, "no_graph": 1.0, "growing": 1.0}
+    assert set(rows["rollouts tiny"]["same_rollouts"]) <= set(rows["rollouts tiny"]["tokens_per_second"])
+    (line,) = (line for line in table if line.startswith("rollouts tiny"))
+    assert re.search(r" tokens/s .* each_token [\d,]+  no_graph [\d,]+  growing [\d,]+$", line)
     written = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
     assert {line.pop("row"): line for line in written} == rows
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gguf_file import write_gguf
-from transformers import LlamaConfig, LlamaForCausalLM
+from successor_model import successor_model
 
 from prm.answers import states_answer
 from prm.datasets.problems import load_problems
@@ -17,6 +17,8 @@ from prm.encoding.steps import complete_steps
 from prm.generators import derive_seed, load_generator
 from prm.generators.draws import uniform
 from prm.generators.hf import HfGenerator
+from prm.models.growing_rows import GrowingRows
+from prm.models.slots import Slots
 
 
 @pytest.fixture(scope="module")
@@ -36,26 +38,6 @@ def embedded_prefixes(embedded):
 
 def make(model, tokenizer, **settings):
     return HfGenerator(model, tokenizer, name="tiny", **settings)
-
-
-def successor_model(tokenizer, successors: dict[str, str], default: str = "<pad>", **sizes):
-    """A Llama that writes `successors[token]` after `token`: attention and MLP add nothing, the head is a table."""
-    size = len(tokenizer)
-    config = LlamaConfig(
-        vocab_size=size, hidden_size=size + size % 2, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1,
-        max_position_embeddings=64, bos_token_id=None, eos_token_id=tokenizer.eos_token_id, pad_token_id=0,
-        tie_word_embeddings=False, **sizes,
-    )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    with torch.no_grad():
-        model.model.layers[0].self_attn.o_proj.weight.zero_()
-        model.model.layers[0].mlp.down_proj.weight.zero_()
-        model.model.embed_tokens.weight.copy_(torch.eye(size, config.hidden_size))
-        model.lm_head.weight.zero_()
-        for i in range(size):
-            token = tokenizer.convert_ids_to_tokens(i)
-            model.lm_head.weight[tokenizer.convert_tokens_to_ids(successors.get(token, default)), i] = 9.0
-    return model
 
 
 def count_rows(model):
@@ -326,8 +308,9 @@ def test_a_batch_that_is_filled_up_samples_the_same(request, kind, plain_tokeniz
     found, decoded = {}, {}
     for refills in (False, True):
         generator = make(model, plain_tokenizer, max_new_tokens=50, batch_size=32)
-        assert not generator.refills  # on a CPU
-        generator.refills = refills
+        assert (type(generator.rows), generator.block) == (GrowingRows, 1)  # on a CPU
+        if refills:
+            generator.rows = Slots(model, generator.context)
         told = []
         found[refills] = generator.generate(asked, seeds, limits=limits, ended=told.append)
         assert sum(told) == 120
@@ -351,7 +334,7 @@ def test_a_batch_of_the_embedded_generator_that_is_filled_up(embedded, embedded_
     generator = HfGenerator(embedded.model, embedded.tokenizer, name="x", max_new_tokens=80, batch_size=8)
     for until in ("end", "step"):
         expected = embedded.generate(asked, seeds, until=until)
-        generator.refills = True
+        generator.rows, generator.block = Slots(embedded.model, generator.context), 3  # as on a GPU
         assert generator.generate(asked, seeds, until=until) == expected
 
 

@@ -95,7 +95,7 @@ def logits_of(monkeypatch):
             seen.append(logits.clone())
             return draw(logits, *settings)
 
-        monkeypatch.setattr("prm.generators.hf.draw", sample)
+        monkeypatch.setattr("prm.generators.decoding.draw", sample)
         found = generator.generate(*args, until="step", **settings)
         return seen, [(c.token_ids, c.stop) for c in found]
 
