@@ -21,8 +21,8 @@ empty at the start of every measurement. Times are those of the clock, the least
 - `labeling`: problems of 64 traces of 1,000 tokens in one chunk, divided; `gigabytes` of rollouts are held at a time.
 - `ray`: rollouts in a store; `bytes_sent` by the driver of a cluster for a unit, `bytes_known` of the unit's rollouts.
 - `browser`: candidates of each of three problems in the report's browser of traces; `shown` problems of the largest number.
-- `load_verifier`, `help`: a new process that imports what loading a verifier needs, and `--help` of the slowest of the
-  scripts that load models. They have one size.
+- `load_verifier`, `transformers`, `help`: a new process that imports what loading a verifier needs, one that imports what
+  every model of Transformers needs, and `--help` of the slowest of the scripts that load models. They have one size.
 
 Reads   nothing
 Writes  the last line of its output, JSON
@@ -490,6 +490,7 @@ MORE: dict[str, Callable[[int], dict[str, Any]]] = {
 """Part -> what else is measured at its largest size."""
 STARTS: dict[str, Callable[[], float]] = {
     "load_verifier": lambda: seconds_of("-c", "from prm.verifiers.step_verifier import StepVerifier"),
+    "transformers": lambda: seconds_of("-c", "from transformers.modeling_utils import PreTrainedModel"),
     "help": help_seconds,
 }
 
