@@ -9,7 +9,7 @@ labels are (`prm.labelers.finished`), with the same index, locks and checksums:
                          "arithmetic/train/7", "steps": ["47 + 38 = 75", "#### 75"], "answer": "75", ...}, ...]}
 
 The key is a hash of the problem's text, its gold answer and the number of traces: those of anything else are not found.
-Problems with a trace whose answer could not be checked are not kept, because it is checked again each time its rollout is read.
+Problems with a trace whose answer could not be checked are not kept, because it is checked again with its rollout.
 """
 
 from __future__ import annotations
