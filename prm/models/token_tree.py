@@ -9,8 +9,8 @@ numbers in memory (`prm.models.prefix_cache`, `prm.models.kept_tokens`), and a s
 (`prm.search.task`). No tensors, so that a search need not load torch.
 
 A node is a run of tokens, most often a step, and runs are compared as wholes: a trace that is looked up again with one step
-more takes as long as its number of steps, not of tokens. Whoever remembers in which run its beginning ended goes on from there,
-and takes as long as the new step.
+more takes as long as its number of steps, not of tokens. Whoever remembers in which run its beginning ended goes on from
+there, which takes as long as the new step.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Run:
 class TokenTree:
     """See the module's docstring.
 
-    `at` is a run in which the beginning of a sequence ended before (`add`, `put`), to go on from there. It stays one when the
-    tree grows or forks, and until its first token is forgotten.
+    `at` is the run in which the beginning of a sequence ended before (`add`, `put`), to go on from there. The tree may grow
+    and fork meanwhile; a run whose first token was forgotten is none any more.
     """
 
     def __init__(self) -> None:
@@ -56,11 +56,12 @@ class TokenTree:
         return self._continue(path, rest, range(self._size, self._size + len(rest)))
 
     def put(self, ids: Sequence[int], numbers: Sequence[int], at: Run | None = None) -> Run:
-        """Give tokens the numbers that the owner has chosen, instead of those of `add`."""
-        path = self._path(ids, at)
+        """As `add`, with the numbers that the owner has chosen; with `at`, of the tokens from the start of that run on."""
+        path, skipped = self._path(ids, at), at.start if at else 0
         for run, length in path:
-            run.numbers[:length] = numbers[run.start : run.start + length]
-        return self._continue(path, ids[_end(path) :], numbers[_end(path) :])
+            start = run.start - skipped
+            run.numbers[:length] = numbers[start : start + length]
+        return self._continue(path, ids[_end(path) :], numbers[_end(path) - skipped :])
 
     def keep(self, numbers: Sequence[int]) -> dict[int, int]:
         """Forget all tokens but these (sorted, and with each token those before it). Returns old number -> new number."""

@@ -285,7 +285,7 @@ class Task:
             tokens |= dict.fromkeys(new_prefixes(path[:-1], tokens), 0)
             tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
             if not one.greedy:
-                kept.update(path[:end] for end in range(1, len(path) + 1))
+                kept.update(new_prefixes(path, kept))
         number = {path: i for i, path in enumerate(tokens)}
         return tuple(
             SampledStep(number.get(path[:-1]), path[-1], self.opinions.get(path), count, ahead=path not in kept)
