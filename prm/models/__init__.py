@@ -3,7 +3,7 @@
 - `packing`: sequences -> one row in which shared prefixes are stored once.
 - `tree_attention`: attention over such a row.
 - `step_classifier`: a language model with a two-label head at step ends.
-- `prefix_cache`: keys and values that a verifier keeps between calls.
+- `prefix_cache`, `prefix_tree`: keys and values that a verifier keeps between calls, of all prompts and of one.
 - `kept_tokens`, `roomy_layer`: keys and values that a generator keeps between the calls of a search, and in a call.
 - `token_tree`: which token sequences are known.
 - `shape`: what decides the FLOPs of a model.

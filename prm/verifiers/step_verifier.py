@@ -29,7 +29,8 @@ from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer
 from prm.models.packing import pack, plan_rows
-from prm.models.prefix_cache import PrefixCache, StepScore
+from prm.models.prefix_cache import PrefixCache
+from prm.models.prefix_tree import StepScore
 from prm.models.step_classifier import spread
 from prm.models.token_tree import shared_length
 from prm.models.tree_attention import check_supported
