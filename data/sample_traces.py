@@ -31,6 +31,7 @@ from prm.datasets.problems import load_problems
 from prm.encoding.prompts import files_of, prompt_template
 from prm.files import visible
 from prm.generators.arguments import GeneratorArguments
+from prm.sampling.finished import FinishedTraces
 from prm.sampling.limits import LimitArguments, LimitReached, Pilot, is_finished, pilot, stopped, unlimited
 from prm.sampling.rollouts import Request, RolloutSource, commit_to, watch
 from prm.sampling.sampler import sampler_settings
@@ -101,13 +102,15 @@ def main(args: Arguments) -> None:
     if args.estimate:
         chunks = pilot(chunks)
     spent = Pilot()
+    finished = FinishedTraces(store, args.samples)
 
     # On a cluster, actors sample into the store first; the loop below then finds all samples there.
     work = partial(sample, args.samples)
     if args.backend == "ray" and not args.estimate:
         from prm.sampling.cluster import fill_store
 
-        fill_store(store, chunks, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
+        missing = [chunk for chunk in chunks if finished.find(chunk) is None]
+        fill_store(store, missing, problem_ids, work, args.load, args.seed, args.actors, args.gpus_per_actor, limits)
 
     # The traces of every problem are made here, even if another writer has sampled them.
     traces: dict[str, list[Trace]] = {}
@@ -115,6 +118,10 @@ def main(args: Arguments) -> None:
     with tqdm(total=len(problems), unit="problem", desc="sample") as progress:
         commit, ended = commit_to(store, progress), watch(progress)
         for chunk in store.claim_each(chunks, problem_ids):
+            if not args.estimate and (found := finished.find(chunk)) is not None:
+                traces |= zip(problem_ids(chunk), found, strict=True)
+                progress.update(len(chunk))
+                continue
             known = list(store.read(problem_ids(chunk)))
             if limits.reached and not known:
                 continue
@@ -123,8 +130,9 @@ def main(args: Arguments) -> None:
                 sampled = work(chunk, source)
             except LimitReached:  # later chunks may be in the store
                 continue
-            for problem, rollouts in zip(chunk, sampled, strict=True):
-                traces[problem.id] = [trace_from_rollout(rollout, (), generator) for rollout in rollouts]
+            made = [[trace_from_rollout(rollout, (), generator) for rollout in rollouts] for rollouts in sampled]
+            traces |= zip(problem_ids(chunk), made, strict=True)
+            finished.add(chunk, made)
             spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
     seconds = time.monotonic() - began

@@ -17,12 +17,13 @@ empty at the start of every measurement. Times are those of the clock, the least
 - `training_input`: labeled traces of 100 tokens made examples, written and mapped; `bytes_per_token` of a process that maps
   them.
 - `store_write`, `store_open`, `store_read`: rollouts of 200 tokens.
-- `resume`: rollouts of problems that are labeled already, when a run goes on.
+- `resume`, `resume_traces`: rollouts of problems that are labeled already, and traces of problems that are sampled already,
+  four each, when a run goes on.
 - `labeling`: problems of 64 traces of 1,000 tokens in one chunk, divided; `gigabytes` of rollouts are held at a time.
 - `ray`: rollouts in a store; `bytes_sent` by the driver of a cluster for a unit, `bytes_known` of the unit's rollouts.
 - `browser`: candidates of each of three problems in the report's browser of traces; `shown` problems of the largest number.
-- `load_verifier`, `help`: a new process that imports what loading a verifier needs, and `--help` of the slowest of the
-  scripts that load models. They have one size.
+- `load_verifier`, `transformers`, `help`: a new process that imports what loading a verifier needs, one that imports what
+  every model of Transformers needs, and `--help` of the slowest of the scripts that load models. They have one size.
 
 Reads   nothing
 Writes  the last line of its output, JSON
@@ -371,6 +372,29 @@ def prepare_resume(size: int) -> Work:
     return work
 
 
+def prepare_resume_traces(size: int) -> Work:
+    from prm.sampling.finished import FinishedTraces
+
+    folder = tempfile.TemporaryDirectory()
+    problems = [Problem(f"p/{i}", "How many?", "7", "bench") for i in range(size // 4)]
+    chunks = [problems[i : i + 64] for i in range(0, len(problems), 64)]
+    steps = (*(f"{k} + {k} = {2 * k}, as one sees at once" for k in range(9)), "#### 7")
+    store = new_store(folder)
+    before = FinishedTraces(store, 4)
+    for chunk in chunks:
+        before.add(chunk, [[Trace(p.id, steps, "7", True, "bench", index=i) for i in range(4)] for p in chunk])
+    store.close()
+
+    def work():
+        going_on = new_store(folder)
+        finished = FinishedTraces(going_on, 4)
+        claimed = going_on.claim_each(chunks, lambda chunk: [problem.id for problem in chunk])
+        assert all(finished.find(chunk) for chunk in claimed)
+        folder.cleanup()
+
+    return work
+
+
 def prepare_division(size: int) -> Work:
     """Problems with 64 traces of 1,000 tokens in 20 steps, 32 rollouts after each of them, all of them in one chunk."""
     trace = Trace("p", ("a step",) * 20, "7", True, num_tokens=1000)
@@ -476,6 +500,7 @@ LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
     "store_open": (500, prepare_open),
     "store_read": (500, prepare_read),
     "resume": (2048, prepare_resume),
+    "resume_traces": (512, prepare_resume_traces),
     "labeling": (4, prepare_division),
     **({"ray": (1024, prepare_ray)} if find_spec("ray") else {}),
     "browser": (64, prepare_browser),
@@ -490,6 +515,7 @@ MORE: dict[str, Callable[[int], dict[str, Any]]] = {
 """Part -> what else is measured at its largest size."""
 STARTS: dict[str, Callable[[], float]] = {
     "load_verifier": lambda: seconds_of("-c", "from prm.verifiers.step_verifier import StepVerifier"),
+    "transformers": lambda: seconds_of("-c", "from transformers.modeling_utils import PreTrainedModel"),
     "help": help_seconds,
 }
 

@@ -25,7 +25,7 @@ def aggregate(scores: Sequence[float], how: Aggregation) -> float:
         raise ValueError(f"aggregation {how!r} is not one of {tuple(_AGGREGATE)}")
     if len(scores) == 0:
         raise ValueError(f"no step scores to aggregate by {how!r}; a trace needs at least one step")
-    if any(math.isnan(score) for score in scores):
+    if any(map(math.isnan, scores)):
         raise ValueError(f"a step score is NaN, nothing to aggregate by {how!r}: {list(scores)}")
     return float(_AGGREGATE[how](scores))
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
+KNOWN_TRACES = 1 << 12
+"""Traces that a reader remembers, to go on from: of the searches that go on together, ten megabytes at 200 tokens each."""
+
+
 @dataclass(frozen=True)
 class EncodedTrace:
     """Token ids of prompt and steps, and for every step the index of the token at which its score is read."""
@@ -79,20 +83,37 @@ class StepCodec:
         return [self.join(prompt_ids[prompt], [step_ids[step] for step in steps], end) for prompt, steps in traces]
 
     def remembering(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[str, Sequence[str]], EncodedTrace]:
-        """`encode`, which tokenizes a prompt or a step once: the traces of a search share most of theirs."""
+        """`encode`, which tokenizes a prompt or a step once: the traces of a search share most of theirs, and most have one
+        step more than a trace before."""
         prompt_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: self.prompt.encode(tokenizer, text))
         step_ids = lru_cache(maxsize=KNOWN_TEXTS)(lambda text: tokenizer(text, add_special_tokens=False)["input_ids"])
         end_ids = lru_cache(maxsize=1)(lambda: self.step_end_ids(tokenizer))
 
+        known: dict[tuple[str, tuple[str, ...]], EncodedTrace] = {}
+
         def encode(prompt: str, steps: Sequence[str]) -> EncodedTrace:
             check_steps(prompt, steps)
-            return self.join(prompt_ids(prompt), [step_ids(step) for step in steps], end_ids())
+            steps = tuple(steps)
+            if before := known.get((prompt, steps[:-1])):
+                encoded = self.join(before.input_ids, [step_ids(steps[-1])], end_ids(), before.step_ends)
+            else:
+                encoded = self.join(prompt_ids(prompt), [step_ids(step) for step in steps], end_ids())
+            if len(known) == KNOWN_TRACES:
+                del known[next(iter(known))]
+            known[prompt, steps] = encoded
+            return encoded
 
         return encode
 
-    def join(self, prompt: Sequence[int], ids_S: Sequence[Sequence[int]], end: Sequence[int]) -> EncodedTrace:
-        """The trace whose prompt, steps and step end have these token ids, for those who know them."""
-        ids, ends = list(prompt), []
+    def join(
+        self, before: Sequence[int], ids_S: Sequence[Sequence[int]], end: Sequence[int], ends_before: Sequence[int] = ()
+    ) -> EncodedTrace:
+        """The trace whose prompt, steps and step end have these token ids, for those who know them.
+
+        Args:
+            before: of the prompt, and of steps that end at `ends_before`.
+        """
+        ids, ends = list(before), list(ends_before)
         for step in ids_S:
             ids += step
             ids += end

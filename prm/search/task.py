@@ -32,13 +32,31 @@ from prm.types import Budget, Cost, Problem, SampledStep, Scores, SearchResult, 
 from prm.verifiers import Verifier
 
 
+class Prefix(tuple[int, ...]):
+    """Token ids that several steps continue: hashed and written out once for all of them."""
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __repr__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _hash(self) -> int:
+        return super().__hash__()
+
+    @cached_property
+    def _text(self) -> str:
+        return super().__repr__()
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One continuation that a task asks for."""
 
     problem: Problem
     parent: Trace
-    prefix: tuple[int, ...]
+    prefix: Prefix
     one_step: bool
     limit: int | None = None
 
@@ -120,7 +138,7 @@ class Task:
         """One entry for each continuation of its request, with the seed that follows from its place in the search."""
         problem, request = self.problem, self.request
         if isinstance(request, Sample):
-            prefix = tuple(generator.encode(problem.prompt))
+            prefix = Prefix(generator.encode(problem.prompt))
             numbers = range(request.first, request.first + request.n)
             whole = [replace(open_trace(problem), seed=trace_seed(seed, problem.id, i), index=i) for i in numbers]
             return [Wanted(problem, parent, prefix, one_step=False) for parent in whole]
@@ -129,13 +147,14 @@ class Task:
                 Wanted(
                     problem,
                     replace(open_trace(problem), seed=derive_seed(seed, problem.id, *request.key, i)),
-                    tuple(generator.encode(revision_prompt(problem.prompt, attempts))),
+                    Prefix(generator.encode(revision_prompt(problem.prompt, attempts))),
                     one_step=False,
                 )
                 for i, attempts in enumerate(request.attempts)
             ]
         assert isinstance(request, Expand)
-        encoded = {parent.steps: tuple(generator.encode(problem.prompt, parent.steps)) for parent in request.parents}
+        known = dict.fromkeys(parent.steps for parent in request.parents)
+        encoded = {steps: Prefix(generator.encode(problem.prompt, steps)) for steps in known}
         seeded = [
             replace(parent, seed=None if request.greedy else derive_seed(seed, problem.id, *request.key, i))
             for i, parent in enumerate(request.parents)
@@ -162,15 +181,15 @@ class Task:
         prefix_N = [one.prefix for one, _ in new.values()]
         continuations = [its.continuation for _, its in new.values()]
         # Of a prefix that is known the last token is read again, for what it says of the next.
-        kept_N = [
-            min(len(self.kept.find(prefix)), len(prefix) - 1) if its.keeps else 0
-            for prefix, its in zip(prefix_N, continuations, strict=True)
-        ]
+        known = {prefix: min(len(self.kept.find(prefix)), len(prefix) - 1) for prefix in dict.fromkeys(prefix_N)}
+        kept_N = [known[prefix] if its.keeps else 0 for prefix, its in zip(prefix_N, continuations, strict=True)]
         self.cost += generation_cost(prefix_N, continuations, generator.num_parameters, shape, kept_N)
         self.cost += Cost(seconds=sum(its.seconds for _, its in new.values()))
-        for prefix, its in zip(prefix_N, continuations, strict=True):
-            if its.keeps:  # and of what may go on all but the last token, which was drawn and not read
-                self.kept.add((*prefix, *its.token_ids[:-1]) if its.stop == "step" else prefix)
+        keeping = [(prefix, its) for prefix, its in zip(prefix_N, continuations, strict=True) if its.keeps]
+        ends = {prefix: self.kept.add(prefix) for prefix in dict.fromkeys(prefix for prefix, _ in keeping)}
+        for prefix, its in keeping:
+            if its.stop == "step":  # it may go on: all but the last token, which was drawn and not read
+                self.kept.add((*prefix, *its.token_ids[:-1]), ends[prefix])
         for one, drawn in new.values():
             if not one.greedy:  # greedy steps after equal parents are always equal
                 self.duplicates += drawn.trace.steps in self.drawn
@@ -266,7 +285,7 @@ class Task:
             tokens |= dict.fromkeys(new_prefixes(path[:-1], tokens), 0)
             tokens[path] = tokens.get(path, 0) + len(drawn.continuation.token_ids)
             if not one.greedy:
-                kept.update(path[:end] for end in range(1, len(path) + 1))
+                kept.update(new_prefixes(path, kept))
         number = {path: i for i, path in enumerate(tokens)}
         return tuple(
             SampledStep(number.get(path[:-1]), path[-1], self.opinions.get(path), count, ahead=path not in kept)

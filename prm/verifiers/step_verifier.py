@@ -29,7 +29,8 @@ from prm.encoding.vocabulary import KNOWN_TEXTS, UnknownWords
 from prm.models.fingerprints import fingerprint
 from prm.models.loading import in_dtype, load_tokenizer, usual_device
 from prm.models.packing import pack, plan_rows
-from prm.models.prefix_cache import PrefixCache, StepScore
+from prm.models.prefix_cache import PrefixCache
+from prm.models.prefix_tree import StepScore
 from prm.models.step_classifier import spread
 from prm.models.token_tree import shared_length
 from prm.models.tree_attention import check_supported
@@ -129,23 +130,23 @@ class StepVerifier:
         if len(prompts) != len(steps_N):
             raise ValueError(f"{len(prompts)} prompts but {len(steps_N)} traces; give one prompt per trace")
         whole_N = [self._encode(prompt, steps) for prompt, steps in zip(prompts, steps_N, strict=True)]
-        readable = [i for i, encoded in enumerate(whole_N) if self.config.codec.fit(encoded) == len(encoded.step_ends)]
+        readable = [i for i, encoded in enumerate(whole_N) if encoded.step_ends[-1] < self.config.codec.max_length]
         encoded_N = [whole_N[i] for i in readable]
         prompt_N = [prompts[i] for i in readable]
         steps = self._read(prompt_N, encoded_N)
         shared_N = shared_tokens(prompt_N, encoded_N)
         starts = {prompt: self._prompt_length(prompt) for prompt in set(prompt_N)}
-        scores = {
-            place: Scores(
-                steps=tuple(score for score, _ in steps[i]),
-                trace=aggregate([score for score, _ in steps[i]], self.aggregation),
+        scores = {}
+        for i, (place, encoded, shared) in enumerate(zip(readable, encoded_N, shared_N, strict=True)):
+            good, spreads = zip(*steps[i], strict=True)
+            scores[place] = Scores(
+                steps=good,
+                trace=aggregate(good, self.aggregation),
                 read=len(encoded.input_ids) - shared,
                 cached=shared,
                 ends=(starts[prompts[place]], *(end + 1 for end in encoded.step_ends)) if self._cache.max_bytes else (),
-                spreads=tuple(its for _, its in steps[i]) if self.config.objective == "beta_binomial" else (),
+                spreads=spreads if self.config.objective == "beta_binomial" else (),
             )
-            for i, (place, encoded, shared) in enumerate(zip(readable, encoded_N, shared_N, strict=True))
-        }
         return [scores.get(place) for place in range(len(prompts))]
 
     def check_generator(self, prompts: Sequence[str], step_rule: StepRule, max_new_tokens: int) -> str | None:

@@ -11,11 +11,13 @@ from prm.models.token_tree import TokenTree
 def test_beginnings_are_numbered_once():
     tree = TokenTree()
     assert tree.find([7, 8]) == []
-    assert tree.add([7, 8, 1]) == [0, 1, 2]
-    assert tree.add([7, 8, 2, 3]) == [0, 1, 3, 4]
-    assert tree.add([8]) == [5]  # the same token elsewhere is another one
+    for ids in ([7, 8, 1], [7, 8, 2, 3], [8], []):
+        tree.add(ids)
+    assert tree.find([7, 8, 1]) == [0, 1, 2]
+    assert tree.find([7, 8, 2, 3]) == [0, 1, 3, 4]
+    assert tree.find([8]) == [5]  # the same token elsewhere is another one
     assert tree.find([7, 8, 2, 9, 3]) == [0, 1, 3]
-    assert tree.find([9]) == tree.find([]) == tree.add([]) == []
+    assert tree.find([9]) == tree.find([]) == []
     assert len(tree) == 6
 
 
@@ -27,7 +29,8 @@ def test_what_is_forgotten_is_unknown_and_the_rest_is_numbered_anew():
     assert tree.find([7, 8, 1]) == [0, 1]
     assert tree.find([7, 8, 2, 3]) == [0, 1, 2]
     assert tree.find([8]) == []
-    assert tree.add([7, 8, 1]) == [0, 1, 3]
+    tree.add([7, 8, 1])
+    assert tree.find([7, 8, 1]) == [0, 1, 3]
 
 
 def test_numbers_may_be_given():
@@ -52,7 +55,6 @@ class OneByOne:
     def add(self, ids):
         known, size = self.find(ids), len(self.numbers)
         self.put(ids, [*known, *range(size, size + len(ids) - len(known))])
-        return self.find(ids)
 
     def keep(self, kept):
         renamed = {number: i for i, number in enumerate(kept)}
@@ -62,15 +64,23 @@ class OneByOne:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_runs_are_known_as_their_tokens_are(seed):
+    """Whether a walk begins at the root, or in the run in which a beginning of the sequence ended when it was added."""
     rng, tree, plain = random.Random(seed), TokenTree(), OneByOne()
+    ends = {(): None}
     for _ in range(60):
-        ids = [rng.randrange(2) for _ in range(rng.randrange(9))]
+        before = rng.choice(sorted(ends))
+        ids, at = [*before, *(rng.randrange(2) for _ in range(rng.randrange(6)))], ends[before]
+        start = at.start if at else 0
+        assert tree.find(ids, at) == plain.find(ids)[start:]
         assert tree.find(ids) == plain.find(ids)
-        assert tree.add(ids) == plain.add(ids)
+        ends[tuple(ids)] = tree.add(ids, at)
+        plain.add(ids)
+        assert tree.find(ids) == plain.find(ids)
         assert len(tree) == len(plain.numbers)
         if rng.random() < 0.2:  # a token is read again, under a new number
-            again = [number if rng.random() < 0.8 else 1000 + rng.randrange(10**9) for number in plain.find(ids)]
-            tree.put(ids, again)
+            again = plain.find(ids)
+            again[start:] = [its if rng.random() < 0.8 else 1000 + rng.randrange(10**9) for its in again[start:]]
+            assert tree.put(ids, again[start:], at).start <= len(ids)
             plain.put(ids, again)
         if rng.random() < 0.2:  # whole beginnings
             some = {
@@ -78,3 +88,4 @@ def test_runs_are_known_as_their_tokens_are(seed):
             }
             assert tree.keep(sorted(some)) == plain.keep(sorted(some))
             assert len(tree) == len(plain.numbers)
+            ends = {ids: run for ids, run in ends.items() if not ids or ids in plain.numbers}
