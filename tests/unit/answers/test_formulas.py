@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
+from prm.answers.algebra import CHECKERS, _are_multiples, _Sample, equal_expressions, equal_fractions
 from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import MAX_NESTING, parse
@@ -90,6 +90,17 @@ def test_functions_without_parentheses_end_at_the_next_sign():
     assert parse(r"\sin 2x") == call("sin", product(number(2), x))
     assert parse(r"\sin^2 x") == power(call("sin", x), number(2))
     assert parse(r"\sin^{-1} x") == call("arcsin", x)
+
+
+def test_multiples_may_differ_by_the_noise_of_either_point():
+    samples = [
+        _Sample(Fraction(x), Fraction(y), Fraction(noise)) for x, y, noise in ((2, 2, "0.1"), (4, "4.4", 0), (6, 6, 0))
+    ]
+    assert _are_multiples(samples, positive=True)
+    assert not _are_multiples([sample._replace(noise=Fraction(0)) for sample in samples], positive=True)
+    assert _are_multiples(
+        [samples[0]._replace(noise=Fraction(0)), samples[1]._replace(noise=Fraction(1, 5)), samples[2]], True
+    )
 
 
 def test_capital_letters_side_by_side_are_one_name():

@@ -105,6 +105,16 @@ def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
         assert leaf.seconds == expected
 
 
+def test_what_is_remembered_has_a_bound(monkeypatch, asked):
+    monkeypatch.setattr(leaves, "MAX_KNOWN", 1)
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("0:5:0", 0.5))
+    for _ in range(2):  # the second value takes the place of the first
+        leaf = leaves.ByValue(2.0)
+        assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
+        assert leaf.seconds == 1.0
+    assert len(leaves._known) == 1
+
+
 def test_a_value_that_takes_too_long_is_not_asked_for_again(monkeypatch, asked):
     monkeypatch.setattr(workers.POOL, "timed", lambda *its: asked.append(its) or ("timeout", 0.5))
     for calls in (1, 1):

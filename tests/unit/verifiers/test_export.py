@@ -4,6 +4,7 @@ import copy
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from prm.models.loading import from_base
 from prm.training.trainer import add_lora
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.export import export_verifier
+from prm.verifiers.export import SMALLEST_BIAS, _as_language_model, export_verifier
 from prm.verifiers.plain import check_key_set, plain_scores
 from prm.verifiers.scoring import FILE, CalibratedChoice, Scoring
 
@@ -141,6 +142,8 @@ def test_an_adapter_is_merged(tmp_path, merging_tokenizer):
         _, difference = export_verifier(str(folder), str(tmp_path / form), form)
         assert difference <= 1e-5
         assert not list((tmp_path / form).glob("adapter*"))
+        if form != "sequence_classification":  # one of ours, whose base is in it
+            assert VerifierConfig.load(str(tmp_path / form)).base_weights is None
 
 
 def test_a_bf16_body_keeps_its_numbers(tmp_path, plain_tokenizer):
@@ -168,6 +171,16 @@ def test_what_a_layout_cannot_hold_exactly_is_refused(form, settings, message, t
     with pytest.raises(ValueError, match=message):
         export_verifier(path, str(tmp_path / "out"), form)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bias_as_small_as_the_limit_is_no_shift():
+    config = SimpleNamespace(vocab_size=4)
+    head = {"score.weight": torch.eye(2), "score.bias": torch.tensor([0.0, SMALLEST_BIAS], dtype=torch.float64)}
+    _, written = _as_language_model("path", config, head, SimpleNamespace(head="linear"), (3, 1))
+    assert written["lm_head.weight"].tolist() == [[0, 0], [0, 1], [0, 0], [1, 0]]
+    head["score.bias"] = head["score.bias"] * 2
+    with pytest.raises(ValueError, match=r"its head adds 0\.0"):
+        _as_language_model("path", config, head, SimpleNamespace(head="linear"), (3, 1))
 
 
 def test_other_bodies_and_positions_are_refused(tmp_path, plain_tokenizer):
