@@ -42,7 +42,8 @@ def test_choices(judge):
 
 def test_a_text_that_was_cut_has_no_answer(judge):
     assert judge.candidate("#### 3").usable
-    assert not judge.candidate("#### 3", finished=False).usable
+    cut = judge.candidate("so\n#### 3", finished=False)
+    assert (cut.usable, cut.finished, cut.step_rule, cut.steps) == (False, False, "line", ("so", "#### 3"))
 
 
 def test_it_is_loaded_once(reader, judge):

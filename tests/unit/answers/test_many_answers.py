@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prm import answers
-from prm.answers import check, fingerprints, group, leaves, workers
+from prm.answers import check, fingerprints, group, leaves, values, workers
+from prm.answers.algebra import expression_of
 from prm.answers.fingerprints import Fingerprint, are_apart, fingerprint, read_fingerprint, variables_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "answer_pairs.jsonl"
@@ -82,6 +83,14 @@ def test_fingerprints():
     assert variables_of("x=1", "y") is None
     assert variables_of("x", r"\approx 3") is None
     assert variables_of("x", "two words") is None
+
+
+def test_half_of_the_steps_of_a_comparison_are_one_value_s(monkeypatch):
+    evaluator = values.Evaluator(fingerprints.FIRST_BITS)
+    evaluator.real(evaluator.value(expression_of(r"\sqrt{2}+1").formula, {}))
+    for most, has in ((2 * evaluator.steps, True), (2 * evaluator.steps - 1, False)):
+        monkeypatch.setattr(fingerprints, "MAX_STEPS", most)
+        assert (fingerprint(r"\sqrt{2}+1", "[[], []]") != "") == has
 
 
 def test_apart():
