@@ -114,6 +114,7 @@ def test_of_a_search_only_what_chooses_from_a_pool_by_this_verifier(tmp_path):
     assert (figures["problems"], list(figures["growth"])) == (4, ["prm_best_of_n", "prm_weighted_vote"])
     assert list(figures["false_positives"]) == ["single", "prm_best_of_n", "prm_weighted_vote"]
     assert search_figures(run, "other", truth)["growth"] == {}
+    assert search_figures(run, "prm", lambda problem, steps: None)["false_positives"] == {}
 
 
 CURVES = {
@@ -160,6 +161,8 @@ def test_the_worst_style_may_be_harmless_or_unknown():
     for crossed, cell in ((0.0, "none crosses"), (None, "–")):
         its["figures"]["styles"] = {"longer": {"crossed": {"mean": crossed}}}
         assert comparison_table([its])[1][10] == cell
+    its["figures"]["styles"] = {name: {"crossed": {"mean": mean}} for name, mean in (("b", 0.5), ("c", 0.25))}
+    assert comparison_table([its])[1][10] == "b: 50.0% cross"
 
 
 def test_figures_with_their_intervals():
