@@ -122,7 +122,8 @@ def test_openrlhf_reward_server(judge, capsys):
     def post(sent):
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(sent).encode())) as reply:
             assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
-            assert int(reply.headers["Content-Length"]) == len(body := reply.read())
+            body = reply.read()
+            assert int(reply.headers["Content-Length"]) == len(body)
             return json.loads(body)
 
     sent = {"query": [f"<u>{RIGHT}<end>", f"<u>{RIGHT}"], "prompts": ["<u>"] * 2, "labels": ["Add 1 to 1."] * 2}
@@ -136,11 +137,9 @@ def test_openrlhf_reward_server(judge, capsys):
         post({"query": ["x"]})
     server.shutdown()
     server.server_close()
-    assert [line.split(" - - ")[1].partition("] ")[2] for line in capsys.readouterr().err.splitlines()] == [
-        "ValueError: the query 'x' does not begin with its prompt '<u>': it was cut, or the tokenizer does not give back what"
-        " it read",
-        "KeyError: 'prompts'",
-    ]
+    cut, missing = (line.split("] ")[1] for line in capsys.readouterr().err.splitlines())
+    assert cut.startswith("ValueError: the query 'x' does not begin with its prompt '<u>'")
+    assert missing == "KeyError: 'prompts'"
 
 
 def test_nemo_rl_reads_the_problem_from_the_metadata(judge):

@@ -418,6 +418,7 @@ def test_flat_prm800k_labels_are_those_of_the_ratings(golden, foreign):
     ]
     assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
     assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
+    assert one("prm800k_flat", foreign("prm800k_flat")[0] | {"result": 12})[0]["gold"] == "12"
     with pytest.raises(ValueError, match="1 ratings but 2 steps that end in ки, then ''"):
         one("prm800k_flat", foreign("prm800k_flat")[1] | {"raw_labels": [1]})
     with pytest.raises(ValueError, match="1 ratings but 1 steps that end in ки, then ' b'"):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from exported_verifiers import BIAS, make_verifier, with_marker
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -104,6 +105,8 @@ def test_the_twin_gives_the_log_odds_but_for_the_offset(kind, tmp_path, plain_to
     assert scoring.offset == pytest.approx(BIAS[1] - BIAS[0])
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+    article = {"prm": "a", "orm": "an"}[kind]
+    assert f"\n`{scoring.source}`, {article} " in (folder / "README.md").read_text()
     ids, ends = ids_and_ends(folder)
     for end, score in zip(ends, load_verifier(path).score(PROMPT, STEPS), strict=True):
         logit = model(ids[:, : end + 1]).logits.item()
@@ -239,6 +242,10 @@ def test_what_is_written_beside_the_weights(tmp_path, trimming_tokenizer):
         f"""'{{"task": "token_classify", "pooling_type": "STEP", "step_tag_id": {step}}}'\n""" in card
     )
     assert "It returns logits at every step end. " in card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "token-classification")
+    assert head["tags"] == ["prm", "process-reward-model", "reward-model", "reasoning"]
+    assert f"\n`{scoring.source}`, a process reward model trained from `" in card
     assert (folder / "SOURCE.md").read_text() == "how it was trained"
     assert "[SOURCE.md](SOURCE.md) describes its training." in card
     stated["examples"][0]["scores"] = "none"
