@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prm.answers.algebra import CHECKERS, _are_multiples, _Sample, equal_expressions, equal_fractions
+from prm.answers.expressions import difference
 from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
 from prm.answers.functions import InexactError, UndecidedError, UndefinedError
 from prm.answers.parser import MAX_NESTING, parse
@@ -101,6 +102,12 @@ def test_multiples_may_differ_by_the_noise_of_either_point():
     assert _are_multiples(
         [samples[0]._replace(noise=Fraction(0)), samples[1]._replace(noise=Fraction(1, 5)), samples[2]], True
     )
+
+
+def test_a_difference_needs_two_formulas():
+    assert difference("x", "(") is None
+    assert difference("(", "x") is None
+    assert difference("x", "y").letters == {"x", "y"}
 
 
 def test_capital_letters_side_by_side_are_one_name():

@@ -440,6 +440,12 @@ def test_a_step_that_continues_no_row_before_it_keeps_its_prefix_without_labels(
     assert (made["counts"], made["values"]) == ([[0, 0], [0, 4]], [None, 0.0])
 
 
+def test_a_chain_of_versaprm_may_have_no_other_candidates():
+    chain = {"steps": ["a"], "labels": [1]}
+    (made,) = one("versaprm", {"question": "Q", "answer": "a", "chain_of_thoughts": [chain]})
+    assert (made["completions"], made["labels"]) == (["a"], [True])
+
+
 def test_versaprm_chains_and_other_candidates(golden):
     assert brief(golden("versaprm")) == [
         ("ok", ["2 + 2 = 4", "Hm."], [True, True]),
@@ -592,6 +598,13 @@ def test_a_share_of_refused_rows_ends_the_run_with_examples(bad, rows, most, end
         list(read)
 
 
+def test_a_few_examples_say_what_could_not_be_read():
+    traces = [{"status": "bad_label", "prompt": "1 + 1?", "kept": None}] * 9
+    with pytest.raises(ValueError, match="9 of 9 rows") as error:
+        list(limited(iter(traces), lambda: 9, 0.1))
+    assert str(error.value).count("nothing shows where the question ends in '1 + 1?'") == 3
+
+
 def test_refused_rows_end_a_long_run_before_its_end(monkeypatch):
     monkeypatch.setattr("prm.conversions.refusals.CHECKED_EVERY", 3)
     traces = [{"status": "bad_label", "prompt": "", "kept": {"refused": "x"}}] * 9
@@ -712,6 +725,8 @@ def test_foreign_columns_with_our_names_mean_something_else():
 def test_processbench_keeps_the_id_of_a_row():
     row = {"problem": "Q", "steps": ["a"], "label": -1, "final_answer_correct": True, "id": "gsm8k-7"}
     assert one("processbench", row)[0]["kept"] == {"id": "gsm8k-7"}
+    (made,) = one("processbench", {name: value for name, value in row.items() if name != "id"})
+    assert (made["kept"], made["generator"]) == ({"id": None}, "unknown")
 
 
 def test_every_format_is_in_the_table_of_the_readme(root):

@@ -214,6 +214,9 @@ def test_a_missing_or_misnamed_tensor_is_refused_by_name(form, tmp_path, merging
         check_key_set(folder, form)
     with pytest.raises(ValueError, match=head):
         plain_scores(folder, scoring)
+    save_file(weights | {head: torch.zeros(1, 1)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"out has another shape of {head} than its class"):
+        check_key_set(folder, form)
     save_file(weights | {"score.1.weight": weights[head].clone()}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"out holds score\.1\.weight, for which its class has no place"):
         check_key_set(folder, form)

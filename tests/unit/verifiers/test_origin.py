@@ -9,7 +9,7 @@ from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
 from prm.verifiers.checkpoint import VerifierConfig
 from prm.verifiers.export_card import write_export_card
-from prm.verifiers.origin import read_settings, write_card
+from prm.verifiers.origin import origins, read_settings, training_section, write_card
 from prm.verifiers.scoring import READ, Example, Scoring, vllm_options
 
 
@@ -117,3 +117,16 @@ def test_what_decides_scores_changes_the_fingerprint_and_is_read_back(tmp_path):
     replace(TOKENS, examples=()).save(tmp_path)
     with pytest.raises(ValueError, match="examples is empty, so nothing shows that scores are right"):
         Scoring.load(tmp_path)
+
+
+def test_without_settings_or_a_base_nothing_is_claimed(tmp_path):
+    assert origins(tmp_path, None) == {}
+    assert training_section(tmp_path).endswith("The settings were not recorded.")
+
+
+def test_the_section_of_the_training_quotes_the_command_and_no_setting(tmp_path):
+    (tmp_path / "config.yaml").write_text("# Made by\n#   a command\nseed: 3\nlicense: null\nlora_r: null\n")
+    text = training_section(tmp_path)
+    assert "```\n# Made by\n#   a command\n```" in text
+    assert "|---|---|\n| `seed` | 3 |\n\n" in text
+    assert text.endswith("No license was stated; those of the base model and of the data apply.")
