@@ -104,6 +104,21 @@ def test_multiples_may_differ_by_the_noise_of_either_point():
     )
 
 
+def test_what_is_no_multiple():
+    def sample(x, y):
+        return _Sample(Fraction(x), Fraction(y), Fraction(0))
+
+    some = [sample(1, 2), sample(2, 4)]
+    assert not _are_multiples(some, positive=False)  # too few
+    assert not _are_multiples([*some, sample(0, 0)], positive=False)  # that says nothing
+    assert _are_multiples([*some, sample(0, 0), sample(3, 6)], positive=False)
+    assert not _are_multiples([*some, sample(3, 6), sample(0, 1)], positive=False)
+    assert not _are_multiples([*some, sample(3, 6), sample(1, 0)], positive=False)
+    opposite = [sample(1, -2), sample(2, -4), sample(3, -6)]
+    assert _are_multiples(opposite, positive=False)
+    assert not _are_multiples(opposite, positive=True)
+
+
 def test_a_difference_needs_two_formulas():
     assert difference("x", "(") is None
     assert difference("(", "x") is None

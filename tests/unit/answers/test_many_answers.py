@@ -124,6 +124,17 @@ def test_what_is_remembered_has_a_bound(monkeypatch, asked):
     assert len(leaves._known) == 1
 
 
+@pytest.mark.parametrize("verdict", ["correct", "timeout"])
+def test_verdicts_that_are_remembered_have_a_bound(verdict, monkeypatch, asked):
+    monkeypatch.setattr(answers, "MAX_DECIDED", 2)
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: asked.append(its[:2]) or (verdict, 0.5))
+    pairs = [(rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}") for n in (2, 3, 5)]
+    for _ in range(2):
+        for gold, pred in pairs:
+            assert check(gold=gold, pred=pred) == verdict
+        assert len(answers._decided) + len(answers._timeouts) <= 2
+
+
 def test_a_value_that_takes_too_long_is_not_asked_for_again(monkeypatch, asked):
     monkeypatch.setattr(workers.POOL, "timed", lambda *its: asked.append(its) or ("timeout", 0.5))
     for calls in (1, 1):
