@@ -10,9 +10,9 @@ import pytest
 from prm.answers.algebra import CHECKERS, _are_multiples, _Sample, equal_expressions, equal_fractions
 from prm.answers.expressions import difference
 from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
-from prm.answers.functions import InexactError, UndecidedError, UndefinedError
+from prm.answers.functions import MAX_BITS, InexactError, UndecidedError, UndefinedError, exact_power
 from prm.answers.parser import MAX_NESTING, parse
-from prm.answers.points import points
+from prm.answers.points import has_kinks, points
 from prm.answers.values import MAX_STEPS, Evaluator
 
 
@@ -102,6 +102,18 @@ def test_multiples_may_differ_by_the_noise_of_either_point():
     assert _are_multiples(
         [samples[0]._replace(noise=Fraction(0)), samples[1]._replace(noise=Fraction(1, 5)), samples[2]], True
     )
+
+
+@pytest.mark.parametrize(("text", "kinks"), [("x^{0.5}", True), ("x^2", False), ("x^{-3}", False)])
+def test_a_power_has_a_kink_unless_its_exponent_is_an_integer(text, kinks):
+    assert has_kinks(parse(text)) == kinks
+
+
+def test_a_power_that_is_too_large_is_not_computed():
+    assert exact_power(Fraction(2**40), Fraction(MAX_BITS)) is None
+    assert exact_power(Fraction(1, 2**40), Fraction(MAX_BITS)) is None
+    assert exact_power(Fraction(2), Fraction(2 * MAX_BITS)) == 2 ** (2 * MAX_BITS)
+    assert exact_power(Fraction(2), Fraction(2 * MAX_BITS + 1)) is None
 
 
 def test_what_is_no_multiple():

@@ -235,6 +235,14 @@ def test_rlhflow_unnumbered_steps_need_the_questions(golden):
     assert brief([row]) == [("ok", ["To compute it, we add.", "It is $\\boxed{6}$."], [True, True])]
 
 
+def test_rlhflow_of_two_questions_the_longer_one_is_meant():
+    short = "How many apples are in the basket?"
+    turns = [{"role": "user", "content": f"{short} Say why. There are 3."}, {"role": "assistant", "content": "+"}]
+    for known in ([short, f"{short} Say why."], [f"{short} Say why.", short]):
+        (made,) = convert([("r:1", {"conversations": turns})], "rlhflow", questions=known_questions(known))
+        assert (made["prompt"], made["completions"]) == (f"{short} Say why.", ["There are 3."])
+
+
 def test_rlhflow_a_question_of_one_character():
     turns = [{"role": "user", "content": "π It is 3.14."}, {"role": "assistant", "content": "+"}]
     (made,) = convert([("r:1", {"conversations": turns})], "rlhflow", questions=known_questions(["π"]))

@@ -78,3 +78,16 @@ def test_without_a_verifier_the_first_sentence_is_about_a_perfect_choice():
         "One sample solves 25.0% of the 9 problems. With 4 samples, PASS@N solves 75.0%, where a perfect choice would"
         " solve 75.0%. 9 problems are too few to compare methods: a difference may be chance."
     )
+
+
+@pytest.mark.parametrize(("strategies", "said"), [(("majority", "x"), False), (("x", "x"), True)])
+def test_a_single_sample_is_a_rival_only_where_there_is_no_vote(strategies, said):
+    its = summary(1)
+    for method, strategy in zip(its["methods"].values(), strategies, strict=True):
+        method["strategy"] = strategy
+    its["methods"]["single"] = {"label": "SINGLE", "strategy": None, "accuracy": 0.25}
+    its["methods"]["pass_at_n"] = {"label": "PASS@N", "strategy": None, "accuracy": 0.75}
+    for method in its["methods"].values():
+        method |= {"low": None, "high": None}
+    its |= {"curves": {}, "differences": {"search0 - single": {"mean": 0.2, "low": 0.1, "high": 0.3}}}
+    assert ("SEARCH0 beats SINGLE" in reading(its)) == said
