@@ -14,7 +14,10 @@ from prm.types import Problem, Scores
 from prm.verifiers.rewards import RewardRule
 
 PROBLEMS = {
-    "validation": [Problem("v/0", "What is 1 + 1?", "2", "v"), Problem("v/1", "What is 3 + 1?", "4", "v")],
+    "validation": [
+        Problem("v/0", "What is 1 + 1?", "2", "v"),
+        *(Problem(f"v/{i}", "What is 3 + 1?", "4", "v") for i in (1, 2)),
+    ],
     "test": [Problem("t/0", "What is 1 + 1?", "2", "t")],
 }
 
@@ -52,8 +55,9 @@ def test_figures_of_a_split(run):
     callback, made, _, args = run(Verifier())
     row = callback.measure(None, "validation", args)
     assert row == {
-        "problems": 2, "samples": 2, "pass@1": 0.5, "low": None, "high": None,
-        "reward": 0.25, "faults": {"no_answer": 0.5}, "steps": 1.5, "tokens": (16 + 9) / 2,
+        "problems": 3, "samples": 2, "pass@1": pytest.approx(1 / 3), "low": None, "high": None,
+        "reward": pytest.approx(1 / 6), "faults": {"no_answer": 4 / 6}, "steps": pytest.approx(4 / 3),
+        "tokens": pytest.approx((16 + 9 + 9) / 3),
     }  # fmt: skip
     (generator,) = made
     assert generator.settings == {
@@ -64,7 +68,7 @@ def test_figures_of_a_split(run):
         "top_p": 0.9,
         "max_new_tokens": 50,
     }
-    seeds = [trace_seed(7, problem, i) for problem in ("v/0", "v/1") for i in range(2)]
+    seeds = [trace_seed(7, problem, i) for problem in ("v/0", "v/1", "v/2") for i in range(2)]
     assert [seed for _, seed in generator.calls] == seeds
     assert not {"reward", "faults"} & set(run()[0].measure(None, "test", args))
 
@@ -87,7 +91,7 @@ def test_validation_is_measured_every_few_steps_and_test_before_and_after(run, t
     ends = [(0, "validation"), (0, "test")]
     callback.on_train_begin(args, state, None, model=model)
     assert steps() == ends
-    assert capsys.readouterr().out.startswith("step 0 of 4: validation pass@1 50.0%, 1.5 steps, ")
+    assert capsys.readouterr().out.startswith("step 0 of 4: validation pass@1 33.3%, 1.3 steps, ")
     for state.global_step in (1, 2, 3, 4):
         callback.on_step_end(args, state, None, model=model)
     assert steps() == [*ends, (2, "validation")]

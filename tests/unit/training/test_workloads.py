@@ -18,7 +18,9 @@ from prm.training.workloads import (
     tree_problem,
 )
 
-EXAMPLE = make_example("p", [1, 2], [[3], [4, 5], [6]])
+
+def example():
+    return make_example("p", [1, 2], [[3], [4, 5], [6]])
 
 
 @pytest.fixture
@@ -33,9 +35,10 @@ def lengths(monkeypatch):
 
 
 def test_steps_are_wrong_and_right_in_turn():
-    assert (EXAMPLE.input_ids, EXAMPLE.step_ends, EXAMPLE.steps) == ((1, 2, 3, 4, 5, 6), (2, 4, 5), (0, 1, 2))
-    assert (EXAMPLE.targets, EXAMPLE.hard) == ((0.0, 1.0, 0.0), (False, True, False))
-    assert (EXAMPLE.problem, EXAMPLE.truncated) == ("p", False)
+    its = example()
+    assert (its.input_ids, its.step_ends, its.steps) == ((1, 2, 3, 4, 5, 6), (2, 4, 5), (0, 1, 2))
+    assert (its.targets, its.hard) == ((0.0, 1.0, 0.0), (False, True, False))
+    assert (its.problem, its.truncated) == ("p", False)
 
 
 def test_prompts_have_a_header_in_front(lengths):
@@ -70,7 +73,8 @@ def test_four_rollouts_from_each_of_the_first_four_steps(lengths):
 
 
 def test_padding_has_no_labels():
-    batch = pad([EXAMPLE, make_example("q", [7], [[8]])])
+    batch = pad([example(), make_example("q", [7], [[8]])])
+    assert {str(tensor.dtype) for tensor in batch.values()} == {"torch.int64"}
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5, 6], [7, 8, 0, 0, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1] * 6, [1, 1, 0, 0, 0, 0]]
     assert batch["labels"].tolist() == [[-100, -100, 0, -100, 1, 0], [-100, 0, -100, -100, -100, -100]]

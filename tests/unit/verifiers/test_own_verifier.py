@@ -70,3 +70,4 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
 @pytest.mark.parametrize("name", ["outputs/mine", "trl:org/mine", "my_file.py:mine", "outputs/mine@http://h:1/v1"])
 def test_tables_call_a_verifier_by_its_folder_or_class(name):
     assert short_name(name) == "mine"
+    assert short_name("outputs/mine@vllm-2") == "mine@vllm-2"
