@@ -98,6 +98,21 @@ def test_what_cannot_be_read_has_no_score():
         scripted("?", "?", votes=1, retries=1).score_batch([PROMPT], [STEPS])
 
 
+def test_an_answer_of_no_tokens_that_is_finished_is_asked_again():
+    class Silent(Scripted):
+        def ask(self, questions, commit):
+            for question in questions:
+                self.asked.append((question.index, question.seed))
+                if question.index:
+                    super().ask([question], commit)
+                else:
+                    commit([Answer(question.key, 0, 0, "", True, 20, 0, ())])
+
+    verifier = GenerativeVerifier(Silent(None, YES), Critic(CritiqueForm()))
+    assert verifier.score_batch([PROMPT], [STEPS])[0].steps == pytest.approx((0.75, 0.75))
+    assert verifier.ledger["unreadable: not one verdict per step"] == 1
+
+
 def test_traces_with_the_same_text_are_asked_once():
     verifier = scripted(YES, NO)
     first, second, other = verifier.score_batch([PROMPT] * 3, [STEPS, STEPS, ("a", "b")])
