@@ -66,7 +66,7 @@ def traces_to_show(
         if (size_of_it := _size(entry)) > BYTES - size:  # one that is too large leaves room for the others
             entry = _numbered(_cut(whole, min(BYTES - size, BYTES // SHARE)))
             size_of_it = _size(entry)
-        if entry["candidates"] and size_of_it <= BYTES - size:
+        if entry["candidates"]:
             size += size_of_it
             shown.append((i, entry))
     return [entry for _, entry in sorted(shown, key=lambda pair: pair[0])]
@@ -118,7 +118,7 @@ def as_json(value: Any) -> str:
     """For a script element: no text in it can end the element, and no number in it is one that JSON does not have, for which
     the browser would read none of it."""
     finite = json.loads(json.dumps(value), parse_constant=lambda name: None)
-    return json.dumps(finite, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", r"\u003c")
+    return json.dumps(finite, ensure_ascii=False, separators=(",", ":")).replace("<", r"\u003c")
 
 
 def tree_to_show(result: SearchResult) -> dict[str, list[Any]]:

@@ -260,8 +260,7 @@ def nf4() -> BitsAndBytesConfig:
 def lora_config(r: int, alpha: float, target_modules: str | list[str] = "all-linear") -> LoraConfig:
     """LoRA on linear layers of the body; the head is trained in full and saved with the adapter.
 
-    `task_type` TOKEN_CLS makes PEFT save the head. Without `exclude_modules`, "all-linear" would wrap the head too (a
-    TypeError in PEFT 0.21; a frozen random head without the task type).
+    PEFT wraps no module that `modules_to_save` names, so "all-linear" leaves the head out.
     """
     from peft import LoraConfig
 
@@ -271,6 +270,5 @@ def lora_config(r: int, alpha: float, target_modules: str | list[str] = "all-lin
         lora_alpha=alpha,  # type: ignore[arg-type]
         lora_dropout=0.0,
         target_modules=target_modules,
-        exclude_modules=rf"(.*\.)?{HEAD}(\..*)?",
         modules_to_save=[HEAD],
     )

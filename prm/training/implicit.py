@@ -119,7 +119,6 @@ class ImplicitTrainer(Trainer):
         examples: Sequence[RatioExample],
         beta: float,
     ) -> None:
-        args.remove_unused_columns = False
         model.set_attn_implementation(tree_attention.NAME)
         self.beta = beta
         self.examples = examples

@@ -382,3 +382,10 @@ def test_a_full_disk_is_no_bug_whoever_says_so(error, is_short, monkeypatch):
     main.__globals__["__doc__"] = __doc__
     with pytest.raises(SystemExit if is_short else RuntimeError):  # the traceback of a bug is needed
         run_script(main, Arguments)
+
+
+def test_choices_of_what_may_be_left_out_leave_it_out():
+    kinds = {name: flag.kind for name, flag in flags_of(Arguments).items()}
+    assert kinds["engine"] == Literal["hf", "vllm"]
+    assert kinds["planner"] == Literal["all", "bisect"] | None
+    assert kinds["methods"] == list[Literal["a b", "c"]]

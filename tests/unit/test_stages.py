@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -157,6 +158,13 @@ def test_on_a_terminal_one_line_is_kept_up_to_date(tmp_path, capfdbinary, monkey
     ]
     assert printed == "printed\n"
     assert (tmp_path / "job/log.log").read_text().endswith("printed\n")
+
+
+@pytest.mark.parametrize(("terminal", "ci", "shown"), [(True, "", True), (True, "true", False), (False, "", False)])
+def test_a_line_is_kept_up_to_date_on_a_terminal_that_a_person_sees(terminal, ci, shown, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    monkeypatch.setenv("CI", ci)
+    assert runpy.run_path(stages.__file__)["ON_TERMINAL"] is shown
 
 
 def test_who_ends_the_job_ends_its_stage(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def test_its_hub(stand_in, reader):
     orm = its_hub.outcome_reward_model(reader, "line")
     talks = [[Message("user", "Add 1 to 1."), Message("assistant", text)] for text in (RIGHT, "")]
     assert asyncio.run(orm.ascore(talks, orchestrator=None)) == [0.8, 0.0]
-    assert orm.score(talks[0]) == 0.8
+    assert (orm.score(talks[0]), orm.score(talks[:1])) == (0.8, [0.8])
 
 
 def test_reward_hub(stand_in, reader):
@@ -101,6 +101,7 @@ def test_reward_hub(stand_in, reader):
     talk = [{"role": "user", "content": "Add 1 to 1."}, {"role": "assistant", "content": "1 [0.2]\n2 [0.7]"}]
     assert model.score(talk) == [0.7]
     assert model.score([talk, talk], aggregation_method="min") == [0.2, 0.2]
+    assert model.score([talk]) == [0.7]
     assert model.score(talk, return_full_prm_result=True)[0].step_scores == [0.2, 0.7]
 
 
@@ -136,20 +137,20 @@ def test_verl(stand_in, reader, merging_tokenizer):
         batch = {"responses": torch.tensor(ids + [0] * (room - len(ids))), "attention_mask": torch.tensor(mask)}
         return SimpleNamespace(batch=batch), len(ids)
 
-    (right, length), (blank, _) = item(RIGHT), item("")
+    (right, length), (blank, _) = item(RIGHT + "<eos>"), item("")
     judge = manager(config, merging_tokenizer, lambda *its: verl.compute_score(*its, **kwargs))
     placed = [asyncio.run(judge.run_single([its]))["reward_score"] for its in (right, blank)]
     assert [its for _, its in placed[0]] == pytest.approx([0.9, -0.1, 0.0])
-    assert placed[0][-1][0] == length - 1
+    assert placed[0][-1][0] == length - 2  # before the end token
     assert placed[1] == []
     data = SimpleNamespace(batch={"responses": torch.stack([right.batch["responses"], blank.batch["responses"]])})
     rewards = manager.assemble_rm_scores(data, placed)
     assert rewards.shape == (2, 40)
     assert rewards.sum(1).tolist() == pytest.approx([0.8, 0.0])
 
-    model.enable_resource_pool = True
-    with pytest.raises(ValueError, match="rewards per step need"):
-        manager(config, merging_tokenizer, None)
+    for model.enable, model.enable_resource_pool in ((True, True), (False, False)):
+        with pytest.raises(ValueError, match="rewards per step need"):
+            manager(config, merging_tokenizer, None)
     with pytest.raises(AttributeError, match="has no attribute 'StepManager'"):
         verl.StepManager  # noqa: B018
     verl._step_reward_manager.cache_clear()

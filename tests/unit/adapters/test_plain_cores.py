@@ -114,14 +114,17 @@ def test_openrlhf_cuts_the_response_out_of_the_query():
         openrlhf.response("dd 1. 2", "Add 1.", "<end>")
 
 
-def test_openrlhf_reward_server(judge):
+def test_openrlhf_reward_server(judge, capsys):
     server = openrlhf.reward_server(judge, "<end>", "labels", {"credit": "min_form", "temperature": 1e-6}, port=0)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_address[1]}/get_reward"
 
     def post(sent):
         with urllib.request.urlopen(urllib.request.Request(url, json.dumps(sent).encode())) as reply:
-            return json.load(reply)
+            assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
+            body = reply.read()
+            assert int(reply.headers["Content-Length"]) == len(body)
+            return json.loads(body)
 
     sent = {"query": [f"<u>{RIGHT}<end>", f"<u>{RIGHT}"], "prompts": ["<u>"] * 2, "labels": ["Add 1 to 1."] * 2}
     found = post(sent)
@@ -134,6 +137,9 @@ def test_openrlhf_reward_server(judge):
         post({"query": ["x"]})
     server.shutdown()
     server.server_close()
+    cut, missing = (line.split("] ")[1] for line in capsys.readouterr().err.splitlines())
+    assert cut.startswith("ValueError: the query 'x' does not begin with its prompt '<u>'")
+    assert missing == "KeyError: 'prompts'"
 
 
 def test_nemo_rl_reads_the_problem_from_the_metadata(judge):

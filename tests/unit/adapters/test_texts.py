@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from prm.adapters.texts import TextVerifier, load_text_verifier
+from prm.encoding.codec import StepCodec
 from prm.types import Scores
+from prm.verifiers.scoring import Example, Scoring
 
 TOO_LONG = "\n".join(["1 [0.9]"] * 5)
 
@@ -42,7 +44,8 @@ def test_choices(judge):
 
 def test_a_text_that_was_cut_has_no_answer(judge):
     assert judge.candidate("#### 3").usable
-    assert not judge.candidate("#### 3", finished=False).usable
+    cut = judge.candidate("so\n#### 3", finished=False)
+    assert (cut.usable, cut.finished, cut.step_rule, cut.steps) == (False, False, "line", ("so", "#### 3"))
 
 
 def test_it_is_loaded_once(reader, judge):
@@ -73,3 +76,12 @@ def test_threads_take_turns():
     judge = TextVerifier(Slow(), "line")
     with ThreadPoolExecutor(8) as threads:
         assert list(threads.map(lambda text: judge.trace_scores([text], [text]), "abcdefgh")) == [[0.5]] * 8
+
+
+def test_an_exported_folder_says_its_step_rule(tmp_path):
+    trace = Example("1 + 1?", ("2",), (5, 6), (1,), (0.5,))
+    Scoring("qwen_prm", "prm", "", StepCodec(), (6,), "last", "float32", 1, "", (trace,), step_rule="paragraph").save(
+        tmp_path
+    )
+    with pytest.raises(ValueError, match="was trained on steps by the rule paragraph, step_rule is line"):
+        load_text_verifier(f"{tmp_path}@http://host:1", "line")

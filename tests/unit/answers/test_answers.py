@@ -249,6 +249,8 @@ def test_normalizing_twice_changes_nothing():
         (r"\left( 1 ,2\right]", "(1, 2]"),
         ("**18.00**", "18"),
         ("100", "100"),
+        ("(=(=5))", "5"),
+        ("(=(=(=(=5))))", "=(=5)"),  # after three rounds
     ],
 )
 def test_normalize(text, normalized):
@@ -472,12 +474,16 @@ def test_threads():
 
 def test_forked_child_has_its_own_workers():
     assert workers.POOL.ask(*ROOTS, 30) == "correct"
+    busy = [workers.POOL._slots.get() for _ in range(workers.WORKERS)]
     pid = os.fork()
     if pid == 0:
+        signal.alarm(30)  # ends what waits for the workers of its parent
         outcome = workers.POOL.ask(*ROOTS, 30)
         workers.POOL.close()
         os._exit(0 if outcome == "correct" else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    for worker in busy:
+        workers.POOL._slots.put(worker)
     assert workers.POOL.ask(*ROOTS, 30) == "correct"
 
 
@@ -552,8 +558,13 @@ def test_no_worker_outlives_the_pool():
     assert pool.ask(*ROOTS, 30) == "correct"
     started = set(psutil.Process().children(recursive=True)) - before
     assert len(started) == 2  # the worker and the child that computes
+    holder = os.fork()  # has all that is open here, and so hides from the workers that their pool has closed its ends
+    if holder == 0:
+        signal.pause()
     pool.close()
     gone, alive = psutil.wait_procs(started, timeout=5)
+    os.kill(holder, signal.SIGKILL)
+    os.waitpid(holder, 0)
     assert (len(gone), alive) == (2, [])
 
 

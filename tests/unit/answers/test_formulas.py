@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from prm.answers.algebra import CHECKERS, equal_expressions, equal_fractions
+from prm.answers.algebra import CHECKERS, _are_multiples, _Sample, equal_expressions, equal_fractions
+from prm.answers.expressions import difference
 from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
-from prm.answers.functions import InexactError, UndecidedError, UndefinedError
+from prm.answers.functions import MAX_BITS, InexactError, UndecidedError, UndefinedError, exact_power
 from prm.answers.parser import MAX_NESTING, parse
-from prm.answers.points import points
+from prm.answers.points import has_kinks, points
 from prm.answers.values import MAX_STEPS, Evaluator
 
 
@@ -90,6 +91,50 @@ def test_functions_without_parentheses_end_at_the_next_sign():
     assert parse(r"\sin 2x") == call("sin", product(number(2), x))
     assert parse(r"\sin^2 x") == power(call("sin", x), number(2))
     assert parse(r"\sin^{-1} x") == call("arcsin", x)
+
+
+def test_multiples_may_differ_by_the_noise_of_either_point():
+    samples = [
+        _Sample(Fraction(x), Fraction(y), Fraction(noise)) for x, y, noise in ((2, 2, "0.1"), (4, "4.4", 0), (6, 6, 0))
+    ]
+    assert _are_multiples(samples, positive=True)
+    assert not _are_multiples([sample._replace(noise=Fraction(0)) for sample in samples], positive=True)
+    assert _are_multiples(
+        [samples[0]._replace(noise=Fraction(0)), samples[1]._replace(noise=Fraction(1, 5)), samples[2]], True
+    )
+
+
+@pytest.mark.parametrize(("text", "kinks"), [("x^{0.5}", True), ("x^2", False), ("x^{-3}", False)])
+def test_a_power_has_a_kink_unless_its_exponent_is_an_integer(text, kinks):
+    assert has_kinks(parse(text)) == kinks
+
+
+def test_a_power_that_is_too_large_is_not_computed():
+    assert exact_power(Fraction(2**40), Fraction(MAX_BITS)) is None
+    assert exact_power(Fraction(1, 2**40), Fraction(MAX_BITS)) is None
+    assert exact_power(Fraction(2), Fraction(2 * MAX_BITS)) == 2 ** (2 * MAX_BITS)
+    assert exact_power(Fraction(2), Fraction(2 * MAX_BITS + 1)) is None
+
+
+def test_what_is_no_multiple():
+    def sample(x, y):
+        return _Sample(Fraction(x), Fraction(y), Fraction(0))
+
+    some = [sample(1, 2), sample(2, 4)]
+    assert not _are_multiples(some, positive=False)  # too few
+    assert not _are_multiples([*some, sample(0, 0)], positive=False)  # that says nothing
+    assert _are_multiples([*some, sample(0, 0), sample(3, 6)], positive=False)
+    assert not _are_multiples([*some, sample(3, 6), sample(0, 1)], positive=False)
+    assert not _are_multiples([*some, sample(3, 6), sample(1, 0)], positive=False)
+    opposite = [sample(1, -2), sample(2, -4), sample(3, -6)]
+    assert _are_multiples(opposite, positive=False)
+    assert not _are_multiples(opposite, positive=True)
+
+
+def test_a_difference_needs_two_formulas():
+    assert difference("x", "(") is None
+    assert difference("(", "x") is None
+    assert difference("x", "y").letters == {"x", "y"}
 
 
 def test_capital_letters_side_by_side_are_one_name():

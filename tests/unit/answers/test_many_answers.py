@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from prm import answers
-from prm.answers import check, fingerprints, group, leaves, workers
+from prm.answers import check, fingerprints, group, leaves, values, workers
+from prm.answers.algebra import expression_of
 from prm.answers.fingerprints import Fingerprint, are_apart, fingerprint, read_fingerprint, variables_of
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "answer_pairs.jsonl"
@@ -84,6 +85,14 @@ def test_fingerprints():
     assert variables_of("x", "two words") is None
 
 
+def test_half_of_the_steps_of_a_comparison_are_one_value_s(monkeypatch):
+    evaluator = values.Evaluator(fingerprints.FIRST_BITS)
+    evaluator.real(evaluator.value(expression_of(r"\sqrt{2}+1").formula, {}))
+    for most, has in ((2 * evaluator.steps, True), (2 * evaluator.steps - 1, False)):
+        monkeypatch.setattr(fingerprints, "MAX_STEPS", most)
+        assert (fingerprint(r"\sqrt{2}+1", "[[], []]") != "") == has
+
+
 def test_apart():
     one, near, far = (Fingerprint(0, real, 0) for real in (1 << 79, (1 << 79) + (1 << 59), (1 << 79) + (1 << 61)))
     assert are_apart("a", one, "b", far)
@@ -103,6 +112,27 @@ def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
         leaf = leaves.ByValue(2.0)
         assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
         assert leaf.seconds == expected
+
+
+def test_what_is_remembered_has_a_bound(monkeypatch, asked):
+    monkeypatch.setattr(leaves, "MAX_KNOWN", 1)
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("0:5:0", 0.5))
+    for _ in range(2):  # the second value takes the place of the first
+        leaf = leaves.ByValue(2.0)
+        assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
+        assert leaf.seconds == 1.0
+    assert len(leaves._known) == 1
+
+
+@pytest.mark.parametrize("verdict", ["correct", "timeout"])
+def test_verdicts_that_are_remembered_have_a_bound(verdict, monkeypatch, asked):
+    monkeypatch.setattr(answers, "MAX_DECIDED", 2)
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: asked.append(its[:2]) or (verdict, 0.5))
+    pairs = [(rf"\sqrt{{{4 * n}}}", rf"2\sqrt{{{n}}}") for n in (2, 3, 5)]
+    for _ in range(2):
+        for gold, pred in pairs:
+            assert check(gold=gold, pred=pred) == verdict
+        assert len(answers._decided) + len(answers._timeouts) <= 2
 
 
 def test_a_value_that_takes_too_long_is_not_asked_for_again(monkeypatch, asked):

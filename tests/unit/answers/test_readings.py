@@ -117,6 +117,7 @@ def test_values_are_assigned_only_if_each_member_has_a_name_and_one_value():
         ("so (the last of all is 5\\%)", r"5\%"),
         ("we have (at last) f(3)", "f(3)"),
         ("it is 5!", "5"),
+        ("so 7 is what $x$ is", "7"),
     ],
 )
 def test_last_value(text, value):
@@ -400,6 +401,10 @@ def test_boxes_have_places_and_groups_have_an_end():
     assert (box.start, box.end) == (3, 23)
     many = boxes(", ".join(rf"\boxed{{{i}}}" for i in range(24)))
     assert [box.answer.count(",") + 1 for box in many] == [21, 3]
+    # A name is looked for in the 30 characters before a box.
+    for blanks, answer in ((27, "y = 2, x = 5"), (28, "2, 5")):
+        (box,) = boxes(r"y = \boxed{2}, x =" + " " * blanks + r"\boxed{5}")
+        assert box.answer == answer
     apart = boxes(r"\boxed{3}" + " " * 60 + r"\boxed{5}")
     assert len(apart) == 2
 

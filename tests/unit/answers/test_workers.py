@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from prm.answers import workers
+
 TAKE = """
 from prm.answers import workers
 workers._limit_memory()
@@ -20,3 +22,11 @@ except MemoryError:
 def test_a_worker_may_take_so_much_memory_and_no_more():
     done = subprocess.run([sys.executable, "-c", TAKE], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("refused\n", 0), done.stderr
+
+
+def test_a_worker_that_does_not_start_says_so(monkeypatch):
+    monkeypatch.setattr(workers, "_CHILD", "raise SystemExit(3)")
+    with pytest.raises(
+        RuntimeError, match=r"the answer worker did not start \(exit code (3|-9)\); `.*import mpmath'` shows why"
+    ):
+        workers.Worker()

@@ -235,6 +235,14 @@ def test_rlhflow_unnumbered_steps_need_the_questions(golden):
     assert brief([row]) == [("ok", ["To compute it, we add.", "It is $\\boxed{6}$."], [True, True])]
 
 
+def test_rlhflow_of_two_questions_the_longer_one_is_meant():
+    short = "How many apples are in the basket?"
+    turns = [{"role": "user", "content": f"{short} Say why. There are 3."}, {"role": "assistant", "content": "+"}]
+    for known in ([short, f"{short} Say why."], [f"{short} Say why.", short]):
+        (made,) = convert([("r:1", {"conversations": turns})], "rlhflow", questions=known_questions(known))
+        assert (made["prompt"], made["completions"]) == (f"{short} Say why.", ["There are 3."])
+
+
 def test_rlhflow_a_question_of_one_character():
     turns = [{"role": "user", "content": "π It is 3.14."}, {"role": "assistant", "content": "+"}]
     (made,) = convert([("r:1", {"conversations": turns})], "rlhflow", questions=known_questions(["π"]))
@@ -418,6 +426,7 @@ def test_flat_prm800k_labels_are_those_of_the_ratings(golden, foreign):
     ]
     assert golden("prm800k_flat", neutral="bad")[1]["labels"] == [False, False]
     assert golden("prm800k_flat")[1]["kept"] == {"phase": "phase2"}
+    assert one("prm800k_flat", foreign("prm800k_flat")[0] | {"result": 12})[0]["gold"] == "12"
     with pytest.raises(ValueError, match="1 ratings but 2 steps that end in ки, then ''"):
         one("prm800k_flat", foreign("prm800k_flat")[1] | {"raw_labels": [1]})
     with pytest.raises(ValueError, match="1 ratings but 1 steps that end in ки, then ' b'"):
@@ -437,6 +446,12 @@ def test_a_step_that_continues_no_row_before_it_keeps_its_prefix_without_labels(
     (made,) = one("step_per_row", foreign("step_per_row")[1])
     assert brief([made]) == [("ok", ["4 / 2 = 2.", "So it is odd."], [None, False])]
     assert (made["counts"], made["values"]) == ([[0, 0], [0, 4]], [None, 0.0])
+
+
+def test_a_chain_of_versaprm_may_have_no_other_candidates():
+    chain = {"steps": ["a"], "labels": [1]}
+    (made,) = one("versaprm", {"question": "Q", "answer": "a", "chain_of_thoughts": [chain]})
+    assert (made["completions"], made["labels"]) == (["a"], [True])
 
 
 def test_versaprm_chains_and_other_candidates(golden):
@@ -591,6 +606,13 @@ def test_a_share_of_refused_rows_ends_the_run_with_examples(bad, rows, most, end
         list(read)
 
 
+def test_a_few_examples_say_what_could_not_be_read():
+    traces = [{"status": "bad_label", "prompt": "1 + 1?", "kept": None}] * 9
+    with pytest.raises(ValueError, match="9 of 9 rows") as error:
+        list(limited(iter(traces), lambda: 9, 0.1))
+    assert str(error.value).count("nothing shows where the question ends in '1 + 1?'") == 3
+
+
 def test_refused_rows_end_a_long_run_before_its_end(monkeypatch):
     monkeypatch.setattr("prm.conversions.refusals.CHECKED_EVERY", 3)
     traces = [{"status": "bad_label", "prompt": "", "kept": {"refused": "x"}}] * 9
@@ -711,6 +733,8 @@ def test_foreign_columns_with_our_names_mean_something_else():
 def test_processbench_keeps_the_id_of_a_row():
     row = {"problem": "Q", "steps": ["a"], "label": -1, "final_answer_correct": True, "id": "gsm8k-7"}
     assert one("processbench", row)[0]["kept"] == {"id": "gsm8k-7"}
+    (made,) = one("processbench", {name: value for name, value in row.items() if name != "id"})
+    assert (made["kept"], made["generator"]) == ({"id": None}, "unknown")
 
 
 def test_every_format_is_in_the_table_of_the_readme(root):

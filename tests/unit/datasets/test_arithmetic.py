@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -250,3 +251,10 @@ def test_exercises_of_the_kind_set_have_their_notes():
         kinds["forgotten" if written != note else "slip"] += 1
     assert kinds["right"] == pytest.approx(1050, abs=120)
     assert min(kinds["forgotten"], kinds["slip"]) > 200
+
+
+def test_where_all_rows_are_exercises_each_begins_with_a_problem():
+    variant = replace(HARD, exercises=1.0)
+    for row in arithmetic.student_examples(30, variant=variant):
+        assert split_of(row["prompt"]) == "train"
+        assert len(row["turns"]) == arithmetic.EXERCISES - len(row["prompt"]) // 20

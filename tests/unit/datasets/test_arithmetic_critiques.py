@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.datasets.arithmetic import SETS, build_tokenizer, check_steps
+from prm.datasets.arithmetic import SETS, build_tokenizer, check_steps, load
 from prm.datasets.arithmetic_critiques import critique_examples
 from prm.encoding.critiques import ARITHMETIC
 
@@ -16,3 +16,11 @@ def test_verdicts_are_the_truth(name):
         assert tuple(good for _, good in verdicts) == check_steps(row["prompt"], steps, SETS[name])
         text = "".join(given + learned for given, learned in row["turns"])
         assert tokenizer.unk_token_id not in tokenizer(row["prompt"] + "\n" + text)["input_ids"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_problems_are_those_of_the_train_split(name):
+    for seed in (0, 5):
+        problems = load("train", 3, seed=seed, variant=SETS[name])
+        rows = critique_examples(3, seed, SETS[name])
+        assert [row["prompt"] for row in rows] == [problem.prompt for problem in problems]

@@ -36,3 +36,10 @@ def test_a_row_to_train_on_is_named_with_its_benchmark():
     check_training([("a:1", problem("Any."))])
     with pytest.raises(ValueError, match=r"^a:2: 'A robe takes .* is a problem of GSM8K test, .* --allow_benchmark$"):
         check_training([("a:1", problem("Any.")), ("a:2", problem(BOLTS))])
+
+
+def test_a_problem_is_looked_up_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr("prm.datasets.benchmarks.benchmark_of", lambda problem: asked.append(problem.prompt))
+    check_training((f"a:{i}", problem(text)) for i, text in enumerate(("Other.", "Other.", "Any.")))
+    assert asked == ["Other.", "Any."]

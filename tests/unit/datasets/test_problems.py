@@ -255,3 +255,17 @@ def test_the_steps_of_an_example_are_joined_as_they_were_divided(write, rule, be
     row = {"prompt": "What is 2 + 2?", "completions": ["2 + 2 = 4", "#### 4"], "answer": "4", "correct": True}
     ((example,), left_out) = load_examples(write(row | ({} if rule is None else {"step_rule": rule})), "all")
     assert (example["completion"], left_out) == (f"2 + 2 = 4{between}#### 4", 0)
+
+
+def test_turns_stay_as_they_are_and_rows_after_them_are_read(write):
+    turns = [["1 + 1 = 3\n", "1 + 1 = 2\n#### 0\n"], ["#### 3\n", "2\n#### 0\n"]]
+    rows = ({"prompt": "1 + 1?", "turns": turns}, {"prompt": "2 + 2?", "completion": "#### 4"})
+    assert load_examples(write(*rows), "all") == ([rows[0], rows[1]], 0)
+
+
+@pytest.mark.parametrize("turns", [[], None, "text", ["ab"], [["a"]], [["a", "b", "c"]], [["a", 1]], [["a", "b"], 3]])
+def test_turns_are_pairs_of_texts(write, turns):
+    with pytest.raises(
+        ValueError, match=r":1: `turns` is .*; it must be a list of \[text that is given, text to learn\]"
+    ):
+        load_examples(write({"prompt": "1 + 1?", "turns": turns}), "all")

@@ -76,6 +76,11 @@ def test_pieces_are_those_of_the_codec_but_for_bos(plain_tokenizer, trimming_tok
     assert without == StepCodec(prompt, "\n").encode(plain_tokenizer, PROMPT, STEPS)
 
 
+def test_without_a_marker_a_score_may_be_read_at_a_token_that_goes_on(merging_tokenizer):
+    layout = Layout(PromptTemplate("{prompt} "), "\n\n", None, form="text")
+    assert parts(layout, merging_tokenizer, ("4.", "9.")) == [f"{PROMPT} 4.\n\n", "9."]
+
+
 def test_padding_at_the_end_is_not_read(plain_tokenizer):
     layout = Layout(PromptTemplate("{prompt}\n"), "\n", form="text", read="end", eos=True)
     eos = plain_tokenizer.eos_token_id

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from prm.evaluation import plots
-from prm.evaluation.plots import draw_by_level, draw_gains, draw_growth, draw_promises, styles
+from prm.evaluation.plots import draw_by_level, draw_flops, draw_gains, draw_growth, draw_promises, styles
 from prm.evaluation.study_plots import (
     draw_against_larger,
     draw_by_difficulty,
@@ -51,6 +51,21 @@ def summary(methods, levels=3, **more):
     }  # fmt: skip
 
 
+FLOPS = {
+    "methods": {
+        "single": {"strategy": None},
+        "a": {
+            "strategy": "majority",
+            "label": "a " * 30,
+            "prefill_flops": 1.0,
+            "decode_flops": 2.0,
+            "verifier_flops": 0.0,
+        },
+        "b": {"strategy": "best_of_n", "label": "b", "prefill_flops": 1.0, "decode_flops": 2.0, "verifier_flops": 4.0},
+    }
+}
+
+
 def pictures():
     report = {
         "fixed": {"majority": points(0.25, 0.5)}, "adaptive": {"escalation": points(0.5)},
@@ -68,6 +83,7 @@ def pictures():
         "many gains": (draw_gains, summary(many)),
         "levels": (draw_by_level, summary(["single", "majority", "b", "pass_at_n"])),
         "many levels": (draw_by_level, summary(["a", "b", "c", "d"], 9)),
+        "flops": (draw_flops, FLOPS),
         "growth": (draw_growth, {"falls": fall, "rises": rise}, "heading"),
         "promises": (draw_promises, {"a": [kept], "b": [kept]}, 9),
         "methods": (draw_methods, report, "heading"),
@@ -141,6 +157,24 @@ def panel(axes):
 
 def test_pictures_look_as_they_did():
     assert list(looks()) == GOLDEN.read_text(encoding="utf-8").splitlines()
+
+
+def test_parts_of_the_flops_stand_one_after_the_other():
+    with (
+        mock.patch.object(plots, "title", return_value="title"),
+        mock.patch.object(Figure, "savefig", autospec=True) as saved,
+    ):
+        draw_flops(FLOPS, Path("p.png"))
+    ((figure, path),) = (call.args for call in saved.call_args_list)
+    (axes,) = figure.axes
+    bars = [[(bar.get_y() + 0.35, bar.get_x(), bar.get_width()) for bar in part] for part in axes.containers]
+    assert bars == [[(0, 0, 1), (1, 0, 1)], [(0, 1, 2), (1, 1, 2)], [(0, 3, 0), (1, 3, 4)]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        *("prompts and prefixes read", "generated", "read by verifiers")
+    ]
+    assert axes.get_yticks().tolist() == [0, 1]
+    assert axes.yaxis_inverted()
+    assert (axes.get_xlabel(), path) == ("FLOPs per problem", Path("p.png"))
 
 
 def test_after_a_turn_through_the_colors_each_has_another_marker():

@@ -94,3 +94,16 @@ def test_of_methods_that_differ_in_their_samples_alone_the_largest_has_sentences
         if a != b
     }
     assert reading(its) == "SEARCH0 beats MAJORITY by +20.0 points [+10.0, +30.0]."
+
+
+@pytest.mark.parametrize(("strategies", "said"), [(("majority", "x"), False), (("x", "x"), True)])
+def test_a_single_sample_is_a_rival_only_where_there_is_no_vote(strategies, said):
+    its = summary(1)
+    for method, strategy in zip(its["methods"].values(), strategies, strict=True):
+        method["strategy"] = strategy
+    its["methods"]["single"] = {"label": "SINGLE", "strategy": None, "accuracy": 0.25}
+    its["methods"]["pass_at_n"] = {"label": "PASS@N", "strategy": None, "accuracy": 0.75}
+    for method in its["methods"].values():
+        method |= {"low": None, "high": None}
+    its |= {"curves": {}, "differences": {"search0 - single": {"mean": 0.2, "low": 0.1, "high": 0.3}}}
+    assert ("SEARCH0 beats SINGLE" in reading(its)) == said

@@ -24,6 +24,11 @@ def test_by_attempt_of_two_chains():
     assert [estimate.mean for estimate in accuracy_by_attempt(two, 2)] == [0.25, 0.75]
 
 
+def test_by_attempt_as_far_as_every_chain_goes():
+    some = [result([True, False, True]), result([False, True])]
+    assert [estimate.mean for estimate in accuracy_by_attempt(some, 1)] == [0.5, 0.5]
+
+
 def test_pairs_are_those_of_a_chain():
     chains = [result([True, False, False, True, True, None], 2)]  # chains: right, wrong, right / wrong, right, none
     spoiled, mended = spoiled_and_mended(chains, 2)

@@ -111,6 +111,17 @@ def test_every_method_with_a_curve_has_its_growth(summary):
     assert list(summary["growth"]) == [name for name in summary["curves"] if name != "pass_at_n"]
 
 
+def test_two_samples_make_a_curve(tmp_path):
+    two = rows(["majority"])
+    for row in two:
+        row["candidates"] = row["candidates"][:2]
+        row["results"][0] |= {"candidates": [0, 1], "scores": [None] * 2, "trace_scores": [None] * 2, "chosen": 0}
+    meta = META | {"n": 2, "methods": {"majority": 2}, "verifiers": {}}
+    summary = summarize(read_runs([write_run(tmp_path, two, meta)]))
+    assert [point["n"] for point in summary["curves"]["majority"]] == [1, 2]
+    assert list(summary["growth"]) == ["majority"]
+
+
 def test_where_more_samples_hurt_is_warned_of(tmp_path):
     """Problem 3: the one wrong sample of four has the highest score."""
     some = [rows()[3] | {"problem_id": str(i)} for i in range(12)]

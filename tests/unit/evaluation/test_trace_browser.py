@@ -13,7 +13,7 @@ from prm.datasets import arithmetic
 from prm.datasets.step_truth import step_truth
 from prm.evaluation.page import page
 from prm.evaluation.search_runs import read_runs
-from prm.evaluation.trace_browser import BYTES, as_json, judged_to_show, traces_to_show, tree_to_show
+from prm.evaluation.trace_browser import BYTES, apart, as_json, judged_to_show, traces_to_show, tree_to_show
 from prm.storage.step_scores import JudgedTrace, Prediction
 from prm.types import Cost, Problem, SampledStep, Scores, SearchResult, Trace
 
@@ -44,6 +44,33 @@ def test_the_rare_kind_stays_where_there_is_no_room_for_all(tmp_path, monkeypatc
     assert shown == sorted(shown, key=int)
 
 
+def test_the_rarest_kind_comes_first(tmp_path, monkeypatch):
+    """Of twelve problems that the vote does not solve, the one with a right candidate."""
+    many = [rows(["majority"])[1 if i == 5 else 2] | {"problem_id": str(i)} for i in range(12)]
+    for row in many:
+        row["candidates"] = row["candidates"][:4]
+    run = read_runs([write_run(tmp_path, many, META | {"methods": {"majority": 4}})])
+    size = max(len(as_json(problem).encode()) for problem in traces_to_show(run))
+    monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", size)
+    assert [problem["id"] for problem in traces_to_show(run)] == ["5"]
+
+
+def test_what_is_left_of_the_bytes_holds_a_part_of_the_next_problem(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, twelve_problems())])
+    sizes = [len(as_json(problem).encode()) for problem in traces_to_show(run)]
+    monkeypatch.setattr("prm.evaluation.trace_browser.SHARE", 1)
+    cut = 0
+    for most in range(max(sizes), 2 * max(sizes), max(sizes) // 10):
+        monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", most)
+        shown = traces_to_show(run)
+        assert sum(len(as_json(problem).encode()) for problem in shown) <= most
+        cut += any("left_out" in problem for problem in shown[1:])
+    assert cut >= 1
+    monkeypatch.setattr("prm.evaluation.trace_browser.SHARE", 2)
+    monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", most := min(sizes) - 1)
+    assert all(len(as_json(problem).encode()) <= most // 2 for problem in traces_to_show(run))
+
+
 def test_so_many_bytes_are_held(tmp_path, monkeypatch):
     run = read_runs([write_run(tmp_path, twelve_problems())])
     sizes = [len(as_json(problem).encode()) for problem in traces_to_show(run)]
@@ -62,6 +89,28 @@ def test_the_bytes_are_filled_to_the_last(tmp_path, monkeypatch):
     assert traces_to_show(run) == whole
     monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", size - 1)
     assert traces_to_show(run) != whole
+
+
+def test_a_problem_without_room_keeps_what_was_chosen_and_the_best_of_the_rest(tmp_path, monkeypatch):
+    run = read_runs([write_run(tmp_path, rows()[:1])])
+    (whole,) = traces_to_show(run)
+    assert (list(whole["trees"]), whole["trees"]["prm_beam_search"]["cost"]["generated_tokens"]) == (
+        ["prm_beam_search"],
+        80,
+    )
+    monkeypatch.setattr("prm.evaluation.trace_browser.SHARE", 1)
+    found = {}
+    for most in range(0, len(as_json(whole).encode()), 10):
+        monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", most)
+        for shown in traces_to_show(run):
+            assert len(as_json(shown).encode()) <= most
+            assert shown["left_out"] == len(whole["candidates"]) - len(shown["candidates"])
+            for method, pick in whole["picks"].items():
+                its = shown["candidates"][shown["picks"][method]]
+                assert texts(shown, its) == texts(whole, whole["candidates"][pick])
+            found[len(shown["candidates"])] = [max(its["scores"].values()) for its in shown["candidates"]]
+    # Candidates 0, 3 and 4 were chosen; 1 has a higher score than 2.
+    assert found == {3: [0.95, 0.9, 0.7], 4: [0.95, 0.85, 0.9, 0.7], 5: [0.95, 0.85, 0.8, 0.9, 0.7]}
 
 
 def test_long_texts_are_cut(tmp_path, monkeypatch):
@@ -136,6 +185,24 @@ def test_whole_traces_that_are_candidates_are_in_the_tree():
     assert shown["scores"] == [None, 0.1, 0.25, 0.25]
 
 
+def test_a_trace_of_which_the_tree_has_nothing_is_there_step_by_step():
+    traces = tuple(Trace("p", steps, None, False, num_tokens=n) for steps, n in ((("b", "x"), 9), (("c", "y"), None)))
+    its = SearchResult("p", "m", "m", "v", traces, (Scores((0.1, 0.2), 0.2), None), None, False, Cost())
+    assert tree_to_show(its) == {
+        "parents": [None, 0, None, 2],
+        "steps": ["b", "x", "c", "y"],
+        "scores": [None, 0.2, None, None],
+        "tokens": [0, 9, 0, 0],
+        "states": ["candidate"] * 4,
+    }
+
+
+def test_steps_that_nobody_has_judged_leave_the_trace_to_be_compared():
+    candidate = {"correct": True, "scores": {"v": 0.75}, "step_scores": {"v": [0.25]}, "truth": [None]}
+    assert apart(candidate, "v") == 0.25
+    assert apart(candidate | {"scores": {}}, "v") is None
+
+
 @pytest.mark.parametrize("name", ["beam_search", "dvts", "rebase", "mcts", "lookahead_search", "particle_filtering"])
 def test_a_tree_of_every_strategy_adds_up(name):
     world = World(3)
@@ -175,6 +242,43 @@ def test_judged_traces_are_shown_by_problem():
     )
     assert (second["status"], second["scores"], second["apart"]) == ("too_long", {}, {})
     assert q["candidates"][0]["apart"] == {}  # nobody has judged anything of it
+
+
+def test_judged_traces_fill_the_bytes_to_the_last(monkeypatch):
+    traces = [JudgedTrace(str(i), "math", str(i), "?", ("a",), (True,)) for i in range(3)]
+    predictions = [Prediction(str(i), (0.12345,), trace=0.12345) for i in range(3)]
+    whole = judged_to_show(traces, predictions, "v")
+    (candidate,) = whole[0]["candidates"]
+    assert (candidate["votes"], candidate["scores"], candidate["step_scores"], candidate["apart"]) == (
+        0,
+        {"v": 0.1235},
+        {"v": [0.123]},
+        {"v": 0.877},
+    )
+    size = sum(len(as_json(problem).encode()) for problem in whole)
+    for most, shown in ((size, 3), (size - 1, 2)):
+        monkeypatch.setattr("prm.evaluation.trace_browser.BYTES", most)
+        assert judged_to_show(traces, predictions, "v") == whole[:shown]
+
+
+def test_what_a_page_is_made_of(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"picture")
+    sections = [("First", [["head"]], ""), ("Second", [["head"], ["cell"]], "a *note*")]
+    pictures = {"Second": [(tmp_path / "a.png", "what it shows")]}
+    whole = page(
+        "A < B", ["lead"], sections, pictures, [("Last", ["one", "two"])], warnings=["care"], links={"b/": "b"}
+    )
+    for part in (
+        '<p class=warning>Warning: care</p>\n<p>lead</p>\n<p><a href="b/">b</a></p>',
+        "A &lt; B",
+        '<h2>First</h2>\n<h2>Second</h2>\n<div class="scroll"',
+        'aria-label="Second"',
+        '<img class="picture" alt="what it shows" src="data:image/png;base64,cGljdHVyZQ==">',
+        "<h2>Last</h2>\n<ul><li>one</li><li>two</li></ul>",
+    ):
+        assert whole.count(part) >= 1, part
+    assert (whole.count("<p class=note>"), "{{" in whole) == (1, False)
+    assert as_json([float("nan"), float("inf"), 0.5, "é</script>"]) == '[null,null,0.5,"é\\u003c/script>"]'
 
 
 def ten_thousand_traces():

@@ -60,6 +60,26 @@ def test_a_server_that_says_what_stopped_it_is_believed(sample, at_separator, at
     assert sample(Dialogue(("", at_end))).stop == "eos"
 
 
+@pytest.mark.parametrize(
+    ("name", "length", "refused"),
+    [
+        *(("served", length, False) for length in (None, 1, 64)),
+        *(("served", length, True) for length in (0, -1, True, 9.5)),
+        (7, 64, True),
+    ],
+)
+def test_a_model_without_a_name_or_whose_context_is_no_number_of_tokens_is_refused(
+    name, length, refused, plain_tokenizer
+):
+    class Server(Dialogue):
+        async def ask(self, client, path, body, read):
+            return read({"data": [{"id": name, "max_model_len": length}]})
+
+    message = f"a model {name!r} with a context of {length} tokens"
+    with pytest.raises(MalformedAnswer, match=message) if refused else nullcontext():
+        OpenAIGenerator(Server(), plain_tokenizer)
+
+
 @pytest.mark.parametrize("reason", ["eos", "eos_token"])
 def test_other_names_of_the_end_token(sample, reason):
     found = sample(Dialogue(("x = 4", {"finish_reason": reason})))

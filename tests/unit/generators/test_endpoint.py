@@ -177,3 +177,11 @@ def test_the_first_answer_that_is_of_no_use_ends_the_run_and_a_later_one_is_aske
     assert type(server.unfit("x")) is EndpointError
     ask(server, [200])
     assert (server.answered, type(server.unfit("x"))) == (1, MalformedAnswer)
+
+
+def test_a_client_has_so_many_connections_and_no_deadline_of_its_own(monkeypatch):
+    given = {}
+    monkeypatch.setattr(endpoint.httpx2, "AsyncClient", lambda **settings: given.update(settings))
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    Endpoint("http://host").client(3)
+    assert (given["limits"].max_connections, given["timeout"], given["headers"]) == (3, None, {})

@@ -102,3 +102,11 @@ def test_what_could_not_be_checked_is_not_kept(open_store):
     later = FinishedLabels(store, MonteCarlo(8))
     later.add(UNITS[1], labeled[0], [replace(taken[0], outcome="timeout"), *taken[1:]])
     assert not is_found(FinishedLabels(store, MonteCarlo(8)), UNITS[1])
+
+
+def test_what_two_writers_have_finished_is_found_once(open_store):
+    planner, store = MonteCarlo(4), open_store()
+    finished = FinishedLabels(store, planner)
+    labeled, _ = label(store, planner, finished, UNITS[1:])
+    finished.add(UNITS[1], labeled[0], [])
+    assert finished.find(UNITS[1], Spent()) == labeled[0]

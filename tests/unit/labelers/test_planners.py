@@ -15,6 +15,7 @@ from prm.labelers.first_error import FirstError
 from prm.labelers.monte_carlo import MonteCarlo
 from prm.labelers.omega_prm import OmegaPRM
 from prm.labelers.plans import together
+from prm.labelers.relative_progress import progress_labels
 from prm.sampling.rollouts import Request, RolloutSource
 from prm.types import Problem, Trace
 
@@ -437,3 +438,16 @@ def test_a_deviation_that_is_the_tolerance_is_small_enough():
     for tolerance, asks in ((deviation, False), (deviation * 0.999, True)):
         plan = Adaptive(tolerance=tolerance).plan(Problem("p", "?", "1", "p"), [trace], nothing)
         assert bool(next(plan, [])) == asks
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "labels"),
+    [
+        ((1.0, 0.75), 0.75, (True, True)),  # just enough
+        ((0.0, 0.5), 0.8, (False, False)),  # nothing is right after a step from which nothing succeeds
+        ((1.0, 0.0), 0.0, (True, False)),
+        ((None, 0.5, 0.5), 0.8, (None, None, True)),
+    ],
+)
+def test_progress_is_relative_to_the_step_before(values, threshold, labels):
+    assert progress_labels(values, threshold) == labels

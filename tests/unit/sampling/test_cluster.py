@@ -1,5 +1,8 @@
 """Rollouts of a cluster, with a stand-in for Ray Data in this process: what is committed, and where a limit stops."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from prm.generators.scripted import ScriptedGenerator
@@ -96,3 +99,24 @@ def test_a_limit_stops_after_the_unit_that_reaches_it_and_the_next_run_goes_on(f
     asked, rollouts = fill(Limits())
     assert len(asked) == 6
     assert len(rollouts) == len(set(rollouts)) == 10
+
+
+def test_the_reader_of_a_store_runs_on_its_node_and_takes_no_processor(tmp_path, monkeypatch):
+    cluster = pytest.importorskip("prm.sampling.cluster")
+    options = {}
+
+    def remote(kind):
+        return SimpleNamespace(options=lambda **its: options.update(its) or SimpleNamespace(remote=kind))
+
+    monkeypatch.setattr(cluster.ray, "remote", remote)
+    monkeypatch.setattr(cluster.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "ab" * 28))
+    monkeypatch.chdir(tmp_path)
+    generator = ScriptedGenerator(lambda prefix, seed: "#### 4")
+    store = RolloutStore(Path("store"), {"generator": generator.name, "seed": 3})
+    reader = cluster.reader_of(store).args[0]
+    store.close()
+    assert (options["num_cpus"], vars(options["scheduling_strategy"])) == (
+        0,
+        vars(cluster.NodeAffinitySchedulingStrategy("ab" * 28, soft=False)),
+    )
+    assert reader.store.folder == tmp_path / "store"

@@ -109,3 +109,8 @@ def test_what_is_sampled_depends_on_the_text_of_a_template_not_on_its_name_alone
     path.write_text("text: 'Question: {prompt}'\n")
     assert sampler_settings(args) == first | {"template": sampler_settings(args)["template"]}
     assert sampler_settings(args) != first
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "line"), ("paragraph", "paragraph")])
+def test_the_step_rule_is_that_of_the_prompt_unless_another_is_given(given, used):
+    assert sampler_settings(GeneratorArguments(generator="arithmetic", step_rule=given))["step_rule"] == used

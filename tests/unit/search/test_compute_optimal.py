@@ -15,13 +15,14 @@ from prm.evaluation.menus import Probe, menu_of
 from prm.evaluation.search_runs import Run
 from prm.generators.scripted import ScriptedGenerator
 from prm.search import STRATEGIES, policy
-from prm.search.compute_optimal import compute_optimal
+from prm.search.compute_optimal import _go_on, compute_optimal
 from prm.search.driver import search
 from prm.search.methods import parse_method
 from prm.search.policy import Choice, Policy, check_fits, fit_policy, offered, parameters_of, read_policy
+from prm.search.requests import Found, Sample
 from prm.storage.answered_requests import AnsweredRequests
 from prm.storage.search_rows import results_to_row, row_to_results
-from prm.types import Budget, Problem, Scores
+from prm.types import Budget, Problem, Scores, Trace
 
 EDGES = (0.4, 0.8)
 CHOICES = (Choice("best_of_n", {}, 2), Choice("weighted_vote", {}, 5), Choice("rebase", {"temperature": 0.3}, 4))
@@ -311,3 +312,20 @@ def test_what_a_card_promises_is_found_on_other_problems(saved):
     check_fits(saved(learned), "noisy", "scripted", [problem.id for problem in others])
     with pytest.raises(ValueError, match="was learned of 120 of these problems"):
         check_fits(saved(learned), "noisy", "scripted", [problem.id for problem in learned_from])
+
+
+def test_what_the_probe_lacks_is_asked_for_where_it_is():
+    probe = [Trace("p", (text,), None, None) for text in "abc"]
+    replies = []
+
+    def search():
+        for request in (Sample(2), Sample(2, first=2), Sample(2, first=4)):
+            replies.append((yield request))
+        return Found([], [], None)
+
+    going = _go_on(search(), probe, {})
+    assert next(going) == Sample(1, first=3)
+    assert going.send(["d"]) == Sample(2, first=4)
+    with pytest.raises(StopIteration):
+        going.send(["e", "f"])
+    assert replies == [probe[:2], [probe[2], "d"], ["e", "f"]]

@@ -73,3 +73,9 @@ def test_a_share_that_is_lost_is_the_mean_over_the_halves():
     assert (its.low, its.high) == (pytest.approx(0, abs=0.051), pytest.approx(0.2, abs=0.051))
     assert its.kept == 1
     assert 0 < promise([SURE] * 36 + [losing] * 4, 0.3, vote=False, halves=300).kept <= 1
+
+
+def test_evidence_counts_where_it_is_higher_than_ever_before():
+    pool = SampledPool("p", (0, 1, 0, 1), (0.5, 0.5, 0.25, 0.75), (True, False, True, False), (1, 1, 1, 1))
+    assert [n for n, _ in pool.maxima(range(4), vote=False)] == [1, 4]
+    assert pool.stop(vote=False) == (0.5, -1.0)

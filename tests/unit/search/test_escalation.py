@@ -5,7 +5,7 @@ from scripted_tree import Likes, P, World, run, texts
 
 from prm.generators.scripted import ScriptedGenerator
 from prm.search.driver import search
-from prm.search.escalation import TREES
+from prm.search.escalation import TREES, agreement
 from prm.search.methods import Method
 from prm.search.requests import Found
 from prm.types import Budget, Trace
@@ -122,3 +122,9 @@ def test_after_a_search_that_found_nothing_none_is_begun(monkeypatch):
     (result,) = run("escalation", ScriptedGenerator(lambda prefix, seed: ""), Likes(lambda steps: 0.5), 32, first=4)
     assert asked == [4, 8]
     assert result.chosen == 0
+
+
+def test_nobody_agrees_without_an_answer_or_a_vote():
+    trace = Trace("p", ("#### 1",), "1", None)
+    assert agreement(Found([trace], [None], None, [1.0])) == agreement(Found([trace], [None], 0, [0.0])) == 0.0
+    assert agreement(Found([trace, trace], [None, None], 1, [0.5, 0.0])) == 1.0

@@ -178,3 +178,9 @@ def test_a_file_without_rows_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=f"{name} holds no row; check that it is the right file"):
         list(read_rows(str(tmp_path / name)))
+
+
+def test_lines_within_a_cell_end_as_they_are_written(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'id,text\r\n1,"a\r\nb"\r\n2,c\r\n')
+    assert [row["text"] for _, row in read_rows(str(path))] == ["a\r\nb", "c"]

@@ -2,7 +2,15 @@ import math
 
 import pytest
 
-from prm.storage.step_scores import JudgedTrace, Prediction, join, prediction_of, prediction_to_row, row_to_prediction
+from prm.storage.step_scores import (
+    JudgedTrace,
+    Prediction,
+    join,
+    prediction_of,
+    prediction_to_row,
+    problem_batches,
+    row_to_prediction,
+)
 from prm.types import Scores
 
 TRACE = JudgedTrace("gsm8k-0", "gsm8k", "p", "p", ("a", "b"), (True, False))
@@ -54,3 +62,8 @@ def test_predictions_are_joined_by_id_and_must_fit():
         assert said.status == status
     assert [its.status for its in join([TRACE], {})] == ["missing"]
     assert join([TRACE], {"gsm8k-0": Prediction("gsm8k-0", None, first_error=0)})[0].first_error == 0
+
+
+def test_traces_of_one_prompt_are_neighbors():
+    traces = [JudgedTrace(str(i), "s", "p", prompt, ("a",), (True,)) for i, prompt in enumerate("abacb")]
+    assert [[trace.id for trace in batch] for batch in problem_batches(traces, 2)] == [["0", "2", "1", "4"], ["3"]]

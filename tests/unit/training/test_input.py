@@ -13,7 +13,7 @@ from prm.storage.rows import labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
 from prm.training.columns import Columns
 from prm.training.examples import prm_examples
-from prm.training.input import look_at, made_once, remove
+from prm.training.input import PREFIX, look_at, made_once, remove
 from prm.types import LabeledTrace, Trace
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -67,6 +67,7 @@ def test_it_is_made_once_and_says_the_same_to_every_process(run, capsys):
     assert isinstance(first.train, Columns)
     assert first.steps_N[0][0] == "1 + 1 = 2"
     assert first.config.training_data == f"{whole.report}; labeled by test"
+    assert len(first.folder.name) == len(PREFIX) + 16
     remove(first)
     assert list(run.folder.iterdir()) == []
     assert first.train[3] == whole.examples[3]

@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from prm.command_line import TRAINING_ARGUMENTS, flags_of, library_flags, parse
 from prm.training.settings import LEFT_OUT, settings_text
 
-PRM = {"model": "base", "data": "rows.jsonl", "lora_r": 4, "until_first_error": True, "separator": "\n\n"}
+PRM = {"model": "base", "data": "größe.jsonl", "lora_r": 4, "until_first_error": True, "separator": "\n\n"}
 ORM = {"model": "base", "data": "org/set", "tokens": "all", "limit": 3, "license": "mit"}
 TRAINING = {"output_dir": "out", "max_steps": 2, "learning_rate": 3e-4, "lr_scheduler_type": "cosine", "use_cpu": True}
 TRAINING |= {
@@ -39,6 +39,7 @@ def test_it_is_a_config_with_all_settings_of_the_run(script, name, own, root, tm
     text = settings_text(arguments, training)
     assert text.startswith("# Made by this command, on 1 process(es):\n#   ")
     assert f" recipes/{script}.py --config 'my file.yaml'\n" in text
+    assert f"data: {own['data']}\n" in text
     assert "secret" not in text
     own_names = [name for name in asdict(arguments) if name not in LEFT_OUT]
     assert list(yaml.safe_load(text))[: len(own_names)] == own_names  # a reader looks for these first

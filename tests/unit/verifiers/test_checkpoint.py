@@ -1,6 +1,7 @@
 """What a checkpoint says about itself: every key has its type, and the files beside it are those that were saved."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -128,3 +129,10 @@ def test_without_checksums_of_weights_other_weights_are_taken(folder):
     edit(folder, files=["config.json"])
     with pytest.raises(ValueError, match=r"files is \['config\.json'\], not a checksum for each file"):
         check_files(folder)
+
+
+def test_texts_are_written_as_they_are(tmp_path):
+    config = replace(CONFIG, base_model="größe/mittel")
+    config.save(tmp_path)
+    assert '"base_model": "größe/mittel"' in (tmp_path / FILE).read_text(encoding="utf-8")
+    assert VerifierConfig.load(tmp_path) == config

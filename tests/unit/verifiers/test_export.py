@@ -4,9 +4,11 @@ import copy
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from exported_verifiers import BIAS, make_verifier, with_marker
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -24,7 +26,7 @@ from prm.models.loading import from_base
 from prm.training.trainer import add_lora
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.export import export_verifier
+from prm.verifiers.export import SMALLEST_BIAS, _as_language_model, export_verifier
 from prm.verifiers.plain import check_key_set, plain_scores
 from prm.verifiers.scoring import FILE, CalibratedChoice, Scoring
 
@@ -103,6 +105,8 @@ def test_the_twin_gives_the_log_odds_but_for_the_offset(kind, tmp_path, plain_to
     assert scoring.offset == pytest.approx(BIAS[1] - BIAS[0])
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype="float32").eval()
     assert (model.config.num_labels, model.config.problem_type) == (1, "regression")
+    article = {"prm": "a", "orm": "an"}[kind]
+    assert f"\n`{scoring.source}`, {article} " in (folder / "README.md").read_text()
     ids, ends = ids_and_ends(folder)
     for end, score in zip(ends, load_verifier(path).score(PROMPT, STEPS), strict=True):
         logit = model(ids[:, : end + 1]).logits.item()
@@ -141,6 +145,8 @@ def test_an_adapter_is_merged(tmp_path, merging_tokenizer):
         _, difference = export_verifier(str(folder), str(tmp_path / form), form)
         assert difference <= 1e-5
         assert not list((tmp_path / form).glob("adapter*"))
+        if form != "sequence_classification":  # one of ours, whose base is in it
+            assert VerifierConfig.load(str(tmp_path / form)).base_weights is None
 
 
 def test_a_bf16_body_keeps_its_numbers(tmp_path, plain_tokenizer):
@@ -168,6 +174,16 @@ def test_what_a_layout_cannot_hold_exactly_is_refused(form, settings, message, t
     with pytest.raises(ValueError, match=message):
         export_verifier(path, str(tmp_path / "out"), form)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_bias_as_small_as_the_limit_is_no_shift():
+    config = SimpleNamespace(vocab_size=4)
+    head = {"score.weight": torch.eye(2), "score.bias": torch.tensor([0.0, SMALLEST_BIAS], dtype=torch.float64)}
+    _, written = _as_language_model("path", config, head, SimpleNamespace(head="linear"), (3, 1))
+    assert written["lm_head.weight"].tolist() == [[0, 0], [0, 1], [0, 0], [1, 0]]
+    head["score.bias"] = head["score.bias"] * 2
+    with pytest.raises(ValueError, match=r"its head adds 0\.0"):
+        _as_language_model("path", config, head, SimpleNamespace(head="linear"), (3, 1))
 
 
 def test_other_bodies_and_positions_are_refused(tmp_path, plain_tokenizer):
@@ -198,6 +214,9 @@ def test_a_missing_or_misnamed_tensor_is_refused_by_name(form, tmp_path, merging
         check_key_set(folder, form)
     with pytest.raises(ValueError, match=head):
         plain_scores(folder, scoring)
+    save_file(weights | {head: torch.zeros(1, 1)}, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ValueError, match=f"out has another shape of {head} than its class"):
+        check_key_set(folder, form)
     save_file(weights | {"score.1.weight": weights[head].clone()}, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(ValueError, match=r"out holds score\.1\.weight, for which its class has no place"):
         check_key_set(folder, form)
@@ -226,6 +245,10 @@ def test_what_is_written_beside_the_weights(tmp_path, trimming_tokenizer):
         f"""'{{"task": "token_classify", "pooling_type": "STEP", "step_tag_id": {step}}}'\n""" in card
     )
     assert "It returns logits at every step end. " in card
+    head = yaml.safe_load(card.split("---\n")[1])
+    assert (head["library_name"], head["pipeline_tag"]) == ("transformers", "token-classification")
+    assert head["tags"] == ["prm", "process-reward-model", "reward-model", "reasoning"]
+    assert f"\n`{scoring.source}`, a process reward model trained from `" in card
     assert (folder / "SOURCE.md").read_text() == "how it was trained"
     assert "[SOURCE.md](SOURCE.md) describes its training." in card
     stated["examples"][0]["scores"] = "none"

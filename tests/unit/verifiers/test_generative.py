@@ -98,6 +98,21 @@ def test_what_cannot_be_read_has_no_score():
         scripted("?", "?", votes=1, retries=1).score_batch([PROMPT], [STEPS])
 
 
+def test_an_answer_of_no_tokens_that_is_finished_is_asked_again():
+    class Silent(Scripted):
+        def ask(self, questions, commit):
+            for question in questions:
+                self.asked.append((question.index, question.seed))
+                if question.index:
+                    super().ask([question], commit)
+                else:
+                    commit([Answer(question.key, 0, 0, "", True, 20, 0, ())])
+
+    verifier = GenerativeVerifier(Silent(None, YES), Critic(CritiqueForm()))
+    assert verifier.score_batch([PROMPT], [STEPS])[0].steps == pytest.approx((0.75, 0.75))
+    assert verifier.ledger["unreadable: not one verdict per step"] == 1
+
+
 def test_traces_with_the_same_text_are_asked_once():
     verifier = scripted(YES, NO)
     first, second, other = verifier.score_batch([PROMPT] * 3, [STEPS, STEPS, ("a", "b")])
@@ -334,3 +349,26 @@ def test_words_that_are_one_token_are_refused():
     assert tokenizer.convert_ids_to_tokens(list(ARITHMETIC.word_ids(tokenizer))) == ["1", "0"]
     with pytest.raises(ValueError, match="makes the same tokens"):
         replace(ARITHMETIC, good="yes", bad="no").word_ids(tokenizer)
+
+
+def test_a_model_in_this_process_ends_its_critiques_as_its_form_says(tmp_path, tiny_llama):
+    tokenizer = build_tokenizer()
+    tiny_llama(len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    usual = FAMILIES["arithmetic_critic"]
+
+    def load(**changes):
+        family = replace(usual, critic=replace(usual.critic, **changes))
+        return GenerativeVerifier.from_pretrained(str(tmp_path), family)
+
+    verifier = load(batch_size=3)
+    generator = verifier.writer.generator
+    critic = usual.critic
+    assert (generator.step_rule, generator.max_new_tokens) == ("line", critic.max_new_tokens)
+    assert (generator.temperature, generator.top_p) == (critic.temperature, critic.top_p)
+    assert generator.encode(PROMPT) == tokenizer(usual.codec.prompt.render(PROMPT))["input_ids"]
+    assert (verifier.aggregation, verifier.num_parameters) == (usual.aggregation, generator.num_parameters)
+    assert verifier.model is generator.model
+    assert verifier.writer.words == critic.form.word_ids(tokenizer)
+    by_votes = load(logprobs=False, votes=3, temperature=1.0, form=replace(critic.form, per_step=False))
+    assert (by_votes.writer.generator.step_rule, by_votes.writer.words) == ("whole", None)

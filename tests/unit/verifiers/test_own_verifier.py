@@ -2,7 +2,7 @@
 
 import pytest
 
-from prm.verifiers import find_verifier
+from prm.verifiers import find_verifier, short_name
 
 FILE = """
 from prm.types import Scores
@@ -65,3 +65,9 @@ def test_a_folder_that_is_not_there_is_said_to_be_missing(tmp_path):
     (tmp_path / "prm").mkdir()
     with pytest.raises(FileNotFoundError, match=r"prmm does not exist, did you mean prm\?"):
         find_verifier(str(tmp_path / "prmm"))
+
+
+@pytest.mark.parametrize("name", ["outputs/mine", "trl:org/mine", "my_file.py:mine", "outputs/mine@http://h:1/v1"])
+def test_tables_call_a_verifier_by_its_folder_or_class(name):
+    assert short_name(name) == "mine"
+    assert short_name("outputs/mine@vllm-2") == "mine@vllm-2"

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from prm.types import Scores
-from prm.verifiers.rewards import RewardRule, answer_reward, score_texts, stated_answer, verifier_reward
+from prm.verifiers.rewards import RewardRule, answer_reward, score_texts, stated_answer, text_of, verifier_reward
 
 PROBLEM = "Start with 47, add 38, subtract 12."
 GOOD = "47 + 38 = 85\n85 - 12 = 73\n#### 73"
@@ -150,7 +150,7 @@ def test_the_same_completion_as_text_and_as_messages():
 def test_the_answer_check():
     reward = answer_reward(end_ids=[0])
     texts = [GOOD, GOOD, "47 + 38 = 85\n#### 85", "85 - 12 = 73", "", "#### 73.0"]
-    ids = [[9, 0], [9], [9, 0], [9, 0], [0], [9, 0]]
+    ids = [[9, 0], [9], [9, 0], [9, 0], [], [9, 0]]
     assert reward([""] * 6, texts, ids, answer=["73"] * 6) == [1.0, 0.0, 0.0, 0.0, 0.0, 1.0]
     assert answer_reward()([""], [GOOD], ids[1:2], answer=["73"]) == [1.0]  # nobody says which token ends it
     with pytest.raises(ValueError, match="column `answer`"):
@@ -169,12 +169,28 @@ def test_undecided_is_no_evidence(monkeypatch):
         ({"credit": "progress", "aggregation": "min"}, "leave aggregation 'min' out"),
         ({"temperature": 0.0}, "must be above 0"),
         ({"most_repeats": 0}, "most_repeats 0"),
+        ({"least_steps": 0}, "least_steps 0"),
         ({"least_steps": 3, "most_steps": 2}, "most_steps 2 at least least_steps"),
     ],
 )
 def test_settings_that_mean_nothing(settings, message):
     with pytest.raises(ValueError, match=message):
         RewardRule(**settings)
+
+
+def test_settings_at_their_limits():
+    rule = RewardRule(most_repeats=1, least_steps=2, most_steps=2)
+    assert [rewarded(text, rule).fault for text in (GOOD, "1 + 1 = 2\n#### 2")] == ["too_many_steps", None]
+
+
+def test_a_call_of_a_tool_has_no_text():
+    talk = [
+        {"role": "assistant", "content": None, "tool_calls": [{}]},
+        {"role": "tool", "content": "73"},
+        {"role": "assistant", "content": GOOD},
+    ]
+    assert text_of(talk) == f"\n\n{GOOD}"
+    assert text_of([{"role": "assistant", "content": [{"type": "image"}, {"type": "text", "text": GOOD}]}]) == GOOD
 
 
 def test_lists_of_other_lengths():
