@@ -104,6 +104,6 @@ def test_a_single_sample_is_a_rival_only_where_there_is_no_vote(strategies, said
     its["methods"]["single"] = {"label": "SINGLE", "strategy": None, "accuracy": 0.25}
     its["methods"]["pass_at_n"] = {"label": "PASS@N", "strategy": None, "accuracy": 0.75}
     for method in its["methods"].values():
-        method |= {"low": None, "high": None}
+        method |= {"low": None, "high": None, "samples": 4, "words": None}
     its |= {"curves": {}, "differences": {"search0 - single": {"mean": 0.2, "low": 0.1, "high": 0.3}}}
     assert ("SEARCH0 beats SINGLE" in reading(its)) == said
