@@ -119,7 +119,7 @@ def test_right_answers_with_a_wrong_step_are_shown_for_the_embedded_sets(tmp_pat
     }  # fmt: skip
     page = (tmp_path / "out/report.md").read_text()
     assert "| from there to the last N | right answer, wrong step |" in page
-    assert re.search(r"\| PRM best-of-N \|.*\| 33\.3% of 12 \[\d+\.\d, \d+\.\d\] \|", page)
+    assert re.search(r"\| PRM best-of-N \|.*\| 33\.3% \[\d+\.\d, \d+\.\d\] of 12 \|", page)
     assert "by exact step truth" in page
 
 
