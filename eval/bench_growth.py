@@ -43,8 +43,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -60,15 +59,16 @@ from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
 from prm.evaluation import votes
 from prm.evaluation.trace_browser import traces_to_show
+from prm.evaluation.workloads import sums
 from prm.generators.scripted import ScriptedGenerator
 from prm.generators.token_text import TokenText
 from prm.labelers import Group, divide
 from prm.labelers.monte_carlo import MonteCarlo
 from prm.labelers.reports import Spent
+from prm.labelers.workloads import PROBLEM_ROLLOUTS, full_store, new_store, rollouts, to_label
 from prm.sampling.limits import Limits
-from prm.storage.rollout_store import RolloutStore
-from prm.storage.rows import LabeledRow
-from prm.types import Budget, Continuation, Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
+from prm.search.workloads import deep_beam_search
+from prm.types import Cost, LabeledTrace, Problem, Rollout, Scores, SearchResult, Trace
 
 Work = Callable[[], Any]
 _new = itertools.count(1)
@@ -169,77 +169,9 @@ def prepare_majority(size: int) -> Work:
 # Steps
 
 
-def text_of(rng: random.Random, tokens: int) -> str:
-    return " + ".join(str(rng.randrange(100)) for _ in range(tokens // 2))
-
-
-class Writer:
-    """A generator without a model: steps of 20 tokens that follow from the seed, `steps` of them, and then the answer."""
-
-    name, step_rule, num_parameters, max_new_tokens, context = "writer", "line", 0, 64, None
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.ledger: Counter[str] = Counter()
-        self.ids = TokenText(arithmetic.build_tokenizer(), template=PromptTemplate(), step_rule="line", end_ids=None)
-        self.encode = self.ids.encode
-        (self.end,) = self.ids.tokenizer("\n")["input_ids"]
-
-    def generate(self, prefixes: Any, seeds: Any, **options: Any) -> list[Continuation]:
-        return [self.step(prefix, seed) for prefix, seed in zip(prefixes, seeds, strict=True)]
-
-    def step(self, prefix: Sequence[int], seed: int) -> Continuation:
-        last = prefix.count(self.end) > self.steps  # the prompt ends with a line, too
-        text = "#### 1\n" if last else text_of(random.Random(seed), 20) + "\n"
-        ids = self.ids.tokenizer(text)["input_ids"]
-        return Continuation(tuple(ids), text, "answer" if last else "step", len(prefix), keeps=True)
-
-
-def prepare_beam(size: int, computes: bool = True, beams: int = 16) -> Work:
-    from prm.search import STRATEGIES
-    from prm.search.driver import search
-    from prm.search.methods import Method
-    from prm.verifiers.checkpoint import VerifierConfig
-    from prm.verifiers.step_verifier import StepVerifier
-
-    config = VerifierConfig("prm", StepCodec(max_length=1 << 16), "value", "last", "", "")
-    verifier = StepVerifier(tiny_model() if computes else blank_model(), arithmetic.build_tokenizer(), config)
-    verifier.name = "bench"
-    method = Method("beam_search", STRATEGIES["beam_search"], "verifier", {"max_steps": size + 1})
-    problem = Problem("p", text_of(random.Random(0), 100), "1", "bench")
-    return lambda: search(method, [problem], Writer(size), verifier, Budget(beams), seed=0)
-
-
-def blank_model():
-    """A verifier's model that computes nothing: the time of a search with it is that of the search."""
-    import torch
-
-    class Blank(torch.nn.Linear):
-        def forward(self, input_ids, step_index, kept=None, **rest):
-            states = torch.zeros(1, 1, input_ids.numel(), 1)  # keys and values of one layer, to be kept
-            if kept is not None:
-                kept.update(states, states, 0)
-            return SimpleNamespace(logits=torch.stack([torch.zeros(len(step_index)), step_index.sin()], 1))
-
-    return Blank(1, 1)
-
-
-def tiny_model():
-    import torch
-    from transformers import LlamaForCausalLM
-
-    from prm.evaluation.workloads import llama
-    from prm.models.loading import from_base
-
-    with tempfile.TemporaryDirectory() as folder:
-        torch.manual_seed(0)
-        LlamaForCausalLM(llama("tiny")).save_pretrained(folder)
-        return from_base(folder)
-
-
 def prepare_prefixes(size: int) -> Work:
     text = TokenText(arithmetic.build_tokenizer(), template=PromptTemplate(), step_rule="line", end_ids=None)
-    steps = [text_of(random.Random(i), 20) for i in range(size)]
+    steps = [sums(random.Random(i), 20) for i in range(size)]
     return lambda: [text.encode("Start with 47, add 38.", steps[:end]) for end in range(1, size + 1)]
 
 
@@ -249,7 +181,7 @@ def prepare_passing(size: int) -> Work:
 
     evidence = Evidence(RolloutSource(ScriptedGenerator(lambda prefix, seed: "#### 1\n"), 0))
     problem = Problem("p", "Start with 47, add 38.", "1", "bench")
-    steps = tuple(text_of(random.Random(i), 20) for i in range(size))
+    steps = tuple(sums(random.Random(i), 20) for i in range(size))
     evidence.watch(problem, [Trace("p", steps, None, None, finished=False)])
     ids = [*evidence.source.locate(problem, steps)[1], 1]
     return lambda: evidence._pass_through(problem, ids, 0, True)
@@ -261,16 +193,9 @@ def prepare_passing(size: int) -> Work:
 def prepare_training(size: int) -> Work:
     from prm.training.columns import Columns
     from prm.training.examples import NUMBERS, TraceExample, prm_examples
+    from prm.training.workloads import labeled_rows
 
-    rng, rows = random.Random(0), []
-    for i in range(size):
-        if i % 8 == 0:
-            problem = Problem(f"p/{i}", text_of(rng, 30), "1", "bench")
-        trace = Trace(problem.id, tuple(text_of(rng, 18) for _ in range(4)), "1", True, index=i % 8)
-        rows.append(
-            LabeledRow(problem, LabeledTrace(trace, (True, False) * 2, (0.5,) * 4, None, "m", "value"), f"rows:{i}")
-        )
-    tokenizer = arithmetic.build_tokenizer()
+    rows, tokenizer = labeled_rows(size), arithmetic.build_tokenizer()
 
     def work():
         with tempfile.TemporaryDirectory() as folder:
@@ -297,28 +222,9 @@ def training_memory(size: int) -> dict[str, float]:
     return {"bytes_per_token": round(held / tokens, 2), "traces": len(mapped)}
 
 
-def rollouts(size: int) -> list[Rollout]:
-    rng = random.Random(0)
-    ids = [tuple(rng.randrange(50_000) for _ in range(200)) for _ in range(64)]
-    return [
-        Rollout(f"p/{i // 64}", f"{i % 64 // 8:016x}", i % 8, i, ids[i % 64], "some text " * 60, "answer", "7", "wrong")
-        for i in range(size)
-    ]
-
-
-def new_store(folder: tempfile.TemporaryDirectory) -> RolloutStore:
-    return RolloutStore(folder.name, {"generator": "bench", "seed": 0})
-
-
 def prepare_write(size: int) -> Work:
     folder, sampled = tempfile.TemporaryDirectory(), rollouts(size)
     return lambda: (new_store(folder).append(sampled), folder.cleanup())
-
-
-def full_store(size: int) -> tempfile.TemporaryDirectory:
-    folder = tempfile.TemporaryDirectory()
-    new_store(folder).append(rollouts(size))
-    return folder
 
 
 def prepare_open(size: int) -> Work:
@@ -330,20 +236,6 @@ def prepare_read(size: int) -> Work:
     folder = full_store(size)
     store = new_store(folder)
     return lambda: ([list(store.read([problem])) for problem in sorted(store.problems())], folder.cleanup())
-
-
-PROBLEM_ROLLOUTS = 64
-"""Of each problem in a store: eight after each of eight prefixes."""
-
-
-def to_label(size: int) -> list[list[Group]]:
-    """Units of 16 problems with two traces, whose rollouts are so many."""
-    groups = []
-    for i in range(size // PROBLEM_ROLLOUTS):
-        problem = Problem(f"p/{i}", "How many?", "7", "bench")
-        steps = tuple(f"{k} + {k} = {2 * k}, as one sees at once" for k in range(5))
-        groups.append((problem, [Trace(problem.id, steps, "7", True, index=k) for k in range(2)]))
-    return [groups[i : i + 16] for i in range(0, len(groups), 16)]
 
 
 def names(unit: list[Group]) -> list[str]:
@@ -417,7 +309,7 @@ def labeling_memory(size: int) -> dict[str, float]:
             i,
             i,
             tuple(rng.randrange(300, 50_000) for _ in range(500)),
-            text_of(rng, 500),
+            sums(rng, 500),
             "eos",
             "7",
             "wrong",
@@ -491,8 +383,8 @@ LINES: dict[str, tuple[int, Callable[[int], Work]]] = {
     "answers_mix": (16, prepare_mix),
     "verdicts": (80, prepare_verdicts),
     "majority": (64, prepare_majority),
-    "beam": (4, prepare_beam),
-    "beam_own": (4, lambda size: prepare_beam(size, computes=False)),
+    "beam": (4, deep_beam_search),
+    "beam_own": (4, lambda size: deep_beam_search(size, computes=False)),
     "prefixes": (4, prepare_prefixes),
     "passing": (4, prepare_passing),
     "training_input": (500, prepare_training),

@@ -86,3 +86,12 @@ def draw(rng: random.Random, deciles: Sequence[int]) -> int:
     place = rng.random() * (len(deciles) - 1)
     low = int(place)
     return round(deciles[low] + (place - low) * (deciles[low + 1] - deciles[low]))
+
+
+def sums(rng: random.Random, tokens: int) -> str:
+    """A text of so many tokens of the arithmetic set's tokenizer.
+
+    >>> sums(random.Random(0), 8)
+    '49 + 97 + 53 + 5'
+    """
+    return " + ".join(str(rng.randrange(100)) for _ in range(tokens // 2))

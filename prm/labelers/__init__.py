@@ -9,6 +9,7 @@ and `run` advances the plans of many traces and problems together: all requests 
 - `adaptive.Adaptive`: rollouts where the value is uncertain.
 - `omega_prm.OmegaPRM`: the tree search of OmegaPRM; makes its own traces.
 - `finished.FinishedLabels`: labels that a run which goes on need not make again.
+- `workloads`: rollouts and problems for benchmarks.
 
 `relative_progress` makes other labels of Monte Carlo values: whether a step keeps most of the chance that was left.
 

@@ -17,8 +17,8 @@
 - `revisions`: a reviser writes attempts that see the ones before them, in one chain or several.
 
 A strategy is a generator function of one problem (`prm.search.requests`); those that grow trees share `prm.search.tree`.
-The driver runs a strategy on many problems (`prm.search.driver.search`). Adding one is a module and a line below:
-CONTRIBUTING.md shows it.
+The driver runs a strategy on many problems (`prm.search.driver.search`); `workloads` has a search for benchmarks. Adding a
+strategy is a module and a line below: CONTRIBUTING.md shows it.
 """
 
 from __future__ import annotations

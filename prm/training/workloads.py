@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from prm.evaluation.workloads import PROMPT_TOKENS, STEPS, TRACE_TOKENS, draw
+from prm.evaluation.workloads import PROMPT_TOKENS, STEPS, TRACE_TOKENS, draw, sums
+from prm.storage.rows import LabeledRow
 from prm.training.examples import TraceExample
+from prm.types import LabeledTrace, Problem, Trace
 
 if TYPE_CHECKING:
     import torch
@@ -43,6 +45,18 @@ def make_example(problem: str, prompt: list[int], steps: Sequence[list[int]]) ->
         problem=problem,
         truncated=False,
     )
+
+
+def labeled_rows(count: int) -> list[LabeledRow]:
+    """Traces of four steps and 100 tokens with their prompt, eight of each problem, in the arithmetic set's texts."""
+    rng, rows = random.Random(0), []
+    for i in range(count):
+        if i % 8 == 0:
+            problem = Problem(f"p/{i}", sums(rng, 30), "1", "bench")
+        trace = Trace(problem.id, tuple(sums(rng, 18) for _ in range(4)), "1", True, index=i % 8)
+        labeled = LabeledTrace(trace, (True, False) * 2, (0.5,) * 4, None, "m", "value")
+        rows.append(LabeledRow(problem, labeled, f"rows:{i}"))
+    return rows
 
 
 def random_ids(rng: random.Random, count: int, vocabulary: int) -> list[int]:
