@@ -197,3 +197,11 @@ def test_the_seconds_of_a_stage_that_failed_are_not_lost(tmp_path):
     with pytest.raises(SystemExit, match=r"fails failed \(exit code 3\)"):
         Stages(tmp_path / "job", "log").once("fails", "fails.py", "fails")
     assert float((tmp_path / "job/.fails.seconds").read_text()) > 0
+
+
+def test_a_stage_says_for_how_long_it_has_run(tmp_path):
+    (tmp_path / "bars.py").write_text(BARS)
+    told = []
+    seconds, _ = Stages(tmp_path / "job", "log").run("train", "bars.py", stdout=subprocess.PIPE, alive=told.append)
+    assert told == sorted(told)
+    assert 0 < told[0] <= told[-1] <= seconds
