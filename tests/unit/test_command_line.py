@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from prm.command_line import TRAINING_ARGUMENTS, convert, flags_of, library_flags, make_parser, parse, run_script
+from prm.command_line import TRAINING_ARGUMENTS, _part, convert, flags_of, library_flags, make_parser, parse, run_script
 
 
 @dataclass(kw_only=True)
@@ -389,3 +389,7 @@ def test_choices_of_what_may_be_left_out_leave_it_out():
     assert kinds["engine"] == Literal["hf", "vllm"]
     assert kinds["planner"] == Literal["all", "bisect"] | None
     assert kinds["methods"] == list[Literal["a b", "c"]]
+
+
+def test_a_word_means_what_is_there_if_anything_is():
+    assert [_part(kind) for kind in (int | None, None | int, Path | str, bool)] == [int, int, str, bool]

@@ -145,7 +145,10 @@ def test_on_a_terminal_one_line_is_kept_up_to_date(tmp_path, capfdbinary, monkey
     (tmp_path / "bars.py").write_text(BARS)
     monkeypatch.setattr(stages, "ON_TERMINAL", True)
     monkeypatch.setenv("COLUMNS", "50")
-    seconds, printed = Stages(tmp_path / "job", "log").run("3/6 train", "bars.py", stdout=subprocess.PIPE)
+    told = []
+    job = Stages(tmp_path / "job", "log")
+    seconds, printed = job.run("3/6 train", "bars.py", stdout=subprocess.PIPE, alive=told.append)
+    assert 0 < told[0] <= told[-1] <= seconds
     shown = capfdbinary.readouterr().out.decode().split("\r\x1b[2K")
     title = f"{'3/6 train':24}"
     assert shown == [

@@ -104,6 +104,11 @@ def test_multiples_may_differ_by_the_noise_of_either_point():
     )
 
 
+@pytest.mark.parametrize(("text", "result"), [("--3", 3), ("-+-3", 3), ("---3", -3), ("+3", 3), ("1--3", 4)])
+def test_signs_in_a_row(text, result):
+    assert value(text) == result
+
+
 @pytest.mark.parametrize(("text", "kinks"), [("x^{0.5}", True), ("x^2", False), ("x^{-3}", False)])
 def test_a_power_has_a_kink_unless_its_exponent_is_an_integer(text, kinks):
     assert has_kinks(parse(text)) == kinks

@@ -97,6 +97,8 @@ def test_apart():
     one, near, far = (Fingerprint(0, real, 0) for real in (1 << 79, (1 << 79) + (1 << 59), (1 << 79) + (1 << 61)))
     assert are_apart("a", one, "b", far)
     assert not are_apart("a", one, "b", near)
+    assert not are_apart("a", one, "b", Fingerprint(0, one.real + (1 << 60) + 1, 0))  # each may be one unit off
+    assert are_apart("a", one, "b", Fingerprint(0, one.real + (1 << 60) + 2, 0))
     assert are_apart("a", one, "b", Fingerprint(0, 1 << 79, 1 << 70))
     # The distance counts against the larger of the two sizes that were met.
     assert not are_apart("a", one, "b", Fingerprint(40, far.real >> 40, 0))
@@ -141,4 +143,6 @@ def test_a_value_that_takes_too_long_is_not_asked_for_again(monkeypatch, asked):
         leaf = leaves.ByValue(2.0)
         assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
         assert leaf.hung
+        assert len(asked) == calls
+        assert leaf(r"\sqrt{5}+x", r"\sqrt{7}+x") is None  # nothing is asked after it
         assert len(asked) == calls

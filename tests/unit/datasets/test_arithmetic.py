@@ -258,3 +258,9 @@ def test_where_all_rows_are_exercises_each_begins_with_a_problem():
     for row in arithmetic.student_examples(30, variant=variant):
         assert split_of(row["prompt"]) == "train"
         assert len(row["turns"]) == arithmetic.EXERCISES - len(row["prompt"]) // 20
+
+
+@pytest.mark.parametrize(("text", "result"), [("47 + 38", 75), ("52 - 38", 26), ("58 - 32", 26), ("7 * 8", 6)])
+def test_results_without_the_carry(text, result):
+    a, symbol, b = text.split()
+    assert arithmetic._forget_carry(int(a), symbol, int(b)) == result

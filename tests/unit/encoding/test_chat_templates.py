@@ -20,6 +20,15 @@ def test_a_process_that_ended_is_said_so_and_replaced():
     assert chat_templates._renderers[0] is not first
 
 
+@pytest.mark.slow
+def test_a_template_takes_so_much_memory_and_no_more():
+    most = chat_templates.MEMORY_BYTES
+    with pytest.raises(ValueError, match=f"^takes more than {most >> 20} MiB$"):
+        render("{{ 'x' * n }}", {"n": most})
+    with pytest.raises(ValueError, match=r"^makes a text of 20,000,001 characters$"):
+        render("{{ 'x' * n }}", {"n": chat_templates.LONGEST + 1})
+
+
 def test_a_process_that_was_stopped_for_its_time_is_said_so():
     render("", {})
     chat_templates._renderers[0]._process.send_signal(signal.SIGPROF)

@@ -10,6 +10,7 @@ from scripted_run import POOL, G, V
 
 from prm.evaluation.compute_optimal import (
     Point,
+    Table,
     bins_PR,
     budgets,
     cross_validate,
@@ -338,7 +339,14 @@ def test_a_table_shows_a_rival_and_a_budget_once():
     again = [entry("weighted_vote v", "weighted_vote v", 8, at) for at in ("largest", "best")]
     other = [entry("best_of_n v", "best_of_n v", 8, "largest"), entry("best_of_n v", "best_of_n v", 4, "best")]
     assert merged([*best, *other, *again]) == [best[0] | {"at": "largest and best"}, *other]
+    assert merged([best[0], again[1]]) == [best[0]]
     assert [its["at"] for its in best] == ["largest", "best"]  # as they were
+
+
+def test_a_budget_holds_a_little_more_than_it_says():
+    samples = np.array([[1.0, 51.0], [1.0, 52.0]])
+    table = Table(np.array([[0.25, 0.75]] * 2), samples, samples, 1.0)
+    assert table.choose("per problem", 50) == [1, 0]
 
 
 @pytest.mark.slow

@@ -69,14 +69,15 @@ def test_the_share_of_lowest_scores_on_the_last_step():
         row("p", (0.9, 0.5, 0.9), (True, False, True)),
         row("p", (0.3, 0.3), (True, True)),
         row("p", (0.9, 0.8, 0.7), (True, True, True)),
+        row("p", (0.9, 0.8, 0.1), (True, True, False)),
         row("p", (0.1,), (False,)),
     ]
     last = step_quality(rows)["lowest_last"]
     assert last == {
-        "traces": 4,
-        "share": 0.5,
-        "by_chance": pytest.approx((1 / 2 + 1 / 3) / 2),
-        "by_truth": 0.5,  # of the two wrong ones
+        "traces": 5,
+        "share": 0.6,
+        "by_chance": pytest.approx((2 / 2 + 3 / 3) / 5),
+        "by_truth": pytest.approx(2 / 3),  # of the three wrong ones
     }
 
 

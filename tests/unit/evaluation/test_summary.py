@@ -111,6 +111,13 @@ def test_every_method_with_a_curve_has_its_growth(summary):
     assert list(summary["growth"]) == [name for name in summary["curves"] if name != "pass_at_n"]
 
 
+def test_a_search_may_look_at_more_candidates_of_one_problem_than_of_another(tmp_path):
+    some = rows()
+    beam = some[1]["results"][4]
+    beam |= {"candidates": [4, 0], "scores": [[0.7], [0.5, 0.95]], "trace_scores": [0.7, 0.95]}
+    assert len(read_runs([write_run(tmp_path, some)]).rows) == 4
+
+
 def test_two_samples_make_a_curve(tmp_path):
     two = rows(["majority"])
     for row in two:

@@ -201,6 +201,7 @@ def test_steps_that_nobody_has_judged_leave_the_trace_to_be_compared():
     candidate = {"correct": True, "scores": {"v": 0.75}, "step_scores": {"v": [0.25]}, "truth": [None]}
     assert apart(candidate, "v") == 0.25
     assert apart(candidate | {"scores": {}}, "v") is None
+    assert apart(candidate | {"scores": {"v": 0.1234}}, "v") == 0.877
 
 
 @pytest.mark.parametrize("name", ["beam_search", "dvts", "rebase", "mcts", "lookahead_search", "particle_filtering"])

@@ -65,3 +65,12 @@ def test_only_so_many_traces_are_in_the_table(run, monkeypatch):
     _, table = trace_table(traces_to_show(run), names)
     assert len(table) == 7
     assert all(row[6] for row in table)
+
+
+def test_the_leading_method_is_set_against_the_vote():
+    own = {"strategy": "best_of_n", "verifier": "prm", "accuracy": 0.75}
+    methods = {"single": {"strategy": None, "verifier": None, "accuracy": 0.25}, "a": own}
+    methods["votes"] = {"strategy": "majority", "verifier": None, "accuracy": 0.5}
+    differences = {"a - single": {"mean": 0.5}, "a - votes": {"mean": 0.25}}
+    its = {"methods": methods, "verifiers": {"prm": {}}, "differences": differences}
+    assert numbers_to_sort_by(its)["leading/minus_majority"] == 0.25

@@ -185,3 +185,9 @@ def test_a_client_has_so_many_connections_and_no_deadline_of_its_own(monkeypatch
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     Endpoint("http://host").client(3)
     assert (given["limits"].max_connections, given["timeout"], given["headers"]) == (3, None, {})
+
+
+@pytest.mark.parametrize("kind", [EndpointError, TooLong])
+def test_an_error_shows_no_key_that_a_server_repeats(kind, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-a-long-secret")
+    assert "sk-a-long-secret" not in str(kind("status 401: no such key as sk-a-long-secret"))

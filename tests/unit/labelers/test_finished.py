@@ -1,5 +1,6 @@
 """Labels that are kept: found again as they were, without any rollout, and never those of something else."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -104,9 +105,11 @@ def test_what_could_not_be_checked_is_not_kept(open_store):
     assert not is_found(FinishedLabels(store, MonteCarlo(8)), UNITS[1])
 
 
-def test_what_two_writers_have_finished_is_found_once(open_store):
+def test_what_two_writers_have_finished_is_found_once(open_store, tmp_path):
     planner, store = MonteCarlo(4), open_store()
     finished = FinishedLabels(store, planner)
     labeled, _ = label(store, planner, finished, UNITS[1:])
     finished.add(UNITS[1], labeled[0], [])
+    rows = [json.loads(line) for line in (tmp_path / "labels/rollouts-0.jsonl").read_text().splitlines()]
+    assert [len(row["key"]) for row in rows] == [20, 20]
     assert finished.find(UNITS[1], Spent()) == labeled[0]

@@ -1,5 +1,7 @@
 """Tokens, FLOPs and seconds of training, counted by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from accelerate import Accelerator
@@ -86,3 +88,14 @@ def test_measuring_the_device_draws_no_random_numbers_and_happens_once():
     after = torch.rand(1)
     torch.manual_seed(0)
     assert torch.equal(after, torch.rand(1))
+
+
+@pytest.mark.parametrize(
+    ("bf16", "fp16", "dtype"),
+    [(True, False, torch.bfloat16), (False, True, torch.float16), (False, False, torch.float32)],
+)
+def test_the_peak_is_that_of_the_numbers_of_the_training(bf16, fp16, dtype, monkeypatch, tiny_llama):
+    monkeypatch.setattr(throughput, "matrix_product_flops", lambda device, its: 10.0 if its is dtype else 0.0)
+    counter = throughput.Throughput(tiny_llama(64))
+    counter.on_train_begin(SimpleNamespace(device="cpu", bf16=bf16, fp16=fp16, world_size=3), None, None)
+    assert counter.peak == 30.0

@@ -351,6 +351,7 @@ def test_words_that_are_one_token_are_refused():
         replace(ARITHMETIC, good="yes", bad="no").word_ids(tokenizer)
 
 
+@pytest.mark.slow
 def test_a_model_in_this_process_ends_its_critiques_as_its_form_says(tmp_path, tiny_llama):
     tokenizer = build_tokenizer()
     tiny_llama(len(tokenizer)).save_pretrained(tmp_path)

@@ -290,3 +290,8 @@ def test_a_server_is_asked_for_the_model_of_this_name(models, expected, scoring,
     monkeypatch.setitem(globals(), "logit", lambda ids: math.nan)
     with pytest.raises(EndpointError, match=r"http://host gave logits \[0.0, nan\]"):
         read([(5,)])
+
+
+def test_a_verifier_of_any_family_is_served_but_for_one_that_writes():
+    assert is_served("trl:out/prm@http://h:1")
+    assert not is_served("generative:out/prm@http://h:1")

@@ -488,6 +488,7 @@ def test_score_of_a_step_is_the_last_score_of_the_trace_cut_after_it(verifier):
     whole = verifier.score(PROMPTS[2], TRACES[2])
     cut = [verifier.score(PROMPTS[2], TRACES[2][:k])[-1] for k in range(1, 5)]
     assert close([whole], [cut])
+    assert verifier.score_batch(PROMPTS[2:3], TRACES[2:3])[0].spreads == ()  # another objective has them
     assert max(whole) - min(whole) > 0.001
 
 
