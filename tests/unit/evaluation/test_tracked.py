@@ -71,6 +71,7 @@ def test_the_leading_method_is_set_against_the_vote():
     own = {"strategy": "best_of_n", "verifier": "prm", "accuracy": 0.75}
     methods = {"single": {"strategy": None, "verifier": None, "accuracy": 0.25}, "a": own}
     methods["votes"] = {"strategy": "majority", "verifier": None, "accuracy": 0.5}
+    methods = {name: method | {"words": name, "samples": 4} for name, method in methods.items()}
     differences = {"a - single": {"mean": 0.5}, "a - votes": {"mean": 0.25}}
     its = {"methods": methods, "verifiers": {"prm": {}}, "differences": differences}
     assert numbers_to_sort_by(its)["leading/minus_majority"] == 0.25
