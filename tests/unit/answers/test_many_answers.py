@@ -116,6 +116,13 @@ def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
         assert leaf.seconds == expected
 
 
+def test_algebra_has_what_the_values_leave_of_the_deadline(monkeypatch, asked):
+    its = {"fingerprint": ("0:5:0", 0.5)}
+    monkeypatch.setattr(workers.POOL, "timed", lambda *args: asked.append(args) or its.get(args[-1], ("wrong", 0.25)))
+    assert group([r"\sqrt{2}+x", r"\sqrt{3}+x"]) == [0, 1]
+    assert [args[2] for args in asked] == [answers.DEADLINE - spent for spent in (0.0, 0.5, 1.0)]
+
+
 def test_what_is_remembered_has_a_bound(monkeypatch, asked):
     monkeypatch.setattr(leaves, "MAX_KNOWN", 1)
     monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("0:5:0", 0.5))

@@ -4,11 +4,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from prm.models.fingerprints import tokenizer_text
+from prm.models.fingerprints import fingerprint, tokenizer_text
 
 
 def slow(vocab, template=None, **special):
     return SimpleNamespace(get_vocab=lambda: vocab, special_tokens_map=special, chat_template=template)
+
+
+def test_who_wrote_a_config_and_what_is_overridden_do_not_matter_and_all_else_does(tiny_llama, plain_tokenizer):
+    model = tiny_llama(len(plain_tokenizer))
+    before = fingerprint(model, plain_tokenizer)
+    model.config.use_cache, model.config.architectures, model.config._name_or_path = False, ["Other"], "elsewhere"
+    assert fingerprint(model, plain_tokenizer) == before
+    model.config.rms_norm_eps *= 2
+    assert fingerprint(model, plain_tokenizer) != before
 
 
 def test_the_order_of_a_vocabulary_does_not_matter_and_all_else_does():
