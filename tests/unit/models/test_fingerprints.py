@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from prm.models.fingerprints import fingerprint, tokenizer_text
 
@@ -15,9 +16,31 @@ def test_who_wrote_a_config_and_what_is_overridden_do_not_matter_and_all_else_do
     model = tiny_llama(len(plain_tokenizer))
     before = fingerprint(model, plain_tokenizer)
     model.config.use_cache, model.config.architectures, model.config._name_or_path = False, ["Other"], "elsewhere"
+    model.config._of_a_library = 1
     assert fingerprint(model, plain_tokenizer) == before
-    model.config.rms_norm_eps *= 2
-    assert fingerprint(model, plain_tokenizer) != before
+    assert len(before) == 8
+
+    def weight():
+        with torch.no_grad():
+            model.lm_head.weight[0, 0] += 1
+
+    def words():
+        plain_tokenizer.chat_template = "{{ messages }}"
+
+    def config():
+        model.config.rms_norm_eps *= 2
+
+    def generation():
+        model.generation_config.top_k = 3
+
+    template = plain_tokenizer.chat_template
+    try:
+        for change in (weight, words, config, generation):
+            change()
+            assert fingerprint(model, plain_tokenizer) != before
+            before = fingerprint(model, plain_tokenizer)
+    finally:
+        plain_tokenizer.chat_template = template
 
 
 def test_the_order_of_a_vocabulary_does_not_matter_and_all_else_does():
