@@ -43,6 +43,19 @@ def test_who_wrote_a_config_and_what_is_overridden_do_not_matter_and_all_else_do
         plain_tokenizer.chat_template = template
 
 
+def test_names_shapes_and_kinds_of_weights_matter_and_the_order_of_a_config_does_not():
+    def name(weights, **values):
+        config = SimpleNamespace(to_diff_dict=lambda: values)
+        return fingerprint(
+            SimpleNamespace(state_dict=lambda: weights, config=config, can_generate=lambda: False), slow({})
+        )
+
+    one = {"a": torch.zeros(2, 3)}
+    others = {"b": torch.zeros(2, 3)}, {"a": torch.zeros(3, 2)}, {"a": torch.zeros(2, 3, dtype=torch.int32)}
+    assert len({name(weights) for weights in (one, *others)}) == 4
+    assert name(one, x=torch.float32, y=1) == name(one, y=1, x=torch.float32) != name(one, x=1, y=1)
+
+
 def test_the_order_of_a_vocabulary_does_not_matter_and_all_else_does():
     text = tokenizer_text(slow({"a": 0, "b": 1}, "x", eos_token="a", pad_token="b"))
     assert tokenizer_text(slow({"b": 1, "a": 0}, "x", pad_token="b", eos_token="a")) == text
