@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 from prm.answers.algebra import DECIMAL, FIRST_BITS, MARGIN, expression_of
 from prm.answers.expressions import common_letters
-from prm.answers.forms import is_relation
 from prm.answers.functions import UndecidedError, UndefinedError
 from prm.answers.points import random_points
 from prm.answers.values import MAX_STEPS, Evaluator
@@ -62,9 +61,7 @@ def read_fingerprint(written: str) -> Fingerprint | None:
 
 
 def variables_of(gold: str, pred: str) -> str | None:
-    """What says at which point two expressions are compared first; None for relations and rounded numbers."""
-    if pred.startswith(r"\approx") or is_relation(gold) or is_relation(pred):
-        return None
+    """What says at which point two expressions are compared first; None for other texts, relations for example."""
     a, b = expression_of(gold), expression_of(pred)
     return None if a is None or b is None else json.dumps([common_letters(a, b), sorted(a.integers | b.integers)])
 

@@ -9,7 +9,7 @@ import pytest
 
 from prm.answers.algebra import CHECKERS, _are_multiples, _Sample, equal_expressions, equal_fractions
 from prm.answers.expressions import difference
-from prm.answers.formulas import Formula, call, calls, number, power, product, quotient
+from prm.answers.formulas import Formula, call, calls, number, ordered, power, product, quotient
 from prm.answers.functions import MAX_BITS, InexactError, UndecidedError, UndefinedError, exact_power
 from prm.answers.parser import MAX_NESTING, parse
 from prm.answers.points import has_kinks, points
@@ -147,6 +147,12 @@ def test_capital_letters_side_by_side_are_one_name():
     assert parse("CO_2").args == ("CO_2",)
     assert parse("xy") == product(parse("x"), parse("y"))
     assert parse("f(x)") == call("f", parse("x"))
+
+
+def test_the_order_of_arguments_matters_but_for_a_few_names():
+    x, y = parse("x"), parse("y")
+    assert ordered(call("f", y, x)) == call("f", y, x) != ordered(call("f", x, y))
+    assert ordered(call("gcd", y, x)) == ordered(call("gcd", x, y)) == call("gcd", x, y)
 
 
 def test_values_that_are_no_fractions_need_reals():

@@ -82,7 +82,7 @@ def test_fingerprints():
     assert json.loads(variables_of(r"n!+x", "y")) == [["n", "x", "y"], ["n"]]
     assert variables_of("x=1", "y") is None
     assert variables_of("x", r"\approx 3") is None
-    assert variables_of("x", "two words") is None
+    assert variables_of("x", "two words") is variables_of("two words", "x") is None
 
 
 def test_half_of_the_steps_of_a_comparison_are_one_value_s(monkeypatch):
@@ -105,15 +105,46 @@ def test_apart():
     # A decimal may be rounded: 0.5 and 0.5000019 are apart, but not if the first is written with 5 places.
     for gold, pred in product(("0.50000", "a"), repeat=2):
         assert are_apart(gold, one, pred, far) == (gold == pred == "a")
+    least = (1 << fingerprints._BITS) // 10**6 + 3  # of 6 places, with the two units that both may be off
+    for distance, apart in ((least, True), (least - 1, False)):
+        assert are_apart("0.500000", one, "b", Fingerprint(0, one.real + distance, 0)) is apart
+    assert are_apart("0.50000 + a", one, "b", far)  # no decimal
     assert fingerprints.MARGIN == 20
 
 
 def test_the_seconds_of_both_values_are_counted(monkeypatch, asked):
     monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("0:5:0", 0.5))
     for expected in (1.0, 0.0):  # what is known costs nothing
-        leaf = leaves.ByValue(2.0)
+        leaf = leaves.ByValue(1.5)
         assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
         assert leaf.seconds == expected
+
+
+def test_what_has_no_value_is_not_told_apart_and_fractions_need_none(monkeypatch, asked):
+    its = {r"\sqrt{2}+x": "0:5:0"}
+    monkeypatch.setattr(workers.POOL, "timed", lambda *args: asked.append(args) or (its.get(args[0], "error"), 0.5))
+    leaf = leaves.ByValue(2.0)
+    assert leaf(r"\sqrt{2}+x", r"\sqrt{3}+x") is None
+    assert len(asked) == 2
+    assert (leaf("1/2", "0.5"), leaf("1/2", "0.6"), len(asked)) == (True, False, 2)
+
+
+def test_what_takes_too_long_is_remembered_within_the_same_bound(monkeypatch, asked):
+    monkeypatch.setattr(leaves, "MAX_KNOWN", 1)
+    monkeypatch.setattr(workers.POOL, "timed", lambda *its: ("timeout", 0.5))
+    for root in (r"\sqrt{2}+x", r"\sqrt{3}+x"):
+        assert leaves.ByValue(2.0)(root, r"\sqrt{5}+x") is None
+        assert (len(leaves._known), len(leaves._hung)) == (0, 1)
+    without = leaves.ByValue(0.0)
+    assert without(r"\sqrt{3}+x", r"\sqrt{5}+x") is None
+    assert not without.hung  # it asks for no value
+
+
+def test_algebra_has_what_the_values_leave_of_the_deadline(monkeypatch, asked):
+    its = {"fingerprint": ("0:5:0", 0.5)}
+    monkeypatch.setattr(workers.POOL, "timed", lambda *args: asked.append(args) or its.get(args[-1], ("wrong", 0.25)))
+    assert group([r"\sqrt{2}+x", r"\sqrt{3}+x"]) == [0, 1]
+    assert [args[2] for args in asked] == [answers.DEADLINE - spent for spent in (0.0, 0.5, 1.0)]
 
 
 def test_what_is_remembered_has_a_bound(monkeypatch, asked):

@@ -27,6 +27,8 @@ def test_what_a_verifier_could_not_read_has_no_part_in_its_choice_but_a_vote(run
     assert votes.classes == tuple(classes)
     assert pool.scores[1] == votes.scores[1] == -math.inf
     assert (pool.correct[1], votes.correct[1]) == (False, run.rows[0].results[number].candidates[1].correct)
+    for its, row in zip(votes_of(run, number), run.rows, strict=True):
+        assert its.correct == tuple(trace.correct is True for trace in row.results[number].candidates)
 
 
 def test_a_trace_that_is_not_finished_has_no_part_in_any_choice(tmp_path):
@@ -37,3 +39,4 @@ def test_a_trace_that_is_not_finished_has_no_part_in_any_choice(tmp_path):
     number = next(i for i, result in enumerate(run.rows[0].results) if result.method == "prm_best_of_n")
     for pool in (pools_of(run, number)[0], votes_of(run, number)[0]):
         assert (pool.correct[:2], pool.classes[:2]) == ((False, True), (None, 0))
+        assert (pool.scores[0], pool.scores[1] > 0) == (-math.inf, True)

@@ -4,6 +4,7 @@ import pytest
 
 from prm.evaluation.labels import leading
 from prm.evaluation.reading import reading
+from prm.evaluation.search_metrics import FEWEST
 
 
 def summary(searches: int) -> dict:
@@ -31,7 +32,32 @@ def test_a_search_or_two_have_sentences(searches):
 
 
 def test_many_searches_have_a_table():
-    assert reading(summary(3)) == "The 3 searches are compared with independent samples of equal cost below."
+    table = "The 3 searches are compared with independent samples of equal cost below."
+    its = summary(3)
+    assert reading(its) == table
+    its["methods"]["best"] = its["methods"]["search0"] | {"label": "BEST", "words": "best", "strategy": "best"}
+    its["differences"] |= {"best - majority": its["differences"]["search0 - majority"]}
+    assert reading(its) == f"BEST beats MAJORITY by +20.0 points [+10.0, +30.0]. {table}"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.1, 0.3, "SEARCH0 beats MAJORITY by +20.0 points [+10.0, +30.0]."),
+        (0.0, 0.4, "The difference between SEARCH0 and MAJORITY may be chance: +20.0 points [+0.0, +40.0] includes 0."),
+        (
+            -0.4,
+            0.0,
+            "The difference between SEARCH0 and MAJORITY may be chance: -20.0 points [-40.0, +0.0] includes 0.",
+        ),
+        (-0.3, -0.1, "SEARCH0 loses to MAJORITY: -20.0 points [-30.0, -10.0]."),
+    ],
+)
+def test_a_gain_or_a_loss_is_one_whose_interval_is_on_one_side_of_0(low, high, said):
+    gain = {"mean": (low + high) / 2, "low": low, "high": high}
+    its = summary(1) | {"differences": {"search0 - majority": gain}, "n_problems": FEWEST}
+    assert reading(its) == said
+    assert said not in reading(its | {"n_problems": FEWEST - 1})
 
 
 @pytest.mark.parametrize(
@@ -39,6 +65,7 @@ def test_many_searches_have_a_table():
     [
         ({"mean": 0.2, "low": 0.1, "high": 0.3}, "against these it wins (+20.0 points [+10.0, +30.0])."),
         ({"mean": -0.2, "low": -0.3, "high": -0.1}, "against these it loses (-20.0 points [-30.0, -10.0])."),
+        ({"mean": -0.1, "low": -0.2, "high": 0.0}, "against these it may be the same (-10.0 points [-20.0, +0.0])."),
         ({"mean": 0.1, "low": 0.0, "high": 0.2}, "against these it may be the same (+10.0 points [+0.0, +20.0])."),
     ],
 )
@@ -105,5 +132,12 @@ def test_a_single_sample_is_a_rival_only_where_there_is_no_vote(strategies, said
     its["methods"]["pass_at_n"] = {"label": "PASS@N", "strategy": None, "accuracy": 0.75}
     for method in its["methods"].values():
         method |= {"low": None, "high": None, "samples": 4, "words": None}
-    its |= {"curves": {}, "differences": {"search0 - single": {"mean": 0.2, "low": 0.1, "high": 0.3}}}
+    its |= {
+        "curves": {},
+        "differences": {
+            "search0 - single": (gain := {"mean": 0.2, "low": 0.1, "high": 0.3}),
+            "search0 - majority": gain,
+        },
+    }
     assert ("SEARCH0 beats SINGLE" in reading(its)) == said
+    assert "SEARCH0 beats MAJORITY" in reading(its)

@@ -57,6 +57,13 @@ def test_a_model_may_write_ids_that_its_tokenizer_does_not_have(plain_tokenizer)
         assert stop([*line[:-1], extra]) is None
 
 
+def test_a_token_begins_after_its_blanks(merging_tokenizer):
+    text = TokenText(merging_tokenizer, template=PromptTemplate(), step_rule="line", end_ids=None)
+    ids = merging_tokenizer("4 +\n8.\n", add_special_tokens=False)["input_ids"]
+    assert merging_tokenizer.convert_ids_to_tokens(ids) == ["4", "Ġ+", "Ċ", "8", ".Ċ"]
+    assert text.places(ids, [0.1, 0.2, 0.3, 0.4, 0.5], [ids[1], ids[3]]) == ((2, 3, 0.2), (4, 5, 0.4))
+
+
 def ends(tokenizer, template, text, until="end", rule="line"):
     """Why and where a text ends that is sampled token by token, and what it says."""
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]

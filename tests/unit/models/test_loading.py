@@ -201,7 +201,7 @@ def test_weights_are_counted_and_told_apart_without_loading_them(tiny_llama, tmp
     assert {name: count for name, (count, _) in read.items()} == {
         name: model.num_parameters() for name, model in models.items()
     }
-    assert len({digest for _, digest in read.values()}) == 3
+    assert [len(digest) for digest in {digest for _, digest in read.values()}] == [8] * 3
     assert read_weights(tmp_path / "one") == read["one"]
     models["one"].save_pretrained(tmp_path / "in parts", max_shard_size="5KB")
     assert (tmp_path / "in parts" / "model.safetensors.index.json").is_file()

@@ -114,6 +114,9 @@ def test_the_reader_of_a_store_runs_on_its_node_and_takes_no_processor(tmp_path,
     generator = ScriptedGenerator(lambda prefix, seed: "#### 4")
     store = RolloutStore(Path("store"), {"generator": generator.name, "seed": 3})
     reader = cluster.reader_of(store).args[0]
+    sampled = RolloutSource(generator, seed=3).take([Request(PROBLEMS[0], (), 2)])[0]
+    store.append(sampled)
+    assert reader.read(["p/0"]) == list(sampled)  # what was committed after it was made
     store.close()
     assert (options["num_cpus"], vars(options["scheduling_strategy"])) == (
         0,

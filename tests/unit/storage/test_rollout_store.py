@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import shutil
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prm.storage.rollout_store import RolloutStore, prefix_hash
+from prm.storage.rollout_store import RolloutStore, _holder, prefix_hash
 from prm.types import Rollout
 
 HEADER = {"generator": "g-1", "seed": 0}
@@ -245,6 +247,18 @@ def test_a_claim_that_ended_or_failed_holds_nothing(tmp_path, monkeypatch):
         raise KeyError
     assert sorted(released) == sorted(locked)
     assert len(set(locked)) == 3  # every problem has its own
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel does not tell")
+def test_the_holder_of_a_byte_is_not_that_of_the_next(tmp_path):
+    hold = "import fcntl, os, sys; fcntl.lockf(1, fcntl.LOCK_EX, 1, 8); os.write(2, b'8'); sys.stdin.read()"
+    with (tmp_path / "locks").open("wb") as locks:
+        pipes = {"stdin": subprocess.PIPE, "stdout": locks, "stderr": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-SIc", hold], **pipes) as other:
+            assert other.stderr.read(1) == b"8"
+            holders = [_holder(locks.fileno(), byte) for byte in (7, 8, 9)]
+            other.stdin.close()
+    assert holders == ["another process", f"process {other.pid}", "another process"]
 
 
 def test_a_killed_writer_leaves_its_problems_and_its_files_to_the_next(tmp_path, other_writer):

@@ -13,7 +13,7 @@ from prm.storage.rows import labeled_to_row, read_labeled
 from prm.training.arguments import VerifierArguments
 from prm.training.columns import Columns
 from prm.training.examples import prm_examples
-from prm.training.input import PREFIX, look_at, made_once, remove
+from prm.training.input import PREFIX, _load, _save, look_at, made_once, remove
 from prm.types import LabeledTrace, Trace
 from prm.verifiers.checkpoint import VerifierConfig
 
@@ -35,8 +35,8 @@ def run(tmp_path):
     path, made = tmp_path / "rows.jsonl", []
     write_rows(path, 2)
 
-    def call(tokenizer, process=0, max_length=200):
-        arguments = VerifierArguments(model="base", data=str(path), eval_data=str(path), max_length=max_length)
+    def call(tokenizer, process=0, max_length=200, eval_data=str(path)):
+        arguments = VerifierArguments(model="base", data=str(path), eval_data=eval_data, max_length=max_length)
         training = SimpleNamespace(
             output_dir=str(tmp_path / "out"), local_process_index=process, main_process_first=lambda desc: nullcontext()
         )
@@ -66,6 +66,7 @@ def test_it_is_made_once_and_says_the_same_to_every_process(run, capsys):
     assert list(first.train) == list(whole.examples)
     assert isinstance(first.train, Columns)
     assert first.steps_N[0][0] == "1 + 1 = 2"
+    assert first.prompts == [problem.prompt for problem in arithmetic.load("train", 4)]
     assert first.config.training_data == f"{whole.report}; labeled by test"
     assert len(first.folder.name) == len(PREFIX) + 16
     remove(first)
@@ -85,6 +86,27 @@ def test_what_was_made_of_other_rows_or_settings_is_never_used(run):
     assert run(tokenizer, max_length=100)[1] == 4
     assert run(tokenizer, max_length=100)[1] == 4
     assert len(list(run.folder.iterdir())) == 1  # nor kept
+
+
+def test_it_is_kept_without_validation_rows_but_not_where_rows_are_no_file(run):
+    tokenizer = arithmetic.build_tokenizer()
+    assert [run(tokenizer, eval_data=its)[1] for its in (None, None, "a hub name", "a hub name")] == [1, 1, 2, 3]
+
+
+def test_of_two_that_write_the_same_the_first_is_kept(run, tmp_path):
+    """Of examples in a list, too."""
+    made, _ = run(arithmetic.build_tokenizer())
+    made = replace(made, train=list(made.train), validation=[])
+    folder = tmp_path / "another" / "run" / PREFIX
+    for printed in ("größer", "later"):
+        _save(made, printed, folder)
+    assert list(folder.parent.iterdir()) == [folder]
+    again = _load(folder)
+    assert (list(again.train), list(again.validation)) == (made.train, [])
+    assert "größer" in (folder / "input.json").read_text()
+    (folder / "input.json").unlink()
+    with pytest.raises(OSError, match="not empty"):
+        _save(made, "", folder)
 
 
 def test_half_of_it_is_made_again_and_nobody_waits_for_what_failed(run, capsys):

@@ -90,6 +90,19 @@ def test_measuring_the_device_draws_no_random_numbers_and_happens_once():
     assert torch.equal(after, torch.rand(1))
 
 
+def test_the_speed_is_that_of_the_fastest_of_four_rounds(monkeypatch):
+    ends = iter([0.0, 4.0, 4.0, 6.0, 6.0, 6.5, 7.0, 10.0])
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(ends))
+    monkeypatch.setattr(throughput, "PRODUCTS", 3)
+    assert matrix_product_flops.__wrapped__(torch.device("cpu"), torch.float32) == 2 * 512**3 * 3 / 0.5
+    assert list(ends) == []
+
+
+def test_a_byte_holds_two_quantized_weights():
+    bytes_ = torch.nn.Parameter(torch.zeros(2, 3, dtype=torch.uint8), requires_grad=False)
+    assert throughput._count([bytes_, torch.nn.Parameter(torch.zeros(5))]) == 17
+
+
 @pytest.mark.parametrize(
     ("bf16", "fp16", "dtype"),
     [(True, False, torch.bfloat16), (False, True, torch.float16), (False, False, torch.float32)],

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import warnings
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from transformers import (
     Qwen2Model,
 )
 
+from prm.datasets.arithmetic import build_tokenizer
 from prm.encoding.codec import StepCodec
 from prm.encoding.prompts import PromptTemplate
 from prm.models.fingerprints import hash_of_base
@@ -26,7 +28,7 @@ from prm.models.loading import from_base
 from prm.training.trainer import add_lora
 from prm.verifiers import load_verifier
 from prm.verifiers.checkpoint import VerifierConfig
-from prm.verifiers.export import SMALLEST_BIAS, _as_language_model, export_verifier
+from prm.verifiers.export import SMALLEST_BIAS, TRACES, _as_language_model, _examples, export_verifier
 from prm.verifiers.plain import check_key_set, plain_scores
 from prm.verifiers.scoring import FILE, CalibratedChoice, Scoring
 
@@ -40,6 +42,13 @@ def checkpoint(request, tmp_path, merging_tokenizer, trimming_tokenizer):
     """Its folder: a body with a tokenizer and a way to end steps of its own."""
     tokenizer = merging_tokenizer if request.param == "llama" else with_marker(trimming_tokenizer)
     return make_verifier(tmp_path / "verifier", request.param, tokenizer, marker=request.param == "qwen2")
+
+
+def test_words_that_the_verifier_does_not_know_are_no_news_in_a_proof(tmp_path):
+    verifier = load_verifier(make_verifier(tmp_path / "verifier", "llama", build_tokenizer()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(_examples("verifier", verifier)) == len(TRACES)
 
 
 def ids_and_ends(folder):

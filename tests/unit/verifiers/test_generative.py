@@ -354,13 +354,14 @@ def test_words_that_are_one_token_are_refused():
 @pytest.mark.slow
 def test_a_model_in_this_process_ends_its_critiques_as_its_form_says(tmp_path, tiny_llama):
     tokenizer = build_tokenizer()
-    tiny_llama(len(tokenizer)).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
+    folder = str(tmp_path / "critic@vllm-5")  # no name of a server
+    tiny_llama(len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     usual = FAMILIES["arithmetic_critic"]
 
     def load(**changes):
         family = replace(usual, critic=replace(usual.critic, **changes))
-        return GenerativeVerifier.from_pretrained(str(tmp_path), family)
+        return GenerativeVerifier.from_pretrained(folder, family)
 
     verifier = load(batch_size=3)
     generator = verifier.writer.generator
