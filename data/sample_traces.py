@@ -132,7 +132,8 @@ def main(args: Arguments) -> None:
                 continue
             made = [[trace_from_rollout(rollout, (), generator) for rollout in rollouts] for rollouts in sampled]
             traces |= zip(problem_ids(chunk), made, strict=True)
-            finished.add(chunk, made)
+            if not args.estimate:  # which samples the same chunks each time
+                finished.add(chunk, made)
             spent.add(problem_ids(chunk), source.all_taken())
             progress.update(len(chunk))
     seconds = time.monotonic() - began

@@ -33,7 +33,7 @@ from prm.generators.token_text import TokenText, Until
 from prm.models.fingerprints import fingerprint
 from prm.models.growing_rows import GrowingRows
 from prm.models.kept_tokens import KeptTokens
-from prm.models.loading import in_dtype, load_model_and_tokenizer
+from prm.models.loading import in_dtype, load_model_and_tokenizer, usual_device
 from prm.models.roomy_layer import forgetful
 from prm.models.slots import Slots, can_have_slots
 from prm.types import Continuation, Dtype, StepRule
@@ -106,7 +106,7 @@ class HfGenerator:
         **settings,
     ) -> HfGenerator:
         """Load a folder or hub name, or a GGUF file in it; without `dtype`, fp32 on the CPU, bf16 on a GPU that has it."""
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        device = usual_device(device)
         usual = torch.bfloat16 if device.startswith("cuda") and torch.cuda.is_bf16_supported() else torch.float32
         numbers = getattr(torch, dtype) if dtype else usual
         model, tokenizer = load_model_and_tokenizer(path, gguf_file, numbers)
